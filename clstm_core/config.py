@@ -1,0 +1,278 @@
+"""Every knob, once: frozen dataclasses validated at construction, and the named recipes.
+
+Units stand in the names or behind the fields. Bad values raise `ConfigError` with a sentence that names the remedy.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+FILL_RULES = ("touch", "fraction")
+SOURCES = ("sp500_modelled", "simulated", "spx_barchart", "spx_cboe")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot work; the message says what, found, expected, remedy."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MarketConfig:
+    """Where quotes come from and how they become tensors."""
+
+    source: str = "sp500_modelled"
+    data_dir: str | None = None  # folder of the vendor's files; None for sources that need none
+    near_days: float = 30.0  # calendar days to expiry that the near tenor aims at
+    far_days: float = 60.0
+    tenor_tolerance: float = 0.5  # a cell is masked outside (1 +- this) x its target
+    feature_lookback: int = 21  # snapshots a feature may look back; part of the embargo
+    train_fraction: float = 0.70
+    validation_fraction: float = 0.15  # the rest is the test window
+    min_training_snapshots: int = 60  # below this a set trains nothing
+    premium: bool = True  # modelled and simulated worlds: False gives P = Q (no variance premium, drift = carry)
+    n_snapshots: int = 1500  # simulated world only
+    seed: int = 0  # modelled and simulated worlds only
+
+    def __post_init__(self) -> None:
+        _require(
+            self.source in SOURCES,
+            f"unknown market source {self.source!r}: expected one of {', '.join(SOURCES)}. Pass one of these as SOURCE.",
+        )
+        _require(
+            0 < self.near_days <= self.far_days,
+            f"near_days={self.near_days} and far_days={self.far_days}: expected 0 < near_days <= far_days. "
+            "Swap or raise them.",
+        )
+        _require(
+            0 < self.tenor_tolerance < 1,
+            f"tenor_tolerance={self.tenor_tolerance}: expected a fraction between 0 and 1, e.g. 0.5.",
+        )
+        _require(
+            self.train_fraction > 0
+            and self.validation_fraction >= 0
+            and self.train_fraction + self.validation_fraction < 1,
+            f"train_fraction={self.train_fraction} and validation_fraction={self.validation_fraction} leave no test "
+            "window. Use fractions that sum to less than 1, e.g. 0.70 and 0.15.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnvConfig:
+    """The account, its costs and its limits."""
+
+    capital_usd: float = 5_000_000.0
+    horizon: int = 126  # snapshots an episode lasts
+    fill_lag: int = 1  # snapshots between decision and fill, 0 or 1
+    fill_rule: str = "touch"
+    fill_fraction: float = 1.0  # of the half-spread; touch = 1, mid = 0; beyond 1 for stress
+    commission_per_contract_usd: float = 0.65
+    commission_per_share_usd: float = 0.005
+    share_spread_bps: float = 1.0  # full bid-ask spread of the underlying proxy
+    borrow_rate: float = 0.003  # a year, on the value of shares sold short
+    risk_fraction: float = 0.02  # of equity at risk a trade (maximum loss, else margin)
+    assignable_fraction: float = 0.25  # short strikes x multiplier may reach this share of equity
+    ruin_fraction: float = 0.10  # an episode terminates below this share of its entry equity
+    scan_down: float = 0.08  # portfolio margin: price scan of a broad index, -8% .. +6%
+    scan_up: float = 0.06
+    scan_points: int = 10
+    scan_vol_shock: float = 0.20  # relative shock of implied vol, both ways
+    min_margin_per_short_usd: float = 37.5  # OCC's floor for a short contract
+    reward_scale: float = 0.02  # times excess return in basis points of entry equity
+    risk_penalty: float = 0.0  # times margin used, in basis points; 0 = profit alone
+
+    def __post_init__(self) -> None:
+        _require(self.capital_usd > 0, f"capital_usd={self.capital_usd}: expected a positive amount, e.g. 5000000.")
+        _require(self.horizon >= 1, f"horizon={self.horizon}: expected at least 1 snapshot, e.g. 21.")
+        _require(self.fill_lag in (0, 1), f"fill_lag={self.fill_lag}: expected 0 (same snapshot) or 1 (the next).")
+        _require(
+            self.fill_rule in FILL_RULES,
+            f"unknown fill_rule {self.fill_rule!r}: expected one of {', '.join(FILL_RULES)}.",
+        )
+        _require(
+            self.fill_rule != "touch" or self.fill_fraction == 1.0,
+            f"fill_rule='touch' with fill_fraction={self.fill_fraction}: touch is fraction 1. "
+            "Use fill_rule='fraction' for another share of the half-spread.",
+        )
+        _require(self.fill_fraction >= 0, f"fill_fraction={self.fill_fraction}: expected 0 (mid) or more.")
+        for name in (
+            "commission_per_contract_usd",
+            "commission_per_share_usd",
+            "share_spread_bps",
+            "borrow_rate",
+            "min_margin_per_short_usd",
+            "risk_penalty",
+        ):
+            _require(
+                getattr(self, name) >= 0,
+                f"{name}={getattr(self, name)}: a cost cannot be negative. Use 0 or more.",
+            )
+        _require(0 < self.risk_fraction <= 1, f"risk_fraction={self.risk_fraction}: expected (0, 1], e.g. 0.02.")
+        _require(self.scan_points >= 2, f"scan_points={self.scan_points}: expected at least 2, e.g. 10.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """The dual-trunk CLSTM."""
+
+    hidden_dim: int = 256
+    n_lstm_layers: int = 1
+    n_heads: int = 4
+    attention_window: int = 16  # W: past LSTM outputs that the attention sees, the current one included
+    use_attention: bool = True
+    dual_trunk: bool = True
+
+    def __post_init__(self) -> None:
+        _require(
+            self.hidden_dim >= 1 and self.hidden_dim % self.n_heads == 0,
+            f"hidden_dim={self.hidden_dim} is no multiple of n_heads={self.n_heads}. "
+            f"Use e.g. hidden_dim={max(1, self.hidden_dim // self.n_heads) * self.n_heads}.",
+        )
+        _require(self.attention_window >= 1, f"attention_window={self.attention_window}: expected at least 1.")
+        _require(
+            self.n_lstm_layers == 1,
+            f"n_lstm_layers={self.n_lstm_layers}: one layer a trunk is supported. Use n_lstm_layers=1.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PPOConfig:
+    """Recurrent PPO with separate actor and critic optimizers."""
+
+    n_envs: int = 1024
+    n_steps: int = 128
+    batch_size: int = 4096  # samples a minibatch; whole sequences of bptt_steps
+    bptt_steps: int = 16
+    policy_epochs: int = 1
+    extra_critic_epochs: int = 4
+    clip_epsilon: float = 0.10
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    actor_lr: float = 1e-4
+    critic_lr: float = 4e-4
+    actor_lr_floor: float = 0.0  # share of the initial LR that annealing ends at
+    critic_lr_floor: float = 0.0
+    entropy_start: float = 0.02
+    entropy_end: float = 0.005
+    max_grad_norm: float = 0.5
+    warmup_rollouts: int = 2
+    warmup_epochs: int = 3
+    warmup_lr: float = 5e-4
+    warmup_encoder_lr: float = 1e-5
+    target_kl: float | None = None  # None: fixed LR; otherwise the actor LR adapts to it
+
+    def __post_init__(self) -> None:
+        _require(
+            self.n_steps % self.bptt_steps == 0,
+            f"bptt_steps={self.bptt_steps} cuts the rollout: n_steps={self.n_steps} is no multiple of it. "
+            f"Use a divisor of {self.n_steps}.",
+        )
+        sequences = self.batch_size / self.bptt_steps
+        nearest = max(1, round(sequences)) * self.bptt_steps
+        _require(
+            self.batch_size % self.bptt_steps == 0,
+            f"batch_size={self.batch_size} cuts sequences: bptt_steps={self.bptt_steps} gives {sequences:g} sequences "
+            f"per minibatch. Use a multiple of {self.bptt_steps}, e.g. {nearest}.",
+        )
+        samples = self.n_envs * self.n_steps
+        _require(
+            samples % self.batch_size == 0,
+            f"batch_size={self.batch_size} does not divide the rollout: n_envs={self.n_envs} x n_steps={self.n_steps} "
+            f"= {samples} samples give {samples / self.batch_size:g} minibatches. Use a divisor of {samples}.",
+        )
+        _require(0 < self.clip_epsilon < 1, f"clip_epsilon={self.clip_epsilon}: expected (0, 1), e.g. 0.10.")
+        _require(0 < self.gamma <= 1, f"gamma={self.gamma}: expected (0, 1], e.g. 0.99.")
+        _require(0 <= self.gae_lambda <= 1, f"gae_lambda={self.gae_lambda}: expected [0, 1], e.g. 0.95.")
+
+    @property
+    def samples_per_iteration(self) -> int:
+        """Env steps of one rollout."""
+        return self.n_envs * self.n_steps
+
+    @property
+    def sequences_per_minibatch(self) -> int:
+        """Sequences of `bptt_steps` steps in one minibatch."""
+        return self.batch_size // self.bptt_steps
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """One training run, complete: its hash names the run's configuration in every manifest."""
+
+    recipe: str = "seed_100m"
+    timesteps: int = 100_000_000
+    seed: int = 0
+    device: str = "auto"  # auto, cpu, cuda
+    market: MarketConfig = field(default_factory=MarketConfig)
+    env: EnvConfig = field(default_factory=EnvConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+
+    def __post_init__(self) -> None:
+        _require(
+            self.timesteps >= 1,
+            f"timesteps={self.timesteps}: expected at least one rollout of {self.ppo.samples_per_iteration} steps.",
+        )
+        _require(
+            self.device in ("auto", "cpu", "cuda"),
+            f"unknown device {self.device!r}: expected auto, cpu or cuda.",
+        )
+
+    @property
+    def n_iterations(self) -> int:
+        """Rollouts needed to reach `timesteps`, the last one whole."""
+        return -(-self.timesteps // self.ppo.samples_per_iteration)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "RunConfig":
+        """Rebuild from `to_dict`; unknown keys raise ConfigError naming them."""
+        rooms = {"market": MarketConfig, "env": EnvConfig, "model": ModelConfig, "ppo": PPOConfig}
+        values = dict(data)
+        for name, room in rooms.items():
+            if name in values:
+                values[name] = _from_dict(room, values[name], name)
+        return _from_dict(cls, values, "run")
+
+
+def _from_dict(kind: type, data: dict[str, Any], name: str) -> Any:
+    known = {f.name for f in dataclasses.fields(kind)}
+    unknown = sorted(set(data) - known)
+    _require(not unknown, f"unknown {name} setting {', '.join(unknown)}: expected only {', '.join(sorted(known))}.")
+    return kind(**data)
+
+
+def seed_100m() -> RunConfig:
+    """The published command to the letter; its flags mean BPTT over 16 steps with stored states here."""
+    return RunConfig(recipe="seed_100m")
+
+
+def default_cpu() -> RunConfig:
+    """What `make demo` trains: minutes on two cores."""
+    return RunConfig(
+        recipe="default_cpu",
+        timesteps=400_000,
+        env=EnvConfig(horizon=21),
+        model=ModelConfig(hidden_dim=64),
+        ppo=PPOConfig(n_envs=128, n_steps=64, batch_size=2048, actor_lr_floor=0.1, critic_lr_floor=0.2),
+    )
+
+
+def smoke() -> RunConfig:
+    """Seconds: five iterations of a tiny model, so that tests walk the whole chain."""
+    return RunConfig(
+        recipe="smoke",
+        timesteps=5 * 16 * 16,
+        env=EnvConfig(horizon=21),
+        model=ModelConfig(hidden_dim=16, attention_window=4),
+        ppo=PPOConfig(n_envs=16, n_steps=16, batch_size=64, bptt_steps=8, extra_critic_epochs=1),
+    )
+
+
+RECIPES = {"seed_100m": seed_100m, "default_cpu": default_cpu, "smoke": smoke}
