@@ -40,7 +40,7 @@ class MarketConfig:
     def __post_init__(self) -> None:
         _require(
             self.source in SOURCES,
-            f"unknown market source {self.source!r}: expected one of {', '.join(SOURCES)}. Pass one of these as SOURCE.",
+            f"unknown market source {self.source!r}: expected one of {', '.join(SOURCES)}. Pass one as SOURCE.",
         )
         _require(
             0 < self.near_days <= self.far_days,

@@ -48,7 +48,7 @@ class BatchedEnv(Protocol):
 
 
 def observation_scaler(env: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation [F] that the policy standardises with: the env's own where it has them, else 0 and 1."""
+    """Mean and standard deviation [F] that the policy standardises with; 0 and 1 for an env that has none."""
     mean = getattr(env, "observation_mean", None)
     std = getattr(env, "observation_std", None)
     if mean is None or std is None:

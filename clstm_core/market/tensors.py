@@ -1,8 +1,8 @@
 """MarketTensors: listed option chains as flat tensors that a batched environment can trade. Torch and numpy only.
 
-A position is a row index and a signed quantity. Every contract that the grid ever pointed at has one row a snapshot from
-that first time until the snapshot before its settlement (or the segment's end): quoted rows as the venue gave them,
-unquoted ones filled in as *stale* rows, marked from the last implied vol and never tradable. Advancing time is a gather
+A position is a row index and a signed quantity. Every contract that the grid ever pointed at has one row a snapshot
+from that first time until the snapshot before its settlement (or the segment's end): quoted rows as the venue gave
+them, unquoted ones filled in as *stale* rows, marked from the last implied vol and never tradable. Advancing time is a gather
 of `next_row`; a contract whose `settle_index` is the new snapshot leaves the book for `settle_value` in cash.
 """
 
@@ -36,7 +36,7 @@ class MarketTensors:
 
     Shapes: `_T` snapshots, `_Q` rows sorted by (snapshot, contract), `_K` contracts, `_TG` snapshots x grid cells.
     Units:  prices per share in the account's currency; vols and rates as fractions; tte and the clock in years
-            (ACT/365, one clock for dynamics, carry and tte); vega per 1.00 of vol, theta per year, rho per 1.00 of rate.
+            (ACT/365, one clock for dynamics, carry and tte); vega per 1.00 vol, theta per year, rho per 1.00 rate.
     Assumes: `rate_T[t]` and `dividend_yield_T[t]` are continuous and hold from snapshot t to t + 1.
     """
 
