@@ -2,8 +2,8 @@
 
 A position is a row index and a signed quantity. Every contract that the grid ever pointed at has one row a snapshot
 from that first time until the snapshot before its settlement (or the segment's end): quoted rows as the venue gave
-them, unquoted ones filled in as *stale* rows, marked from the last implied vol and never tradable. Advancing time is a gather
-of `next_row`; a contract whose `settle_index` is the new snapshot leaves the book for `settle_value` in cash.
+them, unquoted ones filled in as *stale* rows, marked from the last implied vol and never tradable. Advancing time is a
+gather of `next_row`; a contract whose `settle_index` is the new snapshot leaves the book for `settle_value` in cash.
 """
 
 import dataclasses
