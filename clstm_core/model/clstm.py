@@ -1,0 +1,211 @@
+"""The policy: a shared encoder, an actor trunk with a policy head, a critic trunk with a value head.
+
+    obs -> Encoder -+- Actor LSTM  -> attention over its last W outputs -> masked logits over A actions
+                    '- Critic LSTM -> attention over its last W outputs -> value
+
+The critic reads the encoder's features but sends it no gradient, unless it shares the actor's trunk (an ablation).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from clstm_core.config import ModelConfig
+from clstm_core.model.encoder import Encoder
+from clstm_core.model.trunk import Steps, Trunk, TrunkState
+
+ILLEGAL_LOGIT = -1e9
+"""Far enough below any logit that an illegal action's probability is exactly zero, and finite in float32."""
+
+
+class RecurrentState(NamedTuple):
+    """Everything the policy remembers, one row an env; the critic's part is empty where the trunk is shared.
+
+    Shapes: h, c [N, H]; memory [N, W, H] newest last; valid [N, W] bool
+    """
+
+    actor_h: torch.Tensor
+    actor_c: torch.Tensor
+    actor_memory: torch.Tensor
+    actor_valid: torch.Tensor
+    critic_h: torch.Tensor
+    critic_c: torch.Tensor
+    critic_memory: torch.Tensor
+    critic_valid: torch.Tensor
+
+    @property
+    def actor(self) -> TrunkState:
+        """The actor trunk's part."""
+        return TrunkState(*self[:4])
+
+    @property
+    def critic(self) -> TrunkState:
+        """The critic trunk's part."""
+        return TrunkState(*self[4:])
+
+    def with_actor(self, actor: TrunkState) -> "RecurrentState":
+        """The same state with another actor part."""
+        return RecurrentState(*actor, *self[4:])
+
+    def with_critic(self, critic: TrunkState) -> "RecurrentState":
+        """The same state with another critic part."""
+        return RecurrentState(*self[:4], *critic)
+
+    def reset(self, start_N: torch.Tensor) -> "RecurrentState":
+        """Zero the rows where an episode starts; by `where`, so that a NaN cannot survive a reset."""
+        return RecurrentState(*(reset_rows(value, start_N) for value in self))
+
+
+def reset_rows(value: torch.Tensor, start_N: torch.Tensor) -> torch.Tensor:
+    """`value` with the rows [N, ...] where `start` holds set to zero (False)."""
+    where = start_N.view(-1, *(1 for _ in value.shape[1:]))
+    return torch.where(where, torch.zeros((), dtype=value.dtype, device=value.device), value)
+
+
+def reset_trunk(state: TrunkState, start_N: torch.Tensor) -> TrunkState:
+    """One trunk's state with the rows zeroed where an episode starts."""
+    return TrunkState(*(reset_rows(value, start_N) for value in state))
+
+
+class CLSTM(nn.Module):
+    """The dual-trunk recurrent actor-critic.
+
+    Three ways to run it give the same numbers to 1e-5: `act` (actor alone, one step), `step` (both, one step) and
+    `unroll` (both, a chunk of steps with episode starts inside).
+
+    Args:
+        observation_size: F, length of a raw observation
+        n_actions: A
+        config: sizes and ablations
+        obs_mean, obs_std: the scaler [F], fitted on training dates; 0 and 1 when left out
+    """
+
+    def __init__(
+        self,
+        observation_size: int,
+        n_actions: int,
+        config: ModelConfig,
+        obs_mean: torch.Tensor | None = None,
+        obs_std: torch.Tensor | None = None,
+    ):
+        super().__init__()
+        self.observation_size, self.n_actions, self.config = observation_size, n_actions, config
+        hidden, window = config.hidden_dim, config.attention_window if config.use_attention else 0
+        mean = torch.zeros(observation_size) if obs_mean is None else obs_mean
+        std = torch.ones(observation_size) if obs_std is None else obs_std
+        self.encoder = Encoder(observation_size, hidden, mean, std)
+        self.actor_trunk = Trunk(hidden, hidden, config.n_heads, window)
+        self.critic_trunk = Trunk(hidden, hidden, config.n_heads, window) if config.dual_trunk else None
+        self.policy_head = nn.Linear(hidden, n_actions)
+        self.value_head = nn.Linear(hidden, 1)
+        for head, gain in ((self.policy_head, 0.01), (self.value_head, 1.0)):
+            nn.init.orthogonal_(head.weight, gain=gain)
+            nn.init.zeros_(head.bias)
+
+    def actor_parameters(self) -> list[nn.Parameter]:
+        """What the actor's optimizer moves: encoder, actor trunk, policy head."""
+        return [p for room in (self.encoder, self.actor_trunk, self.policy_head) for p in room.parameters()]
+
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """What the critic's optimizer moves: critic trunk (where there is one) and value head."""
+        rooms = [self.value_head] if self.critic_trunk is None else [self.critic_trunk, self.value_head]
+        return [p for room in rooms for p in room.parameters()]
+
+    def initial_state(self, n_envs: int, device: torch.device | str = "cpu") -> RecurrentState:
+        """The state at an episode's start: all zero."""
+        actor = self.actor_trunk.initial_state(n_envs, device)
+        if self.critic_trunk is not None:
+            return RecurrentState(*actor, *self.critic_trunk.initial_state(n_envs, device))
+        return RecurrentState(*actor, *(value.flatten(1)[:, :0] for value in actor))
+
+    def policy_logits(self, y: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Logits [..., A] of a trunk output [..., H]; illegal actions get ILLEGAL_LOGIT."""
+        logits = self.policy_head(y)
+        return logits if mask is None else logits.masked_fill(~mask, ILLEGAL_LOGIT)
+
+    def values(self, y: torch.Tensor) -> torch.Tensor:
+        """Values [...] of a critic trunk output [..., H]."""
+        return self.value_head(y).squeeze(-1)
+
+    def act(
+        self, obs_NF: torch.Tensor, mask_NA: torch.Tensor | None, state: RecurrentState
+    ) -> tuple[torch.Tensor, RecurrentState]:
+        """One step of the actor alone: masked logits [N, A] and the state with its actor part advanced.
+
+        Assumes: `state` was reset where an episode starts at this step (`state.reset(start_N)`)
+        """
+        y, actor = self.actor_trunk.step(self.encoder(obs_NF), state.actor)
+        return self.policy_logits(y, mask_NA), state.with_actor(actor)
+
+    def step(
+        self, obs_NF: torch.Tensor, mask_NA: torch.Tensor | None, state: RecurrentState
+    ) -> tuple[torch.Tensor, torch.Tensor, RecurrentState]:
+        """One step of both: masked logits [N, A], values [N], new state."""
+        features = self.encoder(obs_NF)
+        y, actor = self.actor_trunk.step(features, state.actor)
+        state = state.with_actor(actor)
+        if self.critic_trunk is None:
+            return self.policy_logits(y, mask_NA), self.values(y), state
+        y_critic, critic = self.critic_trunk.step(features, state.critic)
+        return self.policy_logits(y, mask_NA), self.values(y_critic), state.with_critic(critic)
+
+    def actor_step(
+        self,
+        obs_NF: torch.Tensor,
+        mask_NA: torch.Tensor,
+        h_NH: torch.Tensor,
+        c_NH: torch.Tensor,
+        memory_NWH: torch.Tensor,
+        valid_NW: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """`act` with every tensor spelt out, for tracing and export: logits, h, c, memory, valid."""
+        y, actor = self.actor_trunk.step(self.encoder(obs_NF), TrunkState(h_NH, c_NH, memory_NWH, valid_NW))
+        return self.policy_logits(y, mask_NA), *actor
+
+    def unroll(
+        self, obs_TNF: torch.Tensor, mask_TNA: torch.Tensor | None, start_TN: torch.Tensor, state: RecurrentState
+    ) -> tuple[torch.Tensor, torch.Tensor, RecurrentState]:
+        """A chunk of steps at once: masked logits [T, N, A], values [T, N], the state after it.
+
+        Shapes:  obs [T, N, F]; mask [T, N, A] bool or None; start [T, N] bool: the state is zeroed *before* step t
+        Assumes: the critic sees the encoder's features detached
+        """
+        features = self.encoder(obs_TNF)
+        y, actor, _ = self.actor_trunk.unroll(features, start_TN, state.actor)
+        logits, state = self.policy_logits(y, mask_TNA), state.with_actor(actor)
+        if self.critic_trunk is None:
+            return logits, self.values(y), state
+        y_critic, critic, _ = self.critic_trunk.unroll(features.detach(), start_TN, state.critic)
+        return logits, self.values(y_critic), state.with_critic(critic)
+
+    def unroll_actor(
+        self, features_TNH: torch.Tensor, mask_TNA: torch.Tensor | None, start_TN: torch.Tensor, state: TrunkState
+    ) -> tuple[torch.Tensor, TrunkState]:
+        """The actor's half of `unroll`, from encoder features: masked logits [T, N, A] state after."""
+        y, last, _ = self.actor_trunk.unroll(features_TNH, start_TN, state)
+        return self.policy_logits(y, mask_TNA), last
+
+    def unroll_critic(
+        self, features_TNH: torch.Tensor, start_TN: torch.Tensor, state: TrunkState
+    ) -> tuple[torch.Tensor, TrunkState, Steps]:
+        """The critic's half of `unroll`, from encoder features: values [T, N], state after, state after every step.
+
+        Where the trunk is shared, `state` is the actor's.
+        """
+        y, last, steps = self._value_trunk.unroll(features_TNH, start_TN, state)
+        return self.values(y), last, steps
+
+    def look_ahead(self, features_TNH: torch.Tensor, steps: Steps) -> torch.Tensor:
+        """Values [T, N] of the observations that follow each step, from the critic's state after that step."""
+        trunk = self._value_trunk
+        y, _ = trunk.step(features_TNH.flatten(0, 1), steps.flatten(trunk.window))
+        return self.values(y).view(features_TNH.shape[:2])
+
+    def critic_state(self, state: RecurrentState) -> TrunkState:
+        """The part of `state` that the value head reads: the critic's, or the shared trunk's."""
+        return state.actor if self.critic_trunk is None else state.critic
+
+    @property
+    def _value_trunk(self) -> Trunk:
+        return self.actor_trunk if self.critic_trunk is None else self.critic_trunk

@@ -1,0 +1,161 @@
+"""A recurrent trunk: an LSTM, then attention over a ring of its own last W outputs.
+
+The ring is a shift register, newest last, stored with h and c: so a rollout's step and an update's unrolled chunk see
+exactly the same context, and neither looks across an episode's start.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from clstm_core.model.lstm import LSTM
+
+
+class TrunkState(NamedTuple):
+    """What a trunk remembers between steps; memory's newest output is last, and invalid slots are never attended to."""
+
+    h: torch.Tensor  # [N, H]
+    c: torch.Tensor  # [N, H]
+    memory: torch.Tensor  # [N, W, H], W = 0 without attention
+    valid: torch.Tensor  # [N, W] bool
+
+
+class WindowAttention(nn.Module):
+    """Multi-head attention of an LSTM output over the last W outputs, itself included.
+
+        score(t, s) = q_t . (k_s + age[t - s]) / sqrt(d),  t - W < s <= t, same episode
+
+    The age encoding is a learned vector a slot, added to the keys. `step` folds the key and value projections into the
+    query and the output, so that it never projects the whole ring; `unroll` projects every output once.
+    """
+
+    def __init__(self, hidden_dim: int, n_heads: int, window: int):
+        super().__init__()
+        self.n_heads, self.window, self.head_dim = n_heads, window, hidden_dim // n_heads
+        self.query = nn.Linear(hidden_dim, hidden_dim)
+        self.key = nn.Linear(hidden_dim, hidden_dim, bias=False)
+        self.value = nn.Linear(hidden_dim, hidden_dim, bias=False)
+        self.output = nn.Linear(hidden_dim, hidden_dim)
+        self.age_WH = nn.Parameter(torch.zeros(window, hidden_dim))  # oldest slot first, as in the ring
+        nn.init.normal_(self.age_WH, std=0.02)
+        for layer in (self.query, self.key, self.value, self.output):
+            nn.init.orthogonal_(layer.weight)
+        for layer in (self.query, self.output):
+            nn.init.zeros_(layer.bias)
+
+    def step(self, h_NH: torch.Tensor, memory_NWH: torch.Tensor, valid_NW: torch.Tensor) -> torch.Tensor:
+        """Attention output [N, H] for one step; memory and valid already hold the current output in the last slot."""
+        heads, d, hidden = self.n_heads, self.head_dim, h_NH.shape[-1]
+        q_Nhd = (self.query(h_NH) * d**-0.5).view(-1, heads, d)
+        # q . (W_k m) = (W_k^T q) . m
+        folded_NhH = torch.einsum("nhd,hdk->nhk", q_Nhd, self.key.weight.view(heads, d, hidden))
+        age_hdW = self.age_WH.view(self.window, heads, d).permute(1, 2, 0)
+        score_NhW = folded_NhH @ memory_NWH.transpose(1, 2) + torch.einsum("nhd,hdw->nhw", q_Nhd, age_hdW)
+        weight_NhW = score_NhW.masked_fill(~valid_NW.unsqueeze(1), float("-inf")).softmax(dim=-1)
+        mixed_NhH = weight_NhW @ memory_NWH
+        value_Nhd = torch.einsum("nhk,hdk->nhd", mixed_NhH, self.value.weight.view(heads, d, hidden))
+        return self.output(value_Nhd.reshape(-1, hidden))
+
+    def unroll(self, h_TNH: torch.Tensor, past_NVH: torch.Tensor, visible_NTS: torch.Tensor) -> torch.Tensor:
+        """Attention outputs [T, N, H] for all steps at once.
+
+        Shapes: past [N, V, H] the ring before the first step without its oldest slot, V = W - 1; visible [N, T, S],
+                S = V + T: which of past and new outputs each step may see
+        """
+        steps, n, hidden = h_TNH.shape
+        heads, d = self.n_heads, self.head_dim
+        h_NTH = h_TNH.transpose(0, 1)
+        source_NSH = torch.cat((past_NVH, h_NTH), dim=1)
+        size = source_NSH.shape[1]
+        q_NhTd = (self.query(h_NTH) * d**-0.5).view(n, steps, heads, d).transpose(1, 2)
+        k_NhSd = self.key(source_NSH).view(n, size, heads, d).transpose(1, 2)
+        v_NhSd = self.value(source_NSH).view(n, size, heads, d).transpose(1, 2)
+        score_NhTS = q_NhTd @ k_NhSd.transpose(2, 3)
+        # step t's window starts at slot t: pad the ages' scores to S + 1 columns and re-read them with S, which shears
+        age_NhTW = q_NhTd @ self.age_WH.view(self.window, heads, d).permute(1, 2, 0)
+        sheared = nn.functional.pad(age_NhTW, (0, size + 1 - self.window)).flatten(2)[..., : steps * size]
+        score_NhTS = score_NhTS + sheared.view(n, heads, steps, size)
+        weight_NhTS = score_NhTS.masked_fill(~visible_NTS.unsqueeze(1), float("-inf")).softmax(dim=-1)
+        mixed_NTH = (weight_NhTS @ v_NhSd).transpose(1, 2).reshape(n, steps, hidden)
+        return self.output(mixed_NTH).transpose(0, 1)
+
+
+def visible_slots(start_TN: torch.Tensor, valid_NV: torch.Tensor) -> torch.Tensor:
+    """Which outputs each step may attend to: inside its window, filled, and of its own episode.
+
+    Shapes: start [T, N] bool; valid [N, V] bool, the V = W - 1 stored slots before the first step -> [N, T, V + T] bool
+    """
+    steps, past = start_TN.shape[0], valid_NV.shape[1]
+    episode_NT = start_TN.t().long().cumsum(dim=1)
+    stored_NTV = valid_NV.unsqueeze(1) & (episode_NT == 0).unsqueeze(2)
+    fresh_NTT = episode_NT.unsqueeze(2) == episode_NT.unsqueeze(1)
+    step = torch.arange(steps, device=start_TN.device).unsqueeze(1)
+    slot = torch.arange(past + steps, device=start_TN.device).unsqueeze(0)
+    in_window = (slot >= step) & (slot <= step + past)
+    return torch.cat((stored_NTV, fresh_NTT), dim=2) & in_window
+
+
+class Trunk(nn.Module):
+    """LSTM, attention over its last W outputs, residual and LayerNorm: features -> what a head reads.
+
+    y_t = LayerNorm(h_t + Attention(h_t; h_{t-W+1..t}))
+    """
+
+    def __init__(self, input_size: int, hidden_dim: int, n_heads: int, window: int):
+        super().__init__()
+        self.hidden_dim, self.window = hidden_dim, window
+        self.lstm = LSTM(input_size, hidden_dim)
+        self.attention = WindowAttention(hidden_dim, n_heads, window) if window else None
+        self.norm = nn.LayerNorm(hidden_dim)
+
+    def initial_state(self, n_envs: int, device: torch.device | str = "cpu") -> TrunkState:
+        """All zero, nothing to attend to."""
+        zeros = torch.zeros(n_envs, self.hidden_dim, device=device)
+        memory = torch.zeros(n_envs, self.window, self.hidden_dim, device=device)
+        return TrunkState(
+            zeros, zeros.clone(), memory, torch.zeros(n_envs, self.window, dtype=torch.bool, device=device)
+        )
+
+    def step(self, x_NF: torch.Tensor, state: TrunkState) -> tuple[torch.Tensor, TrunkState]:
+        """One step: y [N, H] and the new state."""
+        h, c = self.lstm.step(x_NF, state.h, state.c)
+        if self.attention is None:
+            return self.norm(h), TrunkState(h, c, state.memory, state.valid)
+        memory = torch.cat((state.memory[:, 1:], h.unsqueeze(1)), dim=1)
+        valid = torch.cat((state.valid[:, 1:], torch.ones_like(state.valid[:, :1])), dim=1)
+        return self.norm(h + self.attention.step(h, memory, valid)), TrunkState(h, c, memory, valid)
+
+    def unroll(
+        self, x_TNF: torch.Tensor, start_TN: torch.Tensor, state: TrunkState
+    ) -> tuple[torch.Tensor, TrunkState, "Steps"]:
+        """All steps of a chunk: y [T, N, H], the state after it, and every step's state in compact form."""
+        h_TNH, c_TNH = self.lstm.unroll(x_TNF, start_TN, state.h, state.c)
+        if self.attention is None:
+            last = TrunkState(h_TNH[-1], c_TNH[-1], state.memory, state.valid)
+            return self.norm(h_TNH), last, Steps(h_TNH, c_TNH, None, None)
+        past_NVH, valid_NV = state.memory[:, 1:], state.valid[:, 1:]
+        visible_NTS = visible_slots(start_TN, valid_NV)
+        y_TNH = self.norm(h_TNH + self.attention.unroll(h_TNH, past_NVH, visible_NTS))
+        ring_NSH = torch.cat((past_NVH, h_TNH.transpose(0, 1)), dim=1)
+        last = TrunkState(h_TNH[-1], c_TNH[-1], ring_NSH[:, -self.window :], visible_NTS[:, -1, -self.window :])
+        return y_TNH, last, Steps(h_TNH, c_TNH, ring_NSH, visible_NTS)
+
+
+class Steps(NamedTuple):
+    """The state after every step of an unrolled chunk; `flatten` makes them T * N states of one step each."""
+
+    h: torch.Tensor  # [T, N, H]
+    c: torch.Tensor  # [T, N, H]
+    ring: torch.Tensor | None  # [N, W - 1 + T, H]
+    visible: torch.Tensor | None  # [N, T, W - 1 + T]
+
+    def flatten(self, window: int) -> TrunkState:
+        """States [T * N, ...], time-major: to look one step ahead from every step in one batch."""
+        steps, n, hidden = self.h.shape
+        h, c = self.h.flatten(0, 1), self.c.flatten(0, 1)
+        if self.ring is None or self.visible is None:
+            return TrunkState(h, c, h.new_zeros(steps * n, 0, hidden), h.new_zeros(steps * n, 0, dtype=torch.bool))
+        memory = self.ring.unfold(1, window, 1).permute(1, 0, 3, 2).reshape(steps * n, window, hidden)
+        own = self.visible.unfold(2, window, 1).diagonal(dim1=1, dim2=2)  # [N, W, T]: step t's window starts at slot t
+        return TrunkState(h, c, memory, own.permute(2, 0, 1).reshape(steps * n, window))
