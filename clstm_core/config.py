@@ -163,6 +163,8 @@ class PPOConfig:
     warmup_lr: float = 5e-4
     warmup_encoder_lr: float = 1e-5
     target_kl: float | None = None  # None: fixed LR; otherwise the actor LR adapts to it
+    evaluate_every: int = 10  # iterations between two looks at held-out EV and full-unroll KL
+    checkpoint_every: int = 10  # iterations between two rolling checkpoints, from which a killed run resumes
 
     def __post_init__(self) -> None:
         _require(
@@ -185,6 +187,8 @@ class PPOConfig:
         )
         _require(0 < self.clip_epsilon < 1, f"clip_epsilon={self.clip_epsilon}: expected (0, 1), e.g. 0.10.")
         _require(0 < self.gamma <= 1, f"gamma={self.gamma}: expected (0, 1], e.g. 0.99.")
+        for name in ("evaluate_every", "checkpoint_every"):
+            _require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: expected at least 1 iteration.")
         _require(0 <= self.gae_lambda <= 1, f"gae_lambda={self.gae_lambda}: expected [0, 1], e.g. 0.95.")
 
     @property
