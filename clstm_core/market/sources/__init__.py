@@ -32,7 +32,7 @@ def open_source(config: MarketConfig) -> "Source":
         )
     if config.source in FILE_SOURCES and not config.data_dir:
         raise ConfigError(
-            f"no data folder for {config.source}: expected the folder that holds the vendor's files. Pass it as DATA=..."
+            f"no data folder for {config.source}: expected the folder that holds its files. Pass it as DATA=..."
         )
     module, name = REGISTRY[config.source]
     return getattr(importlib.import_module(module), name)(config)

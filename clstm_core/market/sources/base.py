@@ -64,6 +64,12 @@ def sessions_text(sessions: Iterable[date]) -> str:
     return ", ".join(names[:SNAPSHOTS_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def limits(values: pl.Series) -> tuple[float, float]:
+    """Smallest and largest of a numeric column, nulls ignored; (0, 0) when there is none."""
+    known = values.drop_nulls().to_list()
+    return (float(min(known)), float(max(known))) if known else (0.0, 0.0)
+
+
 def finding(
     check: str, severity: str, count: int, total: int, sessions: Iterable[date] = (), detail: str = ""
 ) -> pl.DataFrame:
