@@ -13,7 +13,7 @@ INV_SQRT_2PI = 0.3989422804014327
 class Greeks(NamedTuple):
     """Price and sensitivities of one option on one share.
 
-    Units: price in currency; delta a share; gamma a currency unit squared; vega per 1.00 of volatility; theta per year of
+    Units: price in currency; delta a share; gamma a currency unit squared; vega per 1.00 of vol; theta per year of
            calendar time passing (negative for most long options); rho per 1.00 of rate, dividend yield held.
     """
 
