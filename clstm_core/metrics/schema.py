@@ -1,0 +1,358 @@
+"""The tables of the metrics store, once: the DuckDB schema, its migrations and `docs/metrics.md` are derived from here.
+
+A new column or table carries `since` = the next SCHEMA_VERSION; stores made before are migrated when next written.
+Nothing is ever renamed or dropped, so an old store plus its migrations equals a fresh one.
+"""
+
+from dataclasses import dataclass
+
+SCHEMA_VERSION = 1
+TYPES = ("VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "TIMESTAMP", "DATE")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: DuckDB type, unit and meaning; a key column with a `default` may be left out of a row."""
+
+    name: str
+    type: str
+    unit: str
+    note: str
+    default: str | None = None
+    since: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table: columns in order and the natural key that makes writing twice the same as writing once."""
+
+    name: str
+    note: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    since: int = 1
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names in order."""
+        return tuple(column.name for column in self.columns)
+
+    def column(self, name: str) -> Column:
+        """The column called `name`; KeyError when there is none."""
+        return {column.name: column for column in self.columns}[name]
+
+
+def _text(name: str, note: str, unit: str = "", default: str | None = None) -> Column:
+    return Column(name, "VARCHAR", unit, note, default)
+
+
+def _count(name: str, note: str, unit: str = "count") -> Column:
+    return Column(name, "BIGINT", unit, note)
+
+
+def _number(name: str, unit: str, note: str) -> Column:
+    return Column(name, "DOUBLE", unit, note)
+
+
+def _flag(name: str, note: str) -> Column:
+    return Column(name, "BOOLEAN", "", note)
+
+
+def _time(name: str, note: str) -> Column:
+    return Column(name, "TIMESTAMP", "UTC", note)
+
+
+def _date(name: str, note: str) -> Column:
+    return Column(name, "DATE", "", note)
+
+
+RUN = _text("run", "name of the training run, the Dagster partition key")
+
+RUNS = Table(
+    "runs",
+    "One row a training run: what it was made from and how it ended.",
+    ("run",),
+    (
+        RUN,
+        _text("recipe", "named configuration: seed_100m, default_cpu, smoke"),
+        _text("status", "running, finished, failed or stopped"),
+        _text("source", "market source that is traded in the backtests"),
+        _text("label", "real quotes, modelled quotes or simulated quotes"),
+        _text("spread", "quoted or modelled"),
+        _text("trained_on", "market the policy was trained on, in words"),
+        _text("trained_label", "label of the training market"),
+        _count("training_snapshots", "snapshots in the training window", "snapshots"),
+        _count("heldout_snapshots", "snapshots in the test window", "snapshots"),
+        _count("seed", "seed of the run", "integer"),
+        _text("device", "cpu or cuda"),
+        _count("timesteps", "env steps asked for", "env steps"),
+        _count("env_steps", "env steps done", "env steps"),
+        _count("iterations", "rollouts done"),
+        _number("seconds", "s", "wall-clock time of training"),
+        _time("started_at", "when training began"),
+        _time("finished_at", "when training ended"),
+        _text("config", "the whole RunConfig as JSON"),
+        _text("config_sha256", "hash of `config`", "hex"),
+        _text("data_sha256", "hash of the market tensors traded in the backtests", "hex"),
+        _text("training_data_sha256", "hash of the market tensors trained on", "hex"),
+        _text("quotes_sha256", "hash of the canonical quotes file", "hex"),
+        _text("quotes_dir", "folder of the canonical quotes, findings and quarantine"),
+        _text("git_commit", "commit of the code, with -dirty when it was changed", "hex"),
+        _text("champion_milestone", "rung of the ladder that was picked, e.g. 080"),
+        _text("verdict", "the comparison in plain words"),
+        _text("folder", "data/runs/<run>"),
+    ),
+)
+
+TRAINING_METRICS = Table(
+    "training_metrics",
+    "One row an iteration (one rollout and its update), as in data/runs/<run>/metrics.jsonl.",
+    ("run", "iteration"),
+    (
+        RUN,
+        _count("iteration", "rollouts done, from 1", "iterations"),
+        _count("env_steps", "environment steps done, over all envs", "env steps"),
+        _number("progress", "0..1", "env steps done of those asked for"),
+        _number("approx_kl", "nats", "KL of the old policy to the new, over the minibatches of the policy epoch"),
+        _number("full_unroll_kl", "nats", "the same after the iteration, states recomputed from each rollout's start"),
+        _number("clip_fraction", "0..1", "samples whose ratio left the clip range"),
+        _number("entropy", "nats", "mean entropy of the policy where more than one action is legal"),
+        _number("entropy_pct", "%", "entropy as a share of the first iteration's"),
+        _number("policy_loss", "", "clipped surrogate loss"),
+        _number("value_loss", "scaled reward squared", "critic's loss"),
+        _number("policy_grad_norm", "", "gradient norm of actor and encoder before clipping"),
+        _number("value_grad_norm", "", "gradient norm of the critic before clipping"),
+        _number("actor_lr", "", "learning rate of actor and encoder"),
+        _number("critic_lr", "", "learning rate of the critic"),
+        _number("entropy_coef", "", "weight of the entropy bonus"),
+        _number("explained_variance", "-inf..1", "of Monte Carlo returns, in sample"),
+        _number("heldout_explained_variance", "-inf..1", "of Monte Carlo returns, on held-out snapshots"),
+        _number("value_correlation", "-1..1", "of predicted values and Monte Carlo returns"),
+        _number("predicted_mean", "scaled reward", "mean predicted value"),
+        _number("predicted_std", "scaled reward", "standard deviation of predicted values"),
+        _number("monte_carlo_mean", "scaled reward", "mean Monte Carlo return"),
+        _number("monte_carlo_std", "scaled reward", "standard deviation of Monte Carlo returns"),
+        _number("mean_reward", "scaled reward a step", "mean reward"),
+        _number("reward_std", "scaled reward a step", "standard deviation of rewards"),
+        _number("reward_p001", "scaled reward a step", "0.1% quantile of rewards"),
+        _number("reward_p50", "scaled reward a step", "median reward"),
+        _number("reward_p999", "scaled reward a step", "99.9% quantile of rewards"),
+        _number("episode_reward", "scaled reward", "mean sum of rewards of the episodes that ended"),
+        _number("episode_length", "steps", "mean length of the episodes that ended"),
+        _number("gpu_memory_mb", "MB", "peak device memory; 0 on CPU"),
+        _number("steps_per_second", "env steps/s", "whole iteration, update included"),
+        _number("seconds", "s", "since training began"),
+        _number("eta_seconds", "s", "expected time to the end"),
+    ),
+)
+
+CHECKPOINTS = Table(
+    "checkpoints",
+    "One row a rung of the checkpoint ladder.",
+    ("run", "milestone"),
+    (
+        RUN,
+        _text("milestone", "020, 040, 060, 080 or 100: percent of the run"),
+        _count("env_steps", "actual env steps at the checkpoint", "env steps"),
+        _count("iteration", "rollouts done", "iterations"),
+        _text("folder", "where its files lie"),
+        _text("model_sha256", "hash of model.safetensors", "hex"),
+        _text("manifest_sha256", "hash of manifest.json", "hex"),
+        _text("data_sha256", "hash of the market tensors trained on", "hex"),
+        _text("git_commit", "commit of the code", "hex"),
+        _time("saved_at", "when it was written"),
+    ),
+)
+
+GATE_RESULTS = Table(
+    "gate_results",
+    "One row a check: the proofs of the environment audit, the recurrent self-test, parity, quality, ledger checks.",
+    ("run", "data_sha256", "gate", "name"),
+    (
+        _text("run", "training run; empty for a gate on market data alone", default=""),
+        _text("data_sha256", "market tensors the gate looked at; empty when none", "hex", default=""),
+        _text("gate", "group of checks, e.g. environment_audit, self_test, parity"),
+        _text("name", "the check, e.g. conservation"),
+        _flag("passed", "whether it held"),
+        _flag("blocking", "whether a failure stops the chain"),
+        _number("statistic", "see detail", "what was measured"),
+        _number("threshold", "see detail", "what it may be at most"),
+        _text("detail", "the finding in a sentence"),
+        _number("seconds", "s", "how long it took"),
+        _time("recorded_at", "when it ran"),
+    ),
+)
+
+BACKTESTS = Table(
+    "backtests",
+    "One row a backtest: policy x checkpoint x window x fill rule x seed, one chronological account.",
+    ("backtest_id",),
+    (
+        _text("backtest_id", "folder name under data/backtests"),
+        _text("run", "training run it belongs to"),
+        _text("policy", "checkpoint, cash, buy_and_hold, put_write, buy_write, short_straddle, random, ..."),
+        _text("milestone", "rung of the ladder; empty for a baseline"),
+        _text("mode", "argmax or stochastic; empty for a baseline"),
+        _text("window", "train, validation, test or a fold's name"),
+        _date("first_date", "first session of the window"),
+        _date("last_date", "last session of the window"),
+        _count("n_snapshots", "sessions in the window", "sessions"),
+        _text("source", "market source"),
+        _text("label", "real quotes, modelled quotes or simulated quotes"),
+        _text("fill_rule", "touch or fraction"),
+        _number("fill_fraction", "of the half-spread", "1 = touch, 0 = mid"),
+        _count("fill_lag", "snapshots between decision and fill", "snapshots"),
+        _count("seed", "seed of a stochastic policy", "integer"),
+        _number("start_equity_usd", "USD", "equity before the first decision"),
+        _number("final_equity_usd", "USD", "equity at the last snapshot, marked at mid"),
+        _number("total_return", "fraction", "final over start equity, less 1"),
+        _number("annual_return", "fraction a year", "geometric, by calendar time; NULL when the window is too short"),
+        _number("annual_volatility", "fraction a year", "of daily returns"),
+        _number("sharpe", "a year", "excess over cash; NULL when the window is too short"),
+        _number("max_drawdown", "fraction", "largest fall from a peak, 0 or negative"),
+        _number("fees_usd", "USD", "commissions"),
+        _number("spread_usd", "USD", "paid against the mid at the fill"),
+        _number("turnover", "x start equity", "traded premium and stock value"),
+        _count("n_fills", "fills of every kind"),
+        _count("n_liquidations", "forced closings"),
+        _number("max_margin_used", "fraction", "largest margin over equity"),
+        _text("folder", "where its Parquet files lie"),
+        _text("quotes_path", "canonical quotes file it was traded on"),
+        _text("quotes_sha256", "hash of that file", "hex"),
+        _text("data_sha256", "hash of the market tensors", "hex"),
+        _text("config_sha256", "hash of the run's configuration", "hex"),
+        _text("git_commit", "commit of the code", "hex"),
+        _time("created_at", "when it ran"),
+    ),
+)
+
+COMPARISONS = Table(
+    "comparisons",
+    "One row a paired difference: a policy against another over the same dates, with a bootstrap interval.",
+    ("run", "policy", "milestone", "mode", "against", "window", "fill_lag", "metric"),
+    (
+        RUN,
+        _text("policy", "policy that is judged"),
+        _text("milestone", "its rung; empty for a baseline", default=""),
+        _text("mode", "argmax or stochastic; empty for a baseline", default=""),
+        _text("against", "policy it is compared with; empty when the estimate stands alone", default=""),
+        _text("window", "train, validation, test or a fold's name"),
+        Column("fill_lag", "BIGINT", "snapshots", "between decision and fill", "1"),
+        _text("metric", "e.g. mean_daily_excess_bps, sharpe", default="mean_daily_excess_bps"),
+        _count("env_steps", "env steps of the checkpoint", "env steps"),
+        _number("estimate", "of metric", "the difference, policy less `against`"),
+        _number("ci_low", "of metric", "lower end of the interval"),
+        _number("ci_high", "of metric", "upper end of the interval"),
+        _number("confidence", "0..1", "of the interval, e.g. 0.95"),
+        _number("p_value", "0..1", "of the null of no superiority, where tested"),
+        _count("n_dates", "paired dates", "sessions"),
+        _count("n_bootstrap", "bootstrap samples"),
+        _text("method", "e.g. stationary bootstrap by dates, and its block length"),
+        _flag("distinguishable", "whether the interval leaves out zero"),
+        _flag("champion", "whether this rung was picked"),
+        _text("verdict", "in plain words"),
+        _time("recorded_at", "when it was computed"),
+    ),
+)
+
+EXPORTS = Table(
+    "exports",
+    "One row an exported file of a bundle, with its parity against the eager policy.",
+    ("run", "file"),
+    (
+        RUN,
+        _text("file", "e.g. policy.onnx"),
+        _text("format", "safetensors, torchscript, onnx, json or markdown"),
+        _text("milestone", "rung that was exported"),
+        _text("folder", "folder of the bundle"),
+        _text("sha256", "hash of the file", "hex"),
+        _count("bytes", "size", "bytes"),
+        _flag("parity_passed", "whether it decides as the eager policy does"),
+        _count("parity_steps", "recurrent steps compared", "steps"),
+        _count("parity_action_differences", "steps with another action", "steps"),
+        _number("parity_max_logit_difference", "logits", "largest absolute difference"),
+        _number("latency_p50_us", "us", "median of one decision, one thread"),
+        _number("latency_p99_us", "us", "99% quantile"),
+        _time("created_at", "when it was exported"),
+    ),
+)
+
+TRIALS = Table(
+    "trials",
+    "The trial registry: every checkpoint x seed x configuration ever evaluated on a window.",
+    ("run", "policy", "milestone", "mode", "seed", "config_sha256", "data_sha256", "window", "variant"),
+    (
+        RUN,
+        _text("policy", "checkpoint, or a baseline"),
+        _text("milestone", "rung of the ladder", default=""),
+        _text("mode", "argmax or stochastic", default=""),
+        Column("seed", "BIGINT", "integer", "seed of the evaluation", "0"),
+        _text("config_sha256", "hash of the run's configuration", "hex", default=""),
+        _text("data_sha256", "hash of the market tensors", "hex", default=""),
+        _text("window", "window that was looked at"),
+        _text("variant", "fill rule and lag, e.g. touch/1", default=""),
+        _number("sharpe", "a year", "what the trial showed"),
+        _number("total_return", "fraction", "what the trial showed"),
+        _text("backtest_id", "the backtest"),
+        _time("recorded_at", "when it was first evaluated"),
+    ),
+)
+
+REPORTS = Table(
+    "reports",
+    "One row a report rendered for a run; the newest replaces the one before, as its files do.",
+    ("run",),
+    (
+        RUN,
+        _text("path", "index.html"),
+        _text("url", "where the static server shows it"),
+        _text("label", "real quotes, modelled quotes or simulated quotes"),
+        _text("verdict", "as printed in the report"),
+        _count("figures", "charts in it"),
+        _count("bytes", "size of index.html", "bytes"),
+        _time("created_at", "when it was rendered"),
+    ),
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        RUNS,
+        TRAINING_METRICS,
+        CHECKPOINTS,
+        GATE_RESULTS,
+        BACKTESTS,
+        COMPARISONS,
+        EXPORTS,
+        TRIALS,
+        REPORTS,
+    )
+}
+
+
+def _definition(table: Table, column: Column, *, adding: bool = False) -> str:
+    parts = [f'"{column.name}"', column.type]
+    if column.default is not None:
+        parts.append(f"DEFAULT '{column.default}'")
+    if column.name in table.key and not adding:
+        parts.append("NOT NULL")
+    return " ".join(parts)
+
+
+def migrations(tables: dict[str, Table], *, after: int, upto: int) -> list[str]:
+    """DDL that brings a store of version `after` (0: an empty file) to version `upto`, in order."""
+    statements = []
+    for version in range(after + 1, upto + 1):
+        for table in tables.values():
+            if table.since == version:
+                first = [column for column in table.columns if column.since <= version]
+                body = ", ".join(_definition(table, column) for column in first)
+                key = ", ".join(f'"{name}"' for name in table.key)
+                statements.append(f'CREATE TABLE "{table.name}" ({body}, PRIMARY KEY ({key}))')
+            elif table.since < version:
+                statements += [
+                    f'ALTER TABLE "{table.name}" ADD COLUMN {_definition(table, column, adding=True)}'
+                    for column in table.columns
+                    if column.since == version
+                ]
+    return statements
