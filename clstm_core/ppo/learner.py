@@ -1,0 +1,239 @@
+"""Everything that learns, in one place: policy, optimizers, randomness, and where the env stands."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from clstm_core.config import ConfigError, RunConfig
+from clstm_core.env.protocol import BatchedEnv, observation_scaler
+from clstm_core.model.clstm import CLSTM, RecurrentState
+from clstm_core.ppo.advantages import generalised_advantages, monte_carlo_returns, normalise
+from clstm_core.ppo.diagnostics import explained_variance, fetch, reward_diagnostics, value_diagnostics
+from clstm_core.ppo.losses import approximate_kl
+from clstm_core.ppo.rollout import Carry, Rollout, Sequences, begin, collect, cut, sequences
+from clstm_core.ppo.schedule import adapted, annealed, linear
+from clstm_core.ppo.update import Tally, make_optimizers, update
+from clstm_core.ppo.warmup import WarmupResult, warm_critic
+
+
+class NonFiniteError(RuntimeError):
+    """A loss or gradient was NaN or infinite; the message names the iteration and the saved batch."""
+
+
+class Learner:
+    """A policy in training; `iterate` advances it by one rollout.
+
+    Assumes: all randomness flows from `config.seed` through one generator, so that two runs of one config are equal
+    """
+
+    def __init__(self, config: RunConfig, env: BatchedEnv, heldout_env: BatchedEnv | None = None):
+        if env.n_envs != config.ppo.n_envs:
+            raise ConfigError(
+                f"the env has {env.n_envs} envs, the configuration n_envs={config.ppo.n_envs}: expected the same. "
+                "Build the env with config.ppo.n_envs."
+            )
+        self.config, self.env, self.heldout_env = config, env, heldout_env
+        self.device = env.device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            mean, std = observation_scaler(env)
+            model = CLSTM(env.observation_size, env.n_actions, config.model, mean.cpu(), std.cpu())
+        self.model = model.to(self.device)
+        self.optimizers = make_optimizers(self.model, config.ppo)
+        self.generator = torch.Generator(device=self.device).manual_seed(config.seed)
+        self.carry = begin(self.model, env)
+        self.iteration = 0
+        self.lr_scale = 1.0
+        self.entropy_at_start: float | None = None
+
+    @property
+    def env_steps(self) -> int:
+        """Env steps learnt from so far; the warmup's are not counted."""
+        return self.iteration * self.config.ppo.samples_per_iteration
+
+    @property
+    def progress(self) -> float:
+        """Share of the run's iterations that are done."""
+        return self.iteration / self.config.n_iterations
+
+    def warm_up(self) -> WarmupResult:
+        """Fit the critic before PPO begins."""
+        result = warm_critic(self.model, self.env, self.config.ppo, carry=self.carry, generator=self.generator)
+        self.carry = result.carry
+        return result
+
+    def iterate(self, crash_dir: Path | None = None) -> dict[str, float | None]:
+        """One rollout, one update; the iteration's diagnostics, None where something was not measured.
+
+        Raises: NonFiniteError when a loss or gradient is; the offending minibatch lies in `crash_dir` then
+        """
+        ppo, progress = self.config.ppo, self.progress
+        actor_lr = annealed(ppo.actor_lr, ppo.actor_lr_floor, progress) * self.lr_scale
+        critic_lr = annealed(ppo.critic_lr, ppo.critic_lr_floor, progress)
+        entropy_coef = linear(ppo.entropy_start, ppo.entropy_end, progress)
+        self.optimizers.set_lr(actor_lr, critic_lr)
+
+        state_before = self.carry.state
+        rollout, self.carry = collect(
+            self.model,
+            self.env,
+            self.carry,
+            n_steps=ppo.n_steps,
+            bptt_steps=ppo.bptt_steps,
+            generator=self.generator,
+        )
+        advantage = self._advantage(rollout)
+        returns, weight = monte_carlo_returns(
+            rollout.reward, rollout.next_value, rollout.terminated, rollout.truncated, gamma=ppo.gamma
+        )
+        data = sequences(rollout, ppo.bptt_steps)
+        tally = update(
+            self.model,
+            self.optimizers,
+            data,
+            cut(normalise(advantage, rollout.free), ppo.bptt_steps),
+            cut(advantage + rollout.value, ppo.bptt_steps),
+            ppo,
+            entropy_coef=entropy_coef,
+            generator=self.generator,
+        )
+        values = tally.means() | value_diagnostics(rollout.value, returns, weight) | reward_diagnostics(rollout)
+        last = self.iteration + 1 == self.config.n_iterations
+        if self.iteration % ppo.evaluate_every == 0 or last:
+            values["full_unroll_kl"] = self._full_unroll_kl(rollout, state_before)
+            if self.heldout_env is not None:
+                values["heldout_explained_variance"] = self._heldout_explained_variance()
+        row = fetch(values | {"bad": tally.bad})
+        if row.pop("bad") != -1:
+            self._abort(tally, data, crash_dir)
+
+        self.iteration += 1
+        self.lr_scale = adapted(self.lr_scale, row["approx_kl"] or 0.0, ppo.target_kl)
+        if self.entropy_at_start is None:
+            self.entropy_at_start = row["entropy"] or math.inf
+        return row | {
+            "entropy_pct": 100 * (row["entropy"] or 0.0) / self.entropy_at_start,
+            "actor_lr": actor_lr,
+            "critic_lr": critic_lr,
+            "entropy_coef": entropy_coef,
+            "full_unroll_kl": row.get("full_unroll_kl"),
+            "heldout_explained_variance": row.get("heldout_explained_variance"),
+        }
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Every tensor besides the weights that a bit-identical continuation needs."""
+        tensors: dict[str, torch.Tensor] = {}
+        for name in ("actor", "critic"):
+            for index, moments in getattr(self.optimizers, name).state_dict()["state"].items():
+                tensors |= {f"{name}_optimizer.{index}.{key}": value for key, value in moments.items()}
+        for field in Carry._fields:
+            if field != "state":
+                tensors[f"carry.{field}"] = getattr(self.carry, field)
+        tensors |= {f"recurrent.{name}": value for name, value in self.carry.state._asdict().items()}
+        tensors |= {f"env.{name}": value for name, value in self.env.state_dict().items()}
+        if self.heldout_env is not None:
+            tensors |= {f"heldout.{name}": value for name, value in self.heldout_env.state_dict().items()}
+        tensors["rng.generator"] = self.generator.get_state()
+        tensors["rng.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
+        return tensors
+
+    def facts(self) -> dict[str, Any]:
+        """The plain values that belong to `state`."""
+        return {
+            "iteration": self.iteration,
+            "env_steps": self.env_steps,
+            "lr_scale": self.lr_scale,
+            "entropy_at_start": self.entropy_at_start,
+        }
+
+    def restore(
+        self, weights: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], facts: Mapping[str, Any]
+    ) -> None:
+        """Continue from `model.state_dict()`, `state()` and `facts()` as if nothing had happened in between."""
+        self.model.load_state_dict(dict(weights))
+        for name in ("actor", "critic"):
+            optimizer = getattr(self.optimizers, name)
+            moments: dict[int, dict[str, torch.Tensor]] = {}
+            for key, value in _under(state, f"{name}_optimizer").items():
+                index, _, field = key.partition(".")
+                moments.setdefault(int(index), {})[field] = value.clone()
+            optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        self.env.load_state_dict(_on(_under(state, "env"), self.device))
+        if self.heldout_env is not None and (heldout := _under(state, "heldout")):
+            self.heldout_env.load_state_dict(_on(heldout, self.heldout_env.device))
+        recurrent = RecurrentState(**_on(_under(state, "recurrent"), self.device))
+        self.carry = Carry(**_on(_under(state, "carry"), self.device), state=recurrent)
+        self.generator.set_state(state["rng.generator"].cpu())
+        torch.set_rng_state(state["rng.cpu"].cpu())
+        if "rng.cuda" in state and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["rng.cuda"].cpu(), self.device)
+        self.iteration, self.lr_scale = int(facts["iteration"]), float(facts["lr_scale"])
+        self.entropy_at_start = facts["entropy_at_start"]
+
+    def _advantage(self, rollout: Rollout) -> torch.Tensor:
+        return generalised_advantages(
+            rollout.reward,
+            rollout.value,
+            rollout.next_value,
+            rollout.terminated,
+            rollout.truncated,
+            gamma=self.config.ppo.gamma,
+            gae_lambda=self.config.ppo.gae_lambda,
+        )
+
+    @torch.no_grad()
+    def _full_unroll_kl(self, rollout: Rollout, state: RecurrentState) -> torch.Tensor:
+        """KL of the updated policy from the one that walked, unrolled over the whole rollout with states of its own."""
+        features = self.model.encoder(rollout.observation)
+        logits, _ = self.model.unroll_actor(features, rollout.mask, rollout.start, state.actor)
+        log_prob = logits.log_softmax(-1).gather(-1, rollout.action.unsqueeze(-1)).squeeze(-1)
+        return approximate_kl(log_prob - rollout.log_prob, rollout.free.to(log_prob.dtype))
+
+    def _heldout_explained_variance(self) -> torch.Tensor:
+        """Explained variance on envs of held-out dates, walked from a reset with randomness of its own."""
+        ppo, env = self.config.ppo, self.heldout_env
+        assert env is not None
+        generator = torch.Generator(device=env.device).manual_seed(self.config.seed + 1)
+        rollout, _ = collect(
+            self.model,
+            env,
+            begin(self.model, env),
+            n_steps=ppo.n_steps,
+            bptt_steps=ppo.bptt_steps,
+            generator=generator,
+        )
+        returns, weight = monte_carlo_returns(
+            rollout.reward, rollout.next_value, rollout.terminated, rollout.truncated, gamma=ppo.gamma
+        )
+        return explained_variance(rollout.value, returns, weight)
+
+    def _abort(self, tally: Tally, data: Sequences, crash_dir: Path | None) -> None:
+        minibatch = int(tally.bad.item())
+        saved = "it was not saved"
+        if crash_dir is not None:
+            batch = data.select(tally.indices[minibatch])
+            tensors = {name: value for name, value in batch._asdict().items() if name != "state"}
+            tensors |= {f"state.{name}": value for name, value in batch.state._asdict().items()}
+            path = crash_dir / f"non_finite_{self.iteration + 1}.safetensors"
+            facts = {"iteration": json.dumps(self.iteration + 1), "minibatch": json.dumps(minibatch)}
+            save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, path, metadata=facts)
+            saved = f"it is saved as {path.name}"
+        raise NonFiniteError(
+            f"iteration {self.iteration + 1}, minibatch {minibatch}: a loss or gradient is not finite ({saved}). "
+            "The last checkpoint is intact: lower the learning rates or the reward scale and resume from it."
+        )
+
+
+def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(f"{prefix}."): value for key, value in tensors.items() if key.startswith(f"{prefix}.")}
+
+
+def _on(tensors: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
+    return {key: value.to(device) for key, value in tensors.items()}

@@ -1,0 +1,137 @@
+"""Teach the critic what returns look like before the policy takes its first step."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from clstm_core.config import PPOConfig
+from clstm_core.env.protocol import BatchedEnv
+from clstm_core.model.clstm import CLSTM
+from clstm_core.ppo.advantages import monte_carlo_returns
+from clstm_core.ppo.diagnostics import explained_variance
+from clstm_core.ppo.losses import approximate_kl, value_loss
+from clstm_core.ppo.rollout import Carry, Rollout, Sequences, begin, collect, cut, sequences, value_steps
+from clstm_core.ppo.update import descend, minibatches
+
+KL_LIMIT = 1e-3
+"""The encoder may move the policy by at most this much; an epoch that would is undone for the encoder."""
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupResult:
+    """What warming up did. Explained variances are on a rollout that the warmup did not train on."""
+
+    explained_variance_before: float
+    explained_variance_after: float
+    value_loss: tuple[float, ...]  # mean of each epoch
+    policy_kl: float  # KL of the policy after against before, through the encoder alone
+    encoder_frozen: bool  # True when the encoder hit KL_LIMIT and was set back
+    env_steps: int
+    carry: Carry  # where the env stands, for the training that follows
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures, as plain JSON types."""
+        names = (name for name in self.__slots__ if name != "carry")
+        return {name: getattr(self, name) for name in names}
+
+
+def warm_critic(
+    model: CLSTM,
+    env: BatchedEnv,
+    config: PPOConfig,
+    *,
+    carry: Carry | None = None,
+    generator: torch.Generator | None = None,
+) -> WarmupResult:
+    """Fit the critic to Monte Carlo returns of the untrained policy, and the encoder lightly with it.
+
+    `warmup_rollouts` rollouts, `warmup_epochs` epochs at `warmup_lr`, an optimizer of its own that is then discarded.
+    The actor's trunk and head stay bit-identical; the encoder moves at `warmup_encoder_lr` and never so far that the
+    policy's KL exceeds KL_LIMIT.
+
+    Args:
+        carry: where the env stands; None resets it
+        generator: source of all randomness; None seeds one with 0
+    """
+    generator = generator or torch.Generator(device=env.device).manual_seed(0)
+    carry = begin(model, env) if carry is None else carry
+    rollouts: list[Rollout] = []
+    judge_state = carry.state
+    for _ in range(config.warmup_rollouts + 1):
+        judge_state = carry.state
+        rollout, carry = collect(
+            model, env, carry, n_steps=config.n_steps, bptt_steps=config.bptt_steps, generator=generator
+        )
+        rollouts.append(rollout)
+    judge = rollouts.pop()
+    before = _judge(model, judge, model.critic_state(judge_state), config)
+    data = [(sequences(rollout, config.bptt_steps), *_targets(rollout, config)) for rollout in rollouts]
+    optimizer = torch.optim.Adam(
+        [
+            {"params": model.critic_parameters(), "lr": config.warmup_lr},
+            {"params": list(model.encoder.parameters()), "lr": config.warmup_encoder_lr},
+        ],
+        eps=1e-5,
+    )
+    losses: list[float] = []
+    kl, frozen = 0.0, False
+    for _ in range(config.warmup_epochs):
+        encoder_before = {name: value.clone() for name, value in model.encoder.state_dict().items()}
+        losses.append(_epoch(model, optimizer, data, config, generator))
+        moved = max((_policy_kl(model, batch) for batch, _, _ in data), default=0.0)
+        if moved > KL_LIMIT:
+            model.encoder.load_state_dict(encoder_before)
+            optimizer.param_groups[1]["lr"], frozen = 0.0, True
+        else:
+            kl = moved
+    model.zero_grad(set_to_none=True)
+    after = _judge(model, judge, model.critic_state(judge_state), config)
+    steps = (config.warmup_rollouts + 1) * config.samples_per_iteration
+    return WarmupResult(before, after, tuple(losses), kl, frozen, steps, carry)
+
+
+def _targets(rollout: Rollout, config: PPOConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    returns, weight = monte_carlo_returns(
+        rollout.reward, rollout.next_value, rollout.terminated, rollout.truncated, gamma=config.gamma
+    )
+    return cut(returns, config.bptt_steps), cut(weight, config.bptt_steps)
+
+
+def _epoch(
+    model: CLSTM,
+    optimizer: torch.optim.Optimizer,
+    data: list[tuple[Sequences, torch.Tensor, torch.Tensor]],
+    config: PPOConfig,
+    generator: torch.Generator,
+) -> float:
+    losses = []
+    for batch, target, weight in data:
+        for index in minibatches(batch, config.sequences_per_minibatch, generator):
+            part = batch.select(index)
+            features = model.encoder(part.observation)
+            value, _, _ = model.unroll_critic(features, part.start, model.critic_state(part.state))
+            loss = value_loss(value, target.index_select(1, index), weight.index_select(1, index))
+            model.zero_grad(set_to_none=True)
+            loss.backward()
+            descend(optimizer, config.max_grad_norm)
+            losses.append(loss.detach())
+    return torch.stack(losses).mean().item() if losses else 0.0
+
+
+@torch.no_grad()
+def _policy_kl(model: CLSTM, batch: Sequences) -> float:
+    logits, _ = model.unroll_actor(model.encoder(batch.observation), batch.mask, batch.start, batch.state.actor)
+    log_prob = logits.log_softmax(-1).gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
+    return approximate_kl(log_prob - batch.log_prob, batch.free.to(log_prob.dtype)).item()
+
+
+@torch.no_grad()
+def _judge(model: CLSTM, rollout: Rollout, state: Any, config: PPOConfig) -> float:
+    value, next_value, _, _ = value_steps(
+        model, rollout.observation, rollout.final_observation, rollout.start, state, config.bptt_steps
+    )
+    returns, weight = monte_carlo_returns(
+        rollout.reward, next_value, rollout.terminated, rollout.truncated, gamma=config.gamma
+    )
+    return explained_variance(value, returns, weight).item()

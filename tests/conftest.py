@@ -1,0 +1,203 @@
+"""Toy environments of the batched protocol, and the device to test on."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from clstm_core.config import EnvConfig, ModelConfig, PPOConfig, RunConfig
+from clstm_core.env.protocol import EnvStep
+
+
+class ToyEnv:
+    """Auto-reset, staggered first episodes and a saved random stream; children say what is seen and earned."""
+
+    observation_size = 1
+    n_actions = 2
+
+    def __init__(self, n_envs: int, seed: int = 0, length: int = 10):
+        self.n_envs, self.length, self.device = n_envs, length, torch.device("cpu")
+        self.generator = torch.Generator().manual_seed(seed)
+        self.clock = torch.zeros(n_envs, dtype=torch.long)
+        self.total = torch.zeros(n_envs, dtype=torch.long)
+
+    def reset(self):
+        self.clock = torch.arange(self.n_envs) % self.length
+        self.total = torch.zeros(self.n_envs, dtype=torch.long)
+        self.restart(torch.ones(self.n_envs, dtype=torch.bool))
+        return self.observe(), self.mask()
+
+    def step(self, action):
+        reward, terminated = self.act(action)
+        self.clock, self.total = self.clock + 1, self.total + 1
+        truncated = (self.clock >= self.length) & ~terminated
+        final = self.observe()
+        done = terminated | truncated
+        self.clock = torch.where(done, 0, self.clock)
+        self.restart(done)
+        return EnvStep(self.observe(), reward, terminated, truncated, final, self.mask())
+
+    def mask(self):
+        return None
+
+    def restart(self, where):
+        pass
+
+    def uniform(self, *shape):
+        return torch.rand(*shape, generator=self.generator)
+
+    def fields(self):
+        return ["clock", "total"]
+
+    def state_dict(self):
+        return {name: getattr(self, name).clone() for name in self.fields()} | {"rng": self.generator.get_state()}
+
+    def load_state_dict(self, state):
+        for name in self.fields():
+            setattr(self, name, state[name].clone())
+        self.generator.set_state(state["rng"])
+
+
+class CountingEnv(ToyEnv):
+    """Identifiable data: observation = (env, clock, total), reward = 10 x total + env; every third env terminates."""
+
+    observation_size = 3
+
+    def observe(self):
+        return torch.stack((torch.arange(self.n_envs), self.clock, self.total), dim=1).float()
+
+    def act(self, action):
+        ends = (self.clock + 1 >= self.length) & (torch.arange(self.n_envs) % 3 == 0)
+        return (10 * self.total + torch.arange(self.n_envs)).float(), ends
+
+
+class RecallEnv(ToyEnv):
+    """A cue shows at the first step alone; `length` - 1 steps later the action must repeat it. Before, one is legal.
+
+    Observation = (cue, it is asked now); reward +1 for the right answer, -1 for the wrong one; then terminated.
+    """
+
+    observation_size = 2
+
+    def __init__(self, n_envs, seed=0, length=10):
+        super().__init__(n_envs, seed, length)
+        self.cue = torch.zeros(n_envs)
+
+    def fields(self):
+        return ["clock", "total", "cue"]
+
+    def restart(self, where):
+        self.cue = torch.where(where, (self.uniform(self.n_envs) < 0.5).float() * 2 - 1, self.cue)
+
+    def observe(self):
+        asked = (self.clock == self.length - 1).float()
+        return torch.stack((torch.where(self.clock == 0, self.cue, 0.0), asked), dim=1)
+
+    def mask(self):
+        mask = torch.ones(self.n_envs, 2, dtype=torch.bool)
+        mask[:, 1] = self.clock == self.length - 1
+        return mask
+
+    def act(self, action):
+        asked = self.clock == self.length - 1
+        right = (action.float() * 2 - 1) == self.cue
+        return torch.where(asked, right.float() * 2 - 1, 0.0), asked
+
+
+class NoiseEnv(ToyEnv):
+    """Random observations, a reward that follows the last one: something for a critic to learn, masks now and then."""
+
+    observation_size = 4
+    n_actions = 3
+
+    def __init__(self, n_envs, seed=0, length=10):
+        super().__init__(n_envs, seed, length)
+        self.level, self.noise = torch.zeros(n_envs), torch.zeros(n_envs, 3)
+
+    def fields(self):
+        return ["clock", "total", "level", "noise"]
+
+    def restart(self, where):
+        self.level = torch.where(where, self.uniform(self.n_envs) * 2 - 1, self.level)
+        self.noise = self.uniform(self.n_envs, 3)
+
+    def observe(self):
+        return torch.cat((self.level.unsqueeze(1), self.noise), dim=1)
+
+    def mask(self):
+        mask = torch.ones(self.n_envs, 3, dtype=torch.bool)
+        mask[:, 1:] = (self.noise[:, :1] < 0.8).expand(-1, 2)
+        return mask
+
+    def act(self, action):
+        return self.level + 0.1 * (action == 1).float(), torch.zeros(self.n_envs, dtype=torch.bool)
+
+
+class BlindCartPole(ToyEnv):
+    """CartPole-v1's dynamics; only cart position and pole angle are seen, velocities must be remembered.
+
+    Source: Barto, Sutton & Anderson 1983, with Gym's constants and Euler steps of 0.02 s
+    """
+
+    observation_size = 2
+
+    def __init__(self, n_envs, seed=0, length=500):
+        super().__init__(n_envs, seed, length)
+        self.body = torch.zeros(n_envs, 4)
+
+    def fields(self):
+        return ["clock", "total", "body"]
+
+    def restart(self, where):
+        self.body = torch.where(where.unsqueeze(1), self.uniform(self.n_envs, 4) * 0.1 - 0.05, self.body)
+
+    def observe(self):
+        return self.body[:, [0, 2]] * torch.tensor([1.0, 10.0])
+
+    def act(self, action):
+        x, x_dot, theta, theta_dot = self.body.unbind(1)
+        force = action.float() * 20 - 10
+        cos, sin = theta.cos(), theta.sin()
+        push = (force + 0.05 * theta_dot.square() * sin) / 1.1
+        theta_acc = (9.8 * sin - cos * push) / (0.5 * (4 / 3 - 0.1 * cos.square() / 1.1))
+        x_acc = push - 0.05 * theta_acc * cos / 1.1
+        self.body = torch.stack(
+            (x + 0.02 * x_dot, x_dot + 0.02 * x_acc, theta + 0.02 * theta_dot, theta_dot + 0.02 * theta_acc), dim=1
+        )
+        fell = (self.body[:, 0].abs() > 2.4) | (self.body[:, 2].abs() > 12 * 2 * math.pi / 360)
+        return torch.ones(self.n_envs), fell
+
+
+@pytest.fixture
+def toys():
+    """The toy environments by name."""
+    return SimpleNamespace(CountingEnv=CountingEnv, RecallEnv=RecallEnv, NoiseEnv=NoiseEnv, BlindCartPole=BlindCartPole)
+
+
+@pytest.fixture
+def tiny():
+    """Builds a RunConfig of seconds; keywords go to the PPO's settings."""
+
+    def build(*, iterations: int = 6, model: ModelConfig | None = None, seed: int = 0, **ppo) -> RunConfig:
+        settings = {"n_envs": 8, "n_steps": 16, "batch_size": 32, "bptt_steps": 8, "extra_critic_epochs": 1}
+        settings |= {"evaluate_every": 2, "checkpoint_every": 2, **ppo}
+        return RunConfig(
+            recipe="test",
+            timesteps=iterations * settings["n_envs"] * settings["n_steps"],
+            seed=seed,
+            device="cpu",
+            env=EnvConfig(),
+            model=model or ModelConfig(hidden_dim=16, attention_window=4),
+            ppo=PPOConfig(**settings),
+        )
+
+    return build
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request):
+    """Every device there is; CUDA is skipped where there is none."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    return torch.device(request.param)
