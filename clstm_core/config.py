@@ -30,8 +30,8 @@ class MarketConfig:
     far_days: float = 60.0
     tenor_tolerance: float = 0.5  # a cell is masked outside (1 +- this) x its target
     feature_lookback: int = 21  # snapshots a feature may look back; part of the embargo
-    train_fraction: float = 0.70
-    validation_fraction: float = 0.15  # the rest is the test window
+    train_fraction: float = 0.80  # on sp500_modelled to 2014, the first year of the VIX that its premium is fitted to
+    validation_fraction: float = 0.10  # the rest is the test window
     min_training_snapshots: int = 60  # below this a set trains nothing
     premium: bool = True  # modelled and simulated worlds: False gives P = Q (no variance premium, drift = carry)
     n_snapshots: int = 1500  # simulated world only
@@ -56,7 +56,7 @@ class MarketConfig:
             and self.validation_fraction >= 0
             and self.train_fraction + self.validation_fraction < 1,
             f"train_fraction={self.train_fraction} and validation_fraction={self.validation_fraction} leave no test "
-            "window. Use fractions that sum to less than 1, e.g. 0.70 and 0.15.",
+            "window. Use fractions that sum to less than 1, e.g. 0.80 and 0.10.",
         )
 
 
