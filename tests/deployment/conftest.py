@@ -38,13 +38,13 @@ class NoiseEnv:
         pass
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def make_env():
     """Environments of a given batch size, the same every time."""
     return NoiseEnv
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def policy() -> CLSTM:
     """A small policy whose decisions depend visibly on its observations."""
     torch.manual_seed(0)
