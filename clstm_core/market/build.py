@@ -121,10 +121,9 @@ def _grid(per: PerSnapshot, rows: Rows, contracts: Contracts, tradable: np.ndarr
     row, tte, snapshot = tradable[wanted], tte[wanted], snapshot[wanted]
     strike, side = contracts.strike[rows.contract[row]], right[wanted]
     spot, rate, carry = per.spot[snapshot], per.rate[snapshot], per.dividend_yield[snapshot]
-    terms = [torch.from_numpy(x) for x in (spot, strike, tte, rate, carry, side.astype(np.float64))]
-    mid = torch.from_numpy(0.5 * (rows.bid[row] + rows.ask[row]))
-    vol = implied_vol(mid, *terms)
-    delta = black_scholes.greeks(*terms[:3], vol, *terms[3:]).delta.numpy()
+    s, k, years, r, q, w = (torch.from_numpy(x) for x in (spot, strike, tte, rate, carry, side.astype(np.float64)))
+    vol = implied_vol(torch.from_numpy(0.5 * (rows.bid[row] + rows.ask[row])), s, k, years, r, q, w)
+    delta = black_scholes.greeks(s, k, years, vol, r, q, w).delta.numpy()
     solved = np.isfinite(delta)
     chain = grid.Chain(
         snapshot=snapshot[solved],

@@ -61,11 +61,16 @@ def listed_expiries(
     return Expiries(date=dates[keep], listed_days=np.minimum(days[keep], reach + 7.0))
 
 
-def strike_step(level: float, near_days: float) -> float:
-    """Distance of listed strikes near the money: about 1% of the level, 0.3% where the near tenor is short."""
-    share = 0.003 if near_days < 14 else 0.01
-    steps = np.array([1.0, 2.5, 5.0, 10.0, 25.0, 50.0])
-    return float(steps[np.abs(np.log(steps / (share * level))).argmin()])
+STEPS = np.array([1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0])
+
+
+def strike_step(level: np.ndarray, vol: np.ndarray, near_days: float) -> np.ndarray:
+    """Distance of listed strikes near the money: about a fifth of the near tenor's standard deviation.
+
+    Shapes: level (currency) and vol (fraction a year) as known when each expiry is listed, [E] -> [E] currency
+    """
+    wanted = 0.2 * level * vol * np.sqrt(near_days / 365.0)
+    return STEPS[np.abs(np.log(STEPS[None, :] / wanted[:, None])).argmin(axis=1)]
 
 
 class Listing(NamedTuple):
@@ -80,32 +85,53 @@ def list_strikes(
     snapshot_ns: np.ndarray,
     spot: np.ndarray,
     vol: np.ndarray,
-    expiration_ns: np.ndarray,
-    listed_days: np.ndarray,
-    step: np.ndarray,
+    expiries: Expiries,
+    near_days: float,
     *,
-    width: float = 2.3,
+    inner: float = 1.3,
+    outer: float = 2.3,
 ) -> Listing:
-    """Strikes listed at each snapshot: within `width` standard deviations of any spot since the expiry was listed.
+    """Strikes listed at each snapshot: all within `inner`, every other one within `outer` standard deviations.
 
     A strike once listed stays listed until it expires, so a held contract is never left without a quote by the spot
     moving away.
 
-    Shapes:  snapshot_ns, spot, vol [T] (vol: a level known at the snapshot, fraction a year); expiration_ns,
-             listed_days, step [E] (step: distance of strikes, currency)
+    Shapes:  snapshot_ns, spot, vol [T] (vol: a level known at the snapshot, fraction a year)
+    Assumes: the distance of an expiry's strikes is fixed by spot and vol when it is first listed
     """
+    expiration_ns = session_close_ns(expiries.date)
     years = (expiration_ns[None, :] - snapshot_ns[:, None]) / YEAR_NS
-    alive = (years > 0) & (years * 365 <= listed_days[None, :])
-    reach = width * vol[:, None] * np.sqrt(np.maximum(years, 0.0)) + 0.01
+    alive = (years > 0) & (years * 365 <= expiries.listed_days[None, :])
+    first = alive.argmax(axis=0)
+    step = strike_step(spot[first], vol[first], near_days)
+    deviation = vol[:, None] * np.sqrt(np.maximum(years, 0.0))
+    every = _multiples(_range(spot, alive, inner * deviation), alive, step, odd=True)
+    other = _multiples(_range(spot, alive, outer * deviation + 0.01), alive, step, odd=False)
+    t, e, k = (np.concatenate(pair) for pair in zip(every, other, strict=True))
+    order = np.lexsort((k, e, t))
+    return Listing(snapshot=t[order], expiry=e[order], strike=k[order] * step[e[order]])
+
+
+def _range(spot: np.ndarray, alive: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest strike wanted at any snapshot so far; puts reach a little farther than calls."""
     low = np.where(alive, spot[:, None] * np.exp(-1.15 * reach), np.inf)
     high = np.where(alive, spot[:, None] * np.exp(reach), -np.inf)
-    low, high = np.minimum.accumulate(low, axis=0), np.maximum.accumulate(high, axis=0)
+    return np.minimum.accumulate(low, axis=0), np.maximum.accumulate(high, axis=0)
+
+
+def _multiples(
+    bounds: tuple[np.ndarray, np.ndarray], alive: np.ndarray, step: np.ndarray, *, odd: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Snapshot, expiry and k of every odd (or even) multiple k of the step within bounds."""
     t, e = np.nonzero(alive)
-    first = np.floor(low[t, e] / step[e]).astype(np.int64)
-    count = np.ceil(high[t, e] / step[e]).astype(np.int64) - first + 1
+    shift = 1 if odd else 0
+    first = np.floor((bounds[0][t, e] / step[e] - shift) / 2).astype(np.int64)
+    last = np.ceil((bounds[1][t, e] / step[e] - shift) / 2).astype(np.int64)
+    first = np.maximum(first, 0 if odd else 1)
+    count = last - first + 1
     row = np.repeat(np.arange(len(t)), count)
     offset = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-    return Listing(snapshot=t[row], expiry=e[row], strike=(first[row] + offset) * step[e[row]])
+    return t[row], e[row], 2 * (first[row] + offset) + shift
 
 
 def contract_names(root: str, dates: np.ndarray, strike: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -6,8 +6,11 @@ import numpy as np
 
 from clstm_core.config import MarketConfig
 
-CONSTANT = 1e-8
-"""A feature that varies less than this over the training window is left unscaled."""
+CONSTANT = 1e-4
+"""A feature that varies less than this over the training window (tick noise of a flat volatility) is left unscaled."""
+
+SHORTEST = 21
+"""Snapshots below which a validation or test window says nothing."""
 
 
 def split_windows(n_snapshots: int, config: MarketConfig, embargo: int) -> dict[str, tuple[int, int]]:
@@ -34,7 +37,7 @@ def split_windows(n_snapshots: int, config: MarketConfig, embargo: int) -> dict[
 
 
 def _fits(window: tuple[int, int]) -> bool:
-    return window[1] - window[0] >= 2
+    return window[1] - window[0] >= SHORTEST
 
 
 def fit_scaler(features_TF: np.ndarray, window: tuple[int, int]) -> dict[str, Any]:

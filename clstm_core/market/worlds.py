@@ -17,7 +17,6 @@ from clstm_core.market.listing import (
     listed_expiries,
     number_contracts,
     session_close_ns,
-    strike_step,
     weekday,
 )
 from clstm_core.market.tensors import MarketDataError, MarketTensors
@@ -104,14 +103,20 @@ def simulated_info(config: MarketConfig) -> dict[str, object]:
         "label": "simulated quotes",
         "spread": "modelled",
         "world": {**world._asdict(), "rate": RATE, "dividend_yield": DIVIDEND_YIELD},
-        "notes": [
-            f"Black-Scholes world: pricing vol {world.pricing_vol:.3f}, real vol {world.vol:.3f}, drift over carry "
-            f"{world.drift:.3f}, rate {RATE:.3f}, dividend yield {DIVIDEND_YIELD:.3f}, seed {config.seed}.",
-            "Spread: tick-rounded, 1% of price plus 0.05 a side."
-            if config.premium
-            else f"P = Q; spread: {UNROUNDED_SPREAD:.0%} of the model price a side, unrounded.",
-        ],
+        "notes": simulated_notes(config),
     }
+
+
+def simulated_notes(config: MarketConfig) -> list[str]:
+    """What a reader must know about the simulated quotes, in sentences."""
+    world = _world(config)
+    return [
+        f"Black-Scholes world: pricing vol {world.pricing_vol:.3f}, real vol {world.vol:.3f}, drift over carry "
+        f"{world.drift:.3f}, rate {RATE:.3f}, dividend yield {DIVIDEND_YIELD:.3f}, seed {config.seed}.",
+        f"Premium assumed; spread: {TICK} plus 1% of the price a side, rounded outwards to {TICK}."
+        if config.premium
+        else f"P = Q; spread: {UNROUNDED_SPREAD:.0%} of the model price a side, unrounded.",
+    ]
 
 
 def simulated_market(config: MarketConfig, *, embargo: int) -> MarketTensors:
@@ -139,27 +144,17 @@ def _quotes(config, world: _World, dates, close_ns, path) -> Columns:
         dates[0], dates[-1], near_days=config.near_days, far_days=config.far_days, tolerance=config.tenor_tolerance
     )
     expiration = session_close_ns(expiries.date)
-    # Distance of strikes from the level when the expiry was listed: known then, and fixed for its life.
-    listed = np.searchsorted(close_ns, expiration - (expiries.listed_days * 86_400e9).astype(np.int64)).clip(
-        0, len(path) - 1
-    )
-    step = np.array([strike_step(level, config.near_days) for level in path[listed]])
-    vol = np.full(len(path), world.pricing_vol)
-    listing = list_strikes(close_ns, path, vol, expiration, expiries.listed_days, step)
+    flat = np.full(len(path), world.pricing_vol)
+    listing = list_strikes(close_ns, path, flat, expiries, config.near_days)
     pair, pair_expiry, pair_strike = number_contracts(listing)
     row_of = np.repeat(np.arange(len(pair)), 2)
     side = np.tile(np.array([1, -1]), len(pair))
     t, strike = listing.snapshot[row_of], listing.strike[row_of]
     row_expiration = expiration[listing.expiry[row_of]]
     tte = (row_expiration - close_ns[t]) / YEAR_NS
-    scalars = (torch.tensor(x, dtype=torch.float64) for x in (world.pricing_vol, RATE, DIVIDEND_YIELD))
-    price = black_scholes.price(
-        torch.from_numpy(path[t]),
-        torch.from_numpy(strike),
-        torch.from_numpy(tte),
-        *scalars,
-        torch.from_numpy(side.astype(np.float64)),
-    ).numpy()
+    vol, rate, carry = (torch.tensor(x, dtype=torch.float64) for x in (world.pricing_vol, RATE, DIVIDEND_YIELD))
+    spot, k, years = (torch.from_numpy(x) for x in (path[t], strike, tte))
+    price = black_scholes.price(spot, k, years, vol, rate, carry, torch.from_numpy(side.astype(np.float64))).numpy()
     if config.premium:
         half = TICK + 0.01 * price
         bid = np.floor((price - half).clip(0.0) / TICK + 1e-9) * TICK
