@@ -6,7 +6,7 @@ The vectorised twin of `parity.py` for ingestion: one weighted regression a chai
 import polars as pl
 
 from clstm_core.market.schema import RATES
-from clstm_core.market.trading_calendar import new_york_date
+from clstm_core.market.trading_calendar import session_date
 
 NEAR_MONEY = 0.04  # parity is read within +- this share of the forward
 MIN_PAIRS = 5  # strikes quoted on both sides that one regression needs
@@ -33,7 +33,7 @@ def pairs(quotes: pl.DataFrame, *, by_root: bool = True) -> pl.DataFrame:
             *(["snapshot", "root"] if by_root else ["snapshot"]),
             "strike",
             "right",
-            expiry=new_york_date(pl.col("expiration")),
+            expiry=session_date(pl.col("expiration")),
             tte_years=(pl.col("expiration") - pl.col("snapshot")).dt.total_nanoseconds() / YEAR_NS,
             mid=(pl.col("bid") + pl.col("ask")) / 2,
             half=(pl.col("ask") - pl.col("bid")) / 2,
@@ -132,7 +132,7 @@ def implied_rates(fits: pl.DataFrame) -> pl.DataFrame:
         .with_columns(pl.col("rate", "carry").rolling_median(window_size=SMOOTHING, min_samples=1))
         .with_columns(pl.col("rate").clip(*RATE_BOUNDS))
         .select(
-            date=new_york_date(pl.col("snapshot")),
+            date=session_date(pl.col("snapshot")),
             tenor_days="tenor_days",
             rate="rate",
             dividend_yield=(pl.col("rate") - pl.col("carry")).clip(*DIVIDEND_BOUNDS),
@@ -148,7 +148,7 @@ def parity_spots(fits: pl.DataFrame, rates: pl.DataFrame) -> pl.DataFrame:
     """
     return (
         fits.filter(pl.col("tte_years").is_between(0.5 / 365, SHORT_DAYS / 365))
-        .with_columns(date=new_york_date(pl.col("snapshot")))
+        .with_columns(date=session_date(pl.col("snapshot")))
         .join(rates, on="date")
         .group_by("date")
         .agg(

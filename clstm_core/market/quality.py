@@ -12,7 +12,7 @@ from clstm_core.market import quality_checks
 from clstm_core.market.parity_table import SHORT_DAYS, YEAR_NS, fit_parity, pairs
 from clstm_core.market.sources.base import SourceTables, check_tables, finding
 from clstm_core.market.tensors import MarketDataError
-from clstm_core.market.trading_calendar import new_york_date
+from clstm_core.market.trading_calendar import session_date
 
 BOUND_SLACK = 1e-4  # of the forward, plus one tick: the forward's own error, not an arbitrage
 TICK = 0.05
@@ -47,7 +47,8 @@ def inspect(tables: SourceTables, *, quoted: bool = True) -> SourceTables:
         raise MarketDataError("no quotes to inspect: expected at least one session. Check the source and its filters.")
     flagged = _flag(tables.quotes, quoted)
     usable = pl.col("reason").is_null()
-    fits = fit_parity(pairs(flagged.filter(usable)))
+    near = pairs(flagged.filter(usable))
+    fits = fit_parity(near)
     flagged = _flag_bounds(flagged, fits) if quoted else flagged
     clean = flagged.filter(usable).select(tables.quotes.columns)
     bad = flagged.filter(~usable).select(*tables.quotes.columns, "reason")
@@ -65,6 +66,7 @@ def inspect(tables: SourceTables, *, quoted: bool = True) -> SourceTables:
             quarantine=bad,
             findings=tables.findings,
         ),
+        near=near,
         fits=fits,
         quoted=quoted,
     )
@@ -86,7 +88,7 @@ def blocking(findings: pl.DataFrame) -> list[str]:
 def _flag(quotes: pl.DataFrame, quoted: bool) -> pl.DataFrame:
     """Adds `reason`, null where the row is usable as far as the row itself tells."""
     bid, ask = pl.col("bid"), pl.col("ask")
-    same_day = new_york_date(pl.col("expiration")) == new_york_date(pl.col("snapshot"))
+    same_day = session_date(pl.col("expiration")) == session_date(pl.col("snapshot"))
     negative = (ask < 0) | (pl.col("strike") <= 0) | ((bid < 0) if quoted else pl.lit(False))
     rules = {
         "missing_price": ~(bid.is_finite() & ask.is_finite() & pl.col("strike").is_finite()).fill_null(False),
@@ -104,11 +106,12 @@ def _flag(quotes: pl.DataFrame, quoted: bool) -> pl.DataFrame:
 def _mark_repeats(quotes: pl.DataFrame) -> pl.DataFrame:
     """Adds `repeated`: rows of a key quoted twice, save one where all its quotes are identical."""
     key = ["snapshot", "contract_id"]
-    doubled = quotes.select(key).is_duplicated()
+    # A hash of the key is many times cheaper than the key; rows that collide are then compared exactly.
+    doubled = quotes.select(pl.struct("snapshot", pl.col("contract_id").hash()).hash().is_duplicated()).to_series()
     if not doubled.any():
         return quotes.with_columns(repeated=pl.lit(False))
     numbered = quotes.with_row_index("row_number")
-    copies = numbered.filter(doubled)
+    copies = numbered.filter(doubled).filter(pl.struct(key).is_duplicated())
     conflicting = (pl.struct("bid", "ask").n_unique() > 1).over(key)
     later = ~pl.struct(key).is_first_distinct()
     rows = copies.filter(conflicting | later)["row_number"]
@@ -123,7 +126,7 @@ def _flag_bounds(flagged: pl.DataFrame, fits: pl.DataFrame) -> pl.DataFrame:
         .agg(day_rate=(-pl.col("discount").log() / pl.col("tte_years")).median().clip(-0.05, 0.20))
     )
     joined = (
-        flagged.with_columns(expiry=new_york_date(pl.col("expiration")))
+        flagged.with_columns(expiry=session_date(pl.col("expiration")))
         .join(
             fits.select("snapshot", "root", "expiry", "forward", fitted="discount"),
             on=["snapshot", "root", "expiry"],
@@ -147,10 +150,11 @@ def _flag_bounds(flagged: pl.DataFrame, fits: pl.DataFrame) -> pl.DataFrame:
 
 def _row_findings(flagged: pl.DataFrame, quoted: bool) -> list[pl.DataFrame]:
     total = flagged.height
-    days = flagged.with_columns(date=new_york_date(pl.col("snapshot")))
+    lazy = flagged.lazy().with_columns(date=session_date(pl.col("snapshot")))
+    bad = lazy.filter(pl.col("reason").is_not_null()).collect()
     out = []
     for reason, (severity, text) in REASONS.items():
-        rows = days.filter(pl.col("reason") == reason)
+        rows = bad.filter(pl.col("reason") == reason)
         extra = ""
         if reason == "no_ask":
             crossed = rows.filter(pl.col("bid") > 0).height
@@ -158,7 +162,8 @@ def _row_findings(flagged: pl.DataFrame, quoted: bool) -> list[pl.DataFrame]:
         if rows.height:
             out.append(finding(reason, severity, rows.height, total, rows["date"], f"{text}{extra}: quarantined."))
     # Counted on every row before its settlement, whatever else is wrong with it.
-    alive = days.filter(pl.col("expiration") > pl.col("snapshot"))
+    alive = lazy.filter(pl.col("expiration") > pl.col("snapshot"))
+    n_alive = alive.select(pl.len()).collect().item()
     counted = {
         "zero_bid": (pl.col("bid") == 0, "warning", "rows with bid = 0: kept; they may be bought, not sold"),
         "locked": (
@@ -173,9 +178,9 @@ def _row_findings(flagged: pl.DataFrame, quoted: bool) -> list[pl.DataFrame]:
     if not quoted:
         counted["negative_bid"] = (pl.col("bid") < 0, "info", "rows of an unfloored model spread: kept")
     for check, (rule, severity, text) in counted.items():
-        rows = alive.filter(rule)
+        rows = alive.filter(rule).select("date").collect()
         if rows.height:
-            out.append(finding(check, severity, rows.height, alive.height, rows["date"], f"{text}."))
+            out.append(finding(check, severity, rows.height, n_alive, rows["date"], f"{text}."))
     out.append(
         finding(
             "rows", "info", flagged.filter(pl.col("reason").is_null()).height, total, (), "rows usable of all read."

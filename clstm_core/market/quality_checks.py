@@ -2,9 +2,9 @@
 
 import polars as pl
 
-from clstm_core.market.parity_table import SHORT_DAYS, fit_parity, pairs, parity_spots, residuals
+from clstm_core.market.parity_table import SHORT_DAYS, YEAR_NS, fit_parity, pairs, parity_spots, residuals
 from clstm_core.market.sources.base import SourceTables, empty_findings, finding, limits
-from clstm_core.market.trading_calendar import is_trading_day, new_york_date, trading_days
+from clstm_core.market.trading_calendar import is_trading_day, session_date, trading_days
 
 THIN_SHARE = 0.5  # of the median session's rows
 WIDE_TIMES = 3.0  # the median session's mean spread
@@ -15,8 +15,8 @@ SPLIT_MOVE = 0.25  # log return that looks like a split
 PARITY_INSIDE = 0.90  # share of residuals inside the half-spreads below which parity is said to fail
 
 
-def run(tables: SourceTables, *, fits: pl.DataFrame, quoted: bool) -> list[pl.DataFrame]:
-    """Findings of every whole-table check, in reading order; `fits` are the parity fits of `tables.quotes` by root."""
+def run(tables: SourceTables, *, near: pl.DataFrame, fits: pl.DataFrame, quoted: bool) -> list[pl.DataFrame]:
+    """Findings of every whole-table check, in reading order; `near` and `fits` are the quotes' parity pairs by root."""
     quotes = tables.quotes
     return [
         missing_days(quotes, quoted),
@@ -24,23 +24,23 @@ def run(tables: SourceTables, *, fits: pl.DataFrame, quoted: bool) -> list[pl.Da
         thin_sessions(quotes),
         wide_sessions(quotes, fits),
         stale_runs(quotes),
-        *parity(quotes, fits),
+        *parity(quotes, near, fits),
         butterflies(quotes),
-        calendars(quotes),
+        calendars(quotes, tables.rates),
         spot_against_close(tables, fits),
         *underlying_consistency(tables.underlyings),
     ]
 
 
 def _dates(quotes: pl.DataFrame) -> pl.Series:
-    return quotes.select(new_york_date(pl.col("snapshot")).alias("date")).to_series()
+    return quotes.select(session_date(pl.col("snapshot")).alias("date")).to_series()
 
 
 def missing_days(quotes: pl.DataFrame, quoted: bool) -> pl.DataFrame:
     """Sessions of the exchange between the first and the last snapshot that have no quotes."""
     if not quoted:
         return empty_findings()
-    have = set(quotes.select(new_york_date(pl.col("snapshot").unique())).to_series().to_list())
+    have = set(quotes.select(session_date(pl.col("snapshot").unique())).to_series().to_list())
     expected = trading_days(min(have), max(have))
     missing = [day for day in expected if day not in have]
     if not missing:
@@ -53,7 +53,7 @@ def holiday_expiries(quotes: pl.DataFrame, quoted: bool) -> pl.DataFrame:
     """Expiration dates on which the exchange is closed."""
     if not quoted:
         return empty_findings()
-    expiries = quotes.select(new_york_date(pl.col("expiration").unique())).to_series().to_list()
+    expiries = quotes.select(session_date(pl.col("expiration").unique())).to_series().to_list()
     closed = [day for day in expiries if not is_trading_day(day)]
     if not closed:
         return empty_findings()
@@ -63,7 +63,7 @@ def holiday_expiries(quotes: pl.DataFrame, quoted: bool) -> pl.DataFrame:
 
 def thin_sessions(quotes: pl.DataFrame) -> pl.DataFrame:
     """Sessions with far fewer rows than the median one, as a truncated file would give."""
-    counts = quotes.group_by("snapshot").len().with_columns(date=new_york_date(pl.col("snapshot")))
+    counts = quotes.group_by("snapshot").len().with_columns(date=session_date(pl.col("snapshot")))
     thin = counts.filter(pl.col("len") < THIN_SHARE * pl.col("len").median())
     if thin.is_empty():
         return empty_findings()
@@ -79,12 +79,12 @@ def wide_sessions(quotes: pl.DataFrame, fits: pl.DataFrame) -> pl.DataFrame:
     near = (
         quotes.lazy()
         .filter((pl.col("bid") > 0) & (pl.col("ask") > pl.col("bid")))
-        .with_columns(expiry=new_york_date(pl.col("expiration")))
+        .with_columns(expiry=session_date(pl.col("expiration")))
         .join(short.lazy(), on=["snapshot", "root", "expiry"])
         .filter((pl.col("strike") / pl.col("forward") - 1).abs() <= WIDE_MONEY)
         .group_by("snapshot")
         .agg(spread=(pl.col("ask") - pl.col("bid")).mean())
-        .with_columns(date=new_york_date(pl.col("snapshot")), usual=pl.col("spread").median())
+        .with_columns(date=session_date(pl.col("snapshot")), usual=pl.col("spread").median())
         .collect()
     )
     wide = near.filter(pl.col("spread") > WIDE_TIMES * pl.col("usual"))
@@ -108,21 +108,27 @@ def stale_runs(quotes: pl.DataFrame) -> pl.DataFrame:
             run=pl.all_horizontal(pl.col("same").shift(n, fill_value=False) for n in range(STALE_SESSIONS - 1))
         )
     )
-    rows = runs.filter("run").select(new_york_date(pl.col("snapshot")).alias("date")).collect()
+    rows = runs.filter("run").select(session_date(pl.col("snapshot")).alias("date")).collect()
     if rows.is_empty():
         return empty_findings()
     detail = f"rows whose bid and ask stand unchanged for {STALE_SESSIONS} sessions or more: kept."
     return finding("stale_run", "warning", rows.height, quotes.height, rows["date"], detail)
 
 
-def parity(quotes: pl.DataFrame, fits: pl.DataFrame) -> list[pl.DataFrame]:
+def parity(quotes: pl.DataFrame, near: pl.DataFrame, fits: pl.DataFrame) -> list[pl.DataFrame]:
     """Median absolute put-call-parity residual and the share inside the summed half-spreads.
 
     Near the money (+-4%), two-sided, up to SHORT_DAYS to expiry; one weighted line C - P = D (F - K) a chain. Once with
     the roots of one expiry date joined, as a file without a root column must be read, and once with roots apart.
     """
-    joined = pairs(quotes, by_root=False).filter(pl.col("tte_years") <= SHORT_DAYS / 365)
-    apart = pairs(quotes).filter(pl.col("tte_years") <= SHORT_DAYS / 365)
+    apart = near.filter(pl.col("tte_years") <= SHORT_DAYS / 365)
+    one_root = apart.select(
+        pl.struct("snapshot", "expiry").n_unique() == pl.struct("snapshot", "expiry", "root").n_unique()
+    )
+    if one_root.item():
+        joined = apart.drop("root")
+    else:
+        joined = pairs(quotes, by_root=False).filter(pl.col("tte_years") <= SHORT_DAYS / 365)
     return [
         _parity_finding("parity_median_abs_residual", joined, fit_parity(joined), "roots of one expiry joined"),
         _parity_finding("parity_median_abs_residual_by_root", apart, fits, "roots apart"),
@@ -160,27 +166,37 @@ def butterflies(quotes: pl.DataFrame) -> pl.DataFrame:
         .select(*chain, "strike", "bid", "ask")
         .sort(*chain, "strike")
         .filter((same & (pl.col("bid") > 0) & (wings < pl.col("bid") - 1e-9)).fill_null(False))
-        .select(new_york_date(pl.col("snapshot")).alias("date"))
+        .select(session_date(pl.col("snapshot")).alias("date"))
         .collect()
     )
     detail = "strikes whose neighbours cost less at the ask than they bring at the bid: kept; fills take the touch."
     return _violations("butterfly_violation", rows, quotes.height, detail)
 
 
-def calendars(quotes: pl.DataFrame) -> pl.DataFrame:
-    """Calls of one strike and root whose later expiry asks less than the earlier one bids."""
+def calendars(quotes: pl.DataFrame, rates: pl.DataFrame) -> pl.DataFrame:
+    """Puts of one strike and root whose next expiry can be bought for less than the earlier one sells at, after carry.
+
+        bid(T1) - ask(T2) > K (D(T1) - D(T2))
+
+    Assumes: European: a put may be worth less later, though by no more than the interest on its strike; dividends only
+             help. Calls have no such bound at a fixed strike.
+    """
     key = ["snapshot", "root", "strike"]
     same = pl.all_horizontal(pl.col(name) == pl.col(name).shift(1) for name in key)
+    daily = rates.lazy().group_by("date").agg(pl.col("rate").max()).sort("date")
+    years = (pl.col("expiration") - pl.col("expiration").shift(1)).dt.total_nanoseconds() / YEAR_NS
+    interest = pl.col("strike") * (pl.col("rate").clip(0) * years)
+    puts = quotes.lazy().filter(pl.col("right") == "P").select(*key, "expiration", "bid", "ask")
     rows = (
-        quotes.lazy()
-        .filter(pl.col("right") == "C")
-        .select(*key, "expiration", "bid", "ask")
+        puts.with_columns(date=session_date(pl.col("snapshot")))
+        .sort("date")
+        .join_asof(daily, on="date", strategy="backward")
         .sort(*key, "expiration")
-        .filter((same & (pl.col("ask") < pl.col("bid").shift(1) - 1e-9)).fill_null(False))
-        .select(new_york_date(pl.col("snapshot")).alias("date"))
+        .filter((same & (pl.col("bid").shift(1) - pl.col("ask") > interest.fill_null(0) + 1e-9)).fill_null(False))
+        .select("date")
         .collect()
     )
-    detail = "calls that ask less than the expiry before them bids: kept; fills take the touch."
+    detail = "puts that ask less than the expiry before them bids, interest allowed for: kept; fills take the touch."
     return _violations("calendar_violation", rows, quotes.height, detail)
 
 
@@ -193,11 +209,11 @@ def spot_against_close(tables: SourceTables, fits: pl.DataFrame) -> pl.DataFrame
     if "parity_spot" in tables.underlyings.columns:
         spots = tables.underlyings.select("snapshot", "close", "parity_spot").drop_nulls()
     else:
-        close = tables.underlyings.select("snapshot", "close", date=new_york_date(pl.col("snapshot")))
+        close = tables.underlyings.select("snapshot", "close", date=session_date(pl.col("snapshot")))
         spots = close.join(parity_spots(fits, tables.rates), on="date").drop_nulls()
     if spots.is_empty():
         return empty_findings()
-    off = spots.with_columns(date=new_york_date(pl.col("snapshot")), off=pl.col("parity_spot") - pl.col("close"))
+    off = spots.with_columns(date=session_date(pl.col("snapshot")), off=pl.col("parity_spot") - pl.col("close"))
     far = off.filter(pl.col("off").abs() > SPOT_OFF * pl.col("close"))
     low, high = limits(off["off"])
     detail = (
@@ -211,7 +227,7 @@ def spot_against_close(tables: SourceTables, fits: pl.DataFrame) -> pl.DataFrame
 def underlying_consistency(underlyings: pl.DataFrame) -> list[pl.DataFrame]:
     """Sessions whose open or close lies outside low .. high, and moves that look like a split not applied."""
     slack = 1e-6 * pl.col("close")
-    days = underlyings.with_columns(date=new_york_date(pl.col("snapshot")))
+    days = underlyings.with_columns(date=session_date(pl.col("snapshot")))
     outside = days.filter(
         (pl.min_horizontal("open", "close") < pl.col("low") - slack)
         | (pl.max_horizontal("open", "close") > pl.col("high") + slack)

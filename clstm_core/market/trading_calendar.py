@@ -110,6 +110,6 @@ def session_close(day: pl.Expr) -> pl.Expr:
     return new_york_instant(day, CLOSE_MINUTES)
 
 
-def new_york_date(instant: pl.Expr) -> pl.Expr:
-    """The date in New York of a UTC instant."""
-    return instant.dt.convert_time_zone(NEW_YORK).dt.date()
+def session_date(instant: pl.Expr) -> pl.Expr:
+    """The session of a snapshot or an expiration: open and close in New York lie in the UTC date of the same name."""
+    return instant.dt.date()

@@ -26,9 +26,9 @@ from clstm_core.market.trading_calendar import (
     OPEN_MINUTES,
     is_trading_day,
     monthly_expiration,
-    new_york_date,
     new_york_instant,
     session_close,
+    session_date,
 )
 
 COPY_SHARE = 0.9  # of the contracts in both sessions quoted to the cent as before: a copy, not a quiet day
@@ -161,7 +161,7 @@ def after_hours_finding(quotes: pl.DataFrame) -> pl.DataFrame:
         "info",
         after.height,
         late.height,
-        after.select(new_york_date(pl.col("snapshot"))).to_series(),
+        after.select(session_date(pl.col("snapshot"))).to_series(),
         f"files taken {low:.0f} to {high:.0f} minutes after 16:00 New York; the snapshot is the session's close.",
     )
 
@@ -198,7 +198,7 @@ def index_tables(quotes: pl.DataFrame, daily: pl.DataFrame) -> tuple[pl.DataFram
             "no session has three expiries with calls and puts near the money: expected at least one to imply rates "
             "and the spot from. Add sessions or complete the files."
         )
-    last = quotes.select(new_york_date(pl.col("snapshot")).max()).item()
+    last = quotes.select(session_date(pl.col("snapshot")).max()).item()
     underlyings = (
         daily.filter(pl.col("date") <= last)
         .join(parity_spots(fits, rates), on="date", how="left")
