@@ -84,8 +84,10 @@ def ensure_quotes(config: MarketConfig, cache_dir: Path, progress: Progress | No
     tables = _read(source, cache_dir / "sessions" / source.name, progress)
     for unreadable in tables.findings.filter(pl.col("check") == "unreadable_file")["detail"]:
         warnings.warn(unreadable, stacklevel=2)
+    # What the source says about itself (premium assumed, taken after hours, ...) travels with the tensors.
+    notes = tables.findings.filter(pl.col("severity") == "info")["detail"].to_list()
     tables = inspect(tables, quoted=source.spread == "quoted")
-    _write_folder(folder, lambda place: _write_tables(tables, place, source, config, identity))
+    _write_folder(folder, lambda place: _write_tables(tables, place, source, config, identity, notes))
     return folder
 
 
@@ -245,7 +247,12 @@ def _parsed(source: FileSource, path: Path, sessions_dir: Path, code: str) -> pl
 
 
 def _write_tables(
-    tables: SourceTables, place: Path, source: Source, config: MarketConfig, identity: Mapping[str, Any]
+    tables: SourceTables,
+    place: Path,
+    source: Source,
+    config: MarketConfig,
+    identity: Mapping[str, Any],
+    notes: list[str],
 ) -> None:
     files = {}
     for name in TABLES:
@@ -259,7 +266,7 @@ def _write_tables(
         "source": source.name,
         "label": source.label,
         "spread": source.spread,
-        "notes": list(getattr(source, "notes", [])),
+        "notes": notes,
         "config": _settings(config),
         "code": identity["code"],
         "files": files,
