@@ -75,6 +75,8 @@ def recompute(
     # value: mid of the quotes where quoted, the ledger's mark where stale
     held = held.join(said, on=[*STEP, "contract_id"], how="left").join(mid, on=["snapshot", "contract_id"], how="left")
     quoted = (pl.col("quote_bid") + pl.col("quote_ask")) / 2
+    fresh = held.filter(~pl.col("stale"))
+    two_sided = pl.col("stale") & (pl.col("quote_ask") > pl.col("quote_bid"))
     held = held.with_columns(own_mark=pl.when("stale").then("mark").otherwise(quoted))
     value = held.group_by(STEP).agg(
         options=(pl.col("quantity") * pl.col("multiplier") * pl.col("own_mark")).sum(),
@@ -97,6 +99,8 @@ def recompute(
     }
     counts = {
         "positions that differ from fills": wrong,
+        "marks that are not the quotes' mid": fresh.filter((quoted - pl.col("mark")).abs() > 1e-9).height,
+        "stale positions that are quoted": held.filter(two_sided).height,
         "quoted positions without a quote": int(books["unmarked"].sum() or 0),
         "fills whose bid or ask is not the quotes'": trades.filter(~same.fill_null(False)).height,
         "touch fills not at touch": trades.filter(~at_touch.fill_null(False)).height,
@@ -127,7 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"cannot recompute {options.folder}: {error}. Expected a backtest's folder and its quotes.", file=sys.stderr
         )
         return 1
-    print(f"{manifest.get('policy', {}).get('name', '?')}: {tables[0].height} rows of equity, {tables[1].height} fills")
+    print(f"{manifest.get('name', '?')}: {tables[0].height} rows of equity, {tables[1].height} fills")
     for name, difference in differences.items():
         print(f"  largest difference in {name}: {difference:.9f}")
     for name, count in counts.items():

@@ -1,0 +1,157 @@
+"""Hand-made backtest folders, a small simulated market with its quotes file, and tiny checkpoints."""
+
+import hashlib
+import importlib.util
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from clstm_core.evaluation import ledgers
+from clstm_core.market.schema import UTC_NS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FIRST = datetime(2020, 1, 2, 21, tzinfo=UTC)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_folder(folder: Path, tables: dict[str, pl.DataFrame], quotes: Path) -> Path:
+    """Tables as a backtest folder with a manifest that is true of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        table.write_parquet(folder / f"{name}.parquet")
+    files = {f"{name}.parquet": sha256(folder / f"{name}.parquet") for name in tables}
+    manifest = {"name": "by hand", "quotes": {"path": str(quotes), "sha256": sha256(quotes)}, "files": files}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def rewrite(folder: Path, name: str, change) -> None:
+    """Alter a ledger and make the manifest agree, so that only the numbers can tell."""
+    path = folder / f"{name}.parquet"
+    change(pl.read_parquet(path)).write_parquet(path)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][path.name] = sha256(path)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.fixture(scope="session")
+def recompute():
+    """The program under tools/, as a module."""
+    spec = importlib.util.spec_from_file_location("recompute_equity", REPOSITORY / "tools" / "recompute_equity.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def edit():
+    """`rewrite`, for tests that plant a fault."""
+    return rewrite
+
+
+@pytest.fixture
+def hand_made(tmp_path):
+    """Three steps worked out by hand: a put sold and bought back, ten shares bought, one stale mark."""
+    snapshot = [FIRST + timedelta(days=day) for day in range(4)]
+    quotes = pl.DataFrame(
+        {
+            "snapshot": [snapshot[1], snapshot[3]],
+            "contract_id": ["P100", "P100"],
+            "bid": [2.0, 1.0],
+            "ask": [2.2, 1.4],
+        }
+    ).with_columns(pl.col("snapshot").cast(UTC_NS))
+    path = tmp_path / "quotes.parquet"
+    quotes.write_parquet(path)
+    common = {"episode": 0, "fill_rule": "touch"}
+    fills = [
+        # sell 3 puts at the bid, buy 10 shares; a day later nothing; then buy one put back at the ask
+        {
+            "step": 1,
+            "snapshot": snapshot[1],
+            "kind": "option",
+            "contract_id": "P100",
+            "quantity": -3.0,
+            "price": 2.0,
+            "multiplier": 100.0,
+            "fee_usd": 1.95,
+            "reason": "open",
+            "bid": 2.0,
+            "ask": 2.2,
+        },
+        {
+            "step": 1,
+            "snapshot": snapshot[1],
+            "kind": "underlying",
+            "contract_id": None,
+            "quantity": 10.0,
+            "price": 100.5,
+            "multiplier": 1.0,
+            "fee_usd": 0.05,
+            "reason": "open",
+            "bid": 99.5,
+            "ask": 100.5,
+        },
+        {
+            "step": 3,
+            "snapshot": snapshot[3],
+            "kind": "option",
+            "contract_id": "P100",
+            "quantity": 1.0,
+            "price": 1.4,
+            "multiplier": 100.0,
+            "fee_usd": 0.65,
+            "reason": "close",
+            "bid": 1.0,
+            "ask": 1.4,
+        },
+    ]
+    # cash: 10,000 + 600 - 1.95 - 1,005 - 0.05 + 1 interest = 9,593.99... by the step
+    cash = [10_000.0, 10_000 + 1 + 600 - 1.95 - 1005 - 0.05, 0.0, 0.0]
+    cash[2] = cash[1] + 2 + 0.5
+    cash[3] = cash[2] + 2 - 140 - 0.65
+    options = [0.0, -3 * 100 * 2.1, -3 * 100 * 1.9, -2 * 100 * 1.2]
+    spot, shares = [100.0, 100.0, 101.0, 102.0], [0.0, 10.0, 10.0, 10.0]
+    equity = pl.DataFrame(
+        {
+            "episode": [0] * 4,
+            "step": range(4),
+            "snapshot": snapshot,
+            "spot": spot,
+            "cash_usd": cash,
+            "shares": shares,
+            "options_mark_usd": options,
+            "equity_usd": [c + n * s + o for c, n, s, o in zip(cash, shares, spot, options, strict=True)],
+            "interest_usd": [0.0, 1.0, 2.0, 2.0],
+            "dividends_usd": [0.0, 0.0, 0.5, 0.0],
+            "borrow_usd": [0.0] * 4,
+            "margin_usd": [0.0] * 4,
+        }
+    ).with_columns(pl.col("snapshot").cast(UTC_NS))
+    held = [(1, -3.0, 2.1, False), (2, -3.0, 1.9, True), (3, -2.0, 1.2, False)]
+    positions = [
+        {
+            "step": step,
+            "contract_id": "P100",
+            "quantity": quantity,
+            "multiplier": 100.0,
+            "mark": mark,
+            "stale": stale,
+            "snapshot": snapshot[step],
+        }
+        for step, quantity, mark, stale in held
+    ]
+    tables = {
+        "fills": pl.DataFrame([common | fill for fill in fills]).select(list(ledgers.FILLS)).cast(ledgers.FILLS),
+        "equity": equity,
+        "positions": pl.DataFrame([{"episode": 0} | row for row in positions]).cast(ledgers.POSITIONS),
+    }
+    return SimpleNamespace(folder=write_folder(tmp_path / "by_hand", tables, path), quotes=path, tables=tables)

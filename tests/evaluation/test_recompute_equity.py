@@ -1,0 +1,113 @@
+"""The independent program: right on a case worked out by hand, and never taken in."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "recompute_equity.py"
+
+
+def changed(column: str, row: int, by: float):
+    """A change of one number of one row."""
+
+    def change(table: pl.DataFrame) -> pl.DataFrame:
+        here = pl.int_range(pl.len()) == row
+        return table.with_columns(pl.when(here).then(pl.col(column) + by).otherwise(pl.col(column)).alias(column))
+
+    return change
+
+
+def test_a_case_by_hand_agrees(recompute, hand_made, capsys) -> None:
+    assert recompute.main([str(hand_made.folder)]) == 0
+    said = capsys.readouterr().out
+    assert "stale marks taken as given: 1" in said
+    assert "to the cent" in said
+
+
+def test_differences_are_what_was_planted(recompute, hand_made) -> None:
+    tables = hand_made.tables
+    quotes = pl.read_parquet(hand_made.quotes)
+    fills = changed("price", 0, 0.5)(tables["fills"])
+    differences, counts = recompute.recompute(tables["equity"], fills, tables["positions"], quotes)
+    assert differences["cash"] == pytest.approx(3 * 100 * 0.5)
+    assert differences["options"] == pytest.approx(0.0, abs=1e-9)
+    assert counts["touch fills not at touch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "row", "by", "says"),
+    [
+        ("fills", "price", 0, 0.01, "touch fills not at touch: 1"),
+        ("fills", "price", 1, 0.01, "largest difference in cash: 0.1"),
+        ("fills", "fee_usd", 2, -0.05, "largest difference in cash: 0.05"),
+        ("fills", "quantity", 2, 1.0, "positions that differ from fills: 1"),
+        ("fills", "bid", 0, 0.01, "fills whose bid or ask is not the quotes': 1"),
+        ("positions", "quantity", 0, -1.0, "positions that differ from fills: 1"),
+        ("equity", "cash_usd", 2, 0.02, "largest difference in cash: 0.02"),
+        ("equity", "interest_usd", 1, 0.02, "largest difference in cash: 0.02"),
+        ("equity", "shares", 3, 1.0, "largest difference in shares: 1.0"),
+        ("equity", "options_mark_usd", 1, 10.0, "largest difference in options: 10.0"),
+        ("equity", "equity_usd", 3, -0.02, "largest difference in equity: 0.02"),
+        ("positions", "mark", 1, 0.01, "largest difference in options: 3.0"),
+    ],
+)
+def test_tampering_is_found(recompute, hand_made, edit, capsys, table, column, row, by, says) -> None:
+    edit(hand_made.folder, table, changed(column, row, by))
+    assert recompute.main([str(hand_made.folder)]) == 1
+    assert says in capsys.readouterr().out
+
+
+def test_a_quoted_mark_is_the_quotes_and_not_the_ledgers(recompute, hand_made, edit, capsys) -> None:
+    edit(hand_made.folder, "positions", changed("mark", 0, 5.0))
+    assert recompute.main([str(hand_made.folder)]) == 1
+    said = capsys.readouterr().out
+    assert "marks that are not the quotes' mid: 1" in said
+    assert "largest difference in options: 0.0000" in said
+
+
+def test_calling_a_quoted_position_stale_is_found(recompute, hand_made, edit, capsys) -> None:
+    edit(hand_made.folder, "positions", lambda table: table.with_columns(stale=pl.lit(True)))
+    assert recompute.main([str(hand_made.folder)]) == 1
+    assert "stale positions that are quoted: 2" in capsys.readouterr().out
+
+
+def test_calling_a_position_fresh_that_has_no_quote_is_found(recompute, hand_made, edit, capsys) -> None:
+    edit(hand_made.folder, "positions", lambda table: table.with_columns(stale=pl.lit(False)))
+    assert recompute.main([str(hand_made.folder)]) == 1
+    assert "quoted positions without a quote: 1" in capsys.readouterr().out
+
+
+def test_a_missing_position_or_fill_is_found(recompute, hand_made, edit) -> None:
+    edit(hand_made.folder, "positions", lambda table: table.head(2))
+    assert recompute.main([str(hand_made.folder)]) == 1
+
+
+def test_an_altered_file_is_found_by_its_hash(recompute, hand_made, capsys) -> None:
+    path = hand_made.folder / "equity.parquet"
+    pl.read_parquet(path).with_columns(margin_usd=pl.lit(7.0)).write_parquet(path)
+    assert recompute.main([str(hand_made.folder)]) == 1
+    assert "altered since it was written" in capsys.readouterr().out
+    assert recompute.main([str(hand_made.folder), "--skip-hashes"]) == 0
+
+
+def test_altered_quotes_are_found(recompute, hand_made, capsys) -> None:
+    pl.read_parquet(hand_made.quotes).with_columns(pl.col("ask") + 0.2).write_parquet(hand_made.quotes)
+    assert recompute.main([str(hand_made.folder)]) == 1
+    assert "quotes.parquet" in capsys.readouterr().out
+
+
+def test_it_runs_alone_with_polars_and_the_standard_library(hand_made) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", str(TOOL), str(hand_made.folder)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    imports = [line for line in TOOL.read_text().splitlines() if line.startswith(("import ", "from "))]
+    assert not [line for line in imports if "clstm" in line or "torch" in line or "numpy" in line]
+
+
+def test_a_folder_that_is_none_is_one_sentence(recompute, tmp_path, capsys) -> None:
+    assert recompute.main([str(tmp_path / "nowhere")]) == 1
+    assert "cannot recompute" in capsys.readouterr().err
