@@ -36,30 +36,26 @@ class _Unroll(torch.autograd.Function):
         h_NH: torch.Tensor,
         c_NH: torch.Tensor,
         weight_hh: torch.Tensor,
+        remember: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         steps, n, hidden = projected_TN4H.shape[0], h_NH.shape[0], h_NH.shape[1]
-        needs_grad = any(ctx.needs_input_grad)
+        keep = steps if remember else 1  # without a backward pass one slot is written over and over
         outputs, cells = h_NH.new_empty(steps, n, hidden), h_NH.new_empty(steps, n, hidden)
-        weight_t = weight_hh.t()
-        gates_TN4H = h_NH.new_empty(steps, n, 4 * hidden) if needs_grad else None
-        h_before = h_NH.new_empty(steps, n, hidden) if needs_grad else None
-        c_before = h_NH.new_empty(steps, n, hidden) if needs_grad else None
-        tanh_c = h_NH.new_empty(steps, n, hidden) if needs_grad else None
-        h, c, zero = h_NH, c_NH, h_NH.new_zeros(())
+        gates_TN4H = h_NH.new_empty(keep, n, 4 * hidden)
+        h_before, c_before, tanh_c = (h_NH.new_empty(keep, n, hidden) for _ in range(3))
+        weight_t, zero = weight_hh.t(), h_NH.new_zeros(())
+        h, c = h_NH, c_NH
         for t in range(steps):
-            h, c = torch.where(start_TN1[t], zero, h), torch.where(start_TN1[t], zero, c)
-            gates = torch.addmm(projected_TN4H[t], h, weight_t)
+            slot = t % keep
+            h = torch.where(start_TN1[t], zero, h, out=h_before[slot])
+            c = torch.where(start_TN1[t], zero, c, out=c_before[slot])
+            gates = torch.addmm(projected_TN4H[t], h, weight_t, out=gates_TN4H[slot])
             gates[:, : 3 * hidden].sigmoid_()
             gates[:, 3 * hidden :].tanh_()
-            if needs_grad:
-                gates_TN4H[t], h_before[t], c_before[t] = gates, h, c  # type: ignore[index]
             i, f, o, g = gates.split(hidden, dim=-1)
-            c = torch.addcmul(f * c, i, g, out=cells[t])
-            squashed = torch.tanh(c)
-            if needs_grad:
-                tanh_c[t] = squashed  # type: ignore[index]
-            h = torch.mul(o, squashed, out=outputs[t])
-        if needs_grad:
+            c = torch.mul(f, c, out=cells[t]).addcmul_(i, g)
+            h = torch.mul(o, torch.tanh(c, out=tanh_c[slot]), out=outputs[t])
+        if remember:
             ctx.save_for_backward(gates_TN4H, h_before, c_before, tanh_c, start_TN1, weight_hh)
             ctx.set_materialize_grads(False)
         return outputs, cells
@@ -87,12 +83,12 @@ class _Unroll(torch.autograd.Function):
             dh = dh if grad_outputs is None else dh + grad_outputs[t]
             dc = dc if grad_cells is None else dc + grad_cells[t]
             dc = torch.addcmul(dc, dh, dc_per_dh[t])
-            both = torch.stack((dc, dc, dh, dc), dim=1)
-            torch.mul(slope[t].view(n, 4, hidden), both, out=d_gates[t].view(n, 4, hidden))
+            torch.mul(slope[t].view(n, 4, hidden), dc.unsqueeze(1), out=d_gates[t].view(n, 4, hidden))
+            torch.mul(slope_o[t], dh, out=d_gates[t, :, 2 * hidden : 3 * hidden])
             dh = torch.where(start_TN1[t], zero, d_gates[t] @ weight_hh)
             dc = torch.where(start_TN1[t], zero, dc * f[t])
         d_weight = d_gates.flatten(0, 1).t() @ h_before.flatten(0, 1)
-        return d_gates, None, dh, dc, d_weight
+        return d_gates, None, dh, dc, d_weight, None
 
 
 class LSTM(nn.Module):
@@ -123,4 +119,5 @@ class LSTM(nn.Module):
 
         Assumes: gradients flow to weights, inputs and the given state, and stop at resets.
         """
-        return _Unroll.apply(self.project(x_TNF), start_TN.unsqueeze(-1), h_NH, c_NH, self.weight_hh)
+        remember = torch.is_grad_enabled()
+        return _Unroll.apply(self.project(x_TNF), start_TN.unsqueeze(-1), h_NH, c_NH, self.weight_hh, remember)

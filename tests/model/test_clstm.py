@@ -144,7 +144,7 @@ def test_lstm_gradient_is_the_true_one():
     h, c = (torch.randn(2, 4, dtype=torch.double, requires_grad=True) for _ in range(2))
     start = torch.tensor([[0, 1], [0, 0], [1, 0], [0, 0], [0, 1]], dtype=torch.bool).unsqueeze(-1)
     weight = lstm.weight_hh.detach().requires_grad_()
-    assert torch.autograd.gradcheck(lambda *args: _Unroll.apply(args[0], start, *args[1:]), (x, h, c, weight))
+    assert torch.autograd.gradcheck(lambda *args: _Unroll.apply(args[0], start, *args[1:], True), (x, h, c, weight))
 
 
 def test_critic_gradient_does_not_reach_the_encoder():
