@@ -1,0 +1,136 @@
+"""The reference ledger against cases worked out by hand."""
+
+import dataclasses
+import math
+
+import pytest
+
+from clstm_core.audit.ledger import Account, Contract, Fill, Ledger, Order, PlainMarket, Quote, Snapshot
+from clstm_core.audit.reference import Rules, black_scholes
+
+DAY_NS = 86_400 * 10**9
+CALL, PUT = 0, 1
+RULES = Rules(
+    fill_lag=1,
+    fraction=1.0,
+    per_contract=0.65,
+    per_share=0.005,
+    share_spread=1e-4,
+    borrow_rate=0.0365,
+    scan_down=0.08,
+    scan_up=0.06,
+    scan_points=10,
+    vol_shock=0.2,
+    min_margin_per_short=37.5,
+)
+
+
+def quote(bid: float, ask: float, *, quoted: bool = True, model: float = 0.0, delta: float = 0.5) -> Quote:
+    return Quote(bid=bid, ask=ask, quoted=quoted, model_mark=model, vol=0.2, delta=delta)
+
+
+def three_days(**changes) -> PlainMarket:
+    """A 100 strike call that settles on day 2 for 4.00 and a 90 strike put that lives on; a tenth of a cent a day."""
+    rates = {"rate": 0.0365, "dividend_yield": 0.0}
+    days = [
+        {CALL: quote(3.0, 3.2), PUT: quote(1.0, 1.2, delta=-0.3)},
+        {CALL: quote(4.0, 4.4), PUT: quote(0.8, 1.0, delta=-0.25)},
+        {PUT: quote(0.0, 0.4, delta=-0.2)},
+    ]
+    for (t, contract), value in changes.pop("quotes", {}).items():
+        days[t][contract] = value
+    snapshots = [
+        Snapshot(time_ns=t * DAY_NS, spot=spot, quotes=quotes, **rates)
+        for t, (spot, quotes) in enumerate(zip((100.0, 102.0, 104.0), days, strict=True))
+    ]
+    contracts = [Contract(100.0, 1, 100.0, 2 * DAY_NS, 4.0), Contract(90.0, -1, 100.0, 30 * DAY_NS, math.nan)]
+    return PlainMarket(snapshots, contracts, [[], [], []])
+
+
+def test_buying_a_call_pays_tomorrows_ask_and_settles_once() -> None:
+    account, ledger = Account(100_000.0), Ledger(three_days(), RULES)
+    first = ledger.step(account, Order([(CALL, 2.0)]), 0)
+    interest = 100_000.0 * math.expm1(0.0001)
+    assert first.fills == [Fill("open", CALL, 2.0, 4.4, 1.30)]
+    assert account.cash == pytest.approx(100_000 + interest - 2 * 100 * 4.4 - 1.30)
+    assert first.slippage == pytest.approx(2 * 100 * 0.2)
+    assert first.equity == pytest.approx(100_000 + interest - 40.0 - 1.30)
+    held = account.cash
+    second = ledger.step(account, Order([]), 1)
+    assert account.legs == []
+    assert account.cash == pytest.approx(held * math.exp(0.0001) + 2 * 100 * 4.0)
+    assert second.settlement == pytest.approx(2 * 100 * (4.0 - 4.2))
+
+
+def test_without_lag_the_order_fills_at_todays_quote() -> None:
+    account = Account(100_000.0)
+    ledger = Ledger(three_days(), dataclasses.replace(RULES, fill_lag=0))
+    day = ledger.step(account, Order([(PUT, -3.0)]), 0)
+    assert day.fills == [Fill("open", PUT, -3.0, 1.0, pytest.approx(1.95))]
+    assert day.option_mark_change == pytest.approx(-300 * (0.9 - 1.1))
+
+
+def test_a_debt_pays_interest_and_short_shares_pay_borrow() -> None:
+    account = Account(-50_000.0, shares=-200.0)
+    day = Ledger(three_days(), RULES).step(account, Order([]), 0)
+    assert day.interest == pytest.approx(-50_000 * math.expm1(0.0001))
+    assert day.borrow == pytest.approx(200 * 100.0 * 0.0001)
+    assert day.share_mark_change == pytest.approx(-400.0)
+
+
+@pytest.mark.parametrize(
+    ("tomorrow", "quantity"),
+    [
+        (quote(0.0, 0.0, quoted=False, model=4.1), 1.0),
+        (quote(4.0, 4.0), 1.0),
+        (quote(4.2, 4.0), 1.0),
+        (quote(0.0, 4.0), -1.0),
+    ],
+    ids=["unquoted", "locked", "crossed", "no bid"],
+)
+def test_one_leg_without_a_quote_leaves_the_package_unfilled(tomorrow: Quote, quantity: float) -> None:
+    account = Account(100_000.0)
+    ledger = Ledger(three_days(quotes={(1, CALL): tomorrow}), RULES)
+    day = ledger.step(account, Order([(PUT, 1.0), (CALL, quantity)], shares=100.0), 0)
+    assert day.unfilled
+    assert (account.legs, account.shares, day.fees) == ([], 0.0, 0.0)
+
+
+def test_a_zero_bid_may_be_bought() -> None:
+    account = Account(100_000.0)
+    day = Ledger(three_days(), RULES).step(account, Order([(PUT, 1.0)]), 1)
+    assert [fill.price for fill in day.fills] == [0.4]
+
+
+def test_an_order_beyond_the_margin_is_rejected() -> None:
+    account = Account(10_000.0)
+    day = Ledger(three_days(), RULES).step(account, Order([(PUT, -500.0)]), 0)
+    assert day.rejected
+    assert account.legs == []
+
+
+def test_a_breach_closes_what_trades_and_keeps_what_does_not() -> None:
+    market = three_days(quotes={(1, PUT): quote(0.0, 0.0, quoted=False, model=1.1)})
+    account = Account(-3_000.0, shares=100.0, legs=[(PUT, -40.0), (CALL, 1.0)])
+    day = Ledger(market, RULES).step(account, Order([]), 0)
+    assert day.liquidated
+    assert [(fill.contract, fill.quantity, fill.price) for fill in day.fills] == [
+        (CALL, -1.0, 4.0),
+        (-1, -100.0, pytest.approx(102.0 * (1 - 0.5e-4))),
+    ]
+    assert account.legs == [(PUT, -40.0)]
+
+
+def test_hedge_brings_the_delta_after_the_order_to_zero() -> None:
+    ledger = Ledger(three_days(), RULES)
+    account = Account(100_000.0, shares=7.0)
+    day = ledger.step(account, Order([(CALL, 3.0)], hedge=True), 0)
+    assert [f.quantity for f in day.fills if f.reason == "hedge"] == [-157.0]
+    assert account.shares == -150.0
+
+
+def test_black_scholes_keeps_parity_and_the_textbooks_price() -> None:
+    call, put = (black_scholes(100.0, 95.0, 0.5, 0.3, 0.04, 0.01, right) for right in (1, -1))
+    assert call - put == pytest.approx(100 * math.exp(-0.005) - 95 * math.exp(-0.02))
+    assert black_scholes(42.0, 40.0, 0.5, 0.2, 0.1, 0.0, 1) == pytest.approx(4.76, abs=0.005)  # Hull, 15.6
+    assert black_scholes(100.0, 90.0, 0.0, 0.3, 0.04, 0.01, 1) == 10.0
