@@ -120,7 +120,7 @@ class NoiseEnv(ToyEnv):
 
     def restart(self, where):
         self.level = torch.where(where, self.uniform(self.n_envs) * 2 - 1, self.level)
-        self.noise = self.uniform(self.n_envs, 3)
+        self.noise = torch.where(where.unsqueeze(1), self.uniform(self.n_envs, 3), self.noise)
 
     def observe(self):
         return torch.cat((self.level.unsqueeze(1), self.noise), dim=1)
@@ -131,6 +131,7 @@ class NoiseEnv(ToyEnv):
         return mask
 
     def act(self, action):
+        self.noise = self.uniform(self.n_envs, 3)
         return self.level + 0.1 * (action == 1).float(), torch.zeros(self.n_envs, dtype=torch.bool)
 
 

@@ -1,0 +1,105 @@
+"""The self-test passes on a sound policy and fails on each way to plant a wrong recurrent state."""
+
+import pytest
+import torch
+
+from clstm_core.config import ModelConfig
+from clstm_core.model.clstm import CLSTM, RecurrentState
+from clstm_core.ppo.self_test import SelfTestError, forgetful, require, run_self_test, zeroed
+
+
+def no_state(data, n_envs):
+    return forgetful(data)
+
+
+def zero_at_rollout_start(data, n_envs):
+    first = torch.arange(data.start.shape[1]) < n_envs
+    return data._replace(state=data.state.reset(first))
+
+
+def zero_at_each_chunk(data, n_envs):
+    return data._replace(state=zeroed(data.state))
+
+
+def resets_ignored(data, n_envs):
+    return data._replace(start=torch.zeros_like(data.start))
+
+
+FAULTS = [no_state, zero_at_rollout_start, zero_at_each_chunk, resets_ignored]
+KINDS = {
+    "dual": ModelConfig(hidden_dim=16, attention_window=4),
+    "no attention": ModelConfig(hidden_dim=16, use_attention=False),
+    "single trunk": ModelConfig(hidden_dim=16, attention_window=4, dual_trunk=False),
+}
+
+
+@pytest.fixture
+def setup(toys, tiny):
+    def build(kind="dual", length=40):
+        config = tiny().ppo
+        env = toys.NoiseEnv(config.n_envs, length=length)
+        env.reset()
+        torch.manual_seed(0)
+        return CLSTM(env.observation_size, env.n_actions, KINDS[kind]), env, config
+
+    return build
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sound_policy_passes(setup, kind):
+    report = require(run_self_test(*setup(kind)))
+    assert report.max_ratio_error <= 1e-4
+    assert report.approx_kl <= 1e-6
+    assert report.clip_fraction == 0
+    assert report.resets_inside > 0
+    assert report.state_at_start > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_planted_state_is_caught(setup, fault, kind):
+    model, env, config = setup(kind)
+    report = run_self_test(model, env, config, plant=lambda data: fault(data, config.n_envs))
+    assert not report.passed
+    assert report.max_ratio_error > 1e-2
+    with pytest.raises(SelfTestError, match="differs from the rollout's"):
+        require(report)
+
+
+def test_a_wrong_critic_state_alone_is_caught(setup):
+    model, env, config = setup()
+    report = run_self_test(
+        model, env, config, plant=lambda data: data._replace(state=data.state.with_critic(zeroed(data.state).critic))
+    )
+    assert report.max_ratio_error <= 1e-4
+    assert not report.passed
+    assert "values" in report.reason
+
+
+def test_an_attention_ring_lost_alone_is_caught(setup):
+    model, env, config = setup()
+
+    def lose_ring(data):
+        state: RecurrentState = data.state
+        return data._replace(state=state._replace(actor_valid=torch.zeros_like(state.actor_valid)))
+
+    assert not run_self_test(model, env, config, plant=lose_ring).passed
+
+
+def test_nothing_is_disturbed(setup):
+    model, env, config = setup()
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    before, rng = env.state_dict(), torch.get_rng_state()
+    run_self_test(model, env, config)
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in env.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), rng)
+
+
+def test_a_policy_that_cannot_remember_proves_nothing(setup):
+    model, env, config = setup("no attention")
+    model.actor_trunk.lstm.weight_hh.data.zero_()
+    model.actor_trunk.lstm.bias.data[16:32] = -50.0
+    report = run_self_test(model, env, config)
+    assert not report.passed
+    assert "proves nothing" in report.reason
