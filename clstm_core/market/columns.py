@@ -53,6 +53,9 @@ def read_columns(
     quotes: Columns, underlyings: Columns, rates: Columns, config: MarketConfig
 ) -> tuple[PerSnapshot, Rows, Contracts]:
     """Check and index the canonical columns; raises MarketDataError as `build_market_tensors` states."""
+    snapshot_ns = nanoseconds(quotes["snapshot"])
+    if len(snapshot_ns) == 0:
+        raise MarketDataError("no quotes at all: expected at least one snapshot. Check the source and its filters.")
     for column, expected in (("exercise", "european"), ("settlement", "cash")):
         found = sorted(set(_distinct(quotes[column])) - {expected})
         if found:
@@ -66,9 +69,6 @@ def read_columns(
                 f"{len(found)} values of {column} in the quotes ({', '.join(found[:5])}): expected one. "
                 "Build one market per underlying."
             )
-    snapshot_ns = nanoseconds(quotes["snapshot"])
-    if len(snapshot_ns) == 0:
-        raise MarketDataError("no quotes at all: expected at least one snapshot. Check the source and its filters.")
     snapshot = np.unique(snapshot_ns)
     per = _per_snapshot(snapshot, underlyings, rates, config, str(quotes["underlying"][0]))
     expiration_ns = nanoseconds(quotes["expiration"])

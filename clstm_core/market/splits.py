@@ -30,7 +30,7 @@ def split_windows(n_snapshots: int, config: MarketConfig, embargo: int) -> dict[
         test = (train_stop + embargo, n_snapshots)
         if _fits(test):
             return {"train": (0, train_stop), "test": test}
-        train_stop = n_snapshots - embargo - max(n_snapshots - validation_stop, 1)
+        train_stop = n_snapshots - embargo - max(n_snapshots - validation_stop, SHORTEST)
         if train_stop >= minimum:
             return {"train": (0, train_stop), "test": (train_stop + embargo, n_snapshots)}
     return {"test": (0, n_snapshots)}

@@ -254,7 +254,7 @@ class SP500Modelled:
         pair, pair_expiry, pair_strike = number_contracts(listing)
         keep = np.isin(listing.snapshot + BURN_IN, at)
         pair, t, e = pair[keep], listing.snapshot[keep] + BURN_IN, listing.expiry[keep]
-        call, put, call_half = _price_pairs(
+        call, put, half = _price_pairs(
             index.close[t],
             listing.strike[keep],
             (expiration[e] - close_ns[t]) / YEAR_NS,
@@ -273,8 +273,8 @@ class SP500Modelled:
                         "contract_id": pl.Series(name.tolist(), dtype=pl.String).gather(pair),
                         "expiration": pl.Series(expiration[e]).cast(QUOTES["expiration"]),
                         "strike": listing.strike[keep],
-                        "bid": np.floor((price - call_half).clip(0.0) / TICK + 1e-9) * TICK,
-                        "ask": np.ceil((price + call_half) / TICK - 1e-9) * TICK,
+                        "bid": _ticks(np.floor((price - half).clip(0.0) / TICK + 1e-9)),
+                        "ask": _ticks(np.ceil((price + half) / TICK - 1e-9)),
                     }
                 ).with_columns(right=pl.lit(right))
             )
@@ -290,6 +290,11 @@ class SP500Modelled:
             .with_columns(multiplier=pl.lit(100.0), **{name: pl.lit(value) for name, value in constants.items()})
             .select(list(QUOTES))
         )
+
+
+def _ticks(count: np.ndarray) -> np.ndarray:
+    """Price of a whole number of ticks, as its shortest decimal."""
+    return np.round(count * TICK, 2)
 
 
 def _theta(implied_TH: np.ndarray, t: np.ndarray, e: np.ndarray, tte: np.ndarray, n_expiries: int) -> np.ndarray:
