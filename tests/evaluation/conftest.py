@@ -10,9 +10,16 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
+from clstm_core.checkpoint import save_checkpoint
+from clstm_core.config import MarketConfig, smoke
 from clstm_core.evaluation import ledgers
-from clstm_core.market.schema import UTC_NS
+from clstm_core.market.build import build_market_tensors
+from clstm_core.market.schema import QUOTES, UTC_NS
+from clstm_core.market.worlds import simulated_columns, simulated_info
+from clstm_core.model.clstm import CLSTM
+from clstm_core.specs import ACTIONS, OBSERVATION
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FIRST = datetime(2020, 1, 2, 21, tzinfo=UTC)
@@ -155,3 +162,47 @@ def hand_made(tmp_path):
         "positions": pl.DataFrame([{"episode": 0} | row for row in positions]).cast(ledgers.POSITIONS),
     }
     return SimpleNamespace(folder=write_folder(tmp_path / "by_hand", tables, path), quotes=path, tables=tables)
+
+
+@pytest.fixture(scope="session")
+def market_config():
+    """A simulated world with a premium: 380 sessions, three windows."""
+    return MarketConfig(
+        source="simulated", n_snapshots=380, train_fraction=0.5, validation_fraction=0.2, seed=11, feature_lookback=21
+    )
+
+
+@pytest.fixture(scope="session")
+def market(market_config, tmp_path_factory):
+    """The simulated market, with the canonical quotes it was built from as a Parquet file."""
+    quotes, underlyings, rates = simulated_columns(market_config)
+    path = tmp_path_factory.mktemp("quotes") / "quotes.parquet"
+    frame = pl.DataFrame({name: np.asarray(column) for name, column in quotes.items()}, schema_overrides=QUOTES)
+    frame.write_parquet(path)
+    info = simulated_info(market_config) | {"quotes_path": str(path), "quotes_sha256": sha256(path)}
+    return build_market_tensors(quotes, underlyings, rates, market_config, embargo=21, info=info)
+
+
+@pytest.fixture(scope="session")
+def ladder(tmp_path_factory):
+    """Two untrained checkpoints as a run's folders, of different weights, the second eager to trade."""
+    run_dir = tmp_path_factory.mktemp("runs") / "tiny"
+    folders = []
+    for milestone, steps in (("020", 256), ("100", 1280)):
+        torch.manual_seed(steps)
+        config = smoke()
+        model = CLSTM(len(OBSERVATION), len(ACTIONS), config.model)
+        with torch.no_grad():
+            model.policy_head.weight.mul_(300.0)
+        meta = {
+            "milestone": milestone,
+            "env_steps": steps,
+            "config": config.to_dict(),
+            "observation_size": len(OBSERVATION),
+            "n_actions": len(ACTIONS),
+            "data_source": "simulated",
+            "data_label": "simulated quotes",
+        }
+        folder = run_dir / "checkpoints" / milestone
+        folders.append(save_checkpoint(folder, model=model.state_dict(), state={}, meta=meta))
+    return folders

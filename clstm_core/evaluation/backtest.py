@@ -1,0 +1,328 @@
+"""Backtests: one chronological account over a whole window, through the very environment the policy was trained in.
+
+Several policies walk one window side by side, each in its own accounts of one batched float64 OptionsEnv: an account
+never sees another, so that the ledgers are those of a run alone, and the environment's work is shared.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from clstm_core.config import EnvConfig
+from clstm_core.env.options_env import OptionsEnv
+from clstm_core.env.state import AccountState, Orders
+from clstm_core.evaluation import ledgers, summary
+from clstm_core.evaluation.policies import Policy
+from clstm_core.evaluation.statistics import EvaluationError, Floats
+from clstm_core.market.tensors import MarketTensors, file_sha256
+from clstm_core.specs import ACTIONS
+
+BACKTEST_VERSION = 1
+MANIFEST = "manifest.json"
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BacktestResult:
+    """A written backtest: its folder, and the manifest that says what it is and what came out."""
+
+    id: str
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The policy's name, unique in a comparison."""
+        return self.manifest["name"]
+
+    def table(self, name: str) -> pl.DataFrame:
+        """One of `fills`, `equity`, `positions`, `decisions`."""
+        return pl.read_parquet(self.folder / f"{name}.parquet")
+
+    def curves(self) -> tuple[Floats, Floats, pl.Series]:
+        """Equity [T + 1, E], the returns of cash [T], and the snapshots [T + 1] of the steps that some account lived.
+
+        An account that ended before another keeps its last equity: what was left lies idle.
+        """
+        equity = self.table("equity")
+        wide = equity.pivot("episode", index="step", values="equity_usd").sort("step")
+        dates = equity.sort("step").unique("step", keep="first", maintain_order=True)
+        curves = wide.drop("step").fill_null(strategy="forward").to_numpy()
+        return curves, dates["cash_return"].to_numpy()[1:], dates["snapshot"]
+
+
+class _Lanes:
+    """Consecutive accounts of one env, as one policy sees them."""
+
+    def __init__(self, env: OptionsEnv, first: int, count: int):
+        self._env, self._lanes, self.n_envs = env, slice(first, first + count), count
+        self.market, self.config, self.derived = env.market, env.config, env.derived
+
+    @property
+    def state(self) -> AccountState:
+        return AccountState(**{name: value[self._lanes] for name, value in self._env.state.tensors().items()})
+
+    def orders_for(self, action_N: torch.Tensor) -> Orders:
+        action = torch.zeros(self._env.n_envs, dtype=torch.int64)
+        action[self._lanes] = action_N
+        return Orders(*(part[self._lanes] for part in self._env.orders_for(action)))
+
+    def of(self, batch: torch.Tensor) -> torch.Tensor:
+        return batch[self._lanes]
+
+
+def resolve_window(market: MarketTensors, window: str | tuple[int, int]) -> tuple[str, int, int]:
+    """Name and snapshots [start, stop) of a window: a split's name, `in_sample`, or a range.
+
+    `in_sample` is the end of the training split, as long as the test split where there is that much: the stretch of
+    training data that a held-out window is fairly compared with.
+
+    Raises: MarketDataError for a split there is not; EvaluationError for a window with less than one step
+    """
+    if isinstance(window, tuple):
+        name, (start, stop) = f"{window[0]}-{window[1]}", window
+    elif window == "in_sample":
+        name, (start, stop) = window, market.split("train")
+        if "test" in market.info.get("splits", {}):
+            length = market.split("test")[1] - market.split("test")[0]
+            start = max(start, stop - length)
+    else:
+        name, (start, stop) = window, market.split(window)
+    if not 0 <= start < stop - 1 < market.n_snapshots:
+        raise EvaluationError(
+            f"window {name} is [{start}, {stop}) of {market.n_snapshots} snapshots: expected at least two snapshots "
+            "inside the market. Use another window or a longer history."
+        )
+    return name, start, stop
+
+
+def windows_of(market: MarketTensors) -> list[str]:
+    """The windows that this market can show, test first: test, validation, in_sample."""
+    splits = market.info.get("splits", {})
+    found = [name for name in ("test", "validation") if name in splits and splits[name][1] - splits[name][0] >= 2]
+    if "train" in splits and splits["train"][1] - splits["train"][0] >= 2:
+        found.append("in_sample")
+    return found
+
+
+def run_backtest(
+    policy: Policy, market: MarketTensors, env_config: EnvConfig, window: str | tuple[int, int], **options: Any
+) -> BacktestResult:
+    """`run_backtests` of one policy."""
+    return run_backtests([policy], market, env_config, window, **options)[0]
+
+
+def run_backtests(
+    policies: Sequence[Policy],
+    market: MarketTensors,
+    env_config: EnvConfig,
+    window: str | tuple[int, int] = "test",
+    *,
+    out_dir: Path,
+    seed: int = 0,
+    quotes: Mapping[str, str | None] | None = None,
+    meta: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> list[BacktestResult]:
+    """Trade a window from its first to its last snapshot with each policy, and write each account's ledgers.
+
+    Args:
+        env_config: costs, limits, fill rule and lag; its horizon is replaced by the whole window
+        out_dir: folder of backtests; each becomes `out_dir/<id>`
+        quotes: path and sha256 of the canonical quotes file; those of `market.info` when left out
+        meta: run, config_sha256, data_sha256, git_commit, ... kept in the manifests
+        progress: called with steps done and steps in all
+
+    Raises: EvaluationError when two policies share a name or the window is too short
+    """
+    names = [policy.name for policy in policies]
+    if len(set(names)) < len(names):
+        raise EvaluationError(f"policies named {', '.join(names)}: expected one name each. Rename those that repeat.")
+    name, start, stop = resolve_window(market, window)
+    config = dataclasses.replace(env_config, horizon=stop - 1 - start)
+    counts = [policy.n_episodes for policy in policies]
+    env = OptionsEnv(
+        market,
+        config,
+        n_envs=sum(counts),
+        seed=seed,
+        dtype=torch.float64,
+        window=(start, stop),
+        stagger=False,
+        fixed_start=True,
+    )
+    record = _walk(env, policies, counts, _steps(market, start, stop), progress)
+    symbols = ledgers.contract_names(market)
+    results, first = [], 0
+    for policy, count in zip(policies, counts, strict=True):
+        lanes = {key: value[:, first : first + count] for key, value in record.items()}
+        first += count
+        tables = ledgers.frames(
+            lanes,
+            market,
+            start=start,
+            capital=config.capital_usd,
+            fill_rule=fill_rule_name(config),
+            action_names=ACTIONS,
+            names=symbols,
+        )
+        facts = _facts(policy, market, config, (name, start, stop), seed, quotes or {}, meta or {})
+        results.append(_write(tables, facts, out_dir))
+    return results
+
+
+def fill_rule_name(config: EnvConfig) -> str:
+    """`touch`, or `fraction 0.56` of the half-spread."""
+    return "touch" if config.fill_rule == "touch" else f"fraction {config.fill_fraction:g}"
+
+
+def load_backtest(folder: Path) -> BacktestResult:
+    """A backtest that was written before; EvaluationError when it is not whole."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        altered = [name for name, digest in manifest["files"].items() if file_sha256(folder / name) != digest]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EvaluationError(
+            f"unreadable backtest {folder}: {error}. Expected {MANIFEST} and four Parquet files. Run it again."
+        ) from error
+    if altered:
+        raise EvaluationError(
+            f"altered backtest {folder}: {', '.join(altered)} differ from the manifest's sha256. Run it again."
+        )
+    return BacktestResult(id=manifest["id"], folder=folder, manifest=manifest)
+
+
+def _steps(market: MarketTensors, start: int, stop: int) -> int:
+    """Steps until the window's last snapshot, or the end of the history that the window begins in."""
+    ends = market.segment_end_T[start : stop - 1].nonzero()
+    return int(ends[0]) if len(ends) else stop - 1 - start
+
+
+@torch.inference_mode()
+def _walk(
+    env: OptionsEnv, policies: Sequence[Policy], counts: Sequence[int], steps: int, progress: Progress | None
+) -> dict[str, np.ndarray]:
+    """Step the accounts through the window; what the ledgers need, stacked [T, N, ...]."""
+    lanes, first = [], 0
+    for policy, count in zip(policies, counts, strict=True):
+        policy.reset(count)
+        lanes.append(_Lanes(env, first, count))
+        first += count
+    kept: dict[str, list[torch.Tensor]] = {key: [] for key in (*ledgers.RECORDED, "reward", "action", "value")}
+    obs, mask = env.reset()
+    for step in range(steps):
+        parts = [p.decide(lane, lane.of(obs), lane.of(mask)) for p, lane in zip(policies, lanes, strict=True)]
+        outcome = env.step_orders(Orders(*(torch.cat(part) for part in zip(*parts, strict=True))))
+        ledger = env.last
+        for key in ledgers.RECORDED:
+            kept[key].append(getattr(ledger, key).clone())
+        kept["reward"].append(outcome.reward.clone())
+        kept["action"].append(torch.cat([policy.last.action_N for policy in policies]))
+        kept["value"].append(torch.cat([policy.last.value_N for policy in policies]))
+        obs, mask = outcome.observation, outcome.action_mask
+        if progress is not None:
+            progress(step + 1, steps)
+    return {key: torch.stack(values).cpu().numpy() for key, values in kept.items()}
+
+
+def _facts(
+    policy: Policy,
+    market: MarketTensors,
+    config: EnvConfig,
+    window: tuple[str, int, int],
+    seed: int,
+    quotes: Mapping[str, str | None],
+    meta: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What was backtested on what: everything of the manifest but the outcome."""
+    name, start, stop = window
+    info, trader = market.info, policy.describe()
+    checkpoint = trader.get("checkpoint") or {}
+    last = start + _steps(market, start, stop)
+    first_snapshot, last_snapshot = (_timestamp(int(market.snapshot_T[index])) for index in (start, last))
+    return {
+        "version": BACKTEST_VERSION,
+        "name": policy.name,
+        "policy": "checkpoint" if policy.kind == "checkpoint" else policy.name,
+        "milestone": checkpoint.get("milestone", ""),
+        "mode": trader["mode"] if policy.kind == "checkpoint" else "",
+        "trader": trader,
+        "window": {"name": name, "start": start, "stop": stop, "first": first_snapshot, "last": last_snapshot},
+        "first_date": first_snapshot[:10],
+        "last_date": last_snapshot[:10],
+        "n_snapshots": last - start + 1,
+        "fill_rule": config.fill_rule,
+        "fill_fraction": config.fill_fraction,
+        "fill_lag": config.fill_lag,
+        "seed": seed,
+        "n_episodes": policy.n_episodes,
+        "env": dataclasses.asdict(config),
+        **{key: info.get(key) for key in ("source", "label", "spread", "near_days", "far_days")},
+        "premium": _premium(info),
+        "currency": info.get("currency", "USD"),
+        "market_notes": info.get("notes", []),
+        "quotes": {
+            "path": quotes.get("path") or info.get("quotes_path"),
+            "sha256": quotes.get("sha256") or info.get("quotes_sha256"),
+        },
+        "market_config_sha256": info.get("config_sha256"),
+        "notes": policy.notes(),
+        **({"config_sha256": checkpoint["config_sha256"]} if checkpoint.get("config_sha256") else {}),
+        **meta,
+        "run": meta.get("run") or checkpoint.get("run"),
+    }
+
+
+def _premium(info: Mapping[str, Any]) -> bool | None:
+    """Whether the world's path and its option prices disagree (a premium); None where the source does not say."""
+    if "premium" in info:
+        return bool(info["premium"])
+    world = info.get("world")
+    return None if not world else world["vol"] != world["pricing_vol"] or world["drift"] != 0.0
+
+
+def _timestamp(nanoseconds: int) -> str:
+    return str(np.datetime64(nanoseconds, "ns").astype("datetime64[s]")) + "Z"
+
+
+def _write(tables: Mapping[str, pl.DataFrame], facts: dict[str, Any], out_dir: Path) -> BacktestResult:
+    """Write the ledgers and the manifest as `out_dir/<content hash>`, whole or not at all."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=out_dir, prefix=".backtest.", suffix=".tmp"))
+    try:
+        files = {}
+        for name, table in tables.items():
+            path = temporary / f"{name}.parquet"
+            table.write_parquet(path, compression="zstd")
+            files[path.name] = file_sha256(path)
+        identity = summary.content_hash(facts, files)
+        manifest = {
+            "id": identity,
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            **facts,
+            "quotes_path": facts["quotes"]["path"],
+            "quotes_sha256": facts["quotes"]["sha256"],
+            "files": files,
+            "summary": summary.summarise(tables, capital=facts["env"]["capital_usd"]),
+        }
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True, default=str))
+        folder = out_dir / identity
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.chmod(temporary, 0o755)
+        os.replace(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return BacktestResult(id=identity, folder=folder, manifest=json.loads((folder / MANIFEST).read_text()))

@@ -1,0 +1,297 @@
+"""The ladder against the baselines: paired differences on the same dates, a champion, and what may be said of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from clstm_core.evaluation import words
+from clstm_core.evaluation.backtest import BacktestResult
+from clstm_core.evaluation.panel import Key, group, headline_of, rungs_of, same, series
+from clstm_core.evaluation.statistics import (
+    MIN_OBSERVATIONS,
+    REPLICATIONS,
+    Interval,
+    difference_of_means,
+    paired_mean,
+    paired_sharpe,
+)
+
+BPS = 1e4
+MEAN_METRIC, SHARPE_METRIC = "mean_daily_excess_bps", "sharpe"
+
+_ROW = (
+    "total_return",
+    "annual_return",
+    "annual_volatility",
+    "sharpe",
+    "max_drawdown",
+    "turnover",
+    "spread_usd",
+    "fees_usd",
+    "n_fills",
+    "n_liquidations",
+    "n_ruined",
+    "max_margin_used",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """What the backtests say, for a table, a store and a reader.
+
+    rows: one a backtest, best Sharpe ratio first within a window; pairs: one a paired difference, with the columns of
+    the store's `comparisons`; overfitting: in-sample against held-out, a rung a row, and the answer in words; champion:
+    which rung, chosen where and why; trials: how many policies looked at the test window; notes: caveats of policies
+    """
+
+    rows: list[dict[str, Any]]
+    pairs: list[dict[str, Any]]
+    overfitting: dict[str, Any]
+    champion: dict[str, Any] | None
+    trials: int
+    data_label: str
+    verdict: str
+    notes: list[str]
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """The table of backtests."""
+        return [dict(row) for row in self.rows]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return asdict(self)
+
+
+def compare(
+    results: Sequence[BacktestResult],
+    *,
+    trials: int | None = None,
+    run: str | None = None,
+    seed: int = 0,
+    replications: int = REPLICATIONS,
+) -> Comparison:
+    """Compare checkpoints with baselines on the same dates and say what follows.
+
+    The champion is the rung (likeliest action) with the best Sharpe ratio on the validation window, cash's being 0; the
+    last rung where there is no validation window long enough. The test window takes no part in the choice.
+
+    Args:
+        trials: policies that were ever evaluated on the test window, from the registry; counted from `results` when
+            left out
+        run: name of the run that the rows belong to; that of the results when left out
+
+    Raises: EvaluationError without backtests, or without a test window among them
+    """
+    groups = group(results)
+    headline = headline_of(groups)
+    champion, reason = _choose(groups, headline)
+    run = run or next((r.manifest["run"] for r in results if r.manifest.get("run")), "")
+    chosen_milestone = champion.manifest["milestone"] if champion else None
+    pairs = [
+        {**pair, "run": run, "champion": pair["milestone"] == chosen_milestone}
+        for key, members in groups.items()
+        if key.window in ("test", "validation")
+        for pair in _pairs(key, members, sharpes=key == headline, seed=seed, replications=replications)
+    ]
+    counted = _count_trials(groups) if trials is None else trials
+    overfitting = _overfitting(groups, headline, seed, replications)
+    reference = groups[headline]
+    label = words.data_label(reference[0].manifest)
+    without_lag = same(groups.get(headline._replace(fill_lag=0), []), champion)
+    chosen = None
+    if champion is not None:
+        chosen = {
+            "name": champion.name,
+            "milestone": chosen_milestone,
+            "env_steps": champion.manifest["trader"]["checkpoint"].get("env_steps"),
+            "folder": champion.manifest["trader"]["checkpoint"].get("folder"),
+            "backtest_id": champion.id,
+            "reason": reason,
+        }
+    against = {
+        pair["against"]: pair
+        for pair in pairs
+        if champion is not None
+        and pair["policy_name"] == champion.name
+        and pair["metric"] == MEAN_METRIC
+        and (pair["window"], pair["fill_lag"]) == (headline.window, headline.fill_lag)
+        and pair["fill_rule"] == words.fill_rule(reference[0].manifest)
+    }
+    return Comparison(
+        rows=_rows(groups, champion, headline),
+        pairs=pairs,
+        overfitting=overfitting,
+        champion=chosen,
+        trials=counted,
+        data_label=label,
+        verdict=words.verdict(
+            champion.manifest if champion else None,
+            reason=reason,
+            against=against,
+            cash_return=next((r.manifest["summary"]["total_return"] for r in reference if r.name == "cash"), None),
+            without_lag=without_lag.manifest if without_lag else None,
+            trials=counted,
+            label=label,
+        ),
+        notes=sorted({note for result in results for note in result.manifest.get("notes", [])}),
+    )
+
+
+def _choose(groups: Mapping[Key, list[BacktestResult]], headline: Key) -> tuple[BacktestResult | None, str]:
+    """The champion's headline backtest, and why it is the champion."""
+    tested = rungs_of(groups[headline])
+    if not tested:
+        return None, "no checkpoint was backtested"
+    validated = [r for r in rungs_of(groups.get(headline._replace(window="validation"), [])) if same(tested, r)]
+    last = tested[-1]
+    if not validated:
+        return last, "the last rung, for want of a validation window"
+    if validated[0].manifest["summary"]["n_returns"] < MIN_OBSERVATIONS:
+        return last, "the last rung, the validation window being too short to choose on"
+    # cash has no Sharpe ratio; a rung that never traded stands at cash's 0
+    best = max(reversed(validated), key=lambda r: r.manifest["summary"]["sharpe"] or 0.0)
+    return same(tested, best), "the best Sharpe ratio on the validation window"
+
+
+def _count_trials(groups: Mapping[Key, list[BacktestResult]]) -> int:
+    """Distinct checkpoint x mode x seed x configuration that looked at the test window."""
+    seen = {
+        (
+            m.get("run"),
+            m["milestone"],
+            m["mode"],
+            m["seed"],
+            m.get("config_sha256"),
+            m["trader"]["checkpoint"]["sha256"],
+        )
+        for key, members in groups.items()
+        if key.window == "test"
+        for m in (r.manifest for r in members)
+        if m["policy"] == "checkpoint" and m["trader"]["checkpoint"]
+    }
+    return len(seen)
+
+
+def _rows(groups: Mapping[Key, list[BacktestResult]], champion: BacktestResult | None, headline: Key) -> list[dict]:
+    rows = []
+    for key, members in groups.items():
+        for r in members:
+            m = r.manifest
+            rows.append(
+                {
+                    "backtest_id": r.id,
+                    "name": r.name,
+                    "policy": m["policy"],
+                    "label": m["trader"]["label"],
+                    "milestone": m["milestone"],
+                    "mode": m["mode"],
+                    "env_steps": (m["trader"]["checkpoint"] or {}).get("env_steps"),
+                    "window": key.window,
+                    "first_date": m["first_date"],
+                    "last_date": m["last_date"],
+                    "n_snapshots": m["n_snapshots"],
+                    "fill_lag": key.fill_lag,
+                    "fill_rule": words.fill_rule(m),
+                    "headline": key == headline,
+                    "champion": champion is not None and r.name == champion.name,
+                    **{name: m["summary"][name] for name in _ROW},
+                }
+            )
+    order = {"test": 0, "validation": 1, "in_sample": 2}
+    return sorted(
+        rows,
+        key=lambda row: (not row["headline"], order.get(row["window"], 3), row["fill_lag"], -(row["sharpe"] or 0.0)),
+    )
+
+
+def _pairs(
+    key: Key, members: Sequence[BacktestResult], *, sharpes: bool, seed: int, replications: int
+) -> list[dict[str, Any]]:
+    """Every checkpoint against every baseline, and each rung against the last one."""
+    found = series(members)
+    rungs = rungs_of(members)
+    pairs = []
+    for result in members:
+        if result.manifest["policy"] != "checkpoint":
+            continue
+        others = [r for r in members if r.manifest["policy"] != "checkpoint"]
+        if rungs and result in rungs[:-1]:
+            others.append(rungs[-1])
+        for other in others:
+            a, b = found[result.name], found[other.name]
+            mean = paired_mean(a.log_returns, b.log_returns, scale=BPS, seed=seed, replications=replications)
+            intervals: list[tuple[str, Interval | None]] = [(MEAN_METRIC, mean)]
+            if sharpes:
+                intervals.append(
+                    (SHARPE_METRIC, paired_sharpe(a.excess, b.excess, seed=seed, replications=replications))
+                )
+            pairs += [_pair(key, result, other, metric, i, replications) for metric, i in intervals if i is not None]
+    return pairs
+
+
+def _pair(
+    key: Key, result: BacktestResult, other: BacktestResult, metric: str, interval: Interval, replications: int
+) -> dict[str, Any]:
+    m = result.manifest
+    block = interval.block_length
+    return {
+        "policy": m["policy"],
+        "policy_name": result.name,
+        "milestone": m["milestone"],
+        "mode": m["mode"],
+        "against": other.name,
+        "window": key.window,
+        "fill_lag": key.fill_lag,
+        "fill_rule": words.fill_rule(m),
+        "metric": metric,
+        "env_steps": (m["trader"]["checkpoint"] or {}).get("env_steps"),
+        "estimate": interval.estimate,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
+        "confidence": interval.confidence,
+        "n_dates": interval.n_returns,
+        "n_bootstrap": 0 if interval.too_short else replications,
+        "method": "too short for an interval"
+        if block is None
+        else f"paired stationary bootstrap, mean block {block:g}",
+        "distinguishable": interval.sign != 0,
+        "verdict": words.relation(interval.sign, interval.too_short, other.name),
+    }
+
+
+def _overfitting(
+    groups: Mapping[Key, list[BacktestResult]], headline: Key, seed: int, replications: int
+) -> dict[str, Any]:
+    """Did early checkpoints overfit less? Each rung's gap, in-sample less held-out, against the last rung's.
+
+    Units: bps of excess log return a session
+    """
+    inside = groups.get(headline._replace(window="in_sample"), [])
+    rungs = [r for r in rungs_of(groups[headline]) if same(rungs_of(inside), r)]
+    if len(rungs) < 2:
+        return {"rows": [], "answer": words.overfitting([])}
+    seen, held = series(inside), series(groups[headline])
+    last = rungs[-1].name
+    rows = []
+    for rung in rungs:
+        a, b = seen[rung.name], held[rung.name]
+        gap_a, gap_b = a.log_returns - np.log1p(a.cash), b.log_returns - np.log1p(b.cash)
+        change = None
+        if rung.name != last:
+            # the gap of this rung less the last rung's: both windows pair the two on the same dates
+            paired = (a.log_returns - seen[last].log_returns, b.log_returns - held[last].log_returns)
+            change = difference_of_means(*paired, scale=BPS, seed=seed, replications=replications)
+        rows.append(
+            {
+                "name": rung.name,
+                "milestone": rung.manifest["milestone"],
+                "env_steps": rung.manifest["trader"]["checkpoint"].get("env_steps"),
+                "in_sample_bps": float(gap_a.mean() * BPS),
+                "held_out_bps": float(gap_b.mean() * BPS),
+                "gap": difference_of_means(gap_a, gap_b, scale=BPS, seed=seed, replications=replications).to_dict(),
+                "gap_less_last": change.to_dict() if change else None,
+            }
+        )
+    return {"rows": rows, "answer": words.overfitting(rows)}

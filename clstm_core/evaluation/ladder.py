@@ -1,0 +1,102 @@
+"""Which backtests make the evidence: every rung and every baseline on each window, with the fill lag and without."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clstm_core.config import EnvConfig
+from clstm_core.evaluation.backtest import BacktestResult, Progress, resolve_window, run_backtests, windows_of
+from clstm_core.evaluation.policies import Policy, baselines, load_checkpoint
+from clstm_core.market.tensors import MarketTensors
+
+STOCHASTIC_EPISODES = 4
+"""Accounts that a policy drawing at random trades side by side, each with its own draws."""
+
+
+def backtest_ladder(
+    checkpoint_folders: Sequence[Path],
+    market: MarketTensors,
+    env_config: EnvConfig,
+    quotes: Mapping[str, str | None] | None,
+    out_dir: Path,
+    progress: Progress | None = None,
+    *,
+    windows: Sequence[str] | None = None,
+    seed: int = 0,
+    meta: Mapping[str, Any] | None = None,
+) -> list[BacktestResult]:
+    """Backtest each checkpoint: both modes on the test window, and the likeliest action on every other window and lag.
+
+    Args:
+        windows: those of `windows_of(market)` when left out
+        quotes, meta: as `run_backtests` takes them
+
+    Raises: EvaluationError for an empty ladder's windows; CheckpointError for a checkpoint that is missing or altered
+    """
+    both = [
+        policy
+        for folder in checkpoint_folders
+        for policy in load_checkpoint(Path(folder), seed=seed, stochastic_episodes=STOCHASTIC_EPISODES)
+    ]
+    likeliest = [policy for policy in both if policy.mode == "argmax"]
+
+    def policies(window: str, lag: int) -> Sequence[Policy]:
+        return both if window == "test" and lag == env_config.fill_lag else likeliest
+
+    return _run(policies, market, env_config, quotes, out_dir, progress, windows, seed, meta)
+
+
+def backtest_baselines(
+    market: MarketTensors,
+    env_config: EnvConfig,
+    quotes: Mapping[str, str | None] | None,
+    out_dir: Path,
+    progress: Progress | None = None,
+    *,
+    windows: Sequence[str] | None = None,
+    seed: int = 0,
+    meta: Mapping[str, Any] | None = None,
+) -> list[BacktestResult]:
+    """Backtest every baseline on the windows and lags that `backtest_ladder` uses."""
+    rules = baselines(market, seed=seed, random_episodes=STOCHASTIC_EPISODES)
+    return _run(lambda window, lag: rules, market, env_config, quotes, out_dir, progress, windows, seed, meta)
+
+
+def _run(
+    policies: Callable[[str, int], Sequence[Policy]],
+    market: MarketTensors,
+    env_config: EnvConfig,
+    quotes: Mapping[str, str | None] | None,
+    out_dir: Path,
+    progress: Progress | None,
+    windows: Sequence[str] | None,
+    seed: int,
+    meta: Mapping[str, Any] | None,
+) -> list[BacktestResult]:
+    """The configured lag on every window, and lag 0 beside it on the test window."""
+    names = windows_of(market) if windows is None else windows
+    passes = [(name, env_config.fill_lag) for name in names]
+    if "test" in names and env_config.fill_lag != 0:
+        passes.append(("test", 0))
+    lengths = [stop - 1 - start for _, start, stop in (resolve_window(market, name) for name, _ in passes)]
+    results: list[BacktestResult] = []
+    for number, (name, lag) in enumerate(passes):
+        before, total = sum(lengths[:number]), sum(lengths)
+
+        def report(done: int, _: int, before: int = before, total: int = total) -> None:
+            if progress is not None:
+                progress(before + done, total)
+
+        results += run_backtests(
+            policies(name, lag),
+            market,
+            dataclasses.replace(env_config, fill_lag=lag),
+            name,
+            out_dir=out_dir,
+            seed=seed,
+            quotes=quotes,
+            meta=meta,
+            progress=report,
+        )
+    return results

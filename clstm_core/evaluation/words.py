@@ -1,0 +1,128 @@
+"""What a comparison may claim, in plain words: `not distinguishable` whenever it is so, and never without its data."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, PERIODS_PER_YEAR
+
+_YEARLY_PERCENT = PERIODS_PER_YEAR / 1e4 * 100.0
+"""Basis points a session as percent a year."""
+
+
+def fill_rule(manifest: Mapping[str, Any]) -> str:
+    """`touch`, or `fraction 0.56` (of the half-spread)."""
+    return "touch" if manifest["fill_rule"] == "touch" else f"fraction {manifest['fill_fraction']:g}"
+
+
+def data_label(manifest: Mapping[str, Any]) -> str:
+    """What the quotes are, e.g. `modelled quotes (sp500_modelled, spread modelled), premium assumed`."""
+    label, source = manifest.get("label") or "quotes of unknown origin", manifest.get("source") or "unnamed source"
+    text = f"{label} ({source}, spread {manifest.get('spread') or 'unknown'})"
+    if "real" in label:
+        return text
+    return f"{text}, {'no variance premium (P = Q)' if manifest.get('premium') is False else 'premium assumed'}"
+
+
+def relation(sign: int, too_short: bool, other: str) -> str:
+    """`beats cash`, `trails cash`, `not distinguishable from cash`, or that the window is too short to tell."""
+    if too_short:
+        return f"too short to distinguish from {_plain(other)}"
+    return {1: "beats", -1: "trails", 0: "not distinguishable from"}[sign] + f" {_plain(other)}"
+
+
+def claim(pair: Mapping[str, Any]) -> str:
+    """One paired difference with its interval, in percent a year of log return.
+
+    Assumes: estimate and interval in basis points a session
+    """
+    estimate, low, high = pair["estimate"], pair["ci_low"], pair["ci_high"]
+    if low is None or high is None:
+        return f"too short to distinguish from {_plain(pair['against'])} ({pair['n_dates']} returns)"
+    sign = 1 if low > 0 else -1 if high < 0 else 0
+    low, high, estimate = (value * _YEARLY_PERCENT for value in (low, high, estimate))
+    interval = f"({estimate:+.1f}% a year, {pair['confidence']:.0%} CI {low:+.1f}% to {high:+.1f}%)"
+    return f"{relation(sign, False, pair['against'])} {interval}"
+
+
+def verdict(
+    champion: Mapping[str, Any] | None,
+    *,
+    reason: str,
+    against: Mapping[str, Mapping[str, Any]],
+    cash_return: float | None,
+    without_lag: Mapping[str, Any] | None,
+    trials: int,
+    label: str,
+) -> str:
+    """What the champion's test window shows, and on what evidence, in a few sentences.
+
+    Args:
+        champion: manifest of its backtest on the test window; None when no checkpoint was backtested
+        reason: why this rung is the champion
+        against: paired differences by baseline, as `claim` takes them
+        without_lag: manifest of the same policy filled at the decision's own snapshot
+    """
+    if champion is None:
+        return f"No checkpoint was backtested: baselines only. Data: {label}."
+    m, outcome = champion, champion["summary"]
+    sessions = f"{m['n_snapshots']} sessions, {m['first_date']} to {m['last_date']}"
+    order = [name for name in ("cash", "buy_and_hold") if name in against]
+    order += [name for name in against if name not in order]
+    beside = f", cash {cash_return:+.1%}" if cash_return is not None else ""
+    earned = f"{_rung(m)} ({reason}) returned {outcome['total_return']:+.1%}{beside} over the test window ({sessions})"
+    parts = [f"{earned}: {'; '.join(claim(against[name]) for name in order) or 'no baseline to compare with'}."]
+    if outcome["n_fills"] == 0:
+        parts.append("It made no trade: it is cash.")
+    if outcome["n_ruined"]:
+        parts.append("It was ruined.")
+    if outcome["n_returns"] < MIN_OBSERVATIONS:
+        parts.append(
+            f"{outcome['n_returns']} daily returns are too few to tell skill from luck (no interval below "
+            f"{MIN_OBSERVATIONS})."
+        )
+    lag = "at the next session's quotes" if m["fill_lag"] else "at the decision's own quotes"
+    fills = f"Orders fill {lag}, {fill_rule(m)}"
+    if without_lag is not None and m["fill_lag"]:
+        fills += f"; at the decision's own quotes it returned {without_lag['summary']['total_return']:+.1%}"
+    parts.append(f"{fills}.")
+    parts.append(f"Data: {label}. {_training(m)} Policies that looked at this window: {trials}.")
+    return " ".join(parts)
+
+
+def overfitting(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The answer to `did early checkpoints overfit less?`, from each rung's gap less the last rung's."""
+    changes = [row for row in rows if row["gap_less_last"]]
+    if not changes:
+        return "Did early checkpoints overfit less? Not answered: it takes two rungs and an in-sample window."
+    first = changes[0]
+    change = first["gap_less_last"]
+    low, high = change["low"], change["high"]
+    if low is None or high is None:
+        return f"Did early checkpoints overfit less? Too short to distinguish ({change['n_returns']} returns a window)."
+    figures = (
+        f"gap of rung {first['milestone']} less the last rung's {change['estimate'] * _YEARLY_PERCENT:+.1f}% a year, "
+        f"{change['confidence']:.0%} CI {low * _YEARLY_PERCENT:+.1f}% to {high * _YEARLY_PERCENT:+.1f}%"
+    )
+    told = sum(row["gap_less_last"]["sign"] != 0 for row in changes)
+    answer = {1: "No: more", -1: "Yes", 0: "Not distinguishable"}[change["sign"]]
+    others = f"{told} of {len(changes)} earlier rungs differ from the last one"
+    return f"Did early checkpoints overfit less? {answer} ({figures}; {others})."
+
+
+def _rung(manifest: Mapping[str, Any]) -> str:
+    steps = manifest["trader"]["checkpoint"].get("env_steps")
+    return f"Checkpoint {manifest['milestone']}" + (f" ({steps:,} env steps)" if steps else "")
+
+
+def _training(manifest: Mapping[str, Any]) -> str:
+    checkpoint = manifest["trader"]["checkpoint"]
+    trained_on, label = checkpoint.get("trained_on"), checkpoint.get("trained_label")
+    if not trained_on:
+        return "What it was trained on is not recorded."
+    if trained_on == manifest.get("source"):
+        return f"Trained on earlier sessions of {trained_on}."
+    return f"Trained on {trained_on}" + (f" ({label})" if label else "") + f", never on {manifest.get('source')}."
+
+
+def _plain(name: str) -> str:
+    return {"put_write": "PUT", "buy_write": "BXM"}.get(name, name.replace("_", " "))
