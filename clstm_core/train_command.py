@@ -81,8 +81,6 @@ def run_config(options: argparse.Namespace) -> RunConfig:
 
 def make_envs(config: RunConfig, market_folder: Path | None) -> tuple[BatchedEnv, BatchedEnv | None]:
     """Training envs, and held-out envs on the validation window where the market has one."""
-    from clstm_core.env.options_env import OptionsEnv
-
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device='cuda' but no GPU is usable here. Use --device cpu or --device auto.")
     device = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
@@ -92,6 +90,8 @@ def make_envs(config: RunConfig, market_folder: Path | None) -> tuple[BatchedEnv
         market = simulated_market(config.market, embargo=config.env.horizon + config.market.feature_lookback)
     else:
         market = load_market(market_folder)
+    from clstm_core.env.options_env import OptionsEnv
+
     market = market.to(device)
     env = OptionsEnv(market, config.env, n_envs=config.ppo.n_envs, seed=config.seed, device=device)
     if "validation" not in market.info.get("splits", {}):

@@ -28,7 +28,8 @@ class NonFiniteError(RuntimeError):
 class Learner:
     """A policy in training; `iterate` advances it by one rollout.
 
-    Assumes: all randomness flows from `config.seed` through one generator, so that two runs of one config are equal
+    Assumes: all randomness flows from `config.seed`, through one generator and (for the weights) torch's own, which is
+             seeded here: two runs of one config on one device are equal
     """
 
     def __init__(self, config: RunConfig, env: BatchedEnv, heldout_env: BatchedEnv | None = None):
@@ -39,10 +40,9 @@ class Learner:
             )
         self.config, self.env, self.heldout_env = config, env, heldout_env
         self.device = env.device
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            mean, std = observation_scaler(env)
-            model = CLSTM(env.observation_size, env.n_actions, config.model, mean.cpu(), std.cpu())
+        torch.manual_seed(config.seed)
+        mean, std = observation_scaler(env)
+        model = CLSTM(env.observation_size, env.n_actions, config.model, mean.cpu(), std.cpu())
         self.model = model.to(self.device)
         self.optimizers = make_optimizers(self.model, config.ppo)
         self.generator = torch.Generator(device=self.device).manual_seed(config.seed)

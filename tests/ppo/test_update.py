@@ -132,7 +132,7 @@ def test_a_loss_that_is_not_finite_names_iteration_and_saves_the_batch(learner, 
         return reward, ends
 
     learner.env.act = poisoned
-    with pytest.raises(NonFiniteError, match="iteration 2, minibatch 0.*non_finite_2.safetensors"):
+    with pytest.raises(NonFiniteError, match=r"iteration 2, minibatch 0.*non_finite_2\.safetensors"):
         learner.iterate(crash_dir=tmp_path)
     saved = load_file(tmp_path / "non_finite_2.safetensors")
     assert saved["observation"].shape == (8, 4, 4)

@@ -1,0 +1,144 @@
+"""Checkpoints are whole or absent, verified on loading, and every refusal is a sentence."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from clstm_core import checkpoint
+from clstm_core.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    load_policy,
+    lock_run,
+    newest_checkpoint,
+    save_checkpoint,
+    verify_checkpoint,
+)
+from clstm_core.model.clstm import CLSTM
+
+
+@pytest.fixture
+def write(tiny, tmp_path):
+    config = tiny()
+    torch.manual_seed(0)
+    model = CLSTM(4, 3, config.model, torch.full((4,), 2.0), torch.full((4,), 3.0))
+
+    def save(name="100", iteration=1):
+        meta = {"iteration": iteration, "config": config.to_dict(), "observation_size": 4, "n_actions": 3}
+        state = {"h": torch.arange(6.0).view(2, 3).t(), "flag": torch.tensor([True, False]), "step": torch.tensor(3.0)}
+        return save_checkpoint(
+            tmp_path / "run" / "checkpoints" / name,
+            model=model.state_dict(),
+            state=state,
+            meta=meta,
+            parents={"market": "abc"},
+        )
+
+    return save, model, tmp_path / "run"
+
+
+def test_round_trip(write):
+    save, model, _ = write
+    loaded = load_checkpoint(save())
+    assert all(torch.equal(value, loaded.model[name]) for name, value in model.state_dict().items())
+    assert torch.equal(loaded.state["h"], torch.arange(6.0).view(2, 3).t())
+    assert loaded.meta["iteration"] == 1
+    assert verify_checkpoint(loaded.folder)["parents"] == {"market": "abc"}
+
+
+def test_load_policy_acts_like_the_saved_one(write):
+    save, model, _ = write
+    policy, meta = load_policy(save())
+    obs = torch.randn(5, 4)
+    with torch.no_grad():
+        expected, _ = model.act(obs, None, model.initial_state(5))
+        found, _ = policy.act(obs, None, policy.initial_state(5))
+    assert torch.equal(found, expected)
+    assert policy.encoder.obs_mean.tolist() == [2.0] * 4
+    assert not policy.training
+    assert meta["n_actions"] == 3
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "state.safetensors", "meta.json"])
+def test_altered_and_missing_files_are_named(write, name):
+    folder = write[0]()
+    file = folder / name
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"altered checkpoint file .*{name}: sha256 .* expected .*Delete"):
+        load_checkpoint(folder)
+    file.unlink()
+    with pytest.raises(CheckpointError, match="no such file"):
+        load_policy(folder)
+
+
+def test_no_checkpoint_half_manifest_and_foreign_version(write, tmp_path):
+    with pytest.raises(CheckpointError, match=r"no checkpoint at .*expected model\.safetensors"):
+        load_policy(tmp_path / "nowhere")
+    manifest = write[0]() / "manifest.json"
+    data = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(data | {"version": 99}))
+    with pytest.raises(CheckpointError, match="version 99: expected 1"):
+        load_checkpoint(manifest.parent)
+    manifest.write_text('{"version": 1, "fil')
+    with pytest.raises(CheckpointError, match="unreadable manifest"):
+        load_checkpoint(manifest.parent)
+
+
+def test_newest_verified_wins(write):
+    save, _, run = write
+    assert newest_checkpoint(run) is None
+    save("020", 2)
+    save("040", 4)
+    last = save("latest", 5)
+    assert newest_checkpoint(run) == last
+    (last / "state.safetensors").write_bytes(b"torn")
+    assert newest_checkpoint(run) == run / "checkpoints" / "040"
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_a_write_that_dies_leaves_the_previous_checkpoint(write, monkeypatch, after):
+    save, _, run = write
+    save("latest", 1)
+    calls, replace = [], checkpoint.os.replace
+
+    def dying(source, target):
+        if len(calls) == after - 1:
+            raise KeyboardInterrupt
+        calls.append(target)
+        replace(source, target)
+
+    if after == 0:
+        monkeypatch.setattr(checkpoint, "save_file", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(checkpoint.os, "replace", dying)
+    if after < 3:
+        with pytest.raises((KeyboardInterrupt, OSError)):
+            save("latest", 2)
+    else:
+        save("latest", 2)
+    monkeypatch.undo()
+    found = newest_checkpoint(run)
+    assert load_checkpoint(found).meta["iteration"] == (2 if after == 3 else 1)
+    save("latest", 3)
+    assert [folder.name for folder in (run / "checkpoints").iterdir()] == ["latest"]
+
+
+def test_lock_refuses_a_second_writer_and_clears_leftovers(tmp_path):
+    leftover = tmp_path / "checkpoints" / ".latest.xyz.tmp"
+    leftover.mkdir(parents=True)
+    code = (
+        "import sys, pathlib; from clstm_core.checkpoint import *\n"
+        "try:\n  lock_run(pathlib.Path(sys.argv[1])).__enter__()\n"
+        "except CheckpointError as error: print(error); sys.exit(7)"
+    )
+    with lock_run(tmp_path):
+        assert not leftover.exists()
+        run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert run.returncode == 7
+    assert "in use by another process: expected one trainer a run" in run.stdout
+    with lock_run(tmp_path):
+        pass
