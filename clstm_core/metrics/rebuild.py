@@ -173,7 +173,7 @@ def _exports(folder: Path) -> Rows:
                 "run": manifest.get("run") or folder.name,
                 "file": name,
                 "format": _FORMATS.get(path.suffix),
-                "milestone": manifest.get("milestone"),
+                "milestone": manifest.get("milestone") or (manifest.get("policy") or {}).get("milestone"),
                 "folder": str(folder),
                 "sha256": digest,
                 "bytes": path.stat().st_size if path.is_file() else None,

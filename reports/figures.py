@@ -1,0 +1,251 @@
+"""Money figures: equity and drawdown against baselines, where profit came from, what was traded, the ladder."""
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+from reports.charts import OKABE_ITO, Chart, Table, framed, line, number, table, text
+from reports.data import Curve, ReportData
+
+ATTRIBUTION = {
+    "delta_usd": "delta",
+    "gamma_usd": "gamma",
+    "vega_usd": "vega",
+    "theta_usd": "theta",
+    "carry_usd": "carry",
+    "settlement_usd": "settlement",
+    "spread_usd": "spread paid",
+    "fees_usd": "fees",
+    "residual_usd": "residual",
+}
+_COLOURS = (*OKABE_ITO[:6], "#F0E442", "#F0E442", "#8C8C8C")
+_PATTERNS = ("", "/", "x", ".", "\\", "+", "", "x", "")
+_HATCH = {"fillmode": "overlay", "fgcolor": "#000000", "fgopacity": 0.35, "size": 7, "solidity": 0.2}
+LARGE_RESIDUAL = 0.25
+
+
+def growth(curve: Curve) -> list[float | None]:
+    """Profit since the start in percent of the first equity; None where equity is unknown."""
+    start = next((value for value in map(number, curve.equity) if value), None)
+    return [None if (v := number(value)) is None or start is None else 100 * (v / start - 1) for value in curve.equity]
+
+
+def drawdown(curve: Curve) -> list[float | None]:
+    """Percent below the highest equity so far: 0 or negative."""
+    peak: float | None = None
+    out: list[float | None] = []
+    for value in map(number, curve.equity):
+        if value is None:
+            out.append(None)
+            continue
+        peak = value if peak is None else max(peak, value)
+        out.append(100 * (value / peak - 1) if peak > 0 else None)
+    return out
+
+
+def ordered(curves: list[Curve]) -> list[Curve]:
+    """The judged policy first, so that it has the first colour and the thick line."""
+    return sorted(curves, key=lambda curve: not curve.is_policy)
+
+
+def equity_charts(data: ReportData) -> list[Chart]:
+    """Equity and underwater curves of the policy and the baselines."""
+    curves = ordered([curve for curve in data.curves if len(curve.dates) >= 2])
+    if not curves:
+        return []
+
+    def chart(identity: str, title: str, series: list[list[float | None]], caption: str) -> Chart:
+        traces = [line(c.dates, y, c.name, index) for index, (c, y) in enumerate(zip(curves, series, strict=True))]
+        return Chart(
+            id=identity,
+            title=title,
+            figure=framed(traces, title, data.data_label, "%", height=400),
+            caption=caption,
+            table=_by_date(curves, series),
+        )
+
+    return [
+        chart(
+            "equity",
+            "Profit since the start",
+            [growth(curve) for curve in curves],
+            "Change of equity, marked at mid, in percent of the starting capital; one account a line, no resets.",
+        ),
+        chart(
+            "underwater",
+            "Drawdown",
+            [drawdown(curve) for curve in curves],
+            "How far each account is below its own highest equity so far.",
+        ),
+    ]
+
+
+def _by_date(curves: list[Curve], series: list[list[float | None]]) -> Table:
+    values: dict[str, dict[str, Any]] = {}
+    for index, (curve, ys) in enumerate(zip(curves, series, strict=True)):
+        for date, y in zip(curve.dates, ys, strict=True):
+            values.setdefault(date, {"date": date})[str(index)] = None if y is None else y / 100
+    rows = [values[date] for date in sorted(values)]
+    return table(rows, {"date": ("date", ""), **{str(i): (c.name, "percent") for i, c in enumerate(curves)}})
+
+
+def attribution_chart(data: ReportData) -> Chart | None:
+    """Profit a month by what explains it."""
+    if not data.attribution:
+        return None
+    months = [str(row.get("month")) for row in data.attribution]
+    traces: list[Any] = []
+    for index, (key, name) in enumerate(ATTRIBUTION.items()):
+        values = [number(row.get(key)) for row in data.attribution]
+        if any(values):
+            colour, pattern = _COLOURS[index], {"shape": _PATTERNS[index], **_HATCH}
+            traces.append(go.Bar(x=months, y=values, name=name, marker={"color": colour, "pattern": pattern}))
+    totals = [sum(number(row.get(key)) or 0.0 for key in ATTRIBUTION) for row in data.attribution]
+    total = {"mode": "markers", "marker": {"symbol": "diamond", "size": 9, "color": "#E5E5E5", "line": {"width": 1.5}}}
+    traces.append(go.Scatter(x=months, y=totals, name="total", **total))
+    layout: dict[str, Any] = {"barmode": "relative", "xaxis": {"type": "category"}, "hovermode": "x unified"}
+    return Chart(
+        id="attribution",
+        title="Profit a month by source",
+        figure=framed(traces, "Profit a month by source", data.data_label, "USD", height=420, **layout),
+        caption=_residual_words(data),
+        table=table(
+            [{**row, "total": total} for row, total in zip(data.attribution, totals, strict=True)],
+            {"month": ("month", ""), **{k: (v, "usd") for k, v in ATTRIBUTION.items()}, "total": ("total", "usd")},
+        ),
+    )
+
+
+def _residual_words(data: ReportData) -> str:
+    explained, residual = 0.0, 0.0
+    for row in data.attribution:
+        explained += sum(abs(number(row.get(key)) or 0.0) for key in ATTRIBUTION if key != "residual_usd")
+        residual += abs(number(row.get("residual_usd")) or 0.0)
+    share = residual / (explained + residual) if explained + residual else 0.0
+    flag = "Large: the Greeks explain this book poorly. " if share > LARGE_RESIDUAL else ""
+    return (
+        f"Residual, what the Greeks do not explain: {text(share, 'percent')} of all movement. {flag}"
+        "Costs are negative; diamonds are the month's total."
+    )
+
+
+def action_chart(data: ReportData) -> Chart | None:
+    """How often each action was chosen."""
+    rows = sorted(data.actions, key=lambda row: number(row.get("share")) or 0.0)
+    if not rows:
+        return None
+    names = [str(row.get("action")) for row in rows]
+    shares = [100 * (number(row.get("share")) or 0.0) for row in rows]
+    bar = go.Bar(x=shares, y=names, orientation="h", marker={"color": OKABE_ITO[0]}, showlegend=False)
+    layout: dict[str, Any] = {
+        "height": 130 + 22 * len(rows),
+        "xaxis": {"title": {"text": "% of decisions"}},
+        "yaxis": {"type": "category", "title": None},
+        "hovermode": "closest",
+    }
+    return Chart(
+        id="actions",
+        title="Actions chosen",
+        figure=framed([bar], "Actions chosen", data.data_label, "", **layout),
+        caption=f"Decisions of {data.policy_name} over the window, one a session.",
+        table=table(rows[::-1], {"action": ("action", ""), "count": ("decisions", "count"), "share": ("", "percent")}),
+    )
+
+
+def lag_chart(data: ReportData) -> Chart | None:
+    """Total return when orders fill at the decision's quotes against the next session's."""
+    names = [curve.name for curve in ordered(data.curves)]
+    returns: dict[str, dict[int, float | None]] = {}
+    for row in data.backtests:
+        if row.get("fill_lag") in (0, 1):
+            returns.setdefault(str(row.get("name")), {}).setdefault(row["fill_lag"], number(row.get("total_return")))
+    shown = [name for name in names if len(returns.get(name, {})) == 2]
+    if not shown:
+        return None
+    words = {0: "lag 0: fills at the decision's own quotes", 1: "lag 1: fills at the next session's quotes (headline)"}
+    markers = [
+        go.Scatter(
+            x=[None if (v := returns[name][lag]) is None else 100 * v for name in shown],
+            y=shown,
+            name=words[lag],
+            mode="markers",
+            marker={"size": 11, "symbol": symbol, "color": colour},
+        )
+        for lag, symbol, colour in ((1, "circle", OKABE_ITO[0]), (0, "diamond-open", OKABE_ITO[1]))
+    ]
+    layout: dict[str, Any] = {
+        "height": 190 + 30 * len(shown),
+        "xaxis": {"title": {"text": "total return, %"}, "zeroline": True},
+        "yaxis": {"type": "category", "autorange": "reversed", "title": None},
+        "hovermode": "closest",
+    }
+    rows = [{"policy": n, "one": returns[n][1], "zero": returns[n][0]} for n in shown]
+    return Chart(
+        id="fill-lag",
+        title="Fill lag",
+        figure=framed(markers, "Fill lag", data.data_label, "", **layout),
+        caption="A result that needs lag 0 trades on quotes it could not have had in time.",
+        table=table(rows, {"policy": ("policy", ""), "one": ("lag 1", "percent"), "zero": ("lag 0", "percent")}),
+    )
+
+
+def ladder_chart(data: ReportData) -> Chart | None:
+    """Estimates with their intervals, rung by rung."""
+    rows = [row for row in data.ladder if row.get("milestone") and number(row.get("estimate")) is not None]
+    if not rows:
+        return None
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        against = f"against {row['against']}" if row.get("against") else "on its own"
+        mode = f", {row['mode']}" if row.get("mode") else ""
+        groups.setdefault(f"{row.get('window')} window, {against}{mode}", []).append(row)
+    rungs = sorted({str(row["milestone"]) for row in rows})
+    spread = 0.6 / max(1, len(groups))
+    traces = []
+    for index, (name, members) in enumerate(groups.items()):
+        offset = (index - (len(groups) - 1) / 2) * spread
+        traces.append(
+            go.Scatter(
+                x=[rungs.index(str(row["milestone"])) + offset for row in members],
+                y=[number(row["estimate"]) for row in members],
+                error_y={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [_reach(row, "ci_high") for row in members],
+                    "arrayminus": [_reach(row, "ci_low") for row in members],
+                },
+                text=[f"{row['milestone']}%" for row in members],
+                name=name,
+                mode="markers",
+                marker={"size": 9, "color": OKABE_ITO[index % len(OKABE_ITO)], "symbol": index},
+            )
+        )
+    metric = str(rows[0].get("metric") or "estimate").replace("_", " ")
+    ticks = {"tickvals": list(range(len(rungs))), "ticktext": [f"{int(r)}%" if r.isdigit() else r for r in rungs]}
+    layout: dict[str, Any] = {"xaxis": {**ticks, "title": {"text": "checkpoint, % of the run"}}, "hovermode": "closest"}
+    columns = {
+        "milestone": ("rung", ""),
+        "env_steps": ("env steps", "count"),
+        "mode": ("mode", ""),
+        "window": ("window", ""),
+        "against": ("against", ""),
+        "metric": ("metric", ""),
+        "estimate": ("estimate", ""),
+        "ci_low": ("from", ""),
+        "ci_high": ("to", ""),
+        "n_dates": ("dates", "count"),
+        "distinguishable": ("distinguishable", ""),
+        "champion": ("champion", ""),
+    }
+    return Chart(
+        id="ladder",
+        title="Checkpoint ladder",
+        figure=framed(traces, "Checkpoint ladder", data.data_label, metric, height=420, **layout),
+        caption="Bars are paired bootstrap intervals; where one crosses zero, the two are not distinguishable.",
+        table=table(rows, columns),
+    )
+
+
+def _reach(row: dict[str, Any], end: str) -> float | None:
+    estimate, limit = number(row.get("estimate")), number(row.get(end))
+    return None if estimate is None or limit is None else abs(limit - estimate)

@@ -1,0 +1,173 @@
+"""The panels of a report, top to bottom: charts and tables where there is something to show, a sentence where not."""
+
+from typing import Any
+
+from reports import figures
+from reports.charts import NOTHING, Chart, Panel, Table, table
+from reports.data import ReportData
+from reports.training_figures import PUBLISHED_NOTE, training_charts
+
+
+def panels_of(data: ReportData) -> list[Panel]:
+    """Every panel below the verdict box."""
+    return [
+        _equity(data),
+        _attribution(data),
+        _trading(data),
+        _fill_lag(data),
+        _ladder(data),
+        _training(data),
+        _gates(data),
+        _quality(data),
+        _bundle(data),
+    ]
+
+
+def _present(*charts: Chart | None) -> list[Chart]:
+    return [chart for chart in charts if chart is not None]
+
+
+def _headline(data: ReportData) -> list[dict[str, Any]]:
+    """Backtests of the curves that are drawn: the headline's fill lag, the policy first."""
+    names = [curve.name for curve in figures.ordered(data.curves)]
+    rows = [row for row in data.backtests if row.get("headline")]
+    return sorted(rows, key=lambda row: names.index(row["name"]) if row.get("name") in names else len(names))
+
+
+def _equity(data: ReportData) -> Panel:
+    columns = {
+        "name": ("policy", ""),
+        "total_return": ("total return", "percent"),
+        "cagr": ("a year", "percent"),
+        "volatility": ("volatility", "percent"),
+        "sharpe": ("Sharpe", ""),
+        "max_drawdown": ("largest drawdown", "percent"),
+        "final_equity_usd": ("final equity, USD", "usd"),
+    }
+    rows, charts = _headline(data), figures.equity_charts(data)
+    message = "" if charts else "No curve to draw: no backtest of this run has two or more sessions yet."
+    tables = [("Performance", table(rows, columns))] if rows else []
+    return Panel(
+        id="equity", title="Equity and drawdown against baselines", message=message, charts=charts, tables=tables
+    )
+
+
+def _attribution(data: ReportData) -> Panel:
+    charts = _present(figures.attribution_chart(data))
+    message = "" if charts else "No attribution: the policy's backtest has no attribution columns or no whole step yet."
+    return Panel(id="attribution", title="Where profit came from", message=message, charts=charts)
+
+
+def _trading(data: ReportData) -> Panel:
+    columns = {
+        "name": ("policy", ""),
+        "n_fills": ("fills", "count"),
+        "fees_usd": ("fees, USD", "usd"),
+        "spread_usd": ("spread paid, USD", "usd"),
+        "turnover": ("turnover, x capital", ""),
+        "n_liquidations": ("liquidations", "count"),
+        "max_margin_used": ("largest margin", "percent"),
+    }
+    rows, charts = _headline(data), _present(figures.action_chart(data))
+    message = "" if charts else "No decision of the policy was recorded yet."
+    tables = [("Fills and costs", table(rows, columns))] if rows else []
+    return Panel(id="trading", title="What was traded", message=message, charts=charts, tables=tables)
+
+
+def _fill_lag(data: ReportData) -> Panel:
+    charts = _present(figures.lag_chart(data))
+    message = "" if charts else "No comparison of fill lags: no policy was backtested at both lag 0 and lag 1."
+    return Panel(id="fill-lag", title="Fill lag 0 against 1", message=message, charts=charts)
+
+
+def _ladder(data: ReportData) -> Panel:
+    charts = _present(figures.ladder_chart(data))
+    count = "not recorded" if data.trial_count is None else f"{data.trial_count:,}"
+    trials = f"Trials on record (checkpoint x seed x configuration x window ever evaluated on this data): {count}."
+    missing = "" if charts else "No comparison of checkpoints: none was made, or the window was too short. "
+    columns = {
+        "policy": ("policy", ""),
+        "against": ("against", ""),
+        "window": ("window", ""),
+        "metric": ("metric", ""),
+        "estimate": ("estimate", ""),
+        "ci_low": ("from", ""),
+        "ci_high": ("to", ""),
+        "verdict": ("in words", ""),
+    }
+    rest = [row for row in data.ladder if row.get("verdict") or not row.get("milestone")]
+    tables = [("Comparisons in words", table(rest, columns))] if rest else []
+    return Panel(id="ladder", title="Checkpoint ladder", message=missing + trials, charts=charts, tables=tables)
+
+
+def _training(data: ReportData) -> Panel:
+    charts = training_charts(data)
+    message = (
+        f"Broken grey lines: {PUBLISHED_NOTE}. They are no target; a click on a legend entry hides its line, so that "
+        "the axis fits the rest."
+    )
+    if not charts:
+        message = "No training metrics: this run has logged no iteration yet."
+    return Panel(id="training", title="Training diagnostics", message=message, charts=charts)
+
+
+def _gates(data: ReportData) -> Panel:
+    columns = {
+        "gate": ("gate", ""),
+        "name": ("check", ""),
+        "passed": ("passed", ""),
+        "statistic": ("found", ""),
+        "threshold": ("limit", ""),
+        "detail": ("detail", ""),
+    }
+    failed = sum(1 for row in data.gates if row.get("passed") is False)
+    message = f"{len(data.gates)} checks, {failed} failed." if data.gates else "No gate has been run for this run yet."
+    tables = [("Checks", table(data.gates, columns))] if data.gates else []
+    return Panel(id="gates", title="Gates: can the market be cheated?", message=message, tables=tables)
+
+
+def _quality(data: ReportData) -> Panel:
+    columns = {
+        "check": ("fault", ""),
+        "severity": ("severity", ""),
+        "count": ("rows", "count"),
+        "share": ("share", "percent"),
+        "snapshots": ("sessions", ""),
+        "detail": ("detail", ""),
+    }
+    message = "" if data.quality else "No quality findings were recorded for this data."
+    tables = [("Faults found in the data", table(data.quality, columns))] if data.quality else []
+    return Panel(id="quality", title="Data quality", message=message, tables=tables)
+
+
+def _bundle(data: ReportData) -> Panel:
+    files = {
+        "file": ("file", ""),
+        "format": ("format", ""),
+        "milestone": ("rung", ""),
+        "bytes": ("bytes", "count"),
+        "sha256": ("sha256", ""),
+    }
+    parity = {
+        "runtime": ("runtime", ""),
+        "batch": ("batch", "count"),
+        "steps": ("recurrent steps", "count"),
+        "actions_differing": ("other actions", "count"),
+        "max_logit_difference": ("largest logit difference", ""),
+        "p50_us": ("p50, us", ""),
+        "p99_us": ("p99, us", ""),
+        "passed": ("passed", ""),
+    }
+    tables: list[tuple[str, Table]] = []
+    if data.parity:
+        tables.append(("Parity with the trained policy", _dropping_empty(data.parity, parity)))
+    if data.exports:
+        tables.append(("Files", _dropping_empty(data.exports, files)))
+    message = "" if tables else "No bundle has been exported from this run yet."
+    return Panel(id="bundle", title="Bundle and parity", message=message, tables=tables)
+
+
+def _dropping_empty(rows: list[dict[str, Any]], columns: dict[str, tuple[str, str]]) -> Table:
+    """The table without columns that no row fills."""
+    filled = {k: v for k, v in columns.items() if any(row.get(k) not in (None, "", NOTHING) for row in rows)}
+    return table(rows, filled)

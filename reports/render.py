@@ -1,0 +1,168 @@
+"""Write a report: one HTML page a run, a gallery of all of them, and the scripts that they share.
+
+    <out_dir>/index.html  plotly.min.js  report.js  report.css     shared
+    <out_dir>/<run>/index.html  summary.json                       one run
+
+Everything is local: the pages open from disk without a network, and their content security policy lets nothing else in.
+"""
+
+import json
+import os
+import re
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from reports.charts import Panel
+from reports.data import ReportData, ReportError
+from reports.panels import panels_of
+
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src data: blob:; "
+    "font-src data:; connect-src 'none'; base-uri 'none'; form-action 'none'"
+)
+"""Scripts from files beside the page alone. Plotly sets styles inline and downloads images as data."""
+
+MEANINGS = {
+    "real": "Prices are quotes of listed options, with every fault of the vendor's files counted below.",
+    "modelled": (
+        "Option prices are computed by a model from real closes of the index and its volatility; nobody quoted them. "
+        "What is earned here shows that the chain works, not that the market would have paid it."
+    ),
+    "simulated": (
+        "Prices come from a simulated world. What is earned here shows that the chain works and says nothing about any "
+        "real market."
+    ),
+    "unknown": "Where the prices come from was not recorded; treat every figure as simulated.",
+}
+SHORT_WINDOW = 60
+_SAFE_RUN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
+
+
+def render_report(data: ReportData, out_dir: Path) -> Path:
+    """Write `<out_dir>/<run>/index.html`, the shared files and the gallery; the report's path.
+
+    Raises: ReportError when the run's name cannot be a folder
+    """
+    if not _SAFE_RUN.fullmatch(data.run):
+        raise ReportError(
+            f"run {data.run!r} cannot name a report's folder: expected letters, digits, '_', '-', '.' and spaces, "
+            "a letter, digit or '_' first. Rename the run."
+        )
+    panels = panels_of(data)
+    folder = out_dir / data.run
+    folder.mkdir(parents=True, exist_ok=True)
+    write_shared(out_dir)
+    page = _template("report.html").render(
+        data=data,
+        panels=panels,
+        kind=label_kind(data.label),
+        meaning=MEANINGS[label_kind(data.label)],
+        shortness=shortness(data),
+        provenance=provenance(data),
+        csp=CSP,
+    )
+    index = folder / "index.html"
+    _write(index, page)
+    _write(folder / "summary.json", json.dumps(_summary(data, panels), indent=1))
+    write_gallery(out_dir)
+    return index
+
+
+def figure_count(index: Path) -> int:
+    """Figures in a rendered report; 0 when it has no summary beside it."""
+    summary = index.with_name("summary.json")
+    return int(json.loads(summary.read_text())["figures"]) if summary.is_file() else 0
+
+
+def write_shared(out_dir: Path) -> None:
+    """Plotly's script and ours beside the gallery, once for all reports."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    plotly = out_dir / "plotly.min.js"
+    script = get_plotlyjs()
+    if not plotly.is_file() or plotly.stat().st_size != len(script.encode()):
+        _write(plotly, script)
+    for name in ("report.js", "report.css"):
+        _write(out_dir / name, (Path(__file__).parent / "templates" / name).read_text())
+
+
+def write_gallery(out_dir: Path) -> Path:
+    """`<out_dir>/index.html`: every report there is, the newest first."""
+    summaries = []
+    for path in out_dir.glob("*/summary.json"):
+        try:
+            summary = json.loads(path.read_text())
+        except ValueError:
+            continue
+        if isinstance(summary, dict) and (path.parent / "index.html").is_file():
+            summaries.append({**summary, "run": path.parent.name})
+    summaries.sort(key=lambda summary: str(summary.get("generated_at") or ""), reverse=True)
+    index = out_dir / "index.html"
+    _write(index, _template("gallery.html").render(reports=summaries, csp=CSP))
+    return index
+
+
+def label_kind(label: str | None) -> str:
+    """`real`, `modelled`, `simulated` or `unknown`: what a data label's first word says."""
+    word = (label or "").split(" ")[0].lower()
+    return word if word in MEANINGS else "unknown"
+
+
+def provenance(data: ReportData) -> list[tuple[str, str]]:
+    """What the report was made from, in words."""
+    trained = data.trained_on or "not recorded"
+    if data.trained_label and data.trained_label not in trained:
+        trained = f"{trained} ({data.trained_label})"
+    window = f"{data.first_date} to {data.last_date}" if data.first_date and data.last_date else "not recorded"
+    sessions = "unknown number of" if data.n_sessions is None else f"{data.n_sessions:,}"
+    return [
+        ("trained on", trained),
+        ("evaluated on", data.data_label),
+        ("window", f"{window}, {sessions} sessions"),
+        *data.provenance,
+    ]
+
+
+def shortness(data: ReportData) -> str:
+    """A warning when the window is too short to mean much."""
+    if data.n_sessions is None or data.n_sessions >= SHORT_WINDOW:
+        return ""
+    return (
+        f"The window has {data.n_sessions} sessions: too few to tell skill from luck, whatever the curves look like. "
+        f"Intervals of fewer than {SHORT_WINDOW} sessions are wide or missing."
+    )
+
+
+def _summary(data: ReportData, panels: list[Panel]) -> dict[str, Any]:
+    sessions = "" if data.n_sessions is None else f"{data.n_sessions:,} sessions."
+    return {
+        "run": data.run,
+        "data_label": data.data_label,
+        "kind": label_kind(data.label),
+        "verdict": data.verdict,
+        "sessions": sessions,
+        "generated_at": data.generated_at,
+        "figures": sum(len(panel.charts) for panel in panels),
+    }
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined)
+
+
+def _template(name: str) -> Any:
+    return _environment().get_template(name)
+
+
+def _write(path: Path, content: str) -> None:
+    """Whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(content)
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)
