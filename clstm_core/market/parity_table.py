@@ -3,6 +3,9 @@
 The vectorised twin of `parity.py` for ingestion: one weighted regression a chain, for millions of rows.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
 import polars as pl
 
 from clstm_core.market.schema import RATES
@@ -46,12 +49,17 @@ def pairs(quotes: pl.DataFrame, *, by_root: bool = True) -> pl.DataFrame:
     )
     # Where C - P is nearest zero, strike + (C - P) is the forward to a few cents.
     at_the_money = joined.group_by(keys).agg(
-        rough=(pl.col("strike") + pl.col("difference")).sort_by(pl.col("difference").abs()).head(MIN_PAIRS).median()
+        rough=(pl.col("strike") + pl.col("difference"))
+        .sort_by(pl.col("difference").abs(), "strike", "difference")
+        .head(MIN_PAIRS)
+        .median()
     )
     return (
         joined.join(at_the_money, on=keys)
         .filter((pl.col("strike") / pl.col("rough") - 1).abs() <= NEAR_MONEY)
         .select(*keys, "strike", "tte_years", "difference", "half_spreads")
+        # One order of summation, so that the same quotes give the same bits and the same hashes.
+        .sort(*keys, "strike", "difference")
         .collect()
     )
 
@@ -65,30 +73,34 @@ def fit_parity(pairs: pl.DataFrame) -> pl.DataFrame:
     Assumes: European options; wide quotes of options in the money say less, hence the weights
     """
     keys = [name for name in ("snapshot", "root", "expiry") if name in pairs.columns]
-    weight = 1 / pl.col("half_spreads").clip(1e-6)
+    ordered = pairs.sort(*keys, "strike", "difference")
+    first, chain, n = _groups(ordered, keys)
+    k, y = ordered["strike"].to_numpy(), ordered["difference"].to_numpy()
+    weight = 1 / np.maximum(ordered["half_spreads"].to_numpy(), 1e-6)
+    total = _sums(weight, first)
+    k0, y0 = _sums(weight * k, first) / total, _sums(weight * y, first) / total
+    dk = k - k0[chain]
+    variance = _sums(weight * dk**2, first)
+    slope = _sums(weight * dk * (y - y0[chain]), first) / np.where(variance > 0, variance, np.nan)
     return (
-        pairs.lazy()
-        .with_columns(weight=weight)
-        .with_columns(
-            x0=((pl.col("weight") * pl.col("strike")).sum() / pl.col("weight").sum()).over(keys),
-            y0=((pl.col("weight") * pl.col("difference")).sum() / pl.col("weight").sum()).over(keys),
-        )
-        .with_columns(dx=pl.col("strike") - pl.col("x0"))
-        .group_by(keys)
-        .agg(
-            n=pl.len(),
-            tte_years=pl.col("tte_years").first(),
-            x0=pl.col("x0").first(),
-            y0=pl.col("y0").first(),
-            discount=-(pl.col("weight") * pl.col("dx") * (pl.col("difference") - pl.col("y0"))).sum()
-            / (pl.col("weight") * pl.col("dx") ** 2).sum(),
-        )
+        ordered[first]
+        .select(*keys, "tte_years", k0=k0, y0=y0, discount=-slope, n=n)
         .filter((pl.col("n") >= MIN_PAIRS) & (pl.col("discount") > 0.5) & (pl.col("discount") < 1.5))
-        .with_columns(forward=pl.col("x0") + pl.col("y0") / pl.col("discount"))
-        .select(*keys, "tte_years", "forward", "discount", "n")
-        .sort(keys)
-        .collect()
+        .select(*keys, "tte_years", pl.col("k0") + pl.col("y0") / pl.col("discount"), "discount", "n")
+        .rename({"k0": "forward"})
     )
+
+
+def _groups(ordered: pl.DataFrame, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First row of each group of a sorted frame, the group of each row, and the groups' sizes."""
+    chain = ordered.select(pl.struct(keys).rle_id()).to_series().to_numpy().astype(np.int64)
+    first = np.flatnonzero(np.diff(chain, prepend=-1))
+    return first, chain, np.diff(first, append=len(chain))
+
+
+def _sums(values: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Sums of consecutive groups, always added in the same order: the same quotes give the same bits and hashes."""
+    return np.add.reduceat(values, first) if len(values) else values
 
 
 def residuals(pairs: pl.DataFrame, fits: pl.DataFrame) -> pl.DataFrame:
@@ -108,25 +120,22 @@ def implied_rates(fits: pl.DataFrame) -> pl.DataFrame:
     Assumes: a session sees only itself and the SMOOTHING - 1 before it (trailing medians); values outside RATE_BOUNDS
              and DIVIDEND_BOUNDS are clipped
     """
-    short = fits.filter(
-        pl.col("tte_years").is_between(0.5 / 365, SHORT_DAYS / 365) & (pl.col("n") >= MIN_PAIRS)
-    ).with_columns(
-        rank=pl.col("tte_years").rank("ordinal", descending=True).over("snapshot"),
-        days=pl.col("tte_years") * 365,
-        rate=-pl.col("discount").log() / pl.col("tte_years"),
-        log_forward=pl.col("forward").log(),
-        t0=pl.col("tte_years").mean().over("snapshot"),
+    short = fits.filter(pl.col("tte_years").is_between(0.5 / 365, SHORT_DAYS / 365)).sort(
+        "snapshot", "tte_years", "forward"
     )
-    longest = (pl.col("days") >= RATE_WINDOW_DAYS) | (pl.col("rank") <= 3)
-    centred = pl.col("tte_years") - pl.col("t0")
+    first, session, n = _groups(short, ["snapshot"])
+    years = short["tte_years"].to_numpy()
+    centred = years - (_sums(years, first) / n)[session]
+    variance = _sums(centred**2, first)
+    carry = _sums(centred * np.log(short["forward"].to_numpy()), first) / np.where(variance > 0, variance, np.nan)
+    days = pl.col("tte_years") * 365
+    longest = (days >= RATE_WINDOW_DAYS) | (pl.col("tte_years").rank("ordinal", descending=True).over("snapshot") <= 3)
     return (
-        short.group_by("snapshot")
-        .agg(
-            tenor_days=pl.col("days").filter(longest).median(),
-            rate=pl.col("rate").filter(longest).median(),
-            carry=(centred * pl.col("log_forward")).sum() / (centred**2).sum(),
-            expiries=pl.len(),
-        )
+        short.with_columns(days=days, rate=-pl.col("discount").log() / pl.col("tte_years"), longest=longest)
+        .group_by("snapshot", maintain_order=True)
+        .agg(pl.col("days", "rate").filter("longest").median())
+        .rename({"days": "tenor_days"})
+        .with_columns(carry=pl.Series(carry).fill_nan(None), expiries=pl.Series(n))
         .filter(pl.col("expiries") >= 3)
         .sort("snapshot")
         .with_columns(pl.col("rate", "carry").rolling_median(window_size=SMOOTHING, min_samples=1))
