@@ -122,6 +122,7 @@ class ModelConfig:
     n_lstm_layers: int = 1
     n_heads: int = 4
     attention_window: int = 16  # W: past LSTM outputs that the attention sees, the current one included
+    memory_steps: int = 128  # at the start, LSTM units forget over 2 .. this many steps: memory beyond BPTT's reach
     use_attention: bool = True
     dual_trunk: bool = True
 
@@ -132,6 +133,7 @@ class ModelConfig:
             f"Use e.g. hidden_dim={max(1, self.hidden_dim // self.n_heads) * self.n_heads}.",
         )
         _require(self.attention_window >= 1, f"attention_window={self.attention_window}: expected at least 1.")
+        _require(self.memory_steps >= 2, f"memory_steps={self.memory_steps}: expected at least 2, e.g. 128.")
         _require(
             self.n_lstm_layers == 1,
             f"n_lstm_layers={self.n_lstm_layers}: one layer a trunk is supported. Use n_lstm_layers=1.",
