@@ -95,8 +95,9 @@ class CLSTM(nn.Module):
         mean = torch.zeros(observation_size) if obs_mean is None else obs_mean
         std = torch.ones(observation_size) if obs_std is None else obs_std
         self.encoder = Encoder(observation_size, hidden, mean, std)
-        self.actor_trunk = Trunk(hidden, hidden, config.n_heads, window)
-        self.critic_trunk = Trunk(hidden, hidden, config.n_heads, window) if config.dual_trunk else None
+        sizes = (hidden, hidden, config.n_heads, window, config.memory_steps)
+        self.actor_trunk = Trunk(*sizes)
+        self.critic_trunk = Trunk(*sizes) if config.dual_trunk else None
         self.policy_head = nn.Linear(hidden, n_actions)
         self.value_head = nn.Linear(hidden, 1)
         for head, gain in ((self.policy_head, 0.01), (self.value_head, 1.0)):

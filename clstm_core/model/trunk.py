@@ -102,10 +102,10 @@ class Trunk(nn.Module):
     y_t = LayerNorm(h_t + Attention(h_t; h_{t-W+1..t}))
     """
 
-    def __init__(self, input_size: int, hidden_dim: int, n_heads: int, window: int):
+    def __init__(self, input_size: int, hidden_dim: int, n_heads: int, window: int, memory_steps: int):
         super().__init__()
         self.hidden_dim, self.window = hidden_dim, window
-        self.lstm = LSTM(input_size, hidden_dim)
+        self.lstm = LSTM(input_size, hidden_dim, memory_steps)
         self.attention = WindowAttention(hidden_dim, n_heads, window) if window else None
         self.norm = nn.LayerNorm(hidden_dim)
 

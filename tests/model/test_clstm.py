@@ -103,8 +103,9 @@ def test_reset_forgets_everything_even_nan():
 
 def test_attention_reaches_back_exactly_one_window():
     torch.manual_seed(0)
-    trunk = Trunk(3, 8, 2, 4)
+    trunk = Trunk(3, 8, 2, 4, 128)
     trunk.lstm.weight_hh.data.zero_()
+    trunk.lstm.bias.data[:8] = 0.0
     trunk.lstm.bias.data[8:16] = -50.0  # forget all: only attention can see the past
     x, start = torch.randn(10, 1, 3), torch.zeros(10, 1, dtype=torch.bool)
     touched = x.clone()
@@ -139,7 +140,7 @@ def test_look_ahead_equals_a_step_from_every_state():
 
 def test_lstm_gradient_is_the_true_one():
     torch.manual_seed(0)
-    lstm = LSTM(3, 4).double()
+    lstm = LSTM(3, 4, 128).double()
     x = torch.randn(5, 2, 16, dtype=torch.double, requires_grad=True)
     h, c = (torch.randn(2, 4, dtype=torch.double, requires_grad=True) for _ in range(2))
     start = torch.tensor([[0, 1], [0, 0], [1, 0], [0, 0], [0, 1]], dtype=torch.bool).unsqueeze(-1)
@@ -154,6 +155,14 @@ def test_critic_gradient_does_not_reach_the_encoder():
     values.square().sum().backward()
     assert all(p.grad is None for p in model.actor_parameters())
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.critic_parameters())
+
+
+def test_units_forget_over_two_to_memory_steps():
+    lstm = LSTM(3, 8, 100)
+    kept = torch.sigmoid(lstm.bias[8:16])
+    torch.testing.assert_close(1 / (1 - kept[[0, -1]]), torch.tensor([2.0, 100.0]), rtol=1e-4, atol=0)
+    assert (kept.diff() > 0).all()
+    torch.testing.assert_close(torch.sigmoid(lstm.bias[:8]), 1 - kept)  # what a unit adds matches what it forgets
 
 
 def test_parameters_are_split_without_overlap():
