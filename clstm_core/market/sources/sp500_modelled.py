@@ -190,7 +190,8 @@ class SP500Modelled:
         premium = (
             f"Premium assumed: {self.fit.sentence()}"
             if self.config.premium
-            else "Zero-premium twin: implied variance equals expected variance; the smile's shape is kept."
+            else "Zero-premium twin: implied variance equals expected variance under the same smile; on training dates "
+            "options hedged daily earn about nothing at mid."
         )
         return [
             "Modelled quotes on the real S&P 500: no option price here was ever quoted.",

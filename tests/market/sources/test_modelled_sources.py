@@ -1,18 +1,23 @@
 """The modelled S&P 500 and the simulated world as sources: real facts of the series, the fit, no look-ahead."""
 
+import dataclasses
 from datetime import date
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from clstm_core.config import MarketConfig
+from clstm_core.market.build import build_market_tensors
+from clstm_core.market.cache import to_columns
 from clstm_core.market.sources.base import check_tables
 from clstm_core.market.sources.simulated import Simulated
 from clstm_core.market.sources.sp500_modelled import BURN_IN, SP500Modelled, _load_index
-from clstm_core.market.tensors import MarketDataError
+from clstm_core.market.tensors import MarketDataError, MarketTensors
 from clstm_core.market.trading_calendar import is_trading_day
 from clstm_core.market.worlds import simulated_columns
+from clstm_core.specs import CELL_INDEX
 
 WINDOW = (date(2014, 9, 2), date(2014, 12, 31))
 
@@ -99,6 +104,53 @@ def test_the_twin_without_a_premium_is_cheaper_and_otherwise_the_same(source, da
     cheap = (other > 4) & (other < 60)
     assert (mid / other).filter(cheap).median() > 1.05
     assert twin.findings.filter(pl.col("check") == "premium_fit")["detail"][0].startswith("Zero-premium twin")
+
+
+def hedged_gain(market: MarketTensors, cell: str) -> float:
+    """Mean gain of selling a cell's contract at mid and hedging it every session to expiry, over its mean price.
+
+    Training dates only; money is carried at the rate and shares earn the dividend yield.
+    """
+    start, stop = market.split("train")
+    row = market.grid_row_TG[start:stop, CELL_INDEX[cell]]
+    row = row[row >= 0]
+    contract = market.row_contract_Q[row]
+    row = row[market.settle_index_K[contract] < stop]
+    contract = market.row_contract_Q[row]
+    price = market.mark_Q[row]
+    gain = price - market.settle_value_K[contract]
+    while len(row):
+        t = market.row_snapshot_Q[row]
+        years = market.time_years_T[t + 1] - market.time_years_T[t]
+        share = market.spot_T[t + 1] * torch.exp(market.dividend_yield_T[t] * years)
+        loan = market.spot_T[t] * torch.exp(market.rate_T[t] * years)
+        gain[: len(row)] += market.delta_Q[row] * (share - loan)
+        alive = market.next_row_Q[row] >= 0
+        # Ended contracts go to the back, where nothing is added any more.
+        order = torch.cat([torch.nonzero(alive).squeeze(1), torch.nonzero(~alive).squeeze(1)])
+        gain[: len(row)] = gain[: len(row)][order]
+        row = market.next_row_Q[row][alive]
+    return float(gain.mean() / price.mean())
+
+
+@pytest.mark.parametrize("premium", [False, True])
+def test_selling_earns_the_premium_and_nothing_without_it(premium):
+    """On the real path, training dates, hedged daily: the twin's options are worth what they cost at every strike."""
+    config = MarketConfig(premium=premium)
+    source = SP500Modelled(config)
+    tables = source.read(source.list_snapshots()[: source.train_stop - BURN_IN + 70])
+    market = build_market_tensors(
+        *(to_columns(frame) for frame in (tables.quotes, tables.underlyings, tables.rates)),
+        dataclasses.replace(config, train_fraction=0.98, validation_fraction=0.01),
+        embargo=0,
+        info={"source": source.name, "label": source.label, "spread": source.spread},
+    )
+    cells = ("near_call_atm", "near_put_atm", "near_put_30", "near_put_20", "near_put_10", "near_call_20")
+    gains = {cell: hedged_gain(market, cell) for cell in cells}
+    if premium:
+        assert all(0.08 < gain < 0.6 for gain in gains.values()), gains
+    else:
+        assert all(abs(gain) < 0.05 for gain in gains.values()), gains
 
 
 def test_quotes_do_not_depend_on_later_sessions(source, days, tables):
