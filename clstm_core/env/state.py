@@ -46,7 +46,7 @@ class AccountState:
     snapshot_index_N: torch.Tensor  # int64
     age_N: torch.Tensor  # int64 snapshots since the episode began (a staggered first episode begins older)
     episode_N: torch.Tensor  # int64
-    seed_N: torch.Tensor  # int64: with the env's index and episode_N it determines the episode
+    seed_N: torch.Tensor  # int64: of this env alone; with episode_N it determines the episode
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Every tensor by field name."""

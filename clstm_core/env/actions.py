@@ -1,0 +1,191 @@
+"""From a discrete action to an order: the packages each snapshot offers, their size, and what is forbidden."""
+
+from dataclasses import dataclass
+
+import torch
+
+from clstm_core.config import EnvConfig
+from clstm_core.env import derived as col
+from clstm_core.env.book import Book, Holdings, closable_legs, gather_facts
+from clstm_core.env.derived import Derived
+from clstm_core.env.fills import contract_fee, fillable, share_fee, share_half_spread, side_price
+from clstm_core.env.margin import margin_requirement
+from clstm_core.market.tensors import MarketTensors
+from clstm_core.specs import (
+    ACTIONS,
+    CELL_INDEX,
+    CELLS,
+    CLOSE_ALL,
+    FIRST_TEMPLATE,
+    HEDGE_DELTA,
+    HOLD,
+    PACKAGE_LEGS,
+    RIGHT_CALL,
+    TEMPLATES,
+    Template,
+)
+
+(
+    UNIT_RISK,
+    UNIT_COST,  # slippage + fees
+    UNIT_CALL_NOTIONAL,  # short calls' strike x multiplier
+    UNIT_PUT_NOTIONAL,
+    AVAILABLE,  # 1 where every leg is listed, distinct, and quoted on the side needed
+    UNIT_SCENARIOS,  # first of the S scenario columns
+) = range(6)
+
+MIN_RISK_OF_NOTIONAL = 0.001
+"""No unit is sized as if it risked less than this share of one contract's notional (quotes may show free money)."""
+
+_CHUNK = 512
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packages:
+    """The templates of `specs.TEMPLATES` on the listed contracts of each snapshot, one unit each.
+
+    Shapes: row_TAP int64 (-1 = no leg); quantity_AP contracts a unit; shares_TA shares a unit; unit_TAC the columns
+            above; n_legs_A; short_contracts_A. A counts templates here, without hold, close_all and hedge_delta.
+            Snapshots outside the window have AVAILABLE = 0.
+    """
+
+    row_TAP: torch.Tensor
+    quantity_AP: torch.Tensor
+    shares_TA: torch.Tensor
+    unit_TAC: torch.Tensor
+    n_legs_A: torch.Tensor
+    short_contracts_A: torch.Tensor
+
+
+def is_defined_risk(template: Template) -> bool:
+    """Whether the package's loss at its one expiry is bounded whatever the price does, short of the stock's own fall.
+
+    Beyond the highest strike the payoff must not fall (calls + shares >= 0), below the lowest it must not fall
+    either (shares - puts <= 0). Two expiries have no common payoff.
+    """
+    calls = sum(n for name, n in template.legs if CELLS[CELL_INDEX[name]].right == RIGHT_CALL)
+    puts = sum(n for _, n in template.legs) - calls
+    one_tenor = len({CELLS[CELL_INDEX[name]].tenor for name, _ in template.legs}) == 1
+    return one_tenor and calls + template.shares >= 0 and template.shares - puts <= 0
+
+
+def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, window: tuple[int, int]) -> Packages:
+    """Price every template at every snapshot of a window: unit risk, cost, notional and margin scenarios.
+
+    Unit risk is the maximum loss at expiry, entry price and commissions included, where that is bounded; otherwise the
+    unit's margin (a calendar: the larger of its margin and what it costs to open).
+    """
+    device, dtype = derived.row_QC.device, derived.row_QC.dtype
+    cell_AP = torch.full((len(TEMPLATES), PACKAGE_LEGS), -1, dtype=torch.int64)
+    quantity_AP = torch.zeros(len(TEMPLATES), PACKAGE_LEGS, dtype=dtype)
+    for a, template in enumerate(TEMPLATES):
+        for p, (name, quantity) in enumerate(template.legs):
+            cell_AP[a, p], quantity_AP[a, p] = CELL_INDEX[name], quantity
+    lots_A = torch.tensor([float(template.shares) for template in TEMPLATES], dtype=dtype, device=device)
+    defined_A = torch.tensor([is_defined_risk(template) for template in TEMPLATES], device=device)
+    cell_AP, quantity_AP = cell_AP.to(device), quantity_AP.to(device)
+    used_AP = cell_AP >= 0
+
+    n_snapshots, n_templates = market.n_snapshots, len(TEMPLATES)
+    width = UNIT_SCENARIOS + derived.move_S.shape[0]
+    row_TAP = torch.full((n_snapshots, n_templates, PACKAGE_LEGS), -1, dtype=torch.int64, device=device)
+    shares_TA = torch.zeros(n_snapshots, n_templates, dtype=dtype, device=device)
+    unit_TAC = torch.zeros(n_snapshots, n_templates, width, dtype=dtype, device=device)
+    for low in range(window[0], window[1], _CHUNK):
+        chunk = slice(low, min(low + _CHUNK, window[1]))
+        rows = torch.where(used_AP, market.grid_row_TG[chunk][:, cell_AP.clamp(min=0)], -1)
+        row_TAP[chunk] = rows
+        facts = gather_facts(derived.row_QC, rows)
+        spot = derived.snapshot_TC[chunk, None, col.SPOT]
+        shares_TA[chunk] = lots_A * facts[:, :, 0, col.MULTIPLIER]
+        unit_TAC[chunk] = _price_units(
+            facts, rows, quantity_AP, used_AP, shares_TA[chunk], defined_A, spot, derived.move_S, config
+        )
+    return Packages(
+        row_TAP=row_TAP,
+        quantity_AP=quantity_AP,
+        shares_TA=shares_TA,
+        unit_TAC=unit_TAC,
+        n_legs_A=used_AP.sum(dim=1),
+        short_contracts_A=(-quantity_AP).clamp(min=0.0).sum(dim=1),
+    )
+
+
+def _price_units(facts, rows, quantity_AP, used_AP, shares, defined_A, spot, move_S, config) -> torch.Tensor:
+    """The columns UNIT_RISK .. UNIT_SCENARIOS + S of one chunk of snapshots [T, A, C]."""
+    weight = quantity_AP * facts[..., col.MULTIPLIER]
+    price = side_price(quantity_AP, facts[..., col.BUY], facts[..., col.SELL])
+    fees = contract_fee(quantity_AP, config).sum(dim=-1) + share_fee(shares, config)
+    slippage = (weight * (price - facts[..., col.MARK])).sum(dim=-1) + shares.abs() * spot * share_half_spread(config)
+    debit = (weight * price).sum(dim=-1) + shares * spot * (1 + share_half_spread(config)) + fees
+
+    # the payoff at expiry is linear between strikes, so its minimum lies at a strike or at zero
+    call_strike, put_strike = facts[..., col.CALL_STRIKE], facts[..., col.PUT_STRIKE]
+    strike = call_strike + put_strike
+    nodes = torch.cat([torch.where(used_AP, strike, 0.0), torch.zeros_like(strike[..., :1])], dim=-1)[..., None]
+    call = (nodes - call_strike[..., None, :]).clamp(min=0.0) * (call_strike > 0)[..., None, :]
+    put = (put_strike[..., None, :] - nodes).clamp(min=0.0)
+    payoff = (weight[..., None, :] * (call + put)).sum(dim=-1) + shares[..., None] * nodes[..., 0]
+    maximum_loss = debit - payoff.amin(dim=-1)
+
+    pnl = (weight[..., None] * facts[..., col.SCENARIOS :]).sum(dim=-2) + (shares * spot)[..., None] * move_S
+    shorts = (-quantity_AP).clamp(min=0.0).sum(dim=-1)
+    margin = margin_requirement(pnl, shorts.expand(pnl.shape[:-1]), config)
+    otherwise = torch.where(shares == 0, torch.maximum(margin, debit), margin)
+    smallest = MIN_RISK_OF_NOTIONAL * spot * facts[..., 0, col.MULTIPLIER]
+    risk = torch.maximum(torch.where(defined_A, maximum_loss, otherwise), smallest)
+
+    quoted = fillable(quantity_AP, facts[..., col.CAN_BUY], facts[..., col.CAN_SELL])
+    same = (rows[..., :, None] == rows[..., None, :]) & used_AP[:, :, None] & used_AP[:, None, :]
+    distinct = same.sum(dim=(-1, -2)) == used_AP.sum(dim=-1)
+    available = ((~used_AP) | ((rows >= 0) & quoted)).all(dim=-1) & distinct
+
+    short = (-weight).clamp(min=0.0)
+    scalars = [risk, slippage + fees, (short * call_strike).sum(dim=-1), (short * put_strike).sum(dim=-1)]
+    return torch.cat([torch.stack([*scalars, available.to(pnl.dtype)], dim=-1), pnl], dim=-1)
+
+
+def sizes_and_mask(
+    packages: Packages,
+    snapshot_N: torch.Tensor,
+    holdings: Holdings,
+    book: Book,
+    move_S: torch.Tensor,
+    config: EnvConfig,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Units of each template an account would open, and which of all actions it may take.
+
+    Shapes: size_NA [N, templates] whole units in the money dtype; mask [N, len(ACTIONS)] bool
+    Assumes: the account's own book at this snapshot's quotes; nothing after it is read
+    """
+    unit = packages.unit_TAC[snapshot_N]
+    equity = book.equity
+    room = config.assignable_fraction * equity
+    size = torch.floor(config.risk_fraction * equity[:, None] / unit[..., UNIT_RISK])
+    for side, held in ((UNIT_CALL_NOTIONAL, book.short_call_notional), (UNIT_PUT_NOTIONAL, book.short_put_notional)):
+        notional = unit[..., side]
+        cap = torch.floor((room - held)[:, None] / notional)  # +-inf or NaN where the unit is short none
+        size = torch.where(notional > 0, torch.minimum(size, cap), size)
+    size = torch.where(unit[..., AVAILABLE] > 0, size.clamp(min=0.0), 0.0)
+
+    pnl = book.pnl[:, None, :] + size[..., None] * unit[..., UNIT_SCENARIOS:]
+    shorts = book.short_contracts[:, None] + size * packages.short_contracts_A
+    covered = margin_requirement(pnl, shorts, config) <= equity[:, None] - size * unit[..., UNIT_COST]
+    held_legs = holdings.quantity != 0
+    free_legs = held_legs.shape[1] - held_legs.sum(dim=1)
+    package = (size >= 1) & covered & (packages.n_legs_A <= free_legs[:, None])
+
+    hold = torch.ones_like(free_legs, dtype=torch.bool)
+    anything = held_legs.any(dim=1) | (holdings.shares != 0)
+    close = anything & closable_legs(holdings, book.facts).all(dim=1)
+    trade = -torch.round(book.delta)
+    hedged_pnl = book.pnl + (trade * book.spot)[:, None] * move_S
+    hedge_cost = trade.abs() * book.spot * share_half_spread(config) + share_fee(trade, config)
+    hedge = (book.delta.abs() >= 1) & (
+        margin_requirement(hedged_pnl, book.short_contracts, config) <= equity - hedge_cost
+    )
+    return size, torch.cat([torch.stack([hold, close, hedge], dim=1), package], dim=1)
+
+
+assert (HOLD, CLOSE_ALL, HEDGE_DELTA) == (0, 1, 2)
+assert len(ACTIONS) == FIRST_TEMPLATE + len(TEMPLATES)

@@ -1,0 +1,89 @@
+"""One account's holdings against one snapshot's quotes: marks, Greeks, margin, all as gathers and sums."""
+
+from typing import NamedTuple
+
+import torch
+
+from clstm_core.config import EnvConfig
+from clstm_core.env import derived as col
+from clstm_core.env.fills import contract_fee, fillable, share_fee, share_price, side_price
+from clstm_core.env.margin import margin_requirement
+
+
+class Holdings(NamedTuple):
+    """What an account owns: cash_N, shares_N, row_NL (-1 = empty), quantity_NL, entry_price_NL."""
+
+    cash: torch.Tensor
+    shares: torch.Tensor
+    row: torch.Tensor
+    quantity: torch.Tensor
+    entry_price: torch.Tensor
+
+
+class Book(NamedTuple):
+    """Holdings valued at one snapshot.
+
+    Shapes: facts_NLC the legs' rows of the derived table; weight_NL contracts x multiplier; sums_NC weighted sums of
+            the columns; pnl_NS profit of options and shares by scenario; the rest [N]
+    """
+
+    facts: torch.Tensor
+    weight: torch.Tensor
+    sums: torch.Tensor
+    spot: torch.Tensor
+    pnl: torch.Tensor
+    short_contracts: torch.Tensor
+    short_call_notional: torch.Tensor
+    short_put_notional: torch.Tensor
+    margin: torch.Tensor
+    equity: torch.Tensor
+    delta: torch.Tensor  # of options and shares, in shares
+
+
+def gather_facts(row_QC: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+    """The derived table's rows [..., C]; an empty slot (-1) reads row 0, which its zero quantity silences."""
+    return row_QC[row.clamp(min=0)]
+
+
+def value_book(
+    holdings: Holdings, facts: torch.Tensor, spot: torch.Tensor, move_S: torch.Tensor, config: EnvConfig
+) -> Book:
+    """Mark, Greeks, scenario profits and margin of whole books.
+
+    Shapes: facts [N, L, C]; spot [N]; move_S [S]
+    """
+    weight = holdings.quantity * facts[..., col.MULTIPLIER]
+    sums = (weight[..., None] * facts).sum(dim=1)
+    short_contracts = (-holdings.quantity).clamp(min=0.0).sum(dim=1)
+    short_notional = ((-weight).clamp(min=0.0)[..., None] * facts[..., col.CALL_STRIKE : col.PUT_STRIKE + 1]).sum(dim=1)
+    share_value = holdings.shares * spot
+    pnl = sums[:, col.SCENARIOS :] + share_value[:, None] * move_S
+    return Book(
+        facts=facts,
+        weight=weight,
+        sums=sums,
+        spot=spot,
+        pnl=pnl,
+        short_contracts=short_contracts,
+        short_call_notional=short_notional[:, 0],
+        short_put_notional=short_notional[:, 1],
+        margin=margin_requirement(pnl, short_contracts, config),
+        equity=holdings.cash + share_value + sums[:, col.MARK],
+        delta=sums[:, col.DELTA] + holdings.shares,
+    )
+
+
+def closable_legs(holdings: Holdings, facts: torch.Tensor) -> torch.Tensor:
+    """Whether each leg could be closed at this snapshot's quotes [N, L]; empty slots can."""
+    return fillable(-holdings.quantity, facts[..., col.CAN_BUY], facts[..., col.CAN_SELL])
+
+
+def liquidation_equity(holdings: Holdings, book: Book, config: EnvConfig) -> torch.Tensor:
+    """Equity [N] if everything that trades were closed now under the fill rule, costs paid; the rest stays at marks."""
+    closing = -holdings.quantity
+    price = side_price(closing, book.facts[..., col.BUY], book.facts[..., col.SELL])
+    trades = closable_legs(holdings, book.facts)
+    price = torch.where(trades, price, book.facts[..., col.MARK])
+    fees = torch.where(trades, contract_fee(closing, config), 0.0)
+    shares = holdings.shares * share_price(-holdings.shares, book.spot, config) - share_fee(holdings.shares, config)
+    return holdings.cash + (book.weight * price - fees).sum(dim=1) + shares

@@ -1,0 +1,57 @@
+"""What the policy sees: the market's features of the snapshot, then the account's own book."""
+
+import torch
+
+from clstm_core.env import derived as col
+from clstm_core.env.book import Book, Holdings
+from clstm_core.market.tensors import MarketDataError, MarketTensors
+from clstm_core.specs import BOOK_FEATURES, MARKET_FEATURES, OBSERVATION
+
+
+def book_features(holdings: Holdings, book: Book, entry_equity: torch.Tensor) -> torch.Tensor:
+    """The columns of `specs.BOOK_FEATURES` [N, 12] in the money dtype.
+
+    Units: money as fractions of entry equity E0; delta x spot / E0 (dollar delta); gamma x spot^2 x 1% / E0 (change of
+           dollar delta for a 1% move); vega / E0 per 1.00 of vol; theta / E0 per year; legs as fractions of L; years
+    """
+    held = holdings.quantity != 0
+    n_legs = held.shape[1]
+    facts, sums, spot = book.facts, book.sums, book.spot
+    expiry = torch.where(held, facts[..., col.TTE], torch.inf).amin(dim=1)
+    unrealised = (book.weight * (facts[..., col.MARK] - holdings.entry_price)).sum(dim=1)
+    stale = (held & (facts[..., col.STALE] > 0)).sum(dim=1)
+    columns = {
+        "equity_change": book.equity / entry_equity - 1.0,
+        "cash_fraction": holdings.cash / entry_equity,
+        "share_fraction": holdings.shares * spot / entry_equity,
+        "margin_used": book.margin / entry_equity,
+        "delta": book.delta * spot / entry_equity,
+        "gamma": 0.01 * sums[:, col.GAMMA] * spot * spot / entry_equity,
+        "vega": sums[:, col.VEGA] / entry_equity,
+        "theta": sums[:, col.THETA] / entry_equity,
+        "legs_held": held.sum(dim=1) / n_legs,
+        "nearest_expiry_years": torch.where(torch.isinf(expiry), 0.0, expiry),
+        "unrealised_pnl": unrealised / entry_equity,
+        "stale_legs": stale / n_legs,
+    }
+    return torch.stack([columns[name].to(spot.dtype) for name in BOOK_FEATURES], dim=1)
+
+
+def scaler(market: MarketTensors, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation [F] for the policy: the market's fitted scaler, then 0 and 1 for book features.
+
+    Raises: MarketDataError when the stored scaler fits neither the market features nor the whole observation
+    """
+    mean, std = torch.zeros(len(OBSERVATION), device=device), torch.ones(len(OBSERVATION), device=device)
+    stored = market.info.get("scaler")
+    if stored:
+        found = {len(stored["mean"]), len(stored["std"])}
+        if found not in ({len(MARKET_FEATURES)}, {len(OBSERVATION)}):
+            raise MarketDataError(
+                f"the market's scaler has {sorted(found)} entries: expected {len(MARKET_FEATURES)}, one a market "
+                "feature. Build the market tensors again."
+            )
+        width = found.pop()
+        mean[:width] = torch.tensor(stored["mean"], dtype=torch.float32)
+        std[:width] = torch.tensor(stored["std"], dtype=torch.float32)
+    return mean, std

@@ -1,0 +1,181 @@
+"""Writing a step down: flows, attribution, fills and positions of every account."""
+
+from dataclasses import dataclass
+
+import torch
+
+from clstm_core.config import EnvConfig
+from clstm_core.env import derived as col
+from clstm_core.env.book import Book, Holdings, liquidation_equity
+from clstm_core.env.fills import contract_fee, share_fee, share_price
+from clstm_core.env.rewards import explain
+from clstm_core.env.settlement import Carry
+from clstm_core.env.state import (
+    EXPIRY,
+    FIRST_SHARE_SLOT,
+    LIQUIDATION,
+    NONE,
+    SLOT_REASON,
+    UNDERLYING_CONTRACT,
+    AccountState,
+    StepLedger,
+)
+from clstm_core.env.trading import Decision, Execution, Liquidation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepFacts:
+    """What one step computed, in the order it happened; `carried` is what was held over the interval."""
+
+    before: AccountState
+    after: AccountState
+    decision: Decision  # rows at the fill snapshot
+    met_row: torch.Tensor  # [N, L] legs that the orders met
+    execution: Execution
+    execution_book: Book  # the book that the orders met
+    carried: Holdings
+    carried_book: Book  # at t
+    carried_facts: torch.Tensor  # the same legs at t + 1
+    flows: Carry
+    settles: torch.Tensor
+    liquidation: Liquidation
+    breach_book: Book  # before any liquidation
+    breach_row: torch.Tensor  # [N, L] legs before any liquidation
+    book: Book  # at the end
+    snapshot_now: torch.Tensor
+    snapshot_then: torch.Tensor
+    terminated: torch.Tensor
+    truncated: torch.Tensor
+
+
+def write_ledger(facts: StepFacts, row_contract_Q: torch.Tensor, config: EnvConfig) -> StepLedger:
+    """The StepLedger of one step; every flow from quotes, only the attribution's residual as a remainder."""
+    before, after, execution, liquidation = facts.before, facts.after, facts.execution, facts.liquidation
+    old, new = facts.carried_book.facts, facts.carried_facts
+    weight = facts.carried_book.weight
+    spot_change = facts.snapshot_then[:, col.SPOT] - facts.snapshot_now[:, col.SPOT]
+    staying = torch.where(facts.settles, 0.0, weight)
+    settling = torch.where(facts.settles, weight, 0.0)
+    mark_change = (staying * (new[..., col.MARK] - old[..., col.MARK])).sum(dim=1)
+    settlement = (settling * (old[..., col.SETTLE_VALUE] - old[..., col.MARK])).sum(dim=1)
+    share_change = facts.carried.shares * spot_change
+    explained = explain(
+        facts.carried_book,
+        new,
+        facts.carried.shares,
+        spot_change,
+        facts.snapshot_then[:, col.RATE] - facts.snapshot_now[:, col.RATE],
+        facts.snapshot_now[:, col.DT],
+    )
+    interest, dividends, borrow = facts.flows
+    by_greeks = explained.delta + explained.gamma + explained.vega + explained.theta + explained.rho
+    held = after.leg_quantity_NL != 0
+    final = facts.book.facts
+    fills = _fills(facts, row_contract_Q, config)
+    return StepLedger(
+        episode_N=before.episode_N,
+        snapshot_from_N=before.snapshot_index_N,
+        snapshot_N=after.snapshot_index_N,
+        fill_snapshot_N=before.snapshot_index_N + config.fill_lag,
+        equity_before_N=before.equity_N,
+        cash_before_N=before.cash_N,
+        cash_N=after.cash_N,
+        shares_N=after.shares_N,
+        equity_N=after.equity_N,
+        equity_liquidation_N=liquidation_equity(liquidation.holdings, facts.book, config),
+        option_mark_N=facts.book.sums[:, col.MARK],
+        spot_N=facts.book.spot,
+        margin_N=facts.book.margin,
+        interest_N=interest,
+        dividends_N=dividends,
+        borrow_N=borrow,
+        fees_N=execution.fees + liquidation.fees,
+        slippage_N=execution.slippage + liquidation.slippage,
+        settlement_N=settlement,
+        option_mark_change_N=mark_change,
+        share_mark_change_N=share_change,
+        attribution_delta_N=explained.delta,
+        attribution_gamma_N=explained.gamma,
+        attribution_vega_N=explained.vega,
+        attribution_theta_N=explained.theta,
+        attribution_carry_N=interest + dividends - borrow + explained.rho,
+        attribution_residual_N=mark_change + share_change - by_greeks,
+        ordered_N=execution.ordered,
+        unfilled_N=execution.unfilled,
+        rejected_N=execution.rejected,
+        liquidated_N=liquidation.liquidated,
+        breached_N=facts.book.margin > facts.book.equity,
+        terminated_N=facts.terminated,
+        truncated_N=facts.truncated,
+        **fills,
+        leg_contract_NL=torch.where(held, _contract(after.leg_row_NL, row_contract_Q), -1),
+        leg_quantity_NL=after.leg_quantity_NL,
+        leg_mark_NL=torch.where(held, final[..., col.MARK], 0.0),
+        leg_multiplier_NL=torch.where(held, final[..., col.MULTIPLIER], 0.0),
+        leg_stale_NL=held & (final[..., col.STALE] > 0),
+    )
+
+
+def _contract(row: torch.Tensor, row_contract_Q: torch.Tensor) -> torch.Tensor:
+    return torch.where(row >= 0, row_contract_Q[row.clamp(min=0)], UNDERLYING_CONTRACT)
+
+
+def _fills(facts: StepFacts, row_contract_Q: torch.Tensor, config: EnvConfig) -> dict[str, torch.Tensor]:
+    """The fill_* fields [N, X], slots in the order of `state.SLOT_REASON`; values of empty slots are 0."""
+    execution, liquidation = facts.execution, facts.liquidation
+    expiring, met, opened, closed = (
+        facts.carried_book.facts,
+        facts.execution_book.facts,
+        execution.open_facts,
+        facts.breach_book.facts,
+    )
+    value = expiring[..., col.SETTLE_VALUE]
+    shares = torch.cat([execution.share_quantity, liquidation.share_quantity[:, None]], dim=1)
+    spot = torch.cat([facts.execution_book.spot[:, None].expand(-1, 3), facts.book.spot[:, None]], dim=1)
+    half_quote = 0.5e-4 * config.share_spread_bps
+    quantity = torch.cat(
+        [
+            torch.where(facts.settles, -facts.carried.quantity, 0.0),
+            execution.close_quantity,
+            execution.open_quantity,
+            liquidation.quantity,
+            shares,
+        ],
+        dim=1,
+    )
+    filled = quantity != 0
+
+    def slots(expiry: torch.Tensor, column: int, share: torch.Tensor) -> torch.Tensor:
+        options = [expiry, met[..., column], opened[..., column], closed[..., column]]
+        return torch.where(filled, torch.cat([*options, share], dim=1), 0.0)
+
+    reason = torch.tensor(SLOT_REASON, device=quantity.device)
+    rows = torch.cat(
+        [facts.carried.row, facts.met_row, facts.decision.row, facts.breach_row, torch.full_like(shares, -1).long()],
+        dim=1,
+    )
+    price = torch.cat(
+        [value, execution.close_price, execution.open_price, liquidation.price, share_price(shares, spot, config)],
+        dim=1,
+    )
+    fee = torch.cat(
+        [
+            torch.zeros_like(value),
+            contract_fee(quantity[:, value.shape[1] : FIRST_SHARE_SLOT], config),
+            share_fee(shares, config),
+        ],
+        dim=1,
+    )
+    arrived = (reason == EXPIRY) | (reason == LIQUIDATION)
+    before, after = facts.before.snapshot_index_N[:, None], facts.after.snapshot_index_N[:, None]
+    return {
+        "fill_contract_NX": torch.where(filled, _contract(rows, row_contract_Q), UNDERLYING_CONTRACT),
+        "fill_quantity_NX": quantity,
+        "fill_price_NX": torch.where(filled, price, 0.0),
+        "fill_multiplier_NX": slots(expiring[..., col.MULTIPLIER], col.MULTIPLIER, torch.ones_like(shares)),
+        "fill_bid_NX": slots(value, col.BID, spot * (1.0 - half_quote)),
+        "fill_ask_NX": slots(value, col.ASK, spot * (1.0 + half_quote)),
+        "fill_fee_NX": torch.where(filled, fee, 0.0),
+        "fill_reason_NX": torch.where(filled, reason, NONE),
+        "fill_snapshot_NX": torch.where(arrived, after, before + config.fill_lag),
+    }
