@@ -43,7 +43,8 @@ def share_half_spread(config: EnvConfig) -> float:
 def share_price(quantity: torch.Tensor, spot: torch.Tensor, config: EnvConfig) -> torch.Tensor:
     """What a share costs when bought (quantity > 0) or brings when sold, currency a share."""
     half = share_half_spread(config)
-    return spot * torch.where(quantity > 0, 1.0 + half, 1.0 - half)
+    # two tensors, since torch.where of two Python numbers is float32 and rounds away dollars
+    return torch.where(quantity > 0, spot * (1.0 + half), spot * (1.0 - half))
 
 
 def contract_fee(quantity: torch.Tensor, config: EnvConfig) -> torch.Tensor:
