@@ -3,7 +3,7 @@
 import polars as pl
 
 from clstm_core.market.parity_table import SHORT_DAYS, YEAR_NS, fit_parity, pairs, parity_spots, residuals
-from clstm_core.market.sources.base import SourceTables, empty_findings, finding, limits
+from clstm_core.market.sources.base import SourceTables, empty_findings, finding, limits, sessions_text
 from clstm_core.market.trading_calendar import is_trading_day, session_date, trading_days
 
 THIN_SHARE = 0.5  # of the median session's rows
@@ -45,8 +45,8 @@ def missing_days(quotes: pl.DataFrame, quoted: bool) -> pl.DataFrame:
     missing = [day for day in expected if day not in have]
     if not missing:
         return empty_findings()
-    detail = "sessions of the exchange without quotes: settlement uses the official prices, positions wait."
-    return finding("missing_trading_day", "warning", len(missing), len(expected), missing, detail)
+    detail = f"no quotes on {sessions_text(missing)}: settlement uses the official prices, positions wait."
+    return finding("missing_session", "warning", len(missing), len(expected), missing, detail)
 
 
 def holiday_expiries(quotes: pl.DataFrame, quoted: bool) -> pl.DataFrame:

@@ -149,9 +149,9 @@ def test_model_worlds_keep_their_unfloored_bids(clean, found):
     assert found(out, "negative_bid")["count"] == 1
 
 
-def test_missing_trading_days_are_named(clean, found):
+def test_missing_sessions_are_named(clean, found):
     gone = clean.quotes.filter(pl.col("snapshot").dt.date() != DAYS[4])
-    row = found(inspect(but(clean, quotes=gone)), "missing_trading_day")
+    row = found(inspect(but(clean, quotes=gone)), "missing_session")
     assert (row["count"], row["snapshots"]) == (1, DAYS[4].isoformat())
 
 

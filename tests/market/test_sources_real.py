@@ -37,7 +37,7 @@ def test_barchart_has_104_sessions_and_four_copied_holidays(barchart_set, found)
     row = found(barchart_set, "copied_session")
     assert (row["count"], row["snapshots"]) == (4, HOLIDAYS)
     assert row["detail"].count("100.0% of the") == row["detail"].count("the exchange was closed") == 4
-    assert found(barchart_set, "missing_trading_day") is None
+    assert found(barchart_set, "missing_session") is None
 
 
 def test_barchart_faults_are_named(barchart_set, found):
@@ -64,8 +64,11 @@ def test_cboe_has_11_sessions_one_copy_and_one_misdated(cboe_set, found):
     copied = found(cboe_set, "copied_session")
     assert (copied["count"], copied["snapshots"]) == (1, "2026-07-23")
     assert "evening of 2026-07-22" in copied["detail"]
-    assert "2026-08-07 holds 2026-08-06" in found(cboe_set, "misdated_session")["detail"]
-    assert found(cboe_set, "missing_trading_day")["snapshots"] == "2026-07-23"
+    misdated = found(cboe_set, "misdated_session")
+    assert (misdated["count"], misdated["snapshots"]) == (2, "2026-07-23, 2026-08-07")
+    assert "2026-07-23 holds 2026-07-22 and is dropped as a copy" in misdated["detail"]
+    assert "2026-08-07 holds 2026-08-06 and is relabelled" in misdated["detail"]
+    assert found(cboe_set, "missing_session")["snapshots"] == "2026-07-23"
     assert cboe_set.quotes["snapshot"].max().date().isoformat() == "2026-08-06"
 
 

@@ -110,7 +110,9 @@ class SPXCboe(FileSource):
         findings = [
             broken_finding(broken, len(parsed) + len(broken)),
             copied_finding(dropped | misdated, len(parsed)),
-            _relabelled_finding(relabelled, len(parsed)),
+            _misdated_finding(
+                {day: true for day, true in true_session.items() if true != day}, relabelled, len(parsed)
+            ),
             _roots_finding(quotes),
             self._vendor_close_finding(true_session, daily),
             after_hours_finding(quotes),
@@ -203,12 +205,13 @@ def _stamp(rows: pl.DataFrame, session: date, taken: Mapping[str, object] | None
     )
 
 
-def _relabelled_finding(relabelled: Mapping[date, date], total: int) -> pl.DataFrame:
-    if not relabelled:
+def _misdated_finding(misdated: Mapping[date, date], relabelled: Mapping[date, date], total: int) -> pl.DataFrame:
+    if not misdated:
         return empty_findings()
-    detail = "; ".join(f"{day} holds {true} and is relabelled" for day, true in sorted(relabelled.items()))
+    fate = {day: "is relabelled" if day in relabelled else "is dropped as a copy" for day in misdated}
+    detail = "; ".join(f"{day} holds {true} and {fate[day]}" for day, true in sorted(misdated.items()))
     return finding(
-        "misdated_session", "warning", len(relabelled), total, relabelled, f"by the index's last trade, {detail}."
+        "misdated_session", "warning", len(misdated), total, misdated, f"by the index's last trade, {detail}."
     )
 
 
