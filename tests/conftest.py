@@ -15,6 +15,7 @@ class ToyEnv:
 
     observation_size = 1
     n_actions = 2
+    staggered = True
 
     def __init__(self, n_envs: int, seed: int = 0, length: int = 10):
         self.n_envs, self.length, self.device = n_envs, length, torch.device("cpu")
@@ -23,7 +24,7 @@ class ToyEnv:
         self.total = torch.zeros(n_envs, dtype=torch.long)
 
     def reset(self):
-        self.clock = torch.arange(self.n_envs) % self.length
+        self.clock = torch.arange(self.n_envs) % (self.length if self.staggered else 1)
         self.total = torch.zeros(self.n_envs, dtype=torch.long)
         self.restart(torch.ones(self.n_envs, dtype=torch.bool))
         return self.observe(), self.mask()
@@ -138,6 +139,8 @@ class NoiseEnv(ToyEnv):
 class BlindCartPole(ToyEnv):
     """CartPole-v1's dynamics; only cart position and pole angle are seen, velocities must be remembered.
 
+    Reward 0.05 a step, so that returns are of the order 1 to 10.
+
     Source: Barto, Sutton & Anderson 1983, with Gym's constants and Euler steps of 0.02 s
     """
 
@@ -167,7 +170,7 @@ class BlindCartPole(ToyEnv):
             (x + 0.02 * x_dot, x_dot + 0.02 * x_acc, theta + 0.02 * theta_dot, theta_dot + 0.02 * theta_acc), dim=1
         )
         fell = (self.body[:, 0].abs() > 2.4) | (self.body[:, 2].abs() > 12 * 2 * math.pi / 360)
-        return torch.ones(self.n_envs), fell
+        return torch.full((self.n_envs,), 0.05), fell
 
 
 @pytest.fixture

@@ -95,8 +95,8 @@ class _Unroll(torch.autograd.Function):
 class LSTM(nn.Module):
     """An LSTM layer whose unrolling resets its state where an episode starts.
 
-    Its units begin with forgetting times spread geometrically over 2 .. memory_steps: what gradients cut at `bptt_steps`
-    cannot teach a unit to hold is then already in the state, and only has to be read.
+    Its units begin with forgetting times spread geometrically over 2 .. memory_steps: what gradients that are cut at
+    `bptt_steps` cannot teach a unit to hold is then already in the state, and only has to be read.
 
     Source: Tallec & Ollivier 2018, arXiv:1804.11188 (chrono initialisation); the even spread instead of draws is ours
     """
