@@ -83,14 +83,19 @@ def conservation(
     findings = []
     events: Counter[str] = Counter()
     generator = torch.Generator().manual_seed(seed)
-    for label, place in (("market", market), ("world", with_holes(world, seed + 1))):
+    holed, other_lag = with_holes(world, seed + 1), dataclasses.replace(config, fill_lag=1 - config.fill_lag)
+    for label, place, rules, styles in (
+        ("market", market, config, ("actions", "orders")),
+        ("world", holed, config, ("actions", "orders")),
+        (f"world, lag {other_lag.fill_lag}", holed, other_lag, ("orders",)),
+    ):
         tally = Tally()
-        plain = Ledger(plain_market(place), Rules.of(config))
-        for style in ("actions", "orders"):
+        ledger = Ledger(plain_market(place), Rules.of(rules))
+        for style in styles:
             steps = min(n_steps, 4 * place.n_snapshots)
-            _walk(place, plain, config, factory, style, n_envs, steps, device, generator, tally)
+            _walk(place, ledger, rules, factory, style, n_envs, steps, device, generator, tally)
         findings += tally.findings(label)
-        events = tally.events
+        events += tally.events if place is holed else Counter()
     missing = [event for event in EVENTS if not events[event]]
     seen = ", ".join(f"{events[event]} {event}" for event in EVENTS)
     detail = f"never met: {', '.join(missing)}" if missing else seen
@@ -183,7 +188,12 @@ def _compare_day(record: dict, day: Day, account: Account, ledger: Ledger, openi
     tally.compare("cash after", record["cash"], account.cash, where)
     tally.compare("shares after", record["shares"], account.shares, where)
     tally.differ("positions after", record["legs"], sorted(account.legs), where)
+    explained = sum(record[f"attribution_{name}"] for name in ("delta", "gamma", "vega", "theta", "carry", "residual"))
+    explained += record["settlement"] - record["slippage"] - record["fees"]
+    tally.compare("attribution identity", record["equity"] - opening, explained, where)
+    tally.compare("equity before", record["equity_before"], opening, where)
     _compare_fills(record["fills"], sorted(day.fills), tally, where)
+    _compare_quotes(record, ledger, tally, where)
     snapshot = int(record["snapshot"])
     tally.compare(
         "liquidation equity", record["equity_liquidation"], ledger.liquidation_equity(account, snapshot), where
@@ -200,6 +210,24 @@ def _compare_fills(found: list[Fill], expected: list[Fill], tally: Tally, where:
         tally.compare("fill fee", one.fee, other.fee, where)
 
 
+def _compare_quotes(record: dict, ledger: Ledger, tally: Tally, where: str) -> None:
+    """What the record says of the quotes that filled and of the marks held is what the market says."""
+    for reason, contract, at, bid, ask, multiplier in record["fill_quotes"]:
+        now = ledger.market.snapshots[at]
+        lagged = reason in ("expiry", "liquidation") or ledger.rules.fill_lag == 1
+        tally.differ("fill snapshot", at, int(record["snapshot" if lagged else "snapshot_from"]), where)
+        tally.differ(
+            "multiplier", multiplier, ledger.market.contracts[contract].multiplier if contract >= 0 else 1, where
+        )
+        if reason != "expiry" and contract >= 0:
+            tally.compare("fill bid", bid, now.quotes[contract].bid, where)
+            tally.compare("fill ask", ask, now.quotes[contract].ask, where)
+    quotes = ledger.market.snapshots[int(record["snapshot"])].quotes
+    for contract, mark, stale in record["leg_marks"]:
+        tally.compare("leg mark", mark, quotes[contract].mark, where)
+        tally.differ("stale flag", stale, not quotes[contract].quoted, where)
+
+
 def _compare_outcome(record, result, n, day, ledger, config, entry, opening, t, tally, where) -> None:
     """The reward is the excess over cash in scaled basis points, and ruin alone terminates."""
     now, then = ledger.market.snapshots[t], ledger.market.snapshots[t + 1]
@@ -207,7 +235,7 @@ def _compare_outcome(record, result, n, day, ledger, config, entry, opening, t, 
     excess = day.equity - opening * math.exp(now.rate * years) - config.risk_penalty * day.margin
     reward = config.reward_scale * 1e4 * excess / entry
     tally.compare("reward", float(result.reward[n]), reward, where, scale=100.0 * (1e-4 + 1e-6 * abs(reward)))
-    tally.differ("terminated", bool(record["terminated"]), day.equity < config.ruin_fraction * entry, where)
+    tally.differ("terminated", bool(record["terminated"]), day.equity <= config.ruin_fraction * entry, where)
     tally.differ("step's end", bool(result.terminated[n]), bool(record["terminated"]), where)
 
 

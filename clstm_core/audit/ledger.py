@@ -173,7 +173,7 @@ class Ledger:
             self._execute(account, order, hedge, t + 1, day)
         self._margin_call(account, t + 1, day)
         day.equity, day.margin = self.equity(account, t + 1), self.margin(account, t + 1)
-        day.breached = day.margin > day.equity and bool(account.legs or account.shares)
+        day.breached = day.margin > day.equity
         return day
 
     def liquidation_equity(self, account: Account, t: int) -> float:

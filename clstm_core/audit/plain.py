@@ -9,6 +9,8 @@ from clstm_core.audit.ledger import Contract, Fill, Order, PlainMarket, Quote, S
 from clstm_core.env.state import FILL_REASONS, Orders, StepLedger
 from clstm_core.market.tensors import MarketTensors
 
+_QUOTE = ("contract", "snapshot", "bid", "ask", "multiplier")
+
 
 def plain_market(market: MarketTensors) -> PlainMarket:
     """The same market as lists and dictionaries."""
@@ -67,7 +69,7 @@ def plain_orders(orders: Orders, market: MarketTensors) -> list[Order]:
 
 
 def plain_steps(last: StepLedger) -> list[dict[str, Any]]:
-    """One record an env: scalars by name without their suffix, `fills` and `legs` sorted."""
+    """One record an env: scalars by name without their suffix; fills, their quotes, legs and their marks as lists."""
     column = {name: tensor.tolist() for name, tensor in last._asdict().items()}
     names = [name for name in column if name.endswith("_N")]
     steps: list[dict[str, Any]] = []
@@ -82,7 +84,14 @@ def plain_steps(last: StepLedger) -> list[dict[str, Any]]:
             strict=True,
         )
         record["fills"] = sorted(Fill(FILL_REASONS[r], c, q, p, f) for r, c, q, p, f in fills if q != 0)
+        record["fill_quotes"] = [
+            (FILL_REASONS[column["fill_reason_NX"][n][x]], *(column[f"fill_{name}_NX"][n][x] for name in _QUOTE))
+            for x, quantity in enumerate(column["fill_quantity_NX"][n])
+            if quantity != 0
+        ]
         legs = zip(column["leg_contract_NL"][n], column["leg_quantity_NL"][n], strict=True)
+        marks = zip(column["leg_contract_NL"][n], column["leg_mark_NL"][n], column["leg_stale_NL"][n], strict=True)
+        record["leg_marks"] = [(c, mark, stale) for c, mark, stale in marks if c >= 0]
         record["legs"] = sorted((c, q) for c, q in legs if c >= 0)
         steps.append(record)
     return steps

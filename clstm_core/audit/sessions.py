@@ -107,9 +107,13 @@ def wild_orders(env: AuditedEnv, market: MarketTensors, generator: torch.Generat
     quantity = quantity * (torch.arange(PACKAGE_LEGS) < slots[:, None])
     with_shares = ((kind >= 0.45) & (kind < 0.57)) | (draw(n) < 0.05)
     shares = (with_shares * 100.0 * lots * (draw(n) * 6.0 - 2.5)).round().long()
+    # to the brim, from an empty book: the margin scan allows about 12 times the equity long and 16 times short
+    brim = (kind >= 0.71) & (kind < 0.76)
+    leverage = torch.where(draw(n) < 0.6, 10.0 + 2.2 * draw(n), -13.0 - 3.0 * draw(n))
+    shares = torch.where(brim, (100.0 * lots * leverage).round().long(), shares)
     orders.leg_row_NP.copy_(torch.where(quantity != 0, row, -1))
     orders.leg_quantity_NP.copy_(quantity)
     orders.share_quantity_N.copy_(shares)
     orders.hedge_N.copy_(((kind >= 0.57) & (kind < 0.65)) | (draw(n) < 0.05))
-    orders.close_all_N.copy_(((kind >= 0.65) & (kind < 0.71)) | (draw(n) < 0.03))
+    orders.close_all_N.copy_(((kind >= 0.65) & (kind < 0.71)) | brim | (draw(n) < 0.03))
     return orders

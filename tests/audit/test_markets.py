@@ -62,7 +62,7 @@ def test_a_scaler_fitted_on_the_test_window_is_found(premium_market) -> None:
     assert all(finding.ratio <= 1 for finding in fitted_in_time(premium_market))
     start, stop = premium_market.split("train")
     late = with_info(premium_market, scaler={**premium_market.info["scaler"], "fitted_on": [start, stop + 5]})
-    assert [f.check for f in fitted_in_time(late) if f.ratio > 1][0] == "scaler fitted outside the train window"
+    assert next(f.check for f in fitted_in_time(late) if f.ratio > 1) == "scaler fitted outside the train window"
     other = {**premium_market.info["scaler"], "mean": premium_market.features_TF.double().mean(dim=0).tolist()}
     assert any(f.ratio > 1 for f in fitted_in_time(with_info(premium_market, scaler=other)))
 
