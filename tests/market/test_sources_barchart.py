@@ -136,7 +136,7 @@ def test_vols_are_fractions_whatever_unit_the_file_uses(barchart, vendor, unit):
     assert vols.drop_nulls().to_list() == pytest.approx([0.15] * (len(rows) - 1))
 
 
-@pytest.mark.parametrize("damage", ["cut", "json", "column", "value", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "json", "list", "rows", "date", "column", "value", "empty"])
 def test_one_bad_file_is_left_out_and_named_and_nothing_else_is_lost(barchart, vendor, found, damage):
     barchart.write_days(MONDAY, DAYS[-1])
     bad, path = DAYS[3], barchart.path(DAYS[3])
@@ -144,6 +144,12 @@ def test_one_bad_file_is_left_out_and_named_and_nothing_else_is_lost(barchart, v
         path.write_bytes(path.read_bytes()[:2000])
     elif damage == "json":
         vendor.write(path, '{"date": "2026-03-05", "spot": ')
+    elif damage == "list":
+        vendor.write(path, "[1, 2]")
+    elif damage == "rows":
+        barchart.write(bad, expiries={"2026-03-09": None})
+    elif damage == "date":
+        barchart.write(bad, date="2026-03-04")
     elif damage == "column":
         document = barchart.document(bad)
         for rows in document["expiries"].values():

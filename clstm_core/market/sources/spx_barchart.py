@@ -68,6 +68,11 @@ class SPXBarchart(FileSource):
         """Rows with session, quoted_at, vendor_spot, expiry, strike, right, bid, ask, last, implied_vol, ..."""
         document = _load(path)
         require_columns(document, ("date", "spot", "timestamp", "expiries"), path.name)
+        if str(document["date"]) != str(session_of(path)):
+            raise MarketDataError(
+                f"misnamed file {path.name}: found the date {document['date']} inside, expected that of its name. "
+                "Rename it or download it again."
+            )
         rows = [row for expiry in document["expiries"].values() for row in expiry]
         if not rows:
             raise MarketDataError(f"no option rows in {path.name}: expected a chain. Download the file again.")
@@ -144,8 +149,11 @@ def _load(path: Path) -> dict[str, Any]:
             f"corrupt JSON in {path.name}: found {error}, expected one whole document. Download it again; the session "
             "is left out until then."
         ) from error
-    if not isinstance(document, dict) or not isinstance(document.get("expiries", {}), dict):
-        raise MarketDataError(f"unexpected JSON in {path.name}: expected an object with `expiries`. Download it again.")
+    chains = document.get("expiries", {}) if isinstance(document, dict) else None
+    if not isinstance(chains, dict) or not all(isinstance(rows, list) for rows in chains.values()):
+        raise MarketDataError(
+            f"unexpected JSON in {path.name}: expected an object whose `expiries` hold lists of rows. Download it again."
+        )
     return document
 
 
