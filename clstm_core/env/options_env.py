@@ -75,7 +75,8 @@ class OptionsEnv:
         self.derived: Derived = derive(self.market, config, self.window, dtype)
         self.packages: Packages = build_packages(self.market, self.derived, config, self.window)
         self.state: AccountState
-        self.last: StepLedger | None = None
+        self._facts: StepFacts | None = None
+        self._ledger: StepLedger | None = None
         self.reset()
 
     def reset(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -83,13 +84,24 @@ class OptionsEnv:
         seed_N = env_seeds(self.seed, self.n_envs, self.device)
         episode_N = torch.zeros_like(seed_N)
         age_N = initial_ages(seed_N, self.config.horizon) if self._stagger else torch.zeros_like(seed_N)
-        self.last = None
+        self._facts, self._ledger = None, None
         self._enter(self._fresh_state(seed_N, episode_N, age_N))
         return self.observe()
 
     def observe(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The current observation [N, F] and action mask [N, A]."""
         return self._observation(self.state, self._book), self._mask_NA
+
+    @property
+    def last(self) -> StepLedger | None:
+        """The record of the last step; None before the first. Written when first asked for: training never pays it."""
+        if self._ledger is None and self._facts is not None:
+            self._ledger = write_ledger(self._facts, self.market.row_contract_Q, self.config)
+        return self._ledger
+
+    @last.setter
+    def last(self, ledger: StepLedger | None) -> None:
+        self._ledger = ledger
 
     def orders_for(self, action: torch.Tensor) -> Orders:
         """The order that each env's discrete action [N] means now; an illegal action orders nothing."""
@@ -183,30 +195,27 @@ class OptionsEnv:
             episode_N=state.episode_N,
             seed_N=state.seed_N,
         )
-        self.last = write_ledger(
-            StepFacts(
-                before=state,
-                after=arrived,
-                decision=decision,
-                execution=execution,
-                execution_book=execution_book,
-                met_row=met_row,
-                carried=carried,
-                carried_book=carried_book,
-                carried_facts=carried_facts,
-                flows=flows,
-                settles=settles,
-                liquidation=liquidation,
-                breach_book=breach_book,
-                breach_row=breach_row,
-                book=book,
-                snapshot_now=now,
-                snapshot_then=then,
-                terminated=terminated,
-                truncated=truncated,
-            ),
-            self.market.row_contract_Q,
-            config,
+        self._ledger = None
+        self._facts = StepFacts(
+            before=state,
+            after=arrived,
+            decision=decision,
+            execution=execution,
+            execution_book=execution_book,
+            met_row=met_row,
+            carried=carried,
+            carried_book=carried_book,
+            carried_facts=carried_facts,
+            flows=flows,
+            settles=settles,
+            liquidation=liquidation,
+            breach_book=breach_book,
+            breach_row=breach_row,
+            book=book,
+            snapshot_now=now,
+            snapshot_then=then,
+            terminated=terminated,
+            truncated=truncated,
         )
 
         done = terminated | truncated
@@ -235,7 +244,7 @@ class OptionsEnv:
                     f"{tuple(mine.shape)}. Build the env with the same n_envs and dtype as the one that saved it."
                 )
             values[name] = theirs.to(self.device).clone()
-        self.last = None
+        self._facts, self._ledger = None, None
         self._enter(AccountState(**values))
 
     def _enter(self, state: AccountState) -> None:
