@@ -27,8 +27,9 @@ from clstm_core.market.listing import (
 from clstm_core.market.schema import QUOTES, RATES, UNDERLYINGS
 from clstm_core.market.sources.base import SourceTables, empty_quarantine, finding
 from clstm_core.market.tensors import MarketDataError
-from clstm_core.market.trading_calendar import SPECIAL_CLOSURES, is_trading_day, previous_trading_day
+from clstm_core.market.trading_calendar import SPECIAL_CLOSURES, holidays, is_trading_day, previous_trading_day
 from clstm_core.market.variance import (
+    SESSIONS_YEAR,
     fit_variance_model,
     interpolate_total_variance,
     ssvi_total_variance,
@@ -39,7 +40,7 @@ from clstm_core.options import black_scholes
 
 BURN_IN = 63  # sessions before the first quote, so that the slow variance has forgotten its start
 DIVIDEND_YIELD = 0.019
-VIX_YEARS = 30.0 / 365.0
+VIX_DAYS = 30
 MIN_VIX_DATES = 60
 TICK = 0.05
 SPREAD_VOL = 0.0025  # half-spread on top of a tick, in volatility: a quarter of a vol point
@@ -113,7 +114,7 @@ class SP500Modelled:
         Raises: MarketDataError when the training window holds too few dates with a VIX
         """
         index, stop = self._index, self.train_stop
-        expected = np.sqrt(self._at(self._expected_TH, VIX_YEARS) / VIX_YEARS)
+        expected = self._thirty_day_vol(self._expected_TH)
         known = np.isfinite(index.vix)
         train = known & (np.arange(len(known)) < stop)
         later = known & ~train
@@ -191,13 +192,13 @@ class SP500Modelled:
             f"Premium assumed: {self.fit.sentence()}"
             if self.config.premium
             else "Zero-premium twin: implied variance equals expected variance under the same smile; on training dates "
-            "options hedged daily earn about nothing at mid."
+            "options hedged daily earn within 6% of their price at mid."
         )
         return [
             "Modelled quotes on the real S&P 500: no option price here was ever quoted.",
             premium,
             f"Price-only index; dividend yield {DIVIDEND_YIELD:.1%} assumed. Rates: one-month bill, month by month "
-            "(Fama-French).",
+            "(Fama-French; the last, 2018-11, is kept).",
             f"Modelled spread: half-spread of {TICK} plus {100 * SPREAD_VOL:g} vol points, rounded outwards to {TICK}.",
             "European, PM-settled in cash; strikes once listed stay quoted until expiry.",
         ]
@@ -219,9 +220,11 @@ class SP500Modelled:
         design = variance_design(close)
         return fit_variance_model(close, design, BURN_IN, self.train_stop).total_variance(design)
 
-    def _at(self, total_TH: np.ndarray, years: float) -> np.ndarray:
-        every = np.arange(len(total_TH))
-        return interpolate_total_variance(total_TH, every, np.full(len(every), years))
+    def _thirty_day_vol(self, total_TH: np.ndarray) -> np.ndarray:
+        """Volatility a calendar year over the coming 30 calendar days [T], as the VIX counts."""
+        dates = self._index.date
+        years = sessions_between(dates, dates + np.timedelta64(VIX_DAYS, "D")) / SESSIONS_YEAR
+        return np.sqrt(interpolate_total_variance(total_TH, np.arange(len(dates)), years) * 365.0 / VIX_DAYS)
 
     def _expiries(self) -> Expiries:
         """Listed expiries, a holiday's moved to the session before; unforeseeable closures stay where they are."""
@@ -249,7 +252,7 @@ class SP500Modelled:
         close_ns = session_close_ns(index.date)
         expiries = self._expiries()
         expiration = session_close_ns(expiries.date)
-        vol = np.sqrt(self._at(implied_TH, VIX_YEARS) / VIX_YEARS)
+        vol = self._thirty_day_vol(implied_TH)
         quoted = slice(BURN_IN, None)
         listing = list_strikes(close_ns[quoted], index.close[quoted], vol[quoted], expiries, config.near_days)
         pair, pair_expiry, pair_strike = number_contracts(listing)
@@ -260,7 +263,7 @@ class SP500Modelled:
             listing.strike[keep],
             (expiration[e] - close_ns[t]) / YEAR_NS,
             index.rate[t],
-            _theta(implied_TH, t, e, (expiration[e] - close_ns[t]) / YEAR_NS, len(expiration)),
+            _theta(implied_TH, t, e, index.date, expiries.date),
         )
         names = [
             contract_names(ROOT, expiries.date[pair_expiry], pair_strike, np.full(len(pair_strike), w)) for w in (1, -1)
@@ -298,10 +301,21 @@ def _ticks(count: np.ndarray) -> np.ndarray:
     return np.round(count * TICK, 2)
 
 
-def _theta(implied_TH: np.ndarray, t: np.ndarray, e: np.ndarray, tte: np.ndarray, n_expiries: int) -> np.ndarray:
+def sessions_between(first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Scheduled sessions after `first`, up to and with `last` (datetime64[D]); closures nobody could foresee count.
+
+    Variance comes session by session: an option over a weekend is not worth three sessions of it.
+    """
+    years = range(int(str(first.min())[:4]), int(str(last.max())[:4]) + 1)
+    closed = np.array(sorted(day for year in years for day in holidays(year)), dtype="datetime64[D]")
+    return np.busday_count(first + 1, last + 1, holidays=closed).astype(np.float64)
+
+
+def _theta(implied_TH: np.ndarray, t: np.ndarray, e: np.ndarray, date: np.ndarray, expiry: np.ndarray) -> np.ndarray:
     """At-the-money total variance of each row; solved once a (snapshot, expiry)."""
-    _, first, index = np.unique(t * n_expiries + e, return_index=True, return_inverse=True)
-    total = interpolate_total_variance(implied_TH, t[first], tte[first])
+    _, first, index = np.unique(t * len(expiry) + e, return_index=True, return_inverse=True)
+    years = sessions_between(date[t[first]], expiry[e[first]]) / SESSIONS_YEAR
+    total = interpolate_total_variance(implied_TH, t[first], years)
     return theta_for_model_free(total)[index.reshape(-1)]
 
 
