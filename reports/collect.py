@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,7 +30,7 @@ _PROVENANCE = {
 class Store(Protocol):
     """The part of MetricsStore that is read here."""
 
-    def query(self, sql: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    def query(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
         """Rows of a query."""
         ...
 
@@ -49,8 +49,9 @@ def collect(run: str, store: Store, data_dir: Path) -> ReportData:
     window = {**judged, **{key: value for key, value in facts.items() if value is not None}}
     bundle = _json(data_dir / "bundles" / run / "manifest.json")
     comparison = _json(data_dir / "runs" / run / "comparison.json")
+    overfitting = comparison.get("overfitting") or {}
     curves = [_curve(row, folders[row["backtest_id"]], row is judged) for row in headline]
-    ladder = store.query("SELECT * FROM comparisons WHERE run = ? ORDER BY milestone, against, metric", [run])
+    ladder = store.query("SELECT * FROM comparisons WHERE run = ? ORDER BY milestone, against, metric, mode", [run])
     return ReportData(
         run=run,
         generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -63,7 +64,7 @@ def collect(run: str, store: Store, data_dir: Path) -> ReportData:
         last_date=_day(judged.get("last_date")),
         policy_name=judged.get("name") or "policy",
         verdict=facts.get("verdict") or comparison.get("verdict"),
-        verdict_points=[str(point) for point in comparison.get("points", []) or []],
+        verdict_points=[str(note) for note in comparison.get("notes") or []],
         provenance=_provenance(window),
         curves=[curve for curve in curves if curve],
         backtests=[
@@ -72,7 +73,9 @@ def collect(run: str, store: Store, data_dir: Path) -> ReportData:
         attribution=_attribution(mine),
         actions=_actions(mine),
         ladder=ladder,
-        trial_count=_trials(facts, judged, store),
+        overfitting=[_gap(row) for row in overfitting.get("rows") or []],
+        overfitting_answer=str(overfitting.get("answer") or ""),
+        trial_count=_trials(facts, judged, store) or comparison.get("trials"),
         training=store.query("SELECT * FROM training_metrics WHERE run = ? ORDER BY iteration", [run]),
         gates=_gates(run, facts, store),
         quality=_quality(facts, judged),
@@ -199,11 +202,23 @@ def _actions(folder: Path | None) -> Rows:
 
 
 def _trials(facts: dict[str, Any], judged: dict[str, Any], store: Store) -> int | None:
-    """Trials ever made on this data, in whatever run; all of the store's when the data has no hash."""
-    data = judged.get("data_sha256") or facts.get("data_sha256")
-    where, params = (" AND data_sha256 = ?", [data]) if data else ("", [])
-    found = store.query(f"SELECT count(*) AS n FROM trials WHERE policy = 'checkpoint'{where}", params)  # noqa: S608
+    """Checkpoints ever tried on this window of this data, in whatever run; fill rules of one count once."""
+    found = store.query(
+        "SELECT count(DISTINCT (run, milestone, mode, seed, config_sha256)) AS n FROM trials "
+        "WHERE policy = 'checkpoint' AND (data_sha256 = $data OR $data = '') "
+        "AND (\"window\" = $window OR $window = '')",
+        {
+            "data": judged.get("data_sha256") or facts.get("data_sha256") or "",
+            "window": judged.get("window") or "",
+        },
+    )
     return found[0]["n"] or None
+
+
+def _gap(row: dict[str, Any]) -> dict[str, Any]:
+    """A rung's in-sample and held-out profit, its interval of the difference laid flat."""
+    gap = row.get("gap") or {}
+    return {**row, "gap": gap.get("estimate"), "gap_low": gap.get("low"), "gap_high": gap.get("high")}
 
 
 def _gates(run: str, facts: dict[str, Any], store: Store) -> Rows:

@@ -33,6 +33,7 @@ class ReportData:
     attribution: one row a month: month, delta_usd, gamma_usd, ..., residual_usd
     actions:     action, count, share
     ladder:      rows of the store's `comparisons`
+    overfitting: a row a rung: milestone, in_sample_bps, held_out_bps, gap, gap_low, gap_high; the answer in words
     training:    rows of the store's `training_metrics`, in order
     gates, exports: rows of `gate_results` and `exports`; parity: a row a runtime; quality: rows of findings
     """
@@ -55,6 +56,8 @@ class ReportData:
     attribution: Rows = field(default_factory=list)
     actions: Rows = field(default_factory=list)
     ladder: Rows = field(default_factory=list)
+    overfitting: Rows = field(default_factory=list)
+    overfitting_answer: str = ""
     trial_count: int | None = None
     training: Rows = field(default_factory=list)
     gates: Rows = field(default_factory=list)

@@ -157,7 +157,7 @@ def lag_chart(data: ReportData) -> Chart | None:
     names = [curve.name for curve in ordered(data.curves)]
     returns: dict[str, dict[int, float | None]] = {}
     for row in data.backtests:
-        if row.get("fill_lag") in (0, 1):
+        if row.get("fill_lag") in (0, 1) and row.get("fill_rule") in (None, "touch"):
             returns.setdefault(str(row.get("name")), {}).setdefault(row["fill_lag"], number(row.get("total_return")))
     shown = [name for name in names if len(returns.get(name, {})) == 2]
     if not shown:
@@ -189,9 +189,60 @@ def lag_chart(data: ReportData) -> Chart | None:
     )
 
 
-def ladder_chart(data: ReportData) -> Chart | None:
-    """Estimates with their intervals, rung by rung."""
+MEAN_METRIC, LADDER_BASELINES = "mean_daily_excess_bps", ("cash", "buy_and_hold")
+
+
+def headline_pairs(data: ReportData) -> list[dict[str, Any]]:
+    """Rungs' mean differences from the main baselines at the headline's fills; whatever there is, without those."""
     rows = [row for row in data.ladder if row.get("milestone") and number(row.get("estimate")) is not None]
+    wanted = [
+        row
+        for row in rows
+        if row.get("metric") in (None, MEAN_METRIC)
+        and row.get("against") in LADDER_BASELINES
+        and row.get("mode") in (None, "", "argmax")
+        and row.get("fill_lag") in (None, 1)
+        and row.get("fill_rule") in (None, "touch")
+    ]
+    return wanted or rows
+
+
+def overfitting_chart(data: ReportData) -> Chart | None:
+    """Profit of every rung on data it was trained on beside data it was not."""
+    rows = [row for row in data.overfitting if row.get("milestone")]
+    if not rows:
+        return None
+    rungs = [_percent(row["milestone"]) for row in rows]
+    names = {"in_sample_bps": "in sample", "held_out_bps": "held out"}
+    traces = [
+        line(rungs, [row.get(key) for row in rows], name, style) for style, (key, name) in enumerate(names.items())
+    ]
+    layout: dict[str, Any] = {
+        "xaxis": {"type": "category", "title": {"text": "checkpoint"}},
+        "hovermode": "x unified",
+    }
+    columns = {
+        "milestone": ("rung", ""),
+        "env_steps": ("env steps", "count"),
+        "in_sample_bps": ("in sample, bps", ""),
+        "held_out_bps": ("held out, bps", ""),
+        "gap": ("gap, bps", ""),
+        "gap_low": ("from", ""),
+        "gap_high": ("to", ""),
+    }
+    title = "In sample against held out"
+    return Chart(
+        id="overfitting",
+        title=title,
+        figure=framed(traces, title, data.data_label, "bps of excess return a session", height=380, **layout),
+        caption=data.overfitting_answer or "A rung that earns only on its training data has memorised it.",
+        table=table(rows, columns),
+    )
+
+
+def ladder_chart(data: ReportData) -> Chart | None:
+    """Estimates with their intervals, rung by rung, against cash and holding the index."""
+    rows = headline_pairs(data)
     if not rows:
         return None
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -214,14 +265,14 @@ def ladder_chart(data: ReportData) -> Chart | None:
                     "array": [_reach(row, "ci_high") for row in members],
                     "arrayminus": [_reach(row, "ci_low") for row in members],
                 },
-                text=[f"{row['milestone']}%" for row in members],
+                text=[_percent(row["milestone"]) for row in members],
                 name=name,
                 mode="markers",
                 marker={"size": 9, "color": OKABE_ITO[index % len(OKABE_ITO)], "symbol": index},
             )
         )
     metric = str(rows[0].get("metric") or "estimate").replace("_", " ")
-    ticks = {"tickvals": list(range(len(rungs))), "ticktext": [f"{int(r)}%" if r.isdigit() else r for r in rungs]}
+    ticks = {"tickvals": list(range(len(rungs))), "ticktext": [_percent(rung) for rung in rungs]}
     layout: dict[str, Any] = {"xaxis": {**ticks, "title": {"text": "checkpoint, % of the run"}}, "hovermode": "closest"}
     columns = {
         "milestone": ("rung", ""),
@@ -244,6 +295,11 @@ def ladder_chart(data: ReportData) -> Chart | None:
         caption="Bars are paired bootstrap intervals; where one crosses zero, the two are not distinguishable.",
         table=table(rows, columns),
     )
+
+
+def _percent(milestone: Any) -> str:
+    """A rung's name as people say it: 080 -> 80%."""
+    return f"{int(milestone)}%" if str(milestone).isdigit() else str(milestone)
 
 
 def _reach(row: dict[str, Any], end: str) -> float | None:

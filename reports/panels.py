@@ -38,8 +38,8 @@ def _equity(data: ReportData) -> Panel:
     columns = {
         "name": ("policy", ""),
         "total_return": ("total return", "percent"),
-        "cagr": ("a year", "percent"),
-        "volatility": ("volatility", "percent"),
+        "annual_return": ("a year", "percent"),
+        "annual_volatility": ("volatility", "percent"),
         "sharpe": ("Sharpe", ""),
         "max_drawdown": ("largest drawdown", "percent"),
         "final_equity_usd": ("final equity, USD", "usd"),
@@ -81,22 +81,24 @@ def _fill_lag(data: ReportData) -> Panel:
 
 
 def _ladder(data: ReportData) -> Panel:
-    charts = _present(figures.ladder_chart(data))
+    charts = _present(figures.ladder_chart(data), figures.overfitting_chart(data))
     count = "not recorded" if data.trial_count is None else f"{data.trial_count:,}"
-    trials = f"Trials on record (checkpoint x seed x configuration x window ever evaluated on this data): {count}."
+    trials = f"Trials on record (checkpoint x mode x seed x configuration ever evaluated on this window): {count}."
     missing = "" if charts else "No comparison of checkpoints: none was made, or the window was too short. "
     columns = {
-        "policy": ("policy", ""),
-        "against": ("against", ""),
+        "policy_name": ("policy", ""),
         "window": ("window", ""),
+        "fill_lag": ("fill lag", "count"),
+        "fill_rule": ("fills", ""),
         "metric": ("metric", ""),
         "estimate": ("estimate", ""),
         "ci_low": ("from", ""),
         "ci_high": ("to", ""),
+        "n_dates": ("dates", "count"),
         "verdict": ("in words", ""),
     }
-    rest = [row for row in data.ladder if row.get("verdict") or not row.get("milestone")]
-    tables = [("Comparisons in words", table(rest, columns))] if rest else []
+    rest = [row for row in data.ladder if row.get("champion") and row.get("mode") in (None, "", "argmax")]
+    tables = [("The judged checkpoint against each other policy", table(rest, columns))] if rest else []
     return Panel(id="ladder", title="Checkpoint ladder", message=missing + trials, charts=charts, tables=tables)
 
 

@@ -331,9 +331,14 @@ def test_rebuilding_from_files_gives_the_rows_back(store, tmp_path, caplog):
     (bundle / "policy.onnx").write_bytes(b"12345")
     (bundle / "manifest.json").write_text(json.dumps({"files": {"policy.onnx": "def"}}))
 
+    pair = {"policy": "checkpoint", "against": "cash", "window": "test", "estimate": 1.5, "note": "not a column"}
+    (run / "comparison.json").write_text(json.dumps({"pairs": [pair], "verdict": "beats cash"}))
+
     counts = store.rebuild(tmp_path)
     assert store.rebuild(tmp_path) == counts
-    expected = dict(runs=1, training_metrics=2, checkpoints=1, gate_results=1, backtests=1, trials=1, exports=1)
+    expected = dict(
+        runs=1, training_metrics=2, checkpoints=1, gate_results=1, comparisons=1, backtests=1, trials=1, exports=1
+    )
     assert counts == expected
     stored = {name: store.query(f'SELECT count(*) AS n FROM "{name}"')[0]["n"] for name in counts}
     assert stored == expected

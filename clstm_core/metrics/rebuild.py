@@ -4,7 +4,7 @@
     runs/<run>/metrics.jsonl                   -> training_metrics
     runs/<run>/checkpoints/<milestone>/*.json  -> checkpoints
     runs/<run>/gates.json, audit.json          -> gate_results
-    runs/<run>/comparisons.json                -> comparisons
+    runs/<run>/comparison.json (its pairs)     -> comparisons
     backtests/<id>/manifest.json               -> backtests, trials
     bundles/<run>/manifest.json                -> exports
 
@@ -35,7 +35,8 @@ def rows_of(data_dir: Path) -> dict[str, Rows]:
         found["checkpoints"] += _checkpoints(folder)
         found["gate_results"] += _gates(folder)
         found["comparisons"] += [
-            {"run": folder.name, **row} for row in read_rows(folder / "comparisons.json", "comparisons")
+            {"run": folder.name, **known_columns(TABLES["comparisons"], row)}
+            for row in read_rows(folder / "comparison.json", "pairs")
         ]
     for folder in _folders(data_dir / "backtests"):
         found["backtests"] += backtest_rows(folder)

@@ -3,12 +3,13 @@
 (function () {
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const charts = [];
+  const narrow = () => window.innerWidth < 600;
 
   function colour(name) {
     return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   }
 
-  function themed(layout, width, traces) {
+  function themed(layout, data) {
     const out = structuredClone(layout);
     const axis = { gridcolor: colour("--grid"), zerolinecolor: colour("--rule"), linecolor: colour("--rule") };
     out.font = { ...out.font, color: colour("--ink") };
@@ -18,9 +19,9 @@
     for (const key of ["xaxis", "yaxis"]) {
       out[key] = { ...axis, showgrid: true, ...out[key] };
     }
-    if (width < 600) {
-      const entries = traces.filter((trace) => trace.showlegend !== false).length;
-      out.height = (out.height || 360) + 14 * entries;
+    if (narrow()) {
+      const entries = data.filter((trace) => trace.showlegend !== false).length;
+      out.height = (out.height || 360) + 18 * entries;
       out.font.size = 11;
       out.margin = { ...out.margin, l: 44, r: 8 };
       out.xaxis.nticks = 4;
@@ -28,11 +29,22 @@
     return out;
   }
 
+  // The palette's blue is too dark for dark paper; its place is kept, its lightness raised.
+  function traces(figure) {
+    const text = JSON.stringify(figure.data);
+    const data = JSON.parse(dark.matches ? text.replaceAll("#0072B2", "#3D9BE0") : text);
+    for (const trace of narrow() ? data : []) {
+      if (trace.name) trace.name = trace.name.replace(" (", "<br>(").replace(": ", ":<br>");
+    }
+    return data;
+  }
+
   function draw(chart) {
-    const layout = themed(chart.figure.layout, chart.node.clientWidth, chart.figure.data);
-    return Plotly.react(chart.node, structuredClone(chart.figure.data), layout, {
+    const layout = themed(chart.figure.layout, chart.figure.data);
+    return Plotly.react(chart.node, traces(chart.figure), layout, {
       responsive: true,
       displaylogo: false,
+      displayModeBar: narrow() ? false : "hover",
       modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
     });
   }

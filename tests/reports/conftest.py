@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -90,6 +91,10 @@ def backtest_row(folder: Path, name: str, equity: pl.DataFrame, lag: int) -> dic
         "total_return": float(values[-1] / 1e6 - 1) + 0.01 * (1 - lag),
         "max_drawdown": float((values / np.maximum.accumulate(values) - 1).min()),
         "sharpe": 0.4,
+        "annual_return": 0.02,
+        "annual_volatility": 0.09,
+        "n_liquidations": 0,
+        "max_margin_used": 0.21,
         "data_sha256": "d" * 64,
         "folder": str(folder),
         "created_at": "2026-01-05T10:00:00",
@@ -138,6 +143,7 @@ def comparison_rows() -> list[dict]:
         {
             "run": "demo",
             "policy": "checkpoint",
+            "policy_name": f"clstm_{milestone}_argmax",
             "milestone": milestone,
             "mode": "argmax",
             "against": against,
@@ -150,18 +156,19 @@ def comparison_rows() -> list[dict]:
             "ci_high": 0.4 * rung + 2.1,
             "n_dates": N_SESSIONS,
             "distinguishable": False,
+            "verdict": f"not distinguishable from {against}",
             "champion": milestone == "080",
         }
         for rung, milestone in enumerate(("020", "040", "060", "080", "100"))
-        for window in ("test", "in_sample")
+        for window in ("test", "validation")
         for against, shift in (("cash", 0.0), ("buy_and_hold", -0.4))
     ]
 
 
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    """A data folder with one finished run called demo."""
-    data = tmp_path / "data"
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory) -> Path:
+    """A data folder with one finished run called demo; not to be changed."""
+    data = tmp_path_factory.mktemp("finished") / "data"
     store = MetricsStore(data / "metrics.duckdb")
     quotes = data / "cache" / "quotes" / "abc"
     quotes.mkdir(parents=True)
@@ -210,6 +217,24 @@ def data_dir(tmp_path: Path) -> Path:
     store.upsert("exports", [{"run": "demo", "file": "policy.onnx", "format": "onnx", "sha256": "e" * 64, "bytes": 9}])
     trial = {"run": "demo", "policy": "checkpoint", "data_sha256": "d" * 64, "window": "test"}
     store.upsert("trials", [{**trial, "milestone": m} for m in ("020", "040", "060", "080", "100")])
+    gap = {"estimate": 0.4, "low": -1.0, "high": 1.9}
+    rungs = [
+        {
+            "milestone": m,
+            "env_steps": 98_304 * (k + 1),
+            "in_sample_bps": 0.2 * k,
+            "held_out_bps": 0.1 * k - 0.1,
+            "gap": gap,
+        }
+        for k, m in enumerate(("020", "040", "060", "080", "100"))
+    ]
+    comparison = {
+        "overfitting": {"rows": rungs, "answer": "No rung overfits distinguishably more than another."},
+        "notes": ["put_write: no contract listed for the rule on 3 snapshots; it waited."],
+    }
+    folder = data / "runs" / "demo"
+    folder.mkdir(parents=True)
+    (folder / "comparison.json").write_text(json.dumps(comparison))
     bundle = data / "bundles" / "demo"
     bundle.mkdir(parents=True)
     parity = {"runtime": "onnx", "batch": 1, "steps": 1000, "actions_differing": 0, "max_logit_difference": 3e-7}
@@ -220,6 +245,12 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def report_data(data_dir: Path):
+def data_dir(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed at will."""
+    return Path(shutil.copytree(finished_run, tmp_path / "data"))
+
+
+@pytest.fixture(scope="session")
+def report_data(finished_run: Path):
     """The demo run as ReportData."""
-    return collect("demo", MetricsStore(data_dir / "metrics.duckdb"), data_dir)
+    return collect("demo", MetricsStore(finished_run / "metrics.duckdb"), finished_run)

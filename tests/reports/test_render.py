@@ -1,0 +1,195 @@
+"""Rendering: every panel always there, everything escaped, every figure labelled."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from reports import charts, figures
+from reports.data import Curve, ReportData, ReportError
+from reports.panels import panels_of
+from reports.render import CSP, figure_count, label_kind, render_report, shortness
+
+EVIL = "<script>alert('x')</script></script><!--\"&"
+ROWS = ("backtests", "attribution", "actions", "ladder", "overfitting", "training", "gates", "quality", "parity")
+PANELS = ("verdict", "equity", "attribution", "trading", "fill-lag", "ladder", "training", "gates", "quality", "bundle")
+
+
+def figures_in(page: str) -> list[dict]:
+    """The figures' JSON as the page's script reads it."""
+    blocks = re.findall(r'<script type="application/json" data-chart="[^"]+">(.*?)</script>', page, flags=re.S)
+    return [json.loads(block) for block in blocks]
+
+
+def test_a_full_report_has_every_panel_and_shared_files(report_data, tmp_path):
+    index = render_report(report_data, tmp_path)
+    page = index.read_text()
+    assert index == tmp_path / "demo" / "index.html"
+    assert [identity for identity in PANELS if f'<section id="{identity}"' not in page] == []
+    assert {"plotly.min.js", "report.js", "report.css", "index.html", "demo"} == {p.name for p in tmp_path.iterdir()}
+    assert len(figures_in(page)) == figure_count(index) == 21
+    assert page.count("<details>") == 21
+    assert not re.search(r"(?:src|href)=.(?:https?:)?//", page), "nothing may come from a network"
+
+
+def test_every_figure_carries_the_data_label(report_data, tmp_path):
+    page = render_report(report_data, tmp_path).read_text()
+    subtitles = {figure["layout"]["title"]["subtitle"]["text"] for figure in figures_in(page)}
+    assert subtitles == {"modelled quotes, modelled spread", "trained on modelled quotes"}
+    assert "nobody quoted them" in page
+
+
+def test_published_values_are_named_as_from_a_broken_environment(report_data, tmp_path):
+    page = render_report(report_data, tmp_path).read_text()
+    names = [trace.get("name", "") for figure in figures_in(page) for trace in figure["data"]]
+    published = [name for name in names if "published" in name]
+    assert "final 0.053 (published run; its environment was broken)" in published
+    assert all(name.endswith("(published run; its environment was broken)") for name in published)
+    assert len(published) == 16
+
+
+def test_an_empty_report_says_in_sentences_what_is_missing(tmp_path):
+    page = render_report(ReportData(run="empty"), tmp_path).read_text()
+    assert figures_in(page) == []
+    assert [identity for identity in PANELS if f'<section id="{identity}"' not in page] == []
+    for sentence in ("No verdict:", "No curve to draw", "No comparison of checkpoints", "No training metrics"):
+        assert sentence in page
+    assert "quotes of unknown origin" in page
+
+
+@pytest.mark.parametrize("bad", [None, float("nan"), float("inf"), "many"])
+def test_values_that_are_no_numbers_break_nothing(report_data, tmp_path, bad):
+    def spoil(rows):
+        return [{key: bad if isinstance(value, float) else value for key, value in row.items()} for row in rows]
+
+    spoilt = dataclasses.replace(
+        report_data,
+        n_sessions=None,
+        curves=[
+            dataclasses.replace(c, equity=[None if bad == "many" else bad] * len(c.dates)) for c in report_data.curves
+        ],
+        **{name: spoil(getattr(report_data, name)) for name in ("backtests", "attribution", "actions", "ladder")},
+        **{
+            name: spoil(getattr(report_data, name))
+            for name in ("overfitting", "training", "gates", "quality", "parity")
+        },
+    )
+    page = render_report(spoilt, tmp_path).read_text()
+    assert "NaN" not in "".join(json.dumps(figure) for figure in figures_in(page))
+
+
+def test_text_from_data_is_escaped_everywhere(report_data, tmp_path):
+    hostile = dataclasses.replace(
+        report_data,
+        verdict=EVIL,
+        verdict_points=[EVIL],
+        trained_on=EVIL,
+        label=EVIL,
+        provenance=[(EVIL, EVIL)],
+        curves=[dataclasses.replace(curve, name=EVIL) for curve in report_data.curves[:1]],
+        gates=[{"gate": EVIL, "name": EVIL, "detail": EVIL, "passed": True}],
+        quality=[{"check": EVIL, "detail": EVIL}],
+        actions=[{"action": EVIL, "count": 1, "share": 1.0}],
+    )
+    page = render_report(hostile, tmp_path).read_text()
+    gallery = (tmp_path / "index.html").read_text()
+    assert "<script>alert" not in page + gallery
+    scripts = re.findall(r"<script([^>]*)>", page)
+    assert [
+        attributes for attributes in scripts if "application/json" not in attributes and "src=" not in attributes
+    ] == []
+    assert EVIL in [trace.get("name") for figure in figures_in(page) for trace in figure["data"]]
+
+
+@pytest.mark.parametrize("run", ["", "..", "../evil", "a/b", "a\\b", ".hidden", "x\0"])
+def test_a_run_that_cannot_be_a_folder_is_refused(run, tmp_path):
+    with pytest.raises(ReportError, match="cannot name a report's folder"):
+        render_report(ReportData(run=run), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_policy_admits_scripts_from_files_beside_the_page_alone(report_data, tmp_path):
+    page = render_report(report_data, tmp_path).read_text()
+    assert "default-src 'none'; script-src 'self';" in CSP
+    assert "unsafe-eval" not in CSP
+    assert page.index("Content-Security-Policy") < page.index("<link")
+
+
+def test_the_gallery_lists_every_report_newest_first(tmp_path):
+    for run, moment in (("old", "2026-01-01 10:00 UTC"), ("new", "2026-02-01 10:00 UTC")):
+        render_report(
+            ReportData(run=run, generated_at=moment, label="simulated quotes", verdict=f"{run} one"), tmp_path
+        )
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "summary.json").write_text("{")
+    render_report(ReportData(run="old", generated_at="2026-01-01 10:00 UTC", verdict="again"), tmp_path)
+    page = (tmp_path / "index.html").read_text()
+    assert re.findall(r'href="(\w+)/index.html"', page) == ["new", "old"]
+    assert "again" in page
+    assert "simulated quotes" in page
+
+
+def test_rendering_again_leaves_the_same_files(report_data, tmp_path):
+    first = render_report(report_data, tmp_path).read_text()
+    assert render_report(report_data, tmp_path).read_text() == first
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_short_window_is_said_to_be_short():
+    assert "12 sessions: too few" in shortness(ReportData(run="r", n_sessions=12))
+    assert shortness(ReportData(run="r", n_sessions=250)) == ""
+
+
+@pytest.mark.parametrize(
+    ("label", "kind"),
+    [("real quotes", "real"), ("modelled quotes", "modelled"), ("simulated quotes", "simulated"), (None, "unknown")],
+)
+def test_labels_have_their_kind(label, kind):
+    assert label_kind(label) == kind
+
+
+def test_growth_and_drawdown_are_percent_of_start_and_peak():
+    curve = Curve(name="c", dates=["1", "2", "3", "4", "5"], equity=[200.0, 220.0, None, 165.0, 240.0])
+    assert figures.growth(curve) == [0.0, pytest.approx(10.0), None, pytest.approx(-17.5), pytest.approx(20.0)]
+    assert figures.drawdown(curve) == [0.0, 0.0, None, pytest.approx(-25.0), 0.0]
+
+
+def test_a_large_residual_is_flagged():
+    def words(residual: float) -> str:
+        rows = [{"month": "2026-01", "delta_usd": 70.0, "residual_usd": residual}]
+        return figures.attribution_chart(ReportData(run="r", attribution=rows)).caption
+
+    assert "Large: the Greeks explain this book poorly" in words(-30.0)
+    assert "Large" not in words(20.0)
+
+
+def test_the_ladder_shows_headline_fills_against_the_main_baselines():
+    row = {"milestone": "020", "against": "cash", "window": "test", "fill_lag": 1, "metric": "mean_daily_excess_bps"}
+    rows = [
+        {**row, "estimate": 1.0},
+        {**row, "estimate": 2.0, "fill_lag": 0},
+        {**row, "estimate": 3.0, "mode": "stochastic"},
+        {**row, "estimate": 4.0, "fill_rule": "fraction 0.56"},
+        {**row, "estimate": 5.0, "metric": "sharpe"},
+        {**row, "estimate": 6.0, "against": "put_write"},
+    ]
+    chosen = figures.headline_pairs(ReportData(run="r", ladder=rows))
+    assert [pair["estimate"] for pair in chosen] == [1.0]
+
+
+def test_long_series_and_tables_are_thinned_with_both_ends_kept():
+    assert charts.thin(range(10_001), 5) == [0, 2500, 5000, 7500, 10_000]
+    table = charts.table([{"n": k} for k in range(1000)], {"n": ("n", "count")})
+    assert (table.rows[0], table.rows[-1], len(table.rows)) == (["0"], ["999"], charts.MAX_TABLE_ROWS)
+    assert "250 of 1000 rows" in table.note
+
+
+def test_one_session_or_one_iteration_is_enough_not_to_fail():
+    data = ReportData(
+        run="r",
+        curves=[Curve(name="cash", dates=["2026-01-02"], equity=[1.0], is_policy=True)],
+        training=[{"env_steps": 64, "approx_kl": 0.01}],
+    )
+    shown = {panel.id: len(panel.charts) for panel in panels_of(data)}
+    assert (shown["equity"], shown["training"]) == (0, 1)

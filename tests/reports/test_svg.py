@@ -1,0 +1,83 @@
+"""SVG line charts: well formed, escaped, small, and tolerant of gaps."""
+
+import base64
+import math
+import re
+from datetime import date, timedelta
+from xml.etree import ElementTree
+
+import pytest
+
+from reports.svg import MAX_POINTS, as_markdown_image, line_chart
+
+NS = {"svg": "http://www.w3.org/2000/svg"}
+
+
+def lines(svg: str) -> list[list[tuple[float, float]]]:
+    """Points of every polyline."""
+    found = ElementTree.fromstring(svg).findall(".//svg:polyline", NS)
+    return [[tuple(map(float, point.split(","))) for point in node.get("points").split()] for node in found]
+
+
+def test_a_line_goes_from_corner_to_corner_of_its_span():
+    (points,) = lines(line_chart({"equity": [(0, 1.0), (5, 2.0), (10, 3.0)]}, "Equity", width=400, height=200))
+    (x0, y0), (x1, y1), (x2, y2) = points
+    assert x0 < x1 < x2
+    assert y0 > y1 > y2, "SVG's y points down"
+    assert x1 == pytest.approx((x0 + x2) / 2, abs=0.1)
+    assert y1 == pytest.approx((y0 + y2) / 2, abs=0.1)
+
+
+def test_gaps_split_the_line():
+    series = {"a": [(0, 1.0), (1, 2.0), (2, math.nan), (3, None), (4, 2.0), (5, math.inf), (6, 1.0)]}
+    assert [len(points) for points in lines(line_chart(series, "t"))] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "series", [{}, {"a": []}, {"a": [(0, None)]}, {"a": [(0, math.nan)]}], ids=["none", "empty", "missing", "nan"]
+)
+def test_nothing_to_draw_is_said(series):
+    svg = line_chart(series, "t")
+    assert lines(svg) == []
+    assert "nothing to draw yet" in svg
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0, -3.0, 1e12, 1e-12])
+def test_a_constant_line_is_drawn(value):
+    (points,) = lines(line_chart({"a": [(1, value), (2, value)]}, "t"))
+    assert len({y for _, y in points}) == 1
+
+
+def test_one_point_is_drawn():
+    assert len(lines(line_chart({"a": [(1, 2.0)]}, "t"))) == 1
+
+
+def test_dates_are_named_at_both_ends():
+    start = date(2026, 1, 2)
+    svg = line_chart({"a": [(start + timedelta(days=k), float(k)) for k in range(30)]}, "t")
+    assert "2026-01-02" in svg
+    assert "2026-01-31" in svg
+
+
+def test_a_dozen_long_series_stay_below_200_kb_and_keep_their_ends():
+    series = {f"line {k}": [(x, math.sin(x + k)) for x in range(100_000)] for k in range(20)}
+    svg = line_chart(series, "t", subtitle="modelled quotes")
+    drawn = lines(svg)
+    assert len(as_markdown_image(svg)) < 200_000
+    assert {len(points) for points in drawn} == {MAX_POINTS}
+    assert len({points[-1][0] for points in drawn}) == 1
+
+
+def test_text_is_escaped():
+    evil = '</text><script>alert("x")</script>'
+    root = ElementTree.fromstring(line_chart({evil: [(0, 1.0), (1, 2.0)]}, evil, subtitle=evil))
+    assert root.findall(".//svg:script", NS) == []
+    assert evil in [node.text for node in root.findall(".//svg:text", NS)]
+
+
+def test_the_markdown_image_holds_the_svg():
+    svg = line_chart({"a": [(0, 1.0), (1, 2.0)]}, "t", subtitle="simulated quotes")
+    image = as_markdown_image(svg, "equity [of](x)")
+    found = re.fullmatch(r"!\[equity ofx\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)", image)
+    assert base64.b64decode(found[1]).decode() == svg
+    assert "simulated quotes" in svg
