@@ -56,6 +56,9 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--hidden-dim", type=int, metavar="H", help="width of encoder and trunks, a multiple of 4")
     out.add_argument("--seed", type=int, metavar="S", help="of the weights, the envs and every draw")
     out.add_argument("--device", choices=("auto", "cpu", "cuda"), help="auto takes the GPU where there is one")
+    out.add_argument(
+        "--threads", type=int, default=1, metavar="K", help="CPU threads (1: small products gain from no more)"
+    )
     out.add_argument("--market", type=Path, metavar="FOLDER", help="market tensors (default: a simulated world)")
     out.add_argument("--run-dir", type=Path, metavar="FOLDER", help="where the run lives (data/runs/RECIPE-SEED)")
     return out
@@ -172,6 +175,9 @@ def main(
     try:
         config = run_config(options)
         run_dir = options.run_dir or Path("data/runs") / f"{config.recipe}-{config.seed}"
+        if options.threads < 1:
+            raise ConfigError(f"threads={options.threads}: expected at least 1. Use --threads 1.")
+        torch.set_num_threads(options.threads)
         env, heldout_env = envs(config, options.market)
         stop = StopOnInterrupt()
         result = train(config, env, run_dir=run_dir, heldout_env=heldout_env, report=progress, stop=stop)

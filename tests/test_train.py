@@ -253,6 +253,7 @@ def test_ctrl_c_checkpoints_and_stops(tmp_path):
         (["--hidden-dim", "30"], "hidden_dim=30 is no multiple of n_heads=4"),
         (["--n-env", "8"], "unrecognized arguments: --n-env 8"),
         (["--n-envs", "many"], "invalid int value: 'many'"),
+        (["--threads", "0"], "threads=0: expected at least 1"),
         (["--recipe", "best"], "invalid choice: 'best'"),
         (["--market", "/no/such/folder", "--device", "cpu"], "no market tensors at /no/such/folder"),
     ],
