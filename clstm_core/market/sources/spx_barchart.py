@@ -152,7 +152,7 @@ def _load(path: Path) -> dict[str, Any]:
     chains = document.get("expiries", {}) if isinstance(document, dict) else None
     if not isinstance(chains, dict) or not all(isinstance(rows, list) for rows in chains.values()):
         raise MarketDataError(
-            f"unexpected JSON in {path.name}: expected an object whose `expiries` hold lists of rows. Download it again."
+            f"unexpected JSON in {path.name}: expected an object whose `expiries` hold rows. Download it again."
         )
     return document
 
