@@ -42,7 +42,7 @@ def collect(run: str, store: Store, data_dir: Path) -> ReportData:
         data_dir: the folder of runs/, backtests/ and bundles/
     """
     facts = _one(store.query("SELECT * FROM runs WHERE run = ?", [run]))
-    backtests = _backtests(run, facts, store)
+    backtests = _current(_backtests(run, facts, store), data_dir / "runs" / run)
     headline, judged = _headline(backtests, facts)
     folders = {row["backtest_id"]: _folder(row, data_dir) for row in backtests}
     mine = folders.get(judged.get("backtest_id"))
@@ -97,6 +97,14 @@ def _backtests(run: str, facts: dict[str, Any], store: Store) -> Rows:
     for row in rows:
         row["name"] = row["name"] or "_".join(filter(None, (row["policy"], row["milestone"], row["mode"])))
     return rows
+
+
+def _current(backtests: Rows, run_dir: Path) -> Rows:
+    """Without those that an earlier training of the same run left, where the run says which ones count."""
+    ids: set[str] = set()
+    for name in ("policy_backtests", "baseline_backtests"):
+        ids.update(_json(run_dir / f"{name}.json").get("ids") or [])
+    return [row for row in backtests if row["backtest_id"] in ids] or backtests
 
 
 def _headline(backtests: Rows, facts: dict[str, Any]) -> tuple[Rows, dict[str, Any]]:

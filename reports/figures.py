@@ -22,6 +22,8 @@ _COLOURS = (*OKABE_ITO[:6], "#F0E442", "#F0E442", "#8C8C8C")
 _PATTERNS = ("", "/", "x", ".", "\\", "+", "", "x", "")
 _HATCH = {"fillmode": "overlay", "fgcolor": "#000000", "fgopacity": 0.35, "size": 7, "solidity": 0.2}
 LARGE_RESIDUAL = 0.25
+FEW_DATES = 12
+"""Up to so many, every date has its own tick: a time axis would show hours between them."""
 
 
 def growth(curve: Curve) -> list[float | None]:
@@ -54,12 +56,14 @@ def equity_charts(data: ReportData) -> list[Chart]:
     if not curves:
         return []
 
+    few = {"xaxis": {"type": "category"}} if max(len(curve.dates) for curve in curves) <= FEW_DATES else {}
+
     def chart(identity: str, title: str, series: list[list[float | None]], caption: str) -> Chart:
         traces = [line(c.dates, y, c.name, index) for index, (c, y) in enumerate(zip(curves, series, strict=True))]
         return Chart(
             id=identity,
             title=title,
-            figure=framed(traces, title, data.data_label, "%", height=400),
+            figure=framed(traces, title, data.data_label, "%", height=400, **few),
             caption=caption,
             table=_by_date(curves, series),
         )
@@ -158,7 +162,8 @@ def lag_chart(data: ReportData) -> Chart | None:
     returns: dict[str, dict[int, float | None]] = {}
     for row in data.backtests:
         if row.get("fill_lag") in (0, 1) and row.get("fill_rule") in (None, "touch"):
-            returns.setdefault(str(row.get("name")), {}).setdefault(row["fill_lag"], number(row.get("total_return")))
+            # rows are in order of time: a later backtest of the same name takes an earlier one's place
+            returns.setdefault(str(row.get("name")), {})[row["fill_lag"]] = number(row.get("total_return"))
     shown = [name for name in names if len(returns.get(name, {})) == 2]
     if not shown:
         return None
@@ -195,13 +200,14 @@ MEAN_METRIC, LADDER_BASELINES = "mean_daily_excess_bps", ("cash", "buy_and_hold"
 def headline_pairs(data: ReportData) -> list[dict[str, Any]]:
     """Rungs' mean differences from the main baselines at the headline's fills; whatever there is, without those."""
     rows = [row for row in data.ladder if row.get("milestone") and number(row.get("estimate")) is not None]
+    latest = max((row["fill_lag"] for row in rows if row.get("fill_lag") is not None), default=None)
     wanted = [
         row
         for row in rows
         if row.get("metric") in (None, MEAN_METRIC)
         and row.get("against") in LADDER_BASELINES
         and row.get("mode") in (None, "", "argmax")
-        and row.get("fill_lag") in (None, 1)
+        and row.get("fill_lag") == latest
         and row.get("fill_rule") in (None, "touch")
     ]
     return wanted or rows

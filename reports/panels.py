@@ -97,7 +97,12 @@ def _ladder(data: ReportData) -> Panel:
         "n_dates": ("dates", "count"),
         "verdict": ("in words", ""),
     }
-    rest = [row for row in data.ladder if row.get("champion") and row.get("mode") in (None, "", "argmax")]
+    latest = max((row["fill_lag"] for row in data.ladder if row.get("fill_lag") is not None), default=None)
+    rest = [
+        row
+        for row in data.ladder
+        if row.get("champion") and row.get("mode") in (None, "", "argmax") and row.get("fill_lag") == latest
+    ]
     tables = [("The judged checkpoint against each other policy", table(rest, columns))] if rest else []
     return Panel(id="ladder", title="Checkpoint ladder", message=missing + trials, charts=charts, tables=tables)
 

@@ -1,5 +1,7 @@
 """Gathering a report: what is stored arrives, and what is missing stays empty."""
 
+import json
+
 import polars as pl
 import pytest
 
@@ -54,6 +56,14 @@ def test_the_headline_is_the_later_fill_and_the_newest_backtest(data_dir):
     data = collect("demo", store, data_dir)
     assert sum(curve.name == "cash" for curve in data.curves) == 1
     assert {row["fill_lag"] for row in data.backtests if row["headline"]} == {1}
+
+
+def test_backtests_of_an_earlier_training_are_left_out_where_the_run_says_which_count(data_dir):
+    store = MetricsStore(data_dir / "metrics.duckdb")
+    ids = {"ids": ["clstm_080_argmax-1", "clstm_080_argmax-0"]}
+    (data_dir / "runs" / "demo" / "policy_backtests.json").write_text(json.dumps(ids))
+    (data_dir / "runs" / "demo" / "baseline_backtests.json").write_text(json.dumps({"ids": ["cash-1"]}))
+    assert [curve.name for curve in collect("demo", store, data_dir).curves] == ["clstm_080_argmax", "cash"]
 
 
 def test_a_run_nobody_has_heard_of_is_an_empty_report(data_dir):

@@ -164,6 +164,22 @@ def test_a_large_residual_is_flagged():
     assert "Large" not in words(20.0)
 
 
+def test_fill_lags_compare_the_newest_backtests():
+    rows = [
+        {"name": "cash", "fill_lag": lag, "fill_rule": rule, "total_return": value}
+        for lag, rule, value in ((0, "touch", 0.5), (1, "touch", 0.1), (0, "touch", 0.2), (0, "fraction", 0.9))
+    ]
+    curve = Curve(name="cash", dates=["2026-01-02", "2026-01-05"], equity=[1.0, 2.0])
+    chart = figures.lag_chart(ReportData(run="r", curves=[curve], backtests=rows))
+    assert chart.table.rows == [["cash", "10.00%", "20.00%"]]
+
+
+def test_a_few_dates_have_a_tick_each():
+    curve = Curve(name="cash", dates=["2026-01-02", "2026-01-05"], equity=[1.0, 2.0])
+    chart = figures.equity_charts(ReportData(run="r", curves=[curve]))[0]
+    assert chart.figure["layout"]["xaxis"]["type"] == "category"
+
+
 def test_the_ladder_shows_headline_fills_against_the_main_baselines():
     row = {"milestone": "020", "against": "cash", "window": "test", "fill_lag": 1, "metric": "mean_daily_excess_bps"}
     rows = [
