@@ -141,7 +141,8 @@ def run_backtests(
         env_config: costs, limits, fill rule and lag; its horizon is replaced by the whole window
         out_dir: folder of backtests; each becomes `out_dir/<id>`
         quotes: path and sha256 of the canonical quotes file; those of `market.info` when left out
-        meta: run, config_sha256, data_sha256, git_commit, ... kept in the manifests
+        meta: run, config_sha256, data_sha256, git_commit, ... kept in the manifests; `premium` says whether a modelled
+            world has one where `market.info` does not
         progress: called with steps done and steps in all
 
     Raises: EvaluationError when two policies share a name or the window is too short
@@ -230,6 +231,7 @@ def _walk(
         kept["reward"].append(outcome.reward.clone())
         kept["action"].append(torch.cat([policy.last.action_N for policy in policies]))
         kept["value"].append(torch.cat([policy.last.value_N for policy in policies]))
+        assert outcome.action_mask is not None
         obs, mask = outcome.observation, outcome.action_mask
         if progress is not None:
             progress(step + 1, steps)

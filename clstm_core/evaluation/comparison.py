@@ -116,6 +116,7 @@ def compare(
         if champion is not None
         and pair["policy_name"] == champion.name
         and pair["metric"] == MEAN_METRIC
+        and pair["against"] in {member.name for member in reference if member.manifest["policy"] != "checkpoint"}
         and (pair["window"], pair["fill_lag"]) == (headline.window, headline.fill_lag)
         and pair["fill_rule"] == words.fill_rule(reference[0].manifest)
     }
@@ -257,7 +258,7 @@ def _pair(
         if block is None
         else f"paired stationary bootstrap, mean block {block:g}",
         "distinguishable": interval.sign != 0,
-        "verdict": words.relation(interval.sign, interval.too_short, other.name),
+        "verdict": f"{words.relation(interval.low, interval.high)} {words.plain(other.name)}",
     }
 
 

@@ -23,25 +23,28 @@ def data_label(manifest: Mapping[str, Any]) -> str:
     return f"{text}, {'no variance premium (P = Q)' if manifest.get('premium') is False else 'premium assumed'}"
 
 
-def relation(sign: int, too_short: bool, other: str) -> str:
-    """`beats cash`, `trails cash`, `not distinguishable from cash`, or that the window is too short to tell."""
-    if too_short:
-        return f"too short to distinguish from {_plain(other)}"
-    return {1: "beats", -1: "trails", 0: "not distinguishable from"}[sign] + f" {_plain(other)}"
-
-
 def claim(pair: Mapping[str, Any]) -> str:
-    """One paired difference with its interval, in percent a year of log return.
+    """One paired difference with its interval, in percent a year of log return: `beats cash (+2.5% a year, ...)`.
 
     Assumes: estimate and interval in basis points a session
     """
-    estimate, low, high = pair["estimate"], pair["ci_low"], pair["ci_high"]
+    relation = f"{_relation(pair)} {plain(pair['against'])}"
+    low, high = pair["ci_low"], pair["ci_high"]
     if low is None or high is None:
-        return f"too short to distinguish from {_plain(pair['against'])} ({pair['n_dates']} returns)"
-    sign = 1 if low > 0 else -1 if high < 0 else 0
-    low, high, estimate = (value * _YEARLY_PERCENT for value in (low, high, estimate))
-    interval = f"({estimate:+.1f}% a year, {pair['confidence']:.0%} CI {low:+.1f}% to {high:+.1f}%)"
-    return f"{relation(sign, False, pair['against'])} {interval}"
+        return f"{relation} ({pair['n_dates']} returns)"
+    low, high, estimate = (value * _YEARLY_PERCENT for value in (low, high, pair["estimate"]))
+    return f"{relation} ({estimate:+.1f}% a year, {pair['confidence']:.0%} CI {low:+.1f}% to {high:+.1f}%)"
+
+
+def relation(low: float | None, high: float | None) -> str:
+    """`beats`, `trails`, `not distinguishable from`, or `too short to distinguish from`, by the interval alone."""
+    if low is None or high is None:
+        return "too short to distinguish from"
+    return "beats" if low > 0 else "trails" if high < 0 else "not distinguishable from"
+
+
+def _relation(pair: Mapping[str, Any]) -> str:
+    return relation(pair["ci_low"], pair["ci_high"])
 
 
 def verdict(
@@ -66,11 +69,9 @@ def verdict(
         return f"No checkpoint was backtested: baselines only. Data: {label}."
     m, outcome = champion, champion["summary"]
     sessions = f"{m['n_snapshots']} sessions, {m['first_date']} to {m['last_date']}"
-    order = [name for name in ("cash", "buy_and_hold") if name in against]
-    order += [name for name in against if name not in order]
     beside = f", cash {cash_return:+.1%}" if cash_return is not None else ""
     earned = f"{_rung(m)} ({reason}) returned {outcome['total_return']:+.1%}{beside} over the test window ({sessions})"
-    parts = [f"{earned}: {'; '.join(claim(against[name]) for name in order) or 'no baseline to compare with'}."]
+    parts = [f"{earned}: {_claims(against)}."]
     if outcome["n_fills"] == 0:
         parts.append("It made no trade: it is cash.")
     if outcome["n_ruined"]:
@@ -87,6 +88,20 @@ def verdict(
     parts.append(f"{fills}.")
     parts.append(f"Data: {label}. {_training(m)} Policies that looked at this window: {trials}.")
     return " ".join(parts)
+
+
+def _claims(against: Mapping[str, Mapping[str, Any]]) -> str:
+    """Cash and buy and hold with their intervals, then the other baselines by what can be said of them."""
+    if not against:
+        return "no baseline to compare with"
+    first = [name for name in ("cash", "buy_and_hold") if name in against] or list(against)[:1]
+    said = [claim(against[name]) for name in first]
+    others: dict[str, list[str]] = {}
+    for name, pair in against.items():
+        if name not in first:
+            others.setdefault(_relation(pair), []).append(plain(name))
+    said += [f"{relation_to} {', '.join(names)}" for relation_to, names in others.items()]
+    return "; ".join(said)
 
 
 def overfitting(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -124,5 +139,6 @@ def _training(manifest: Mapping[str, Any]) -> str:
     return f"Trained on {trained_on}" + (f" ({label})" if label else "") + f", never on {manifest.get('source')}."
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A policy's name as a reader knows it."""
     return {"put_write": "PUT", "buy_write": "BXM"}.get(name, name.replace("_", " "))

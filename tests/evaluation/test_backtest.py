@@ -6,6 +6,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from polars.testing import assert_frame_equal
 
 from clstm_core.config import EnvConfig
@@ -14,7 +15,8 @@ from clstm_core.evaluation.attribution import TERMS, by_month, totals
 from clstm_core.evaluation.backtest import load_backtest, resolve_window, run_backtest, run_backtests, windows_of
 from clstm_core.evaluation.comparison import compare
 from clstm_core.evaluation.ladder import backtest_baselines, backtest_ladder
-from clstm_core.evaluation.policies import RandomPolicy, Rule, baselines, load_checkpoint
+from clstm_core.evaluation.panel import series
+from clstm_core.evaluation.policies import RandomPolicy, Rule, baselines, cell_rows, load_checkpoint
 from clstm_core.evaluation.statistics import EvaluationError
 
 CAPITAL = 5_000_000.0
@@ -268,3 +270,29 @@ def test_a_written_backtest_loads_and_an_altered_one_does_not(market, tmp_path) 
         load_backtest(written.folder)
     with pytest.raises(EvaluationError, match="unreadable backtest"):
         load_backtest(tmp_path / "nowhere")
+
+
+class Gambler(Rule):
+    """Sells as many naked calls as margin allows, then holds: a rule that can be ruined."""
+
+    def write(self, env, state, orders):
+        rows = cell_rows(env, state, "near_call_atm")
+        orders.leg_row_NP[:, :1] = torch.where((state.age_N == 0)[:, None], rows, -1)
+        orders.leg_quantity_NP[:, 0] = torch.where(state.age_N == 0, -150, 0)
+
+
+def test_a_ruined_account_ends_its_ledger_there_and_still_adds_up(market, recompute, tmp_path) -> None:
+    # an account counts as ruined after losing a hundredth, so that a common day's move ruins it
+    config = dataclasses.replace(EnvConfig(), capital_usd=4_000_000.0, ruin_fraction=0.99)
+    both = [Gambler("gambler", "Naked calls"), Rule("cash", "Cash")]
+    results = run_backtests(both, market, config, "validation", out_dir=tmp_path)
+    gambler, cash = results
+    equity = gambler.table("equity")
+    assert gambler.manifest["summary"]["n_ruined"] == 1
+    assert equity.height < cash.table("equity").height
+    assert equity["terminated"].to_list() == [False] * (equity.height - 1) + [True]
+    assert equity["equity_usd"][-1] <= 0.99 * 4_000_000.0
+    assert gambler.table("decisions").height == equity.height - 1
+    assert recompute.main([str(gambler.folder)]) == 0
+    aligned = series(results)
+    assert aligned["gambler"].log_returns.shape == aligned["cash"].log_returns.shape
