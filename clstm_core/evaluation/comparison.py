@@ -136,7 +136,10 @@ def compare(
             trials=counted,
             label=label,
         ),
-        notes=sorted({note for result in results for note in result.manifest.get("notes", [])}),
+        notes=[
+            f"Each interval is a 95% one of its own: none is corrected for the {len(pairs)} differences looked at.",
+            *sorted({note for result in results for note in result.manifest.get("notes", [])}),
+        ],
     )
 
 

@@ -124,6 +124,7 @@ def test_noise_about_cash_is_not_distinguishable(result_of) -> None:
     )
     assert "not distinguishable from cash (" in found.verdict
     assert "95% CI -" in found.verdict
+    assert f"none is corrected for the {len(found.pairs)} differences" in found.notes[0]
     assert "beats" not in found.verdict
 
 
