@@ -1,0 +1,51 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Each sets up .venv by itself.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCE ?= sp500_modelled
+DATA ?=
+RUN ?=
+RECIPE ?=
+WORKERS ?= 2
+
+export DAGSTER_HOME := $(CURDIR)/.dagster
+# One thread a test worker: two workers fill two cores.
+test test-slow check: export OMP_NUM_THREADS := 1
+
+.PHONY: help demo test test-slow dev check clean
+.DEFAULT_GOAL := help
+
+help:  ## list these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+demo: $(READY)  ## the whole chain, market data to bundle; SOURCE= DATA= RUN= RECIPE=
+	@$(BIN)/clstm demo --source "$(SOURCE)" $(if $(DATA),--data "$(DATA)") $(if $(RUN),--run "$(RUN)") \
+		$(if $(RECIPE),--recipe "$(RECIPE)")
+
+test: $(READY)  ## the fast tests, on two workers
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not gpu"
+
+test-slow: $(READY)  ## the tests that learn for minutes
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+dev: $(READY)  ## the Dagster UI and the report server, on 127.0.0.1
+	@$(BIN)/clstm dev
+
+check: $(READY)  ## lint, types and the tests of pure code, about a minute
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not gpu" tests/options tests/model tests/env tests/test_import_graph.py
+
+clean:  ## remove the environment and caches; data/ and .dagster/ stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: $(PYTHON) is older than the Python 3.11 that this project needs. Run make PYTHON=/path/to/python3.11 (or newer)."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@

@@ -1,0 +1,107 @@
+"""The evidence: each checkpoint against each baseline on the same dates, a champion, and a verdict in plain words."""
+
+from dataclasses import asdict
+
+import dagster as dg
+
+from assets.backtests import baseline_backtests, policy_backtests, results_of
+from assets.critic_warmup import INPUTS
+from assets.partitions import training_run
+from assets.resources import Metrics, ProjectPaths
+from assets.support import check, read_json, record_gates, record_run, stage, table, write_json
+from assets.training import RUNGS
+
+COMPARISON = "comparison.json"
+
+
+@dg.asset(
+    group_name="evaluation",
+    deps=[policy_backtests, baseline_backtests],
+    partitions_def=training_run,
+    kinds={"polars"},
+    owners=["team:research"],
+    check_specs=[
+        dg.AssetCheckSpec("every_rung_scored", asset="checkpoint_comparison", blocking=True),
+        dg.AssetCheckSpec("beats_baselines", asset="checkpoint_comparison"),
+        dg.AssetCheckSpec("overfitting", asset="checkpoint_comparison"),
+    ],
+)
+def checkpoint_comparison(
+    context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics
+) -> dg.MaterializeResult:
+    """Which checkpoint to believe, chosen on validation dates, and what may be said of it on the test dates."""
+    run = context.partition_key
+    run_dir, store = paths.run(run), metrics.store()
+    with stage(context, "comparison") as progress:
+        from clstm_core.evaluation.comparison import MEAN_METRIC, compare
+        from clstm_core.metrics.schema import TABLES
+        from clstm_core.metrics.values import known_columns
+
+        inputs = read_json(run_dir / INPUTS, "Materialize warm_critic for this run first.")
+        results = results_of(run_dir, "policy_backtests", paths.backtests)
+        results += results_of(run_dir, "baseline_backtests", paths.backtests)
+        tried = store.query(
+            "SELECT count(DISTINCT (run, milestone, mode, seed, config_sha256)) AS n FROM trials "
+            "WHERE policy = 'checkpoint' AND data_sha256 = ? AND \"window\" = 'test'",
+            [inputs["data_sha256"]],
+        )
+        comparison = compare(results, run=run, trials=tried[0]["n"] or None)
+        write_json(run_dir / COMPARISON, asdict(comparison))
+        store.upsert("comparisons", [known_columns(TABLES["comparisons"], pair) for pair in comparison.pairs])
+        champion = comparison.champion or {}
+        record_run(store, run_dir, verdict=comparison.verdict, champion_milestone=champion.get("milestone"))
+        progress(1, 1)
+        rows = comparison.to_rows()
+        scored = {row["milestone"] for row in rows if row["window"] == "test" and row["milestone"]}
+        unscored = [name for name in RUNGS if name not in scored]
+        headline = {row["fill_lag"] for row in rows if row["headline"]}
+        judged = [
+            pair
+            for pair in comparison.pairs
+            if pair["policy_name"] == champion.get("name")
+            and (pair["window"], pair["metric"]) == ("test", MEAN_METRIC)
+            and pair["fill_lag"] in headline
+            and not pair["against"].startswith("clstm_")
+        ]
+        beaten = [pair["against"] for pair in judged if pair["distinguishable"] and pair["estimate"] > 0]
+        others = [pair["against"] for pair in judged if pair["against"] not in beaten]
+        checks = [
+            check(
+                "every_rung_scored",
+                not unscored,
+                f"No test backtest of rung {', '.join(unscored)}." if unscored else f"All {len(scored)} rungs scored.",
+                blocking=True,
+            ),
+            check(
+                "beats_baselines",
+                bool(beaten) and not others,
+                f"Distinguishably better than: {', '.join(beaten) or 'none'}. Not better than, or not distinguishable "
+                f"from: {', '.join(others) or 'none'}.",
+            ),
+            check(
+                "overfitting",
+                not _overfits(comparison.overfitting["rows"]),
+                comparison.overfitting["answer"],
+            ),
+        ]
+        record_gates(store, run_dir, inputs["data_sha256"], "checkpoint_comparison", checks)
+    shown = ["name", "mode", "window", "fill_lag", "total_return", "sharpe", "max_drawdown", "champion"]
+    pairs = ["policy_name", "against", "window", "fill_lag", "metric", "estimate", "ci_low", "ci_high", "verdict"]
+    return dg.MaterializeResult(
+        metadata={
+            "verdict": comparison.verdict,
+            "label": comparison.data_label,
+            "champion": champion.get("milestone", ""),
+            "champion_folder": champion.get("folder", ""),
+            "trials": comparison.trials,
+            "backtests": table(rows, shown),
+            "paired_differences": table(judged, pairs),
+            "path": dg.MetadataValue.path(str(run_dir / COMPARISON)),
+        },
+        check_results=checks,
+    )
+
+
+def _overfits(rows: list[dict]) -> bool:
+    """Whether some rung earned distinguishably more in sample than held out."""
+    return any((row["gap"].get("low") or 0.0) > 0 for row in rows)

@@ -1,0 +1,87 @@
+"""Runs one chain in this process and leaves its outcome in a file: what `clstm demo` starts as a child.
+
+    python -m orchestration.chain REQUEST.json
+
+The request holds job, run, run_config, progress (file) and outcome (file).
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster import DagsterEventType
+
+from assets.support import PROGRESS_TAG
+from orchestration.definitions import build_defs
+from orchestration.home import dagster_home
+
+
+def execute(request: dict[str, Any]) -> dict[str, Any]:
+    """Execute the job; what came of it in plain JSON types, never an exception of the chain's own."""
+    dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        result = (
+            build_defs()
+            .resolve_job_def(request["job"])
+            .execute_in_process(
+                instance=instance,
+                partition_key=request["run"],
+                run_config=request["run_config"],
+                tags={PROGRESS_TAG: request["progress"]},
+                raise_on_error=False,
+            )
+        )
+        facts: dict[str, Any] = {}
+        for event in result.all_events:
+            if event.event_type == DagsterEventType.ASSET_MATERIALIZATION and event.asset_key is not None:
+                metadata = event.materialization.metadata
+                facts |= {f"{event.asset_key.path[-1]}.{key}": _plain(value) for key, value in metadata.items()}
+        errors = [_sentence(event) for event in result.all_events if event.event_type == DagsterEventType.STEP_FAILURE]
+        failed = [
+            f"check {event.asset_check_evaluation_data.check_name} of "
+            f"{event.asset_check_evaluation_data.asset_key.path[-1]} failed: "
+            f"{event.asset_check_evaluation_data.description}"
+            for event in result.all_events
+            if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION
+            and not event.asset_check_evaluation_data.passed
+        ]
+        blocking = [line for line in failed if not result.success]
+    return {
+        "success": result.success,
+        "errors": blocking if blocking and not errors else errors,
+        "warnings": failed,
+        "facts": facts,
+        "run_id": result.run_id,
+    }
+
+
+def _plain(value: Any) -> Any:
+    raw = value.value
+    return raw if isinstance(raw, (str, int, float, bool)) or raw is None else str(raw)
+
+
+def _sentence(event: dg.DagsterEvent) -> str:
+    """The user's sentence of a failed step; the innermost error where it is not one of ours."""
+    data: Any = event.event_specific_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return str(data.user_failure_data.description)
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return f"{event.step_key}: {error.message.strip().splitlines()[-1] if error else 'failed'}"
+
+
+def main() -> int:
+    request = json.loads(Path(sys.argv[1]).read_text())
+    outcome = execute(request)
+    target = Path(request["outcome"])
+    temporary = target.with_suffix(".tmp")
+    temporary.write_text(json.dumps(outcome, indent=1, default=str))
+    temporary.replace(target)
+    return 0 if outcome["success"] else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,203 @@
+"""`clstm`: the chain from a terminal."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from orchestration.progress import Follower
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Option-market data to a deployed trading policy.",
+    pretty_exceptions_enable=False,
+)
+
+FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
+UI_PORT, REPORT_PORT = 3000, 3001
+
+
+@app.callback()
+def _root() -> None:
+    """Option-market data to a deployed trading policy."""
+
+
+@app.command()
+def demo(
+    source: Annotated[str, typer.Option(help="sp500_modelled, simulated, spx_barchart or spx_cboe")] = "sp500_modelled",
+    data: Annotated[Path | None, typer.Option(help="folder of the vendor's files, where the source needs one")] = None,
+    run: Annotated[str, typer.Option(help="name of the training run; demo-SOURCE when left out")] = "",
+    recipe: Annotated[str, typer.Option(help="default_cpu, smoke or seed_100m")] = "default_cpu",
+    snapshots: Annotated[int | None, typer.Option(help="length of the simulated source")] = None,
+) -> None:
+    """Run the whole chain: market data, audit, training, backtests, bundle, report."""
+    from clstm_core.config import RECIPES, ConfigError
+    from clstm_core.market.sources import default_config, open_source
+    from clstm_core.market.tensors import MarketDataError
+
+    try:
+        if recipe not in RECIPES:
+            raise ConfigError(f"unknown recipe {recipe!r}: expected one of {', '.join(RECIPES)}. Pass one as --recipe.")
+        given = {"data_dir": str(data.resolve()) if data else None, "n_snapshots": snapshots}
+        open_source(default_config(source, **{key: value for key, value in given.items() if value is not None}))
+        name = _run_name(run or f"demo-{source}")
+    except (ConfigError, MarketDataError) as error:
+        _fail(str(error), USER_ERROR)
+    quotes = {"source": source, **{key: value for key, value in given.items() if value is not None}}
+    run_config = {
+        "ops": {
+            "market_quotes": {"config": quotes},
+            "market_tensors": {"config": {"recipe": recipe}},
+            "environment_audit": {"config": {"recipe": recipe}},
+            "warm_critic": {"config": {"recipe": recipe}},
+        }
+    }
+    facts = _execute("demo", name, run_config)
+    typer.echo("")
+    typer.echo(f"Verdict: {facts.get('checkpoint_comparison.verdict')}")
+    typer.echo(f"Report:  {facts.get('backtest_report.report_path')}")
+    typer.echo(f"Bundle:  {facts.get('policy_bundle.folder')}")
+
+
+@app.command()
+def dev() -> None:
+    """Serve the Dagster UI and the reports on the loopback address until Ctrl-C."""
+    from orchestration.definitions import project_home
+    from orchestration.home import dagster_home
+
+    dagster_home()
+    reports = project_home() / "reports" / "generated"
+    reports.mkdir(parents=True, exist_ok=True)
+    root = Path(__file__).resolve().parent.parent
+    local = "127.0.0.1"
+    commands = [
+        [sys.executable, "-m", "http.server", str(REPORT_PORT), "--bind", local, "--directory", str(reports)],
+        [
+            str(Path(sys.executable).with_name("dg")),
+            "dev",
+            "-w",
+            str(root / "workspace.yaml"),
+            "--host",
+            local,
+            "--port",
+            str(UI_PORT),
+        ],
+    ]
+    typer.echo(f"Dagster UI: http://{local}:{UI_PORT}    Reports: http://{local}:{REPORT_PORT}    Ctrl-C stops both")
+    children = [
+        subprocess.Popen(commands[0], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
+        subprocess.Popen(commands[1], cwd=root),
+    ]
+    try:
+        code = children[1].wait()
+    except KeyboardInterrupt:
+        code = children[1].wait()
+    finally:
+        children[0].terminate()
+    raise typer.Exit(code)
+
+
+@app.command(name="rebuild-metrics")
+def rebuild_metrics() -> None:
+    """Write the DuckDB store anew from the run folders, backtests and bundles."""
+    from clstm_core.metrics_store import MetricsStore
+    from orchestration.definitions import project_home
+
+    data = project_home() / "data"
+    for table, count in MetricsStore(data / "metrics.duckdb").rebuild(data).items():
+        typer.echo(f"{table}: {count} rows")
+
+
+@app.command(name="publish-metrics")
+def publish_metrics(target: Annotated[Path, typer.Argument(help="file to write")]) -> None:
+    """Write a read-only snapshot of the store for reviewers."""
+    from clstm_core.metrics.values import MetricsError
+    from clstm_core.metrics_store import MetricsStore
+    from orchestration.definitions import project_home
+
+    try:
+        typer.echo(MetricsStore(project_home() / "data" / "metrics.duckdb").publish(target))
+    except MetricsError as error:
+        _fail(str(error), FAILED)
+
+
+def _run_name(name: str) -> str:
+    from clstm_core.config import ConfigError
+
+    if not name or not all(letter.isalnum() or letter in "-_." for letter in name) or name.startswith("."):
+        raise ConfigError(
+            f"run name {name!r}: expected letters, digits, '-', '_' and '.', not a dot first. Pass another RUN."
+        )
+    return name
+
+
+def _execute(job: str, run: str, run_config: dict[str, Any]) -> dict[str, Any]:
+    """Register the run's key, execute the job in a child process, and draw its progress; its facts."""
+    import dagster as dg
+
+    from assets.partitions import training_run
+    from orchestration.definitions import project_home
+    from orchestration.home import dagster_home
+
+    dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        instance.add_dynamic_partitions(str(training_run.name), [run])
+    folder = project_home() / "data" / "launches" / run
+    folder.mkdir(parents=True, exist_ok=True)
+    request, progress, outcome, log = (
+        folder / name for name in ("request.json", "progress.jsonl", "outcome.json", "log")
+    )
+    outcome.unlink(missing_ok=True)
+    progress.write_text("")
+    settings = {"job": job, "run": run, "run_config": run_config, "progress": str(progress), "outcome": str(outcome)}
+    request.write_text(json.dumps(settings, indent=1))
+    typer.echo(f"Run {run}; log: {log}")
+    root = Path(__file__).resolve().parent.parent
+    with log.open("w") as handle:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "orchestration.chain", str(request)],
+            stdout=handle,
+            stderr=subprocess.STDOUT,
+            cwd=root,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+        )
+        with Follower(progress, project_home() / "data" / "runs" / run / "metrics.jsonl") as follower:
+            try:
+                while child.poll() is None:
+                    follower.update()
+                    time.sleep(0.3)
+                follower.update()
+            except KeyboardInterrupt:
+                os.killpg(child.pid, signal.SIGTERM)
+                child.wait()
+                _fail(f"interrupted. The same command resumes run {run} from its newest checkpoint.", INTERRUPTED)
+    if not outcome.is_file():
+        _fail(f"the chain ended without an outcome (exit {child.returncode}): see the end of {log}.", FAILED)
+    result = json.loads(outcome.read_text())
+    if not result["success"]:
+        _fail("; ".join(result["errors"]) + f" Log: {log}", FAILED)
+    for line in result["warnings"]:
+        typer.echo(f"note: {line}")
+    return result["facts"]
+
+
+def _fail(message: str, code: int) -> Any:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Entry point of the `clstm` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""The Dagster instance of this project: the same for the command line and for the UI."""
+
+import os
+import shutil
+from pathlib import Path
+
+from orchestration.definitions import project_home
+
+TEMPLATE = Path(__file__).with_name("dagster.yaml")
+
+
+def dagster_home() -> Path:
+    """DAGSTER_HOME, made and configured when missing: the environment's, else .dagster beside data/."""
+    home = Path(os.environ.get("DAGSTER_HOME") or project_home() / ".dagster").resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        shutil.copyfile(TEMPLATE, home / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home

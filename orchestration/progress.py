@@ -1,0 +1,98 @@
+"""Progress of a chain: a bar a stage with its rate and the time left, or plain lines where there is no terminal."""
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class Follower:
+    """Reads the stages' progress file and the trainer's metrics as they grow, and shows them."""
+
+    def __init__(self, progress: Path, metrics: Path):
+        self._console = Console()
+        self._files = {"progress": progress, "metrics": metrics}
+        self._read = {"progress": 0, "metrics": metrics.stat().st_size if metrics.exists() else 0}
+        self._bars: dict[str, TaskID] = {}
+        self._began: dict[str, float] = {}
+        self._said: dict[str, int] = {}
+        self._figures = ""
+        self._live = self._console.is_terminal
+        self._display = Progress(
+            TextColumn("{task.description:<20}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            disable=not self._live,
+        )
+
+    def __enter__(self) -> "Follower":
+        self._display.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._display.stop()
+
+    def update(self) -> None:
+        """Show what was written since the last call."""
+        for row in self._lines("metrics"):
+            self._figures = (
+                f"reward {_figure(row.get('mean_reward'), '+.4f')}  KL {_figure(row.get('approx_kl'), '.4f')}  "
+                f"EV {_figure(row.get('explained_variance'), '.2f')}"
+            )
+        for row in self._lines("progress"):
+            self._show(str(row["stage"]), int(row["done"]), int(row["total"]), str(row.get("note", "")))
+
+    def _show(self, stage: str, done: int, total: int, note: str) -> None:
+        now = time.monotonic()
+        began = self._began.setdefault(stage, now)
+        elapsed = now - began
+        note = self._figures if stage == "training" and not note else note
+        rate = f"{done / elapsed:,.0f}/s" if done > 1 and elapsed > 0.5 else ""
+        if self._live:
+            if stage not in self._bars:
+                self._bars[stage] = self._display.add_task(stage, total=total, rate="", note="")
+            self._display.update(self._bars[stage], completed=done, total=total, rate=rate, note=note)
+            return
+        tenth = 10 * done // max(1, total)
+        if tenth == self._said.get(stage, -1):
+            return
+        self._said[stage] = tenth
+        left = f"{elapsed * (total - done) / done:.0f} s left" if 0 < done < total else ""
+        parts = [f"{stage:<20} {done / max(1, total):4.0%}", rate, f"{elapsed:.0f} s", left, note]
+        self._console.print("  ".join(part for part in parts if part), highlight=False, markup=False)
+
+    def _lines(self, name: str) -> list[dict[str, Any]]:
+        path = self._files[name]
+        if not path.exists():
+            return []
+        if path.stat().st_size < self._read[name]:  # begun anew
+            self._read[name] = 0
+        with path.open("rb") as handle:
+            handle.seek(self._read[name])
+            content = handle.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        self._read[name] += len(whole)
+        return [json.loads(line) for line in whole.splitlines() if line.strip()]
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
