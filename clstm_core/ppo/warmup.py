@@ -27,6 +27,7 @@ class WarmupResult:
     value_loss: tuple[float, ...]  # mean of each epoch
     policy_kl: float  # KL of the policy after against before, through the encoder alone
     encoder_frozen: bool  # True when the encoder hit KL_LIMIT and was set back
+    actor_untouched: bool  # actor trunk and policy head are bit-identical to before
     env_steps: int
     carry: Carry  # where the env stands, for the training that follows
 
@@ -65,6 +66,7 @@ def warm_critic(
         )
         rollouts.append(rollout)
     judge = rollouts.pop()
+    actor_before = [weight.clone() for weight in _actor_weights(model)]
     before = _judge(model, judge, model.critic_state(judge_state), config)
     data = [(sequences(rollout, config.bptt_steps), *_targets(rollout, config)) for rollout in rollouts]
     optimizer = torch.optim.Adam(
@@ -88,7 +90,12 @@ def warm_critic(
     model.zero_grad(set_to_none=True)
     after = _judge(model, judge, model.critic_state(judge_state), config)
     steps = (config.warmup_rollouts + 1) * config.samples_per_iteration
-    return WarmupResult(before, after, tuple(losses), kl, frozen, steps, carry)
+    untouched = all(map(torch.equal, actor_before, _actor_weights(model)))
+    return WarmupResult(before, after, tuple(losses), kl, frozen, untouched, steps, carry)
+
+
+def _actor_weights(model: CLSTM) -> list[torch.Tensor]:
+    return [weight for room in (model.actor_trunk, model.policy_head) for weight in room.state_dict().values()]
 
 
 def _targets(rollout: Rollout, config: PPOConfig) -> tuple[torch.Tensor, torch.Tensor]:
