@@ -56,11 +56,18 @@ def train(
 
 
 def warm_start(config: RunConfig, env: BatchedEnv, *, run_dir: Path) -> TrainingResult:
-    """Prove the recurrence and warm the critic up, no more: checkpoint "000", where `train(initial=...)` begins."""
+    """Prove the recurrence and warm the critic up, no more: checkpoint "000", where `train(initial=...)` begins.
+
+    A folder that already holds checkpoints keeps them, and the result tells of their warmup.
+    """
     with lock_run(run_dir):
         run = TrainingRun(config, env, None, run_dir)
+        newest = newest_checkpoint(run_dir)
+        if newest is not None:
+            run.continue_from(load_checkpoint(newest))
         run.prove()
-        run.warm_up()
+        if newest is None:
+            run.warm_up()
         return run.result
 
 

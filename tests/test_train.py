@@ -136,6 +136,8 @@ def test_warm_start_hands_on_to_train(go, toys, tiny, tmp_path):
     whole = go("whole")
     warm = warm_start(tiny(), toys.NoiseEnv(8, seed=1), run_dir=tmp_path / "warm")
     assert list(warm.checkpoints) == ["000"]
+    again = warm_start(tiny(), toys.NoiseEnv(8, seed=1), run_dir=tmp_path / "warm")
+    assert (again.checkpoints, again.warmup["policy_kl"]) == (warm.checkpoints, warm.warmup["policy_kl"])
     went_on = go("went on", initial=warm.checkpoints["000"])
     assert went_on.warmup == load_checkpoint(warm.checkpoints["000"]).meta["warmup"]
     without_heldout = [

@@ -30,6 +30,7 @@ def test_critic_learns_and_actor_stays_bit_identical(setup):
     result = warm_critic(model, env, config)
     assert not moved(model, before, "actor_trunk")
     assert not moved(model, before, "policy_head")
+    assert result.actor_untouched
     assert moved(model, before, "encoder.layers")
     assert moved(model, before, "critic_trunk")
     assert result.explained_variance_after > result.explained_variance_before
