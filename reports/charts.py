@@ -68,7 +68,9 @@ def text(value: Any, kind: str = "") -> str:
         return f"{100 * value:.2f}%"
     if kind in ("usd", "count"):
         return f"{value:,.0f}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if 1_000 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
 def table(rows: Sequence[dict[str, Any]], columns: dict[str, tuple[str, str]]) -> Table:

@@ -7,6 +7,8 @@ from reports.charts import NOTHING, Chart, Panel, Table, table
 from reports.data import ReportData
 from reports.training_figures import PUBLISHED_NOTE, training_charts
 
+AUDIT = "environment_audit"
+
 
 def panels_of(data: ReportData) -> list[Panel]:
     """Every panel below the verdict box."""
@@ -123,14 +125,21 @@ def _gates(data: ReportData) -> Panel:
         "gate": ("gate", ""),
         "name": ("check", ""),
         "passed": ("passed", ""),
+        "blocking": ("blocks", ""),
         "statistic": ("found", ""),
         "threshold": ("limit", ""),
         "detail": ("detail", ""),
     }
-    failed = sum(1 for row in data.gates if row.get("passed") is False)
-    message = f"{len(data.gates)} checks, {failed} failed." if data.gates else "No gate has been run for this run yet."
-    tables = [("Checks", table(data.gates, columns))] if data.gates else []
-    return Panel(id="gates", title="Gates: can the market be cheated?", message=message, tables=tables)
+    failed = [row for row in data.gates if row.get("passed") is False]
+    blocking = sum(1 for row in failed if row.get("blocking"))
+    message = f"{len(data.gates)} checks, {len(failed)} failed, {blocking} of them blocking."
+    if not data.gates:
+        message = "No gate has been run for this run yet."
+    audit = [row for row in data.gates if row.get("gate") == AUDIT]
+    others = [row for row in data.gates if row.get("gate") != AUDIT]
+    parts = (("Environment audit: can the market be cheated?", audit), ("Checks of every stage", others))
+    tables = [(caption, _dropping_empty(rows, columns)) for caption, rows in parts if rows]
+    return Panel(id="gates", title="Gates", message=message, tables=tables)
 
 
 def _quality(data: ReportData) -> Panel:

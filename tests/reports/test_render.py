@@ -174,6 +174,19 @@ def test_fill_lags_compare_the_newest_backtests():
     assert chart.table.rows == [["cash", "10.00%", "20.00%"]]
 
 
+def test_gates_say_how_many_failed_and_block():
+    gates = [
+        {"gate": "environment_audit", "name": "fees", "passed": False, "blocking": True, "statistic": 12_345.6},
+        {"gate": "comparison", "name": "beats_baselines", "passed": False, "blocking": False},
+        {"gate": "comparison", "name": "every_rung_scored", "passed": True, "blocking": True},
+    ]
+    panel = next(panel for panel in panels_of(ReportData(run="r", gates=gates)) if panel.id == "gates")
+    assert panel.message == "3 checks, 2 failed, 1 of them blocking."
+    (_, audit), (_, others) = panel.tables
+    assert audit.rows == [["environment_audit", "fees", "no", "yes", "12,346"]]
+    assert others.failed == [True, False]
+
+
 def test_a_few_dates_have_a_tick_each():
     curve = Curve(name="cash", dates=["2026-01-02", "2026-01-05"], equity=[1.0, 2.0])
     chart = figures.equity_charts(ReportData(run="r", curves=[curve]))[0]
