@@ -1,5 +1,6 @@
 """Market data: a source's canonical quotes, judged, and the tensors that a market is made of."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -9,6 +10,7 @@ from assets.resources import ProjectPaths
 from assets.support import check, latest_metadata, stage, table
 
 GROUP = "market_data"
+FRESH_DAYS = 7
 
 
 class MarketQuotesConfig(dg.Config):
@@ -31,6 +33,7 @@ class MarketTensorsConfig(dg.Config):
     owners=["team:research"],
     check_specs=[
         dg.AssetCheckSpec("structure", asset="market_quotes", blocking=True, description="rows that can be traded"),
+        dg.AssetCheckSpec("freshness", asset="market_quotes", description="how old the newest session is"),
         dg.AssetCheckSpec("coverage", asset="market_quotes", description="every trading day between first and last"),
     ],
 )
@@ -52,6 +55,8 @@ def market_quotes(
         faults = findings.filter(pl.col("severity") == "error")
         missing = findings.filter(pl.col("check").str.contains("missing_session"))
         counts = manifest["counts"]
+        newest = pl.scan_parquet(folder / "quotes.parquet").select(pl.col("snapshot").max()).collect().item().date()
+        today = datetime.now(UTC).date()
     columns = ["check", "severity", "count", "share", "snapshots", "detail"]
     return dg.MaterializeResult(
         metadata={
@@ -76,6 +81,12 @@ def market_quotes(
                 f"{counts['rows']:,} rows on {counts['snapshots']} snapshots; {counts['quarantined']:,} rows are in "
                 f"quarantine, {faults.height} faults of the files were handled.",
                 blocking=True,
+            ),
+            check(
+                "freshness",
+                manifest["label"] != "real quotes" or (today - newest).days <= FRESH_DAYS,
+                f"The newest session is {newest}; quotes of the market are asked to be at most {FRESH_DAYS} days old, "
+                "modelled and simulated ones are not.",
             ),
             check(
                 "coverage", missing.is_empty(), "; ".join(missing["detail"].to_list()) or "No trading day is missing."

@@ -23,7 +23,7 @@ class Progress:
 
     def __init__(self, context: dg.AssetExecutionContext, stage: str):
         self._log, self._stage = context.log, stage
-        target = context.run_tags.get(PROGRESS_TAG)
+        target = context.run.tags.get(PROGRESS_TAG)
         self._file = Path(target) if target else None
         self._began = self._said = time.monotonic()
 

@@ -6,6 +6,7 @@ The request holds job, run, run_config, progress (file) and outcome (file).
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from assets.support import PROGRESS_TAG
 from orchestration.definitions import build_defs
 from orchestration.home import dagster_home
 
+PID_TAG = "clstm/pid"
+
 
 def execute(request: dict[str, Any]) -> dict[str, Any]:
     """Execute the job; what came of it in plain JSON types, never an exception of the chain's own."""
     dagster_home()
     with dg.DagsterInstance.get() as instance:
+        _close_abandoned(instance)
         result = (
             build_defs()
             .resolve_job_def(request["job"])
@@ -29,7 +33,7 @@ def execute(request: dict[str, Any]) -> dict[str, Any]:
                 instance=instance,
                 partition_key=request["run"],
                 run_config=request["run_config"],
-                tags={PROGRESS_TAG: request["progress"]},
+                tags={PROGRESS_TAG: request["progress"], PID_TAG: str(os.getpid())},
                 raise_on_error=False,
             )
         )
@@ -55,6 +59,15 @@ def execute(request: dict[str, Any]) -> dict[str, Any]:
         "facts": facts,
         "run_id": result.run_id,
     }
+
+
+def _close_abandoned(instance: dg.DagsterInstance) -> None:
+    """Mark runs of ours whose process is gone as failed, and free the pool slots that they held."""
+    for record in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        pid = record.tags.get(PID_TAG)
+        if pid and not Path(f"/proc/{pid}").exists():
+            instance.report_run_failed(record, "The process of this run ended without saying why.")
+            instance.event_log_storage.free_concurrency_slots_for_run(record.run_id)
 
 
 def _plain(value: Any) -> Any:

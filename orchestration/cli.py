@@ -1,5 +1,6 @@
 """`clstm`: the chain from a terminal."""
 
+import fcntl
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 UI_PORT, REPORT_PORT = 3000, 3001
+STOP_S = 20.0
 
 
 @app.callback()
@@ -151,15 +153,21 @@ def _execute(job: str, run: str, run_config: dict[str, Any]) -> dict[str, Any]:
         instance.add_dynamic_partitions(str(training_run.name), [run])
     folder = project_home() / "data" / "launches" / run
     folder.mkdir(parents=True, exist_ok=True)
-    request, progress, outcome, log = (
-        folder / name for name in ("request.json", "progress.jsonl", "outcome.json", "log")
+    request, progress, outcome, log, lock = (
+        folder / name for name in ("request.json", "progress.jsonl", "outcome.json", "log", "lock")
     )
+    held = lock.open("w")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _fail(f"run {run} is in use by another process. Wait for it, or pass another RUN.", FAILED)
     outcome.unlink(missing_ok=True)
     progress.write_text("")
     settings = {"job": job, "run": run, "run_config": run_config, "progress": str(progress), "outcome": str(outcome)}
     request.write_text(json.dumps(settings, indent=1))
     typer.echo(f"Run {run}; log: {log}")
     root = Path(__file__).resolve().parent.parent
+    signal.signal(signal.SIGTERM, _interrupt)
     with log.open("w") as handle:
         child = subprocess.Popen(
             [sys.executable, "-m", "orchestration.chain", str(request)],
@@ -176,20 +184,33 @@ def _execute(job: str, run: str, run_config: dict[str, Any]) -> dict[str, Any]:
                     time.sleep(0.3)
                 follower.update()
             except KeyboardInterrupt:
-                os.killpg(child.pid, signal.SIGTERM)
-                child.wait()
+                _stop(child)
                 _fail(f"interrupted. The same command resumes run {run} from its newest checkpoint.", INTERRUPTED)
     if not outcome.is_file():
         _fail(f"the chain ended without an outcome (exit {child.returncode}): see the end of {log}.", FAILED)
     result = json.loads(outcome.read_text())
     if not result["success"]:
-        _fail("; ".join(result["errors"]) + f" Log: {log}", FAILED)
+        _fail("; ".join(result["errors"]) + f"\nlog: {log}", FAILED)
     for line in result["warnings"]:
         typer.echo(f"note: {line}")
     return result["facts"]
 
 
-def _fail(message: str, code: int) -> Any:
+def _interrupt(_signal: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _stop(child: subprocess.Popen) -> None:
+    """End the chain's process group, by force when it does not listen."""
+    os.killpg(child.pid, signal.SIGINT)
+    try:
+        child.wait(timeout=STOP_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def _fail(message: str, code: int) -> NoReturn:
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(code)
 

@@ -17,6 +17,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+COUNTED = 100
+"""Totals below this are parts of a stage, for which a rate says nothing."""
+
 
 class Follower:
     """Reads the stages' progress file and the trainer's metrics as they grow, and shows them."""
@@ -66,7 +69,7 @@ class Follower:
         began = self._began.setdefault(stage, now)
         elapsed = now - began
         note = self._figures if stage == "training" and not note else note
-        rate = f"{done / elapsed:,.0f}/s" if done > 1 and elapsed > 0.5 else ""
+        rate = f"{done / elapsed:,.0f}/s" if total >= COUNTED and elapsed > 0.5 else ""
         if self._live:
             if stage not in self._bars:
                 self._bars[stage] = self._display.add_task(stage, total=total, rate="", note="")
@@ -78,7 +81,7 @@ class Follower:
         self._said[stage] = tenth
         left = f"{elapsed * (total - done) / done:.0f} s left" if 0 < done < total else ""
         parts = [f"{stage:<20} {done / max(1, total):4.0%}", rate, f"{elapsed:.0f} s", left, note]
-        self._console.print("  ".join(part for part in parts if part), highlight=False, markup=False)
+        self._console.print("  ".join(part for part in parts if part), highlight=False, markup=False, soft_wrap=True)
 
     def _lines(self, name: str) -> list[dict[str, Any]]:
         path = self._files[name]

@@ -1,0 +1,71 @@
+"""The command line: a user's mistake is one sentence and exit code 2, before anything is begun."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestration.progress import Follower
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def clstm(home, *arguments):
+    environment = {**os.environ, "CLSTM_HOME": str(home)}
+    environment.pop("DAGSTER_HOME", None)
+    command = [sys.executable, "-m", "orchestration.cli", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--source", "nope"], ["nope", "sp500_modelled", "SOURCE"]),
+        (["--source", "spx_cboe"], ["spx_cboe", "DATA="]),
+        (["--source", "spx_barchart", "--data", "/no/such/folder"], ["/no/such/folder", "DATA="]),
+        (["--recipe", "nope"], ["nope", "default_cpu", "--recipe"]),
+        (["--run", "../outside"], ["../outside", "letters"]),
+        (["--frobnicate", "1"], ["--frobnicate"]),
+    ],
+)
+def test_mistakes_are_sentences(tmp_path, arguments, words):
+    done = clstm(tmp_path, "demo", *arguments)
+    assert done.returncode == 2
+    for word in words:
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert not (tmp_path / "data").exists()
+
+
+def test_rebuild_needs_no_store(tmp_path):
+    done = clstm(tmp_path, "rebuild-metrics")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_becomes_unreadable_fails_the_chain_in_a_sentence(tmp_path):
+    folder = tmp_path / "vendor" / "spx_cboe_eod"
+    folder.mkdir(parents=True)
+    done = clstm(tmp_path, "demo", "--source", "spx_cboe", "--data", str(tmp_path / "vendor"), "--recipe", "smoke")
+    assert done.returncode in (1, 2)
+    assert "error: " in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_progress_without_a_terminal_is_plain_lines(tmp_path, capsys):
+    progress, metrics = tmp_path / "progress.jsonl", tmp_path / "metrics.jsonl"
+    rows = [{"stage": "train", "done": done, "total": 1000} for done in (0, 500, 1000)]
+    with Follower(progress, metrics) as follower:
+        for row in rows:
+            with progress.open("a") as handle:
+                handle.write(json.dumps(row) + "\n")
+            follower.update()
+        with progress.open("a") as handle:
+            handle.write('{"stage": "torn')  # a line that is still being written
+        follower.update()
+    shown = capsys.readouterr().out
+    assert [line.split()[:2] for line in shown.splitlines()] == [["train", "0%"], ["train", "50%"], ["train", "100%"]]
+    assert "\x1b" not in shown

@@ -1,0 +1,124 @@
+"""The graph as it is meant to be: assets, parents, groups, partitions, checks, jobs."""
+
+import dagster as dg
+import pytest
+
+from orchestration.definitions import build_defs
+
+PARENTS = {
+    "market_quotes": set(),
+    "market_tensors": {"market_quotes"},
+    "environment_audit": {"market_tensors"},
+    "warm_critic": {"environment_audit"},
+    "trained_policy": {"warm_critic"},
+    "policy_backtests": {"trained_policy"},
+    "baseline_backtests": {"environment_audit", "trained_policy"},
+    "checkpoint_comparison": {"policy_backtests", "baseline_backtests"},
+    "policy_bundle": {"checkpoint_comparison"},
+    "backtest_report": {"checkpoint_comparison", "policy_bundle"},
+}
+GROUPS = {
+    "market_data": {"market_quotes", "market_tensors", "environment_audit"},
+    "training": {"warm_critic", "trained_policy"},
+    "evaluation": {"policy_backtests", "baseline_backtests", "checkpoint_comparison", "backtest_report"},
+    "deployment": {"policy_bundle"},
+}
+BLOCKING = {
+    "market_quotes": {"structure"},
+    "market_tensors": {"parents_recorded", "fitted_on_training_dates"},
+    "environment_audit": {
+        "conservation",
+        "martingale_exact",
+        "martingale_sampled",
+        "no_look_ahead",
+        "fees_never_help",
+        "invariance",
+    },
+    "warm_critic": {"finite", "actor_untouched"},
+    "trained_policy": {"recurrent_self_test", "finite", "ladder_complete"},
+    "policy_backtests": {"ledgers_recompute", "margin_enforced"},
+    "baseline_backtests": {"ledgers_recompute", "margin_enforced"},
+    "checkpoint_comparison": {"every_rung_scored"},
+    "policy_bundle": {"parity", "golden_vectors"},
+    "backtest_report": set(),
+}
+WARNING = {
+    "market_quotes": {"coverage", "freshness"},
+    "warm_critic": {"explained_variance_rose"},
+    "trained_policy": {"kl_on_target", "clip_fraction_on_target", "explained_variance_positive"},
+    "checkpoint_comparison": {"beats_baselines", "overfitting"},
+    "policy_bundle": {"latency"},
+    "backtest_report": {"opens_offline", "figures_present"},
+}
+
+
+@pytest.fixture(scope="module")
+def definitions():
+    return build_defs()
+
+
+@pytest.fixture(scope="module")
+def graph(definitions):
+    return definitions.resolve_asset_graph()
+
+
+def test_definitions_are_loadable(definitions):
+    dg.Definitions.validate_loadable(definitions)
+
+
+def test_every_asset_has_its_parents(graph):
+    found = {key.path[-1]: {p.path[-1] for p in graph.get(key).parent_keys} for key in graph.get_all_asset_keys()}
+    assert found == PARENTS
+
+
+def test_groups_owners_kinds_and_words(graph):
+    found: dict[str, set[str]] = {}
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        found.setdefault(node.group_name, set()).add(key.path[-1])
+        assert node.owners
+        assert node.kinds
+        assert len(node.description) > 20
+    assert found == GROUPS
+
+
+def test_runs_are_partitioned_and_market_data_is_not(graph):
+    keyed = {k.path[-1] for k in graph.get_all_asset_keys() if graph.get(k).partitions_def is not None}
+    assert keyed == set(PARENTS) - GROUPS["market_data"]
+    names = {graph.get(dg.AssetKey(name)).partitions_def.name for name in keyed}
+    assert names == {"training_run"}
+
+
+def test_checks_and_which_of_them_block(graph):
+    blocking: dict[str, set[str]] = {name: set() for name in PARENTS}
+    warning: dict[str, set[str]] = {}
+    for key in graph.asset_check_keys:
+        spec = graph.get_check_spec(key)
+        (blocking if spec.blocking else warning).setdefault(key.asset_key.path[-1], set()).add(key.name)
+    assert blocking == BLOCKING
+    assert warning == WARNING
+
+
+def test_proof_names_are_those_of_the_audit():
+    from assets.environment_audit import PROOFS
+    from clstm_core.audit.run import PROOFS as TRUE_PROOFS
+
+    assert tuple(PROOFS) == tuple(TRUE_PROOFS)
+
+
+def test_jobs_select_what_they_say(definitions):
+    found = {
+        job.name: {key.path[-1] for key in job.asset_layer.executable_asset_keys}
+        for job in definitions.resolve_all_job_defs()
+        if not job.name.startswith("__")
+    }
+    assert found["demo"] == set(PARENTS)
+    assert found["train_and_evaluate"] == set(PARENTS) - {"market_quotes", "market_tensors"}
+    assert found["refresh_market_data"] == {"market_quotes", "market_tensors"}
+    assert found["evaluate_only"] == GROUPS["evaluation"]
+    assert found["export_only"] == {"policy_bundle"}
+    assert len(found) == 5
+
+
+def test_training_is_never_started_by_a_condition(graph):
+    assert all(graph.get(key).automation_condition is None for key in graph.get_all_asset_keys())
