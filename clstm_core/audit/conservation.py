@@ -84,13 +84,14 @@ def conservation(
     events: Counter[str] = Counter()
     generator = torch.Generator().manual_seed(seed)
     holed, other_lag = with_holes(world, seed + 1), dataclasses.replace(config, fill_lag=1 - config.fill_lag)
-    for label, place, rules, styles in (
-        ("market", market, config, ("actions", "orders")),
-        ("world", holed, config, ("actions", "orders")),
-        (f"world, lag {other_lag.fill_lag}", holed, other_lag, ("orders",)),
+    plain, plain_holed = plain_market(market), plain_market(holed)
+    for label, place, quotes, rules, styles in (
+        ("market", market, plain, config, ("actions", "orders")),
+        ("world", holed, plain_holed, config, ("actions", "orders")),
+        (f"world, lag {other_lag.fill_lag}", holed, plain_holed, other_lag, ("orders",)),
     ):
         tally = Tally()
-        ledger = Ledger(plain_market(place), Rules.of(rules))
+        ledger = Ledger(quotes, Rules.of(rules))
         for style in styles:
             steps = min(n_steps, 4 * place.n_snapshots)
             _walk(place, ledger, rules, factory, style, n_envs, steps, device, generator, tally)

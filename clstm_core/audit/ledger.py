@@ -172,7 +172,6 @@ class Ledger:
         if self.rules.fill_lag == 1:
             self._execute(account, order, hedge, t + 1, day)
         self._margin_call(account, t + 1, day)
-        day.equity, day.margin = self.equity(account, t + 1), self.margin(account, t + 1)
         day.breached = day.margin > day.equity
         return day
 
@@ -238,9 +237,11 @@ class Ledger:
         account.legs = kept
 
     def _margin_call(self, account: Account, t: int, day: Day) -> None:
-        if (account.legs or account.shares) and self.margin(account, t) > self.equity(account, t):
+        day.equity, day.margin = self.equity(account, t), self.margin(account, t)
+        if (account.legs or account.shares) and day.margin > day.equity:
             day.liquidated = True
             self._close(account, t, "liquidation", day)
+            day.equity, day.margin = self.equity(account, t), self.margin(account, t)
 
     def _close(self, account: Account, t: int, reason: str, day: Day) -> None:
         """Close each leg that trades, and all shares."""

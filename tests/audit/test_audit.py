@@ -1,0 +1,81 @@
+"""The honest environment passes every proof; the verdict is plain JSON; bad requests say what to do."""
+
+import json
+
+import pytest
+
+from clstm_core.audit.result import AuditError, Finding, prove
+from clstm_core.audit.run import PROOFS, audit
+from clstm_core.config import EnvConfig, MarketConfig
+
+CONFIG = EnvConfig(horizon=21)
+
+
+def test_the_honest_environment_passes_the_quick_audit(premium_market) -> None:
+    told = []
+    report = audit(premium_market, CONFIG, size="quick", progress=lambda *step: told.append(step))
+    assert report.passed, report.to_dict()
+    assert [proof.name for proof in report.proofs] == list(PROOFS)
+    assert told[0] == (0, len(PROOFS), PROOFS[0])
+    assert told[-1][0] == len(PROOFS)
+    assert json.loads(json.dumps(report.to_dict()))["passed"] is True
+
+
+@pytest.mark.parametrize("name", ["conservation", "no_look_ahead", "invariance"])
+def test_it_holds_where_p_is_q_and_without_a_lag(fair_market, name: str) -> None:
+    report = audit(fair_market, EnvConfig(horizon=10, fill_lag=0), only=[name])
+    assert report.passed, report.to_dict()
+
+
+def test_it_holds_for_stressed_fills_and_dear_trading(premium_market) -> None:
+    dear = EnvConfig(
+        fill_rule="fraction", fill_fraction=1.5, commission_per_contract_usd=2.0, share_spread_bps=5.0, risk_penalty=0.1
+    )
+    report = audit(premium_market, dear, only=["conservation", "fees_never_help"])
+    assert report.passed, report.to_dict()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["simulated", "sp500_modelled"])
+def test_the_full_audit_holds(source: str) -> None:
+    if source == "simulated":
+        from clstm_core.market.worlds import simulated_market
+
+        market = simulated_market(MarketConfig(source="simulated", n_snapshots=600), embargo=42)
+    else:
+        from clstm_core.market.sources.sp500_modelled import modelled_market
+
+        market = modelled_market(MarketConfig(source=source), embargo=42)
+    report = audit(market, CONFIG, size="full")
+    assert report.passed, report.to_dict()
+
+
+def test_a_proof_fails_by_its_worst_check_and_names_every_failed_one() -> None:
+    findings = [Finding(check=name, statistic=x, threshold=1.0) for name, x in [("a", 0.5), ("b", 3.0), ("c", 2.0)]]
+    result = prove("sums", lambda: findings)
+    assert (result.passed, result.statistic) == (False, 3.0)
+    assert "b: 3" in result.detail
+    assert "c: 2" in result.detail
+    assert prove("sums", lambda: findings[:1]).passed
+
+
+def test_no_number_is_no_pass() -> None:
+    result = prove("sums", lambda: [Finding(check="a", statistic=float("nan"), threshold=1.0)])
+    assert not result.passed
+    assert result.to_dict()["statistic"] is None
+
+
+def test_a_proof_that_cannot_run_has_failed() -> None:
+    def broken():
+        raise KeyError("contract 7")
+
+    result = prove("sums", broken)
+    assert not result.passed
+    assert "KeyError: 'contract 7'" in result.detail
+
+
+def test_bad_requests_name_the_remedy(premium_market) -> None:
+    with pytest.raises(AuditError, match="expected quick or full"):
+        audit(premium_market, CONFIG, size="huge")  # type: ignore[arg-type]
+    with pytest.raises(AuditError, match="unknown proof luck: expected some of conservation"):
+        audit(premium_market, CONFIG, only=["luck"])

@@ -1,0 +1,272 @@
+"""Each planted leak is caught by the proof that is named beside it, and by the quick audit."""
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from clstm_core.audit.run import audit
+from clstm_core.config import EnvConfig
+from clstm_core.env import actions, options_env, record, trading
+from clstm_core.env import derived as col
+from clstm_core.env.options_env import OptionsEnv
+from clstm_core.env.settlement import Carry
+
+CONFIG = EnvConfig(horizon=21)
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def _wrap(patch: pytest.MonkeyPatch, name: str, change: Callable, *modules) -> None:
+    """Replace function `name` in each module by one that changes the honest result: change(result, *args)."""
+    honest = getattr(modules[0], name)
+
+    def leaky(*args, **kwargs):
+        return change(honest(*args, **kwargs), *args, **kwargs)
+
+    for module in modules:
+        patch.setattr(module, name, leaky)
+
+
+def sale_without_liability(patch):
+    def forget(placed, decision, *_):
+        after, enough = placed
+        return after._replace(quantity=after.quantity.clamp(min=0.0)), enough
+
+    _wrap(patch, "_place", forget, trading)
+
+
+def fees_with_the_wrong_sign(patch):
+    _wrap(patch, "contract_fee", lambda fee, *_: -fee, trading, record, actions)
+
+
+def fill_at_tomorrows_quote(patch):
+    def later(table, market, config, *_):
+        following = torch.where(market.next_row_Q >= 0, market.next_row_Q, torch.arange(market.n_rows))
+        tomorrow = table.row_QC[following]
+        row = table.row_QC.clone()
+        row[:, col.BUY], row[:, col.SELL] = tomorrow[:, col.BUY], tomorrow[:, col.SELL]
+        return dataclasses.replace(table, row_QC=row)
+
+    _wrap(patch, "derive", later, options_env)
+
+
+def spread_paid_once_for_two_legs(patch):
+    honest = trading.side_price
+
+    def cheap(quantity, buy, sell):
+        price = honest(quantity, buy, sell)
+        free = torch.zeros_like(price, dtype=torch.bool)
+        free[:, 1:] = True
+        return torch.where(free, 0.5 * (buy + sell), price)
+
+    patch.setattr(trading, "side_price", cheap)
+
+
+def expiry_settled_twice(patch):
+    _wrap(patch, "settlement_cash", lambda paid, *_: 2 * paid, options_env)
+
+
+def interest_on_debt_with_the_wrong_sign(patch):
+    _wrap(patch, "carry", lambda flows, *_: flows._replace(interest=flows.interest.abs()), options_env)
+
+
+def no_interest_on_debt(patch):
+    _wrap(patch, "carry", lambda flows, *_: flows._replace(interest=flows.interest.clamp(min=0.0)), options_env)
+
+
+def dividends_paid_to_nobody(patch):
+    _wrap(patch, "carry", lambda f, *_: Carry(f.interest, torch.zeros_like(f.dividends), f.borrow), options_env)
+
+
+def short_sellers_keep_the_dividend(patch):
+    _wrap(patch, "carry", lambda flows, *_: flows._replace(dividends=flows.dividends.clamp(min=0.0)), options_env)
+
+
+def borrow_is_free(patch):
+    _wrap(patch, "carry", lambda flows, *_: flows._replace(borrow=torch.zeros_like(flows.borrow)), options_env)
+
+
+def _table(patch, change):
+    """Change the derived table [Q, C] of a market in place."""
+
+    def altered(table, market, *_):
+        row = table.row_QC.clone()
+        change(row, market)
+        return dataclasses.replace(table, row_QC=row)
+
+    _wrap(patch, "derive", altered, options_env)
+
+
+def stale_contract_tradable(patch):
+    def open_up(row, market):
+        row[market.stale_Q, col.CAN_BUY] = row[market.stale_Q, col.CAN_SELL] = 1.0
+        row[market.stale_Q, col.BUY] = row[market.stale_Q, col.SELL] = row[market.stale_Q, col.MARK]
+
+    _table(patch, open_up)
+
+
+def zero_bid_sold(patch):
+    _table(patch, lambda row, market: row[:, col.CAN_SELL].copy_(row[:, col.CAN_BUY]))
+
+
+def marks_from_the_next_snapshot(patch):
+    def peek(row, market):
+        goes_on = market.next_row_Q >= 0
+        row[goes_on, col.MARK] = market.mark_Q[market.next_row_Q[goes_on]].to(row)
+
+    _table(patch, peek)
+
+
+def double_multiplier_on_puts(patch):
+    def double(row, market):
+        row[:, col.MULTIPLIER] *= torch.where(market.right_K[market.row_contract_Q] < 0, 2.0, 1.0)
+
+    _table(patch, double)
+
+
+def worthless_expiry_pays_its_last_mark(patch):
+    def keep(row, market):
+        worthless = (row[:, col.SETTLES] > 0) & (row[:, col.SETTLE_VALUE] == 0)
+        row[worthless, col.SETTLE_VALUE] = row[worthless, col.MARK]
+
+    _table(patch, keep)
+
+
+def liquidation_at_mid(patch):
+    def generous(result, holdings, book, config):
+        back = result.slippage
+        return result._replace(
+            holdings=result.holdings._replace(cash=result.holdings.cash + back), slippage=torch.zeros_like(back)
+        )
+
+    _wrap(patch, "liquidate", generous, options_env)
+
+
+def no_margin_call(patch):
+    honest = trading.liquidate
+
+    def patient(holdings, book, config):
+        return honest(holdings, book._replace(margin=torch.zeros_like(book.margin)), config)
+
+    patch.setattr(options_env, "liquidate", patient)
+
+
+def half_the_margin(patch):
+    def half(requirement, pnl_S, short_contracts, config):
+        return 0.5 * requirement
+
+    from clstm_core.env import book
+
+    _wrap(patch, "margin_requirement", half, book, actions)
+
+
+def mask_peeks_ahead(patch):
+    honest = options_env.sizes_and_mask
+
+    def peek(packages, snapshot, holdings, book, move, config):
+        ahead = (snapshot + 1).clamp(max=packages.unit_TAC.shape[0] - 1)
+        size, _ = honest(packages, snapshot, holdings, book, move, config)
+        _, mask = honest(packages, ahead, holdings, book, move, config)
+        return size, mask
+
+    patch.setattr(options_env, "sizes_and_mask", peek)
+
+
+def features_of_tomorrow(patch):
+    honest = OptionsEnv._observation
+
+    def peek(self, state, book):
+        seen = honest(self, state, book)
+        ahead = (state.snapshot_index_N + 1).clamp(max=self.market.n_snapshots - 1)
+        seen[:, 0] = self.market.features_TF[ahead, 0]
+        return seen
+
+    patch.setattr(OptionsEnv, "_observation", peek)
+
+
+def sizes_twice_the_risk(patch):
+    _wrap(patch, "sizes_and_mask", lambda result, *_: (2 * result[0], result[1]), options_env)
+
+
+def reward_without_the_cost_of_cash(patch):
+    honest = options_env.excess_reward
+
+    def generous(equity, equity_next, growth, *rest):
+        return honest(equity, equity_next, torch.zeros_like(growth), *rest)
+
+    patch.setattr(options_env, "excess_reward", generous)
+
+
+def fees_rebated_in_bulk(patch):
+    _wrap(patch, "contract_fee", lambda fee, quantity, _: torch.where(fee > 2.0, 2.0, fee), trading, record, actions)
+
+
+def accounts_share_a_purse(patch):
+    def pooled(flows, *_):
+        return flows._replace(interest=flows.interest.mean().expand_as(flows.interest))
+
+    _wrap(patch, "carry", pooled, options_env)
+
+
+LEAKS: list[tuple[Plant, str]] = [
+    (sale_without_liability, "conservation"),
+    (fees_with_the_wrong_sign, "fees_never_help"),
+    (fill_at_tomorrows_quote, "no_look_ahead"),
+    (spread_paid_once_for_two_legs, "conservation"),
+    (expiry_settled_twice, "conservation"),
+    (interest_on_debt_with_the_wrong_sign, "conservation"),
+    (no_interest_on_debt, "conservation"),
+    (dividends_paid_to_nobody, "martingale_sampled"),
+    (short_sellers_keep_the_dividend, "conservation"),
+    (borrow_is_free, "fees_never_help"),
+    (stale_contract_tradable, "conservation"),
+    (zero_bid_sold, "conservation"),
+    (marks_from_the_next_snapshot, "no_look_ahead"),
+    (double_multiplier_on_puts, "conservation"),
+    (worthless_expiry_pays_its_last_mark, "martingale_exact"),
+    (liquidation_at_mid, "conservation"),
+    (no_margin_call, "conservation"),
+    (half_the_margin, "conservation"),
+    (mask_peeks_ahead, "no_look_ahead"),
+    (features_of_tomorrow, "no_look_ahead"),
+    (sizes_twice_the_risk, "conservation"),
+    (reward_without_the_cost_of_cash, "conservation"),
+    (fees_rebated_in_bulk, "conservation"),
+    (accounts_share_a_purse, "invariance"),
+]
+
+ALSO_CAUGHT_BY: list[tuple[Plant, str]] = [
+    (sale_without_liability, "martingale_exact"),
+    (sale_without_liability, "martingale_sampled"),
+    (fees_with_the_wrong_sign, "conservation"),
+    (fees_with_the_wrong_sign, "martingale_exact"),
+    (fill_at_tomorrows_quote, "conservation"),
+    (spread_paid_once_for_two_legs, "martingale_exact"),
+    (expiry_settled_twice, "martingale_exact"),
+    (interest_on_debt_with_the_wrong_sign, "martingale_exact"),
+    (interest_on_debt_with_the_wrong_sign, "martingale_sampled"),
+    (dividends_paid_to_nobody, "conservation"),
+    (marks_from_the_next_snapshot, "conservation"),
+    (liquidation_at_mid, "martingale_exact"),
+]
+
+
+def _names(leaks):
+    return [f"{leak.__name__}-{proof}" for leak, proof in leaks]
+
+
+@pytest.mark.parametrize(("leak", "proof"), LEAKS, ids=_names(LEAKS))
+def test_a_leak_is_caught_by_the_named_proof(leak: Plant, proof: str, premium_market, monkeypatch) -> None:
+    leak(monkeypatch)
+    report = audit(premium_market, CONFIG, size="quick", only=[proof])
+    assert report.failed == (proof,)
+    assert "could not be run" not in report.proofs[0].detail
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("leak", "proof"), ALSO_CAUGHT_BY, ids=_names(ALSO_CAUGHT_BY))
+def test_a_second_proof_catches_it_too(leak: Plant, proof: str, premium_market, monkeypatch) -> None:
+    leak(monkeypatch)
+    assert audit(premium_market, CONFIG, size="quick", only=[proof]).failed == (proof,)
