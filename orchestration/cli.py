@@ -93,16 +93,18 @@ def dev() -> None:
         ],
     ]
     typer.echo(f"Dagster UI: http://{local}:{UI_PORT}    Reports: http://{local}:{REPORT_PORT}    Ctrl-C stops both")
-    children = [
-        subprocess.Popen(commands[0], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
-        subprocess.Popen(commands[1], cwd=root),
-    ]
+    # Sessions of their own: a Ctrl-C reaches them once, from here. Handlers of our own: a shell's `&` ignores SIGINT.
+    for wanted in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(wanted, _interrupt)
+    server = subprocess.Popen(commands[0], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    ui = subprocess.Popen(commands[1], cwd=root, start_new_session=True)
     try:
-        code = children[1].wait()
+        code = ui.wait()
     except KeyboardInterrupt:
-        code = children[1].wait()
+        _stop(ui)
+        code = 0
     finally:
-        children[0].terminate()
+        server.terminate()
     raise typer.Exit(code)
 
 
@@ -167,7 +169,8 @@ def _execute(job: str, run: str, run_config: dict[str, Any]) -> dict[str, Any]:
     request.write_text(json.dumps(settings, indent=1))
     typer.echo(f"Run {run}; log: {log}")
     root = Path(__file__).resolve().parent.parent
-    signal.signal(signal.SIGTERM, _interrupt)
+    for wanted in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(wanted, _interrupt)
     with log.open("w") as handle:
         child = subprocess.Popen(
             [sys.executable, "-m", "orchestration.chain", str(request)],
