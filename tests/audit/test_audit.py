@@ -1,12 +1,16 @@
 """The honest environment passes every proof; the verdict is plain JSON; bad requests say what to do."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
 from clstm_core.audit.result import AuditError, Finding, prove
 from clstm_core.audit.run import PROOFS, audit
 from clstm_core.config import EnvConfig, MarketConfig
+from clstm_core.market.cache import ensure_quotes, ensure_tensors
+from clstm_core.market.tensors import MarketTensors, load_market
 
 CONFIG = EnvConfig(horizon=21)
 
@@ -35,19 +39,25 @@ def test_it_holds_for_stressed_fills_and_dear_trading(premium_market) -> None:
     assert report.passed, report.to_dict()
 
 
+def _market(config: MarketConfig, folder: Path) -> MarketTensors:
+    return load_market(ensure_tensors(ensure_quotes(config, folder), config, folder, embargo=42))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["simulated", "sp500_modelled"])
-def test_the_full_audit_holds(source: str) -> None:
-    if source == "simulated":
-        from clstm_core.market.worlds import simulated_market
-
-        market = simulated_market(MarketConfig(source="simulated", n_snapshots=600), embargo=42)
-    else:
-        from clstm_core.market.sources.sp500_modelled import modelled_market
-
-        market = modelled_market(MarketConfig(source=source), embargo=42)
-    report = audit(market, CONFIG, size="full")
+def test_the_full_audit_holds(source: str, tmp_path: Path) -> None:
+    report = audit(_market(MarketConfig(source=source), tmp_path), CONFIG, size="full")
     assert report.passed, report.to_dict()
+
+
+def test_it_holds_on_real_quotes(tmp_path: Path) -> None:
+    folder = os.environ.get("CLSTM_REAL_DATA")
+    if not folder:
+        pytest.skip("CLSTM_REAL_DATA names no folder of real quotes")
+    market = _market(MarketConfig(source="spx_cboe", data_dir=folder), tmp_path)
+    report = audit(market, CONFIG, only=["conservation", "no_look_ahead", "fees_never_help", "invariance"])
+    assert report.passed, report.to_dict()
+    assert report.market == "spx_cboe (real quotes)"
 
 
 def test_a_proof_fails_by_its_worst_check_and_names_every_failed_one() -> None:
