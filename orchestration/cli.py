@@ -220,6 +220,8 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Entry point of the `clstm` command."""
+    # The nets are small: more threads only wait for each other. A number of your own in the environment stands.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     app()
 
 
