@@ -111,7 +111,7 @@ def market_tensors(
     context: dg.AssetExecutionContext, config: MarketTensorsConfig, paths: ProjectPaths
 ) -> dg.MaterializeResult:
     """The chains as tensors: the market to evaluate on, and the one to train on where the source is too short."""
-    with stage(context, "tensors"):
+    with stage(context, "tensors") as progress:
         from clstm_core.config import RECIPES, ConfigError
         from clstm_core.market.cache import training_tensors
         from clstm_core.market.sources import default_config
@@ -133,6 +133,7 @@ def market_tensors(
             "data_sha256": file_sha256(found.evaluation / "market.safetensors"),
             "training_data_sha256": file_sha256(found.training / "market.safetensors"),
         }
+        progress(1, 1)
     return dg.MaterializeResult(
         metadata={
             "folder": dg.MetadataValue.path(str(found.evaluation)),
