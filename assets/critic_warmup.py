@@ -129,6 +129,11 @@ def run_configuration(config: TrainingConfig, parent: Any) -> "RunConfig":
     if config.recipe not in RECIPES:
         raise ConfigError(f"unknown recipe {config.recipe!r}: expected one of {', '.join(RECIPES)}. Pass one.")
     recipe = RECIPES[config.recipe]()
+    if parent["embargo"] < (needed := recipe.env.horizon + recipe.market.feature_lookback):
+        raise ConfigError(
+            f"the market tensors have an embargo of {parent['embargo']} snapshots between windows: recipe "
+            f"{config.recipe} needs {needed} (horizon + lookback). Materialize market_tensors with that recipe."
+        )
     market = dataclasses.replace(
         recipe.market, source=parent["source"], near_days=parent["near_days"], far_days=parent["far_days"]
     )

@@ -151,6 +151,7 @@ def market_tensors(
             "splits": dg.MetadataValue.json(evaluation.info["splits"]),
             "training_splits": dg.MetadataValue.json(training.info["splits"]),
             "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in evaluation.info["notes"]) or "none"),
+            "embargo": embargo,
             "near_days": evaluation.info["near_days"],
             "far_days": evaluation.info["far_days"],
             **hashes,

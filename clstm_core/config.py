@@ -274,6 +274,7 @@ def default_cpu() -> RunConfig:
             critic_lr=1e-3,
             actor_lr_floor=0.1,
             critic_lr_floor=0.2,
+            target_kl=0.006,
             evaluate_every=5,
         ),
     )

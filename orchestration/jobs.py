@@ -42,14 +42,15 @@ jobs = [
     ),
     dg.define_asset_job(
         "train_and_evaluate",
-        dg.AssetSelection.assets(*CHAIN[2:]),
+        dg.AssetSelection.assets(*CHAIN[1:]),
         config={
             "ops": {
+                "market_tensors": {"config": {"recipe": "seed_100m"}},
                 "environment_audit": {"config": {"size": "full", "recipe": "seed_100m"}},
                 "warm_critic": {"config": {"recipe": "seed_100m"}},
             }
         },
-        description="From the newest market tensors to report and bundle, published configuration, full audit.",
+        description="From the newest quotes to report and bundle, published configuration, full audit.",
     ),
     dg.define_asset_job(
         "refresh_market_data", dg.AssetSelection.assets(*MARKET), description="Quotes and tensors of one source."

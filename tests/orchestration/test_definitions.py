@@ -113,7 +113,7 @@ def test_jobs_select_what_they_say(definitions):
         if not job.name.startswith("__")
     }
     assert found["demo"] == set(PARENTS)
-    assert found["train_and_evaluate"] == set(PARENTS) - {"market_quotes", "market_tensors"}
+    assert found["train_and_evaluate"] == set(PARENTS) - {"market_quotes"}
     assert found["refresh_market_data"] == {"market_quotes", "market_tensors"}
     assert found["evaluate_only"] == GROUPS["evaluation"]
     assert found["export_only"] == {"policy_bundle"}
