@@ -263,7 +263,7 @@ def default_cpu() -> RunConfig:
     """What `make demo` trains: minutes on two cores."""
     return RunConfig(
         recipe="default_cpu",
-        timesteps=400_000,
+        timesteps=800_000,
         env=EnvConfig(horizon=21),
         model=ModelConfig(hidden_dim=64),
         ppo=PPOConfig(
