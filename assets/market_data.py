@@ -1,7 +1,9 @@
 """Market data: a source's canonical quotes, judged, and the tensors that a market is made of."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -45,6 +47,7 @@ def market_quotes(
         import polars as pl
 
         from clstm_core.market.cache import ensure_quotes, read_manifest
+        from clstm_core.market.quality import blocking
         from clstm_core.market.sources import default_config
 
         overrides = {"data_dir": config.data_dir, "n_snapshots": config.n_snapshots}
@@ -52,7 +55,8 @@ def market_quotes(
         folder = ensure_quotes(market, paths.cache, progress)
         manifest = read_manifest(folder)
         findings = pl.read_parquet(folder / "findings.parquet")
-        faults = findings.filter(pl.col("severity") == "error")
+        structural = blocking(findings)
+        named = findings.filter(pl.col("severity") == "warning").sort("check")
         missing = findings.filter(pl.col("check").str.contains("missing_session"))
         counts = manifest["counts"]
         newest = pl.scan_parquet(folder / "quotes.parquet").select(pl.col("snapshot").max()).collect().item().date()
@@ -71,15 +75,16 @@ def market_quotes(
             "contracts": counts["contracts"],
             "quarantined": counts["quarantined"],
             "quotes_sha256": manifest["files"]["quotes.parquet"],
+            "faults": "; ".join(_fault(row) for row in named.to_dicts()) or "none",
             "quality": table(findings.select(columns).to_dicts(), columns),
         },
         data_version=dg.DataVersion(manifest["files"]["quotes.parquet"][:16]),
         check_results=[
             check(
                 "structure",
-                counts["rows"] > 0 and counts["snapshots"] > 1,
+                counts["rows"] > 0 and counts["snapshots"] > 1 and not structural,
                 f"{counts['rows']:,} rows on {counts['snapshots']} snapshots; {counts['quarantined']:,} rows are in "
-                f"quarantine, {faults.height} faults of the files were handled.",
+                f"quarantine, {named.height} kinds of fault were handled. {' '.join(structural)}",
                 blocking=True,
             ),
             check(
@@ -93,6 +98,12 @@ def market_quotes(
             ),
         ],
     )
+
+
+def _fault(finding: Mapping[str, Any]) -> str:
+    """A fault in a few words: which, how often, when."""
+    where = f" ({finding['snapshots']})" if finding["snapshots"] else ""
+    return f"{finding['check']} {finding['count']:,}{where}"
 
 
 @dg.asset(

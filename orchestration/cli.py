@@ -63,6 +63,7 @@ def demo(
     }
     facts = _execute("demo", name, run_config)
     typer.echo("")
+    typer.echo(f"Faults found in the quotes and handled: {facts.get('market_quotes.faults')}")
     typer.echo(f"Verdict: {facts.get('checkpoint_comparison.verdict')}")
     typer.echo(f"Report:  {facts.get('backtest_report.report_path')}")
     typer.echo(f"Bundle:  {facts.get('policy_bundle.folder')}")
