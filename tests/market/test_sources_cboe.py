@@ -1,10 +1,13 @@
 """CBOE's files: sessions fetched after midnight, two roots, tables that are missing."""
 
+import gzip
 from datetime import date
 
+import polars as pl
 import pytest
 
 from clstm_core.market.sources import default_config, open_source
+from clstm_core.market.sources.files import spx_quotes
 from clstm_core.market.tensors import MarketDataError
 from clstm_core.market.trading_calendar import trading_days
 
@@ -95,13 +98,15 @@ def test_a_vendors_close_that_is_not_the_official_one_is_said(cboe, found):
     assert "+3.00" in row["detail"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "column", "value"])
+@pytest.mark.parametrize("damage", ["cut", "torn", "column", "value"])
 def test_one_bad_file_is_left_out_and_named(cboe, vendor, found, damage):
     for day in DAYS:
         cboe.write(day)
     path = cboe.path(DAYS[2])
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-40])
+    elif damage == "torn":
+        vendor.write(path, gzip.decompress(path.read_bytes()).decode()[:-1500])
     elif damage == "column":
         vendor.write(path, "session_date,expiry\n2026-07-22,2026-07-23\n")
     else:
@@ -112,6 +117,33 @@ def test_one_bad_file_is_left_out_and_named(cboe, vendor, found, damage):
     assert sessions(tables) == [day for day in DAYS if day != DAYS[2]]
     if damage == "column":
         assert "missing column right, option" in row["detail"]
+
+
+def test_a_strike_that_is_no_number_names_no_contract(cboe):
+    cboe.write(MONDAY)
+    rows = read(cboe).quotes.filter(pl.col("root") == "SPXW")
+    contracts = spx_quotes(
+        rows.select("root", "right", "bid", "ask", strike=pl.lit(float("nan")), session=pl.lit(MONDAY)).with_columns(
+            expiry=pl.lit(DAYS[1])
+        )
+    )
+    assert contracts["contract_id"].is_null().all()
+
+
+@pytest.mark.parametrize("side", ["spx_cboe_eod/underlying.csv", "spx_daily/spx_vix_vix9d_daily.csv"])
+@pytest.mark.parametrize(("keep", "said"), [(0, "corrupt CSV in .*: found empty CSV"), (120, "truncated file .*")])
+def test_a_cut_side_file_is_named(cboe, side, keep, said):
+    cboe.write(MONDAY)
+    path = cboe.root / side
+    path.write_text(path.read_text()[:keep])
+    with pytest.raises(MarketDataError, match=said + r".*Download it again"):
+        read(cboe)
+
+
+def test_prices_that_cannot_be_traded_are_counted(cboe):
+    cboe.write(MONDAY, rows=[{"expiry": DAYS[3], "strike": 7000.0, "right": "C", "bid": -1.0, "ask": 1.0}])
+    with pytest.raises(MarketDataError, match=r"found 1 rows, 0 of them with prices that can be traded"):
+        read(cboe)
 
 
 def test_a_missing_table_of_snapshots_is_named(cboe):

@@ -52,8 +52,31 @@ def read_bytes(path: Path) -> bytes:
         ) from error
 
 
+def read_table(path: Path) -> pl.DataFrame:
+    """A CSV as text columns; one that is empty, torn or cut short raises MarketDataError.
+
+    Assumes: a whole file ends with a line break, as the vendors' do; polars would fill a cut last row with nulls
+    """
+    raw = read_bytes(path)
+    try:
+        table = pl.read_csv(raw, infer_schema_length=0)
+    except pl.exceptions.PolarsError as error:
+        raise MarketDataError(
+            f"corrupt CSV in {path.name}: found {str(error).splitlines()[0]}, expected a header and rows. Download it "
+            "again."
+        ) from error
+    if not raw.endswith(b"\n"):
+        raise MarketDataError(
+            f"truncated file {path.name}: found {table.height:,} rows and no line break at its end, expected whole "
+            "lines. Download it again."
+        )
+    return table
+
+
 def session_of(path: Path) -> date | None:
-    """The session a file is named after (YYYY-MM-DD...), or None."""
+    """The session a file is named after (YYYY-MM-DD...), or None for anything else."""
+    if not path.is_file():
+        return None
     try:
         return date.fromisoformat(path.name[:10])
     except ValueError:
@@ -66,7 +89,8 @@ def contract_id() -> pl.Expr:
         pl.col("root"),
         pl.col("expiry").dt.strftime("%y%m%d"),
         pl.col("right"),
-        (pl.col("strike") * 1000).round().cast(pl.Int64).cast(pl.String).str.zfill(8),
+        # A strike that is no number has no contract: null here, `missing_price` in quarantine.
+        (pl.col("strike") * 1000).round().cast(pl.Int64, strict=False).cast(pl.String).str.zfill(8),
     )
 
 
@@ -172,7 +196,7 @@ def index_daily(root: Path) -> pl.DataFrame:
     require_folder(path.parent, "the index's official opens and closes, which SPX options settle on")
     if not path.is_file():
         raise MarketDataError(f"no file {path}: expected the index's daily OHLCV. Put it there.")
-    table = pl.read_csv(path, infer_schema_length=0)
+    table = read_table(path)
     require_columns(table.columns, INDEX_COLUMNS, path)
     daily = (
         table.filter(pl.col("symbol") == INDEX_SYMBOL)
@@ -194,9 +218,12 @@ def index_tables(quotes: pl.DataFrame, daily: pl.DataFrame) -> tuple[pl.DataFram
     fits = fit_parity(pairs(unique))
     rates = implied_rates(fits)
     if rates.is_empty():
+        finite = pl.all_horizontal(pl.col("bid", "ask", "strike").is_finite())  # to polars NaN is above every number
+        priced = quotes.filter(finite & (pl.col("bid") >= 0) & (pl.col("ask") > pl.col("bid"))).height
         raise MarketDataError(
-            "no session has three expiries with calls and puts near the money: expected at least one to imply rates "
-            "and the spot from. Add sessions or complete the files."
+            "no session has three expiries with calls and puts near the money, to imply rates and the spot from: found "
+            f"{quotes.height:,} rows, {priced:,} of them with prices that can be traded (0 <= bid < ask). Add sessions "
+            "or download the files again."
         )
     last = quotes.select(session_date(pl.col("snapshot")).max()).item()
     underlyings = (
@@ -219,6 +246,7 @@ class FileSource:
     label = "real quotes"
     spread = "quoted"
     folder_name = ""
+    example = ""  # a session file, below `folder`
 
     def __init__(self, config: MarketConfig) -> None:
         root = Path(config.data_dir or ".").expanduser()
@@ -271,6 +299,5 @@ class FileSource:
             others = f" ({len(broken) - 1} more files failed too.)" if len(broken) > 1 else ""
             raise MarketDataError(broken[day] + others)
         raise MarketDataError(
-            f"no session files in {self.folder}: found {len(list(self.folder.iterdir()))} entries, expected names like "
-            "2026-02-20.json.gz. Put the vendor's files there."
+            f"no session files in {self.folder}: expected names like {self.example}. Put the vendor's files there."
         )

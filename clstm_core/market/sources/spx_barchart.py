@@ -58,6 +58,7 @@ class SPXBarchart(FileSource):
 
     name = "spx_barchart"
     folder_name = "spx_barchart_eod"
+    example = "2026-02-20.json.gz"
 
     def raw_files(self) -> dict[date, Path]:
         """`YYYY-MM-DD.json` or `.json.gz` by date."""
@@ -150,7 +151,9 @@ def _load(path: Path) -> dict[str, Any]:
             "is left out until then."
         ) from error
     chains = document.get("expiries", {}) if isinstance(document, dict) else None
-    if not isinstance(chains, dict) or not all(isinstance(rows, list) for rows in chains.values()):
+    if not isinstance(chains, dict) or not all(
+        isinstance(rows, list) and all(isinstance(row, dict) for row in rows) for rows in chains.values()
+    ):
         raise MarketDataError(
             f"unexpected JSON in {path.name}: expected an object whose `expiries` hold rows. Download it again."
         )

@@ -18,7 +18,7 @@ from clstm_core.market.sources.files import (
     copied_finding,
     index_daily,
     index_tables,
-    read_bytes,
+    read_table,
     same_quotes,
     session_of,
     split_copies,
@@ -47,6 +47,7 @@ class SPXCboe(FileSource):
 
     name = "spx_cboe"
     folder_name = "spx_cboe_eod"
+    example = "chains/2026-07-22.csv.gz"
 
     def raw_files(self) -> dict[date, Path]:
         """`chains/YYYY-MM-DD.csv` or `.csv.gz` by date."""
@@ -59,14 +60,7 @@ class SPXCboe(FileSource):
 
     def parse(self, path: Path) -> pl.DataFrame:
         """Rows with session (as named), traded_on, root, expiry, strike, right, bid, ask, last, implied_vol, ..."""
-        raw = read_bytes(path)
-        try:
-            table = pl.read_csv(raw, infer_schema_length=0)
-        except pl.exceptions.PolarsError as error:
-            raise MarketDataError(
-                f"corrupt CSV in {path.name}: found {str(error).splitlines()[0]}, expected CBOE's columns. Download it "
-                "again; the session is left out until then."
-            ) from error
+        table = read_table(path)
         require_columns(table.columns, COLUMNS, path.name)
         try:
             rows = table.select(
@@ -133,16 +127,16 @@ class SPXCboe(FileSource):
                 f"no file {path}: expected the vendor's table of snapshots (session_date, payload_timestamp, "
                 "last_trade_time, ...). Put it beside chains/."
             )
-        table = pl.read_csv(path, infer_schema_length=0)
+        table = read_table(path)
         require_columns(table.columns, UNDERLYING_COLUMNS, path)
         return table.select(
-            session=pl.col("session_date").str.to_date(),
+            session=pl.col("session_date").str.to_date(strict=False),
             traded_on=pl.col("last_trade_time").str.slice(0, 10).str.to_date(strict=False),
             quoted_at=pl.col("payload_timestamp")
             .str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="ns", strict=False)
             .dt.replace_time_zone("UTC"),
             close=pl.col("close").cast(pl.Float64, strict=False),
-        )
+        ).filter(pl.col("session").is_not_null())
 
     def _taken(self) -> dict[date, dict[str, object]]:
         return {row["session"]: row for row in self._snapshots_table().to_dicts()}
