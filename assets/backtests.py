@@ -14,7 +14,7 @@ from assets.critic_warmup import INPUTS
 from assets.environment_audit import environment_audit
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths
-from assets.support import Progress, check, identity, read_json, record_gates, stage, table, write_json
+from assets.support import Progress, check, identity, read_json, read_kept, record_gates, stage, table, write_json
 from assets.training import RUNGS, trained_policy
 
 if TYPE_CHECKING:
@@ -107,9 +107,10 @@ def _materialize(
         settings = read_json(run_dir / "config.json", "Materialize warm_critic for this run first.")
         config = RunConfig.from_dict(settings)
         kept = run_dir / f"{name}.json"
+        earlier = read_kept(kept) or {}
         made_from = identity([settings, inputs["data_sha256"], list(parents)], *CODE)
         results = None
-        if kept.is_file() and json.loads(kept.read_text())["made_from"] == made_from:
+        if earlier.get("made_from") == made_from:
             try:
                 results = results_of(run_dir, name, paths.backtests)
                 progress.reused("the same policies met the same market before; their ledgers were verified")

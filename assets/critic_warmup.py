@@ -13,7 +13,7 @@ from pydantic import Field
 from assets.environment_audit import environment_audit
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths
-from assets.support import check, latest_metadata, numbers, record_gates, record_run, stage, write_json
+from assets.support import check, latest_metadata, numbers, read_kept, record_gates, record_run, stage, write_json
 
 if TYPE_CHECKING:
     from clstm_core.config import RunConfig
@@ -51,8 +51,7 @@ def warm_critic(
     """The critic, fitted to Monte Carlo returns of the untrained policy before PPO begins."""
     run = context.partition_key
     with stage(context, "warmup") as progress:
-        from safetensors.torch import load_file
-
+        from clstm_core.checkpoint import is_whole, load_checkpoint, newest_checkpoint
         from clstm_core.ppo.learner import NonFiniteError
         from clstm_core.ppo.self_test import SelfTestError
         from clstm_core.train import warm_start
@@ -76,8 +75,11 @@ def warm_critic(
         warm = run_dir / "checkpoints" / "000"
         if (set_aside := _set_aside(run_dir, run_config, inputs)) is not None:
             context.log.warning(f"{run} was made from other data or settings; it was kept as {set_aside.name}.")
-        if (warm / "manifest.json").is_file():
-            meta = json.loads((warm / "meta.json").read_text())
+        newest = newest_checkpoint(run_dir)
+        if newest is not None:
+            # 000 where it is whole; else another one tells of the same warmup, and nothing later reads 000
+            warm = warm if is_whole(warm) else newest
+            meta = load_checkpoint(warm).meta
             warmup, self_test = meta["warmup"], meta["self_test"]
             progress.reused("this run's critic is warm already")
         else:
@@ -89,7 +91,7 @@ def warm_critic(
             except (SelfTestError, NonFiniteError) as error:
                 raise dg.Failure(description=str(error), allow_retries=False) from error
             warmup, self_test = result.warmup or {}, result.self_test
-        weights = load_file(warm / "model.safetensors")
+        weights = load_checkpoint(warm).model
         finite = all(bool(tensor.isfinite().all()) for tensor in weights.values() if tensor.is_floating_point())
         before, after = warmup["explained_variance_before"], warmup["explained_variance_after"]
         results = [
@@ -150,14 +152,11 @@ def environments(config: "RunConfig", inputs: dict[str, Any]) -> "tuple[OptionsE
 
 def _set_aside(run_dir: Path, config: "RunConfig", inputs: dict[str, Any]) -> Path | None:
     """Move a run of the same name that was made from something else out of the way; nothing is lost."""
-    path, settings = run_dir / INPUTS, run_dir / "config.json"
-    if not path.is_file() or not settings.is_file():
+    if not (run_dir / "checkpoints").is_dir():
         return None
     hashes = ("data_sha256", "training_data_sha256")
-    kept = json.loads(path.read_text())
-    if [kept.get(name) for name in hashes] == [inputs[name] for name in hashes] and (
-        json.loads(settings.read_text()) == config.to_dict()
-    ):
+    kept, settings = read_kept(run_dir / INPUTS) or {}, read_kept(run_dir / "config.json")
+    if [kept.get(name) for name in hashes] == [inputs[name] for name in hashes] and settings == config.to_dict():
         return None
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S")
     target = run_dir.with_name(f"{run_dir.name}.{stamp}")

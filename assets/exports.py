@@ -11,7 +11,7 @@ from assets.checkpoint_comparison import COMPARISON, checkpoint_comparison
 from assets.critic_warmup import INPUTS
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths
-from assets.support import check, identity, read_json, record_gates, stage, table, write_json
+from assets.support import check, identity, read_json, read_kept, record_gates, stage, table, write_json
 
 if TYPE_CHECKING:
     from clstm_core.env.options_env import OptionsEnv
@@ -66,9 +66,9 @@ def policy_bundle(
         weights = (checkpoint / "manifest.json").read_text()
         made_from = identity([provenance, weights, config.parity_steps], "deployment", "model", "specs.py")
         kept = run_dir / "bundle.json"
-        if kept.is_file() and json.loads(kept.read_text())["made_from"] == made_from and _loads(folder, load_bundle):
+        facts = read_kept(kept) or {}
+        if facts.get("made_from") == made_from and _loads(folder, load_bundle):
             progress.reused("the bundle of this checkpoint stands; its hashes and golden vectors were verified")
-            facts = json.loads(kept.read_text())
         else:
             market = load_market(Path(inputs["training_folder"]))
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import dagster as dg
 
+from clstm_core.errors import file_system_sentence
+
 PROGRESS_TAG = "clstm/progress"
 """Run tag with the file that the command line draws its progress bars from."""
 
@@ -58,7 +60,8 @@ def stage(context: dg.AssetExecutionContext, name: str) -> Iterator[Progress]:
         ours = type(error).__module__.split(".")[0] in ("clstm_core", "reports")
         if not (ours or isinstance(error, OSError)):
             raise
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+        words = file_system_sentence(error) if isinstance(error, OSError) else str(error)
+        raise dg.Failure(description=words, allow_retries=False) from error
 
 
 def latest_metadata(context: dg.AssetExecutionContext, asset: str) -> Mapping[str, Any]:
@@ -76,7 +79,21 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     """A JSON file that an earlier asset wrote; dagster.Failure with the remedy when it is not there."""
     if not path.is_file():
         raise dg.Failure(description=f"no {path}: expected the file of an earlier asset. {remedy}", allow_retries=False)
-    return json.loads(path.read_text())
+    content = read_kept(path)
+    if not isinstance(content, dict):
+        raise dg.Failure(
+            description=f"damaged file {path}: expected the JSON object of an earlier asset. Delete it. {remedy}",
+            allow_retries=False,
+        )
+    return content
+
+
+def read_kept(path: Path) -> Any:
+    """JSON that was kept for the next time; None where there is none or it is damaged, and the work is done again."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.MarkdownMetadataValue:
@@ -150,7 +167,7 @@ def record_gates(
         for result in results
     ]
     path = run_dir / "gates.json"
-    kept = json.loads(path.read_text()) if path.is_file() else []
+    kept = read_kept(path) or []
     write_json(path, [row for row in kept if row["gate"] != gate] + rows)
     store.upsert("gate_results", [{"run": run_dir.name, **row} for row in rows])
 
@@ -158,6 +175,6 @@ def record_gates(
 def record_run(store: Any, run_dir: Path, **facts: Any) -> None:
     """Add facts to what is known of a run, in its folder and in the store."""
     path = run_dir / "run.json"
-    kept = json.loads(path.read_text()) if path.is_file() else {}
+    kept = read_kept(path) or {}
     write_json(path, kept | facts)
     store.upsert("runs", [{"run": run_dir.name, "folder": str(run_dir), **facts}])

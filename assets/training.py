@@ -53,7 +53,7 @@ def trained_policy(context: dg.AssetExecutionContext, paths: ProjectPaths, metri
     run = context.partition_key
     run_dir, store = paths.run(run), metrics.store()
     with stage(context, "train") as progress:
-        from clstm_core.checkpoint import CheckpointError, load_policy
+        from clstm_core.checkpoint import CheckpointError, is_whole, load_policy
         from clstm_core.config import RunConfig
         from clstm_core.metrics.rebuild import read_jsonl
         from clstm_core.ppo.learner import NonFiniteError
@@ -63,7 +63,11 @@ def trained_policy(context: dg.AssetExecutionContext, paths: ProjectPaths, metri
         inputs = read_json(run_dir / INPUTS, "Materialize warm_critic for this run first.")
         config = RunConfig.from_dict(read_json(run_dir / "config.json", "Materialize warm_critic for this run first."))
         rungs = {name: run_dir / "checkpoints" / name for name in RUNGS}
-        if _complete(rungs["100"]):
+        whole = {name: is_whole(folder) for name, folder in rungs.items()}
+        if (aside := _set_aside_after_damage(run_dir, whole)) is not None:
+            damaged = ", ".join(name for name, sound in whole.items() if not sound)
+            context.log.warning(f"{run}: checkpoint {damaged} is damaged or gone; later ones are kept as {aside.name}.")
+        if all(whole.values()):
             progress.reused("this run is trained already; its checkpoints were verified")
         else:
             record_run(store, run_dir, status="running", started_at=datetime.now(UTC))
@@ -77,7 +81,7 @@ def trained_policy(context: dg.AssetExecutionContext, paths: ProjectPaths, metri
             live.flush()
         rows = read_jsonl(run_dir / "metrics.jsonl")
         store.upsert("training_metrics", [{**row, "run": run} for row in rows])
-        ladder, finite, missing = [], True, []
+        ladder, finite, missing, self_test = [], True, [], {}
         for name, folder in rungs.items():
             try:
                 policy, meta = load_policy(folder)
@@ -86,6 +90,7 @@ def trained_policy(context: dg.AssetExecutionContext, paths: ProjectPaths, metri
                 continue
             finite &= all(bool(tensor.isfinite().all()) for tensor in policy.state_dict().values())
             ladder.append(_rung(run, name, folder, meta))
+            self_test = meta["self_test"]
         store.upsert("checkpoints", ladder)
         last = rows[-1] if rows else {}
         record_run(
@@ -97,7 +102,7 @@ def trained_policy(context: dg.AssetExecutionContext, paths: ProjectPaths, metri
             iterations=last.get("iteration"),
             seconds=last.get("seconds"),
         )
-        self_test = read_json(run_dir / "self_test.json", "Materialize warm_critic again.")
+        self_test = self_test or read_json(run_dir / "self_test.json", "Pass another RUN.")
         results = [
             check("recurrent_self_test", self_test["passed"], _self_test_words(self_test), blocking=True),
             check(
@@ -175,14 +180,21 @@ def training_curve(rows: list[dict[str, Any]]) -> str:
     return as_markdown_image(chart, "training curve")
 
 
-def _complete(folder: Path) -> bool:
-    from clstm_core.checkpoint import CheckpointError, verify_checkpoint
+def _set_aside_after_damage(run_dir: Path, whole: dict[str, bool]) -> Path | None:
+    """Move the rungs from a damaged one on out of the way, where later ones stand, so that training walks them again.
 
-    try:
-        verify_checkpoint(folder)
-    except CheckpointError:
-        return False
-    return True
+    Training resumes from its newest checkpoint: a gap below that would stay for ever.
+    """
+    gap = next((name for name, sound in whole.items() if not sound), None)
+    if gap is None or not any(sound for name, sound in whole.items() if name > gap):
+        return None
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    target = run_dir / f"checkpoints.{stamp}"
+    target.mkdir()
+    for folder in (run_dir / "checkpoints").glob("[!.]*"):
+        if not folder.name.isdigit() or folder.name >= gap:
+            folder.rename(target / folder.name)
+    return target
 
 
 def _rung(run: str, name: str, folder: Path, meta: dict[str, Any]) -> dict[str, Any]:

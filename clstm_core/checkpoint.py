@@ -115,6 +115,15 @@ def verify_checkpoint(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether a checkpoint is there and unaltered."""
+    try:
+        verify_checkpoint(folder)
+    except CheckpointError:
+        return False
+    return True
+
+
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Load a checkpoint, verified."""
     verify_checkpoint(folder)
@@ -157,6 +166,8 @@ def newest_checkpoint(run_dir: Path) -> Path | None:
 @contextlib.contextmanager
 def lock_run(run_dir: Path) -> Iterator[None]:
     """Hold a run's folder for one writer; CheckpointError when another process has it. Clears what a kill left over."""
+    if not run_dir.is_dir() and run_dir.exists():
+        raise CheckpointError(f"run folder {run_dir} is a file: expected a folder or nothing. Pass another run folder.")
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / ".lock").open("w") as handle:
         try:

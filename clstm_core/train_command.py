@@ -14,6 +14,7 @@ import torch
 from clstm_core.checkpoint import CheckpointError
 from clstm_core.config import RECIPES, ConfigError, RunConfig
 from clstm_core.env.protocol import BatchedEnv
+from clstm_core.errors import file_system_sentence
 from clstm_core.market.tensors import MarketDataError, load_market
 from clstm_core.ppo.learner import NonFiniteError
 from clstm_core.ppo.self_test import SelfTestError
@@ -187,7 +188,8 @@ def main(
         return FAILED
     except (ConfigError, CheckpointError, MarketDataError, OSError) as error:
         progress.close()
-        print(f"error: {error}", file=sys.stderr)
+        words = file_system_sentence(error) if isinstance(error, OSError) else error
+        print(f"error: {words}", file=sys.stderr)
         return USER_ERROR
     progress.close()
     print(_summary(result, time.perf_counter() - began))

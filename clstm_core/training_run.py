@@ -72,6 +72,7 @@ class TrainingRun:
 
     def warm_up(self) -> None:
         """Fit the critic, and keep the result as milestone '000'."""
+        self._keep_metrics_until(0)
         self.result.warmup = self.learner.warm_up().to_dict()
         self.result.checkpoints[WARM] = self.save(WARM)
 
@@ -139,7 +140,7 @@ class TrainingRun:
 
     def _check_config(self) -> None:
         path, config = self.run_dir / "config.json", self.config.to_dict()
-        if path.is_file() and (found := json.loads(path.read_text())) != config and newest_checkpoint(self.run_dir):
+        if path.is_file() and (found := _object(path.read_text())) != config and newest_checkpoint(self.run_dir):
             different = sorted(name for name in config if found.get(name) != config[name])
             raise CheckpointError(
                 f"run folder {self.run_dir} was begun with another configuration: {', '.join(different)} differ. "
@@ -150,8 +151,19 @@ class TrainingRun:
     def _keep_metrics_until(self, iteration: int) -> None:
         path = self.run_dir / "metrics.jsonl"
         if path.is_file():
-            lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            path.write_text("".join(line for line in lines if json.loads(line)["iteration"] <= iteration))
+            lines = [line for line in path.read_text(errors="replace").splitlines(keepends=True) if line.endswith("\n")]
+            temporary = path.with_name(f".{path.name}.tmp")
+            temporary.write_text("".join(line for line in lines if 0 < _object(line).get("iteration", 0) <= iteration))
+            temporary.replace(path)
+
+
+def _object(text: str) -> dict[str, Any]:
+    """A JSON object; empty for text that is torn or something else."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _label(share: float) -> str:

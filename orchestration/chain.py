@@ -8,8 +8,9 @@ The request holds job, run, run_config, progress (file) and outcome (file).
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import dagster as dg
 from dagster import DagsterEventType
@@ -24,6 +25,7 @@ PID_TAG = "clstm/pid"
 def execute(request: dict[str, Any]) -> dict[str, Any]:
     """Execute the job; what came of it in plain JSON types, never an exception of the chain's own."""
     dagster_home()
+    heard = _listen()
     with dg.DagsterInstance.get() as instance:
         _close_abandoned(instance)
         result = (
@@ -55,10 +57,31 @@ def execute(request: dict[str, Any]) -> dict[str, Any]:
     return {
         "success": result.success,
         "errors": blocking if blocking and not errors else errors,
-        "warnings": failed,
+        "warnings": [*heard, *failed],
         "facts": facts,
         "run_id": result.run_id,
     }
+
+
+def _listen() -> list[str]:
+    """A list that grows by what the project's own code warns of, e.g. a corrupt cache; the log has it too."""
+    heard: list[str] = []
+    root, show = Path(__file__).resolve().parents[1], warnings.showwarning
+
+    def hear(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if category is UserWarning and Path(filename).is_relative_to(root) and ".venv" not in filename:
+            heard.append(str(message))
+        show(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = hear
+    return heard
 
 
 def _close_abandoned(instance: dg.DagsterInstance) -> None:

@@ -16,19 +16,22 @@ from orchestration.progress import Follower
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     help="Option-market data to a deployed trading policy.",
     pretty_exceptions_enable=False,
 )
 
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
+UsageError: Any = typer.BadParameter.__base__  # typer names no public one
 UI_PORT, REPORT_PORT = 3000, 3001
 STOP_S = 20.0
+NAME_LENGTH = 100
 
 
-@app.callback()
-def _root() -> None:
+@app.callback(invoke_without_command=True)
+def _root(context: typer.Context) -> None:
     """Option-market data to a deployed trading policy."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command()
@@ -136,9 +139,11 @@ def publish_metrics(target: Annotated[Path, typer.Argument(help="file to write")
 def _run_name(name: str) -> str:
     from clstm_core.config import ConfigError
 
-    if not name or not all(letter.isalnum() or letter in "-_." for letter in name) or name.startswith("."):
+    fits = all(letter.isalnum() or letter in "-_." for letter in name) and len(name) <= NAME_LENGTH
+    if not name or not fits or name.startswith("."):
         raise ConfigError(
-            f"run name {name!r}: expected letters, digits, '-', '_' and '.', not a dot first. Pass another RUN."
+            f"run name {name!r}: expected letters, digits, '-', '_' and '.', not a dot first, at most "
+            f"{NAME_LENGTH}. Pass another RUN."
         )
     return name
 
@@ -223,7 +228,17 @@ def main() -> None:
     """Entry point of the `clstm` command."""
     # The nets are small: more threads only wait for each other. A number of your own in the environment stands.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    app()
+    try:
+        raise SystemExit(app(standalone_mode=False))
+    except UsageError as error:
+        sentence = " ".join(error.format_message().split()).rstrip(".")
+        print(f"error: {sentence}. Run `clstm --help` for the commands and flags.", file=sys.stderr)
+        raise SystemExit(USER_ERROR) from None
+    except OSError as error:
+        from clstm_core.errors import file_system_sentence
+
+        print(f"error: {file_system_sentence(error)}", file=sys.stderr)
+        raise SystemExit(FAILED) from None
 
 
 if __name__ == "__main__":

@@ -142,3 +142,14 @@ def test_lock_refuses_a_second_writer_and_clears_leftovers(tmp_path):
     assert "in use by another process: expected one trainer a run" in run.stdout
     with lock_run(tmp_path):
         pass
+
+
+def test_a_run_folder_that_is_a_file_is_named(tmp_path):
+    file = tmp_path / "run"
+    file.write_text("")
+    with pytest.raises(CheckpointError, match=r"run folder .*run is a file: expected a folder"), lock_run(file):
+        pass
+
+
+def test_damage_is_not_whole(tmp_path):
+    assert not checkpoint.is_whole(tmp_path / "nowhere")

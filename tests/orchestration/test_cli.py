@@ -28,7 +28,9 @@ def clstm(home, *arguments):
         (["--source", "spx_barchart", "--data", "/no/such/folder"], ["/no/such/folder", "DATA="]),
         (["--recipe", "nope"], ["nope", "default_cpu", "--recipe"]),
         (["--run", "../outside"], ["../outside", "letters"]),
-        (["--frobnicate", "1"], ["--frobnicate"]),
+        (["--run", "x" * 300], ["x" * 300, "at most 100"]),
+        (["--frobnicate", "1"], ["--frobnicate", "--help"]),
+        (["--snapshots", "many"], ["--snapshots", "--help"]),
     ],
 )
 def test_mistakes_are_sentences(tmp_path, arguments, words):
@@ -36,8 +38,19 @@ def test_mistakes_are_sentences(tmp_path, arguments, words):
     assert done.returncode == 2
     for word in words:
         assert word in done.stderr
-    assert "Traceback" not in done.stderr + done.stdout
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
     assert not (tmp_path / "data").exists()
+
+
+def test_a_home_that_is_a_file_is_a_sentence(tmp_path):
+    home = tmp_path / "home"
+    home.write_text("")
+    done = clstm(home, "demo", "--source", "simulated", "--recipe", "smoke")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: cannot use {home}")
+    assert done.stderr.count("\n") == 1
 
 
 def test_rebuild_needs_no_store(tmp_path):
