@@ -1,6 +1,8 @@
 """The evidence: each checkpoint against each baseline on the same dates, a champion, and a verdict in plain words."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -46,6 +48,8 @@ def checkpoint_comparison(
             [inputs["data_sha256"]],
         )
         comparison = compare(results, run=run, trials=tried[0]["n"] or None)
+        if (beside := _twin(comparison.champion, run_dir, inputs, paths)) is not None:
+            comparison = replace(comparison, verdict=f"{comparison.verdict} {beside}")
         write_json(run_dir / COMPARISON, asdict(comparison))
         store.upsert("comparisons", [known_columns(TABLES["comparisons"], pair) for pair in comparison.pairs])
         champion = comparison.champion or {}
@@ -100,6 +104,22 @@ def checkpoint_comparison(
         },
         check_results=checks,
     )
+
+
+def _twin(champion: dict[str, Any] | None, run_dir: Path, inputs: dict[str, Any], paths: ProjectPaths) -> str | None:
+    """What the champion earns where no premium is assumed; None where the market assumes none."""
+    from clstm_core.config import RunConfig
+    from clstm_core.evaluation.twin import has_twin, twin_backtests, twin_sentence
+    from clstm_core.market.sources import default_config
+    from clstm_core.market.tensors import load_market
+
+    market = load_market(Path(inputs["folder"]), verify=False)
+    if champion is None or not has_twin(market):
+        return None
+    config = RunConfig.from_dict(read_json(run_dir / "config.json", "Materialize warm_critic for this run first."))
+    source = default_config(inputs["source"])
+    rung = run_dir / "checkpoints" / champion["milestone"]
+    return twin_sentence(twin_backtests(rung, market, source, config.env, paths.cache, paths.backtests))
 
 
 def _overfits(rows: list[dict]) -> bool:
