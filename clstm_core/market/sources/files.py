@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -239,7 +240,7 @@ def index_tables(quotes: pl.DataFrame, daily: pl.DataFrame) -> tuple[pl.DataFram
     return underlyings, rates
 
 
-class FileSource:
+class FileSource(ABC):
     """A folder of one file a session; subclasses say how one is parsed and how sessions become tables."""
 
     name = ""
@@ -253,21 +254,21 @@ class FileSource:
         self.root = root.parent if root.name == self.folder_name and not (root / self.folder_name).is_dir() else root
         self.folder = require_folder(self.root / self.folder_name, f"the session files of {self.name}")
 
+    @abstractmethod
     def raw_files(self) -> dict[date, Path]:
         """File of each session, by the date in its name."""
-        raise NotImplementedError
 
     def side_files(self) -> list[Path]:
         """Files that belong to no single session and change the tables too."""
         return [self.root / INDEX_FILE]
 
+    @abstractmethod
     def parse(self, path: Path) -> pl.DataFrame:
         """One session's rows as the vendor means them; MarketDataError when the file cannot be used."""
-        raise NotImplementedError
 
+    @abstractmethod
     def assemble(self, parsed: Mapping[date, pl.DataFrame], broken: Mapping[date, str]) -> SourceTables:
         """Canonical tables of the sessions; `broken` has the sentences about files that could not be parsed."""
-        raise NotImplementedError
 
     def list_snapshots(self) -> list[date]:
         """Sessions that the files are named after; `read` may drop or relabel some and says so in its findings."""
