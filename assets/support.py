@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from clstm_core.errors import file_system_sentence
+from clstm_core.errors import file_system_sentence, of_file_system
 
 PROGRESS_TAG = "clstm/progress"
 """Run tag with the file that the command line draws its progress bars from."""
@@ -58,9 +58,9 @@ def stage(context: dg.AssetExecutionContext, name: str) -> Iterator[Progress]:
         yield progress
     except Exception as error:
         ours = type(error).__module__.split(".")[0] in ("clstm_core", "reports")
-        if not (ours or isinstance(error, OSError)):
+        if not (ours or of_file_system(error)):
             raise
-        words = file_system_sentence(error) if isinstance(error, OSError) else str(error)
+        words = str(error) if ours else file_system_sentence(error)
         raise dg.Failure(description=words, allow_retries=False) from error
 
 

@@ -14,7 +14,7 @@ import torch
 from clstm_core.checkpoint import CheckpointError
 from clstm_core.config import RECIPES, ConfigError, RunConfig
 from clstm_core.env.protocol import BatchedEnv
-from clstm_core.errors import file_system_sentence
+from clstm_core.errors import file_system_sentence, of_file_system
 from clstm_core.market.tensors import MarketDataError, load_market
 from clstm_core.ppo.learner import NonFiniteError
 from clstm_core.ppo.self_test import SelfTestError
@@ -186,10 +186,15 @@ def main(
         progress.close()
         print(f"error: {error}", file=sys.stderr)
         return FAILED
-    except (ConfigError, CheckpointError, MarketDataError, OSError) as error:
+    except (ConfigError, CheckpointError, MarketDataError) as error:
         progress.close()
-        words = file_system_sentence(error) if isinstance(error, OSError) else error
-        print(f"error: {words}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except Exception as error:
+        progress.close()
+        if not of_file_system(error):
+            raise
+        print(f"error: {file_system_sentence(error)}", file=sys.stderr)
         return USER_ERROR
     progress.close()
     print(_summary(result, time.perf_counter() - began))

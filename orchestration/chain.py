@@ -44,20 +44,23 @@ def execute(request: dict[str, Any]) -> dict[str, Any]:
             if event.event_type == DagsterEventType.ASSET_MATERIALIZATION and event.asset_key is not None:
                 metadata = event.materialization.metadata
                 facts |= {f"{event.asset_key.path[-1]}.{key}": _plain(value) for key, value in metadata.items()}
-        errors = [_sentence(event) for event in result.all_events if event.event_type == DagsterEventType.STEP_FAILURE]
-        failed = [
-            f"check {event.asset_check_evaluation_data.check_name} of "
-            f"{event.asset_check_evaluation_data.asset_key.path[-1]} failed: "
-            f"{event.asset_check_evaluation_data.description}"
+        failures = [event for event in result.all_events if event.event_type == DagsterEventType.STEP_FAILURE]
+        errors = [_sentence(event) for event in failures if not _is_check_failure(event)]
+        checks = [
+            event.asset_check_evaluation_data
             for event in result.all_events
             if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION
             and not event.asset_check_evaluation_data.passed
         ]
-        blocking = [line for line in failed if not result.success]
+        words = {
+            f"check {found.check_name} of {found.asset_key.path[-1]} failed: {found.description}": found.severity
+            for found in checks
+        }
+        blocking = [line for line, severity in words.items() if severity == dg.AssetCheckSeverity.ERROR]
     return {
         "success": result.success,
-        "errors": blocking if blocking and not errors else errors,
-        "warnings": [*heard, *failed],
+        "errors": errors or blocking or [_sentence(event) for event in failures],
+        "warnings": [*heard, *words],
         "facts": facts,
         "run_id": result.run_id,
     }
@@ -96,6 +99,12 @@ def _close_abandoned(instance: dg.DagsterInstance) -> None:
 def _plain(value: Any) -> Any:
     raw = value.value
     return raw if isinstance(raw, (str, int, float, bool)) or raw is None else str(raw)
+
+
+def _is_check_failure(event: dg.DagsterEvent) -> bool:
+    """Whether a step only failed because a blocking check did: the check's own words say more."""
+    error: Any = event.event_specific_data
+    return error.error is not None and error.error.cls_name == "DagsterAssetCheckFailedError"
 
 
 def _sentence(event: dg.DagsterEvent) -> str:

@@ -112,7 +112,7 @@ def ensure_tensors(quotes_dir: Path, config: MarketConfig, cache_dir: Path, *, e
             load_market(folder)
             return folder
         except MarketDataError as error:
-            warnings.warn(f"corrupt cache: {error} It is rebuilt now.", stacklevel=2)
+            warnings.warn(f"corrupt cache: {str(error).split('. ')[0]}; it is rebuilt now.", stacklevel=2)
             shutil.rmtree(folder)
     tables = load_tables(quotes_dir)
     info = {
