@@ -115,12 +115,16 @@ def dev() -> None:
 @app.command(name="rebuild-metrics")
 def rebuild_metrics() -> None:
     """Write the DuckDB store anew from the run folders, backtests and bundles."""
+    from clstm_core.metrics.values import MetricsError
     from clstm_core.metrics_store import MetricsStore
     from orchestration.definitions import project_home
 
     data = project_home() / "data"
-    for table, count in MetricsStore(data / "metrics.duckdb").rebuild(data).items():
-        typer.echo(f"{table}: {count} rows")
+    try:
+        for table, count in MetricsStore(data / "metrics.duckdb").rebuild(data).items():
+            typer.echo(f"{table}: {count} rows")
+    except MetricsError as error:
+        _fail(str(error), FAILED)
 
 
 @app.command(name="publish-metrics")
@@ -156,9 +160,15 @@ def _execute(job: str, run: str, run_config: dict[str, Any]) -> dict[str, Any]:
     from orchestration.definitions import project_home
     from orchestration.home import dagster_home
 
-    dagster_home()
-    with dg.DagsterInstance.get() as instance:
-        instance.add_dynamic_partitions(str(training_run.name), [run])
+    home = dagster_home()
+    try:
+        with dg.DagsterInstance.get() as instance:
+            instance.add_dynamic_partitions(str(training_run.name), [run])
+    except OSError:
+        raise
+    except Exception as error:  # whatever the instance's storage and its configuration's reader raise
+        found = " ".join(str(error).split())
+        _fail(f"cannot open the Dagster instance {home}: {found}. Move that folder away: a new one is made.", FAILED)
     folder = project_home() / "data" / "launches" / run
     folder.mkdir(parents=True, exist_ok=True)
     request, progress, outcome, log, lock = (

@@ -44,6 +44,24 @@ def test_mistakes_are_sentences(tmp_path, arguments, words):
     assert not (tmp_path / "data").exists()
 
 
+def test_a_broken_instance_is_a_sentence(tmp_path):
+    (tmp_path / ".dagster").mkdir()
+    (tmp_path / ".dagster" / "dagster.yaml").write_text("{{{")
+    done = clstm(tmp_path, "demo", "--source", "simulated", "--recipe", "smoke")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot open the Dagster instance")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_store_that_is_no_database_is_a_sentence(tmp_path):
+    (tmp_path / "data" / "runs" / "one").mkdir(parents=True)
+    (tmp_path / "data" / "metrics.duckdb").write_bytes(b"no database" * 100)
+    done = clstm(tmp_path, "rebuild-metrics")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: unreadable metrics store")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_home_that_is_a_file_is_a_sentence(tmp_path):
     home = tmp_path / "home"
     home.write_text("")
