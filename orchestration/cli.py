@@ -206,7 +206,11 @@ def _execute(job: str, run: str, run_config: dict[str, Any]) -> dict[str, Any]:
                 _stop(child)
                 _fail(f"interrupted. The same command resumes run {run} from its newest checkpoint.", INTERRUPTED)
     if not outcome.is_file():
-        _fail(f"the chain ended without an outcome (exit {child.returncode}): see the end of {log}.", FAILED)
+        _fail(
+            f"the chain ended without an outcome (exit {child.returncode}): expected one in {outcome}. Run the same "
+            f"command again, it resumes run {run}; the end of {log} may say why.",
+            FAILED,
+        )
     result = json.loads(outcome.read_text())
     if not result["success"]:
         _fail("; ".join(result["errors"]) + f"\nlog: {log}", FAILED)
