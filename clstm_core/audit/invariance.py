@@ -6,7 +6,7 @@ import torch
 
 from clstm_core.audit.fees import modest_orders
 from clstm_core.audit.result import Finding
-from clstm_core.audit.sessions import EnvFactory, done_step, make_env, random_actions
+from clstm_core.audit.sessions import EnvFactory, done_step, make_env, random_actions, wild_orders
 from clstm_core.config import EnvConfig
 from clstm_core.env.state import Orders
 from clstm_core.market.tensors import MarketTensors
@@ -16,6 +16,15 @@ ROUNDING_USD = 1e-5
 
 FLOAT32_TOLERANCE = 1e-5
 """Of the capital: what float32 money may drift by over a session (50 dollars of 5,000,000)."""
+
+FLOAT32_FLOW = 1e-3
+"""Of a cost or a carry: what one step in float32 may round away (a spread is the difference of two rounded prices)."""
+
+FLOAT32_ROUNDING = 1e-5
+"""Of what the account is made of: what one step's sums may round away in float32."""
+
+UNDECIDED = 0.02
+"""Share of steps that may trade otherwise in float32: an order within rounding of its margin limit goes either way."""
 
 _EXACT = ("snapshot_N", "fill_quantity_NX", "fill_contract_NX", "leg_contract_NL", "leg_quantity_NL", "episode_N")
 _MONEY = ("equity_N", "cash_N", "fees_N", "slippage_N", "interest_N", "margin_N", "settlement_N")
@@ -63,7 +72,8 @@ def invariance(
         int((young[name] != births[name][:few]).sum()) for name in ("snapshot_index_N", "age_N", "seed_N", "episode_N")
     )
     findings.append(Finding(check="episodes depend on the batch", statistic=unequal, threshold=0.0))
-    return [*findings, *_precision(market, config, factory, n_envs, device, seed)]
+    findings += _precision(market, config, factory, n_envs, device, seed)
+    return [*findings, *_float32_step(market, config, factory, n_envs, device, seed)]
 
 
 def _outcome(env, result) -> dict[str, torch.Tensor]:
@@ -123,3 +133,54 @@ def _precision(market, config, factory, n_envs, device, seed) -> list[Finding]:
         Finding(check="float32: money", statistic=drift, threshold=FLOAT32_TOLERANCE * config.capital_usd),
         Finding(check="float32: fills", statistic=other, threshold=0.0),
     ]
+
+
+_COSTS = ("fees_N", "slippage_N", "interest_N", "dividends_N", "borrow_N")
+_SUMS = ("cash_N", "equity_N", "settlement_N", "option_mark_change_N", "share_mark_change_N")
+
+
+def _float32_step(market, config, factory, n_envs, device, seed) -> list[Finding]:
+    """Wild orders, each step from one and the same account: what rounding may not hide over a session.
+
+    A session's drift tolerates more than the fees of its fills; here every flow stands beside its own float64 value.
+    """
+    n_steps = max(1, min(40, market.n_snapshots - 1))
+    rules = dataclasses.replace(config, horizon=n_steps)
+    generator = torch.Generator().manual_seed(seed)
+    exact = make_env(factory, market, rules, n_envs, device, seed=seed, fixed_start=True)
+    rough = make_env(factory, market, rules, n_envs, device, seed=seed, fixed_start=True, dtype=torch.float32)
+    exact.reset()
+    rough.reset()
+    worst = dict.fromkeys((*_COSTS, *_SUMS, "reward", "observation"), 0.0)
+    other = 0
+    for _ in range(n_steps):
+        state = {name: t.float() if t.is_floating_point() else t for name, t in exact.state_dict().items()}
+        rough.load_state_dict(state)
+        orders = Orders(*(tensor.to(device) for tensor in wild_orders(exact, market, generator)))
+        result_one, result_two = exact.step_orders(orders), rough.step_orders(orders)
+        one, two = done_step(exact)._asdict(), done_step(rough)._asdict()
+        same = (one["fill_quantity_NX"] == two["fill_quantity_NX"].double()).all(dim=1)
+        other += int((~same).sum())
+        gross = config.capital_usd + sum(one[name].abs() for name in ("cash_N", "equity_N", "option_mark_N"))
+        for name in (*_COSTS, *_SUMS):
+            scale = 1.0 + one[name].abs() if name in _COSTS else gross
+            gap = (one[name] - two[name].double()).abs() / scale
+            worst[name] = max(worst[name], float(torch.where(same, gap, 0.0).max()))
+        # a reward is money over entry equity, in scaled basis points
+        unit = config.reward_scale * 1e4 * gross / config.capital_usd
+        reward = (result_one.reward - result_two.reward).double().cpu().abs() / unit
+        worst["reward"] = max(worst["reward"], float(torch.where(same, reward, 0.0).max()))
+        seen = (result_one.final_observation - result_two.final_observation).double().cpu().abs()
+        seen = (seen / (1.0 + result_one.final_observation.double().cpu().abs())).amax(dim=1)
+        seen = seen * config.capital_usd / gross
+        worst["observation"] = max(worst["observation"], float(torch.where(same, seen, 0.0).max()))
+    findings = [
+        Finding(
+            check=f"float32 step: {name.removesuffix('_N')}",
+            statistic=gap,
+            threshold=FLOAT32_FLOW if name in _COSTS else FLOAT32_ROUNDING,
+        )
+        for name, gap in worst.items()
+    ]
+    share = other / (n_steps * n_envs)
+    return [*findings, Finding(check="float32 step: other fills", statistic=share, threshold=UNDECIDED)]

@@ -210,6 +210,30 @@ def accounts_share_a_purse(patch):
     _wrap(patch, "carry", pooled, options_env)
 
 
+def _rough(money: torch.Tensor) -> bool:
+    return money.dtype == torch.float32
+
+
+def no_commission_in_float32(patch):
+    _wrap(patch, "contract_fee", lambda fee, *_: 0.0 * fee if _rough(fee) else fee, trading, record, actions)
+
+
+def interest_on_debt_with_the_wrong_sign_in_float32(patch):
+    def flip(flows, *_):
+        return flows._replace(interest=flows.interest.abs()) if _rough(flows.interest) else flows
+
+    _wrap(patch, "carry", flip, options_env)
+
+
+def reward_without_the_cost_of_cash_in_float32(patch):
+    honest = options_env.excess_reward
+
+    def generous(equity, equity_next, growth, *rest):
+        return honest(equity, equity_next, 0.0 * growth if _rough(equity) else growth, *rest)
+
+    patch.setattr(options_env, "excess_reward", generous)
+
+
 LEAKS: list[tuple[Plant, str]] = [
     (sale_without_liability, "conservation"),
     (fees_with_the_wrong_sign, "fees_never_help"),
@@ -235,6 +259,9 @@ LEAKS: list[tuple[Plant, str]] = [
     (reward_without_the_cost_of_cash, "conservation"),
     (fees_rebated_in_bulk, "conservation"),
     (accounts_share_a_purse, "invariance"),
+    (no_commission_in_float32, "invariance"),
+    (interest_on_debt_with_the_wrong_sign_in_float32, "invariance"),
+    (reward_without_the_cost_of_cash_in_float32, "invariance"),
 ]
 
 ALSO_CAUGHT_BY: list[tuple[Plant, str]] = [
