@@ -108,7 +108,7 @@ def run_self_test(
         "clip_fraction": masked_mean((torch.expm1(log_ratio).abs() > config.clip_epsilon).to(free.dtype), free).item(),
         "max_value_error": value_error.item(),
         "resets_inside": int(data.start[min(1, config.bptt_steps - 1) :].sum().item()),
-        "state_at_start": carry.state.actor_h.square().mean().sqrt().item(),
+        "state_at_start": rollout.chunk_state.actor_h[0].square().mean().sqrt().item(),
         "control_ratio_error": (torch.expm1(control).abs() * free).max().item(),
         "head_scale": scale,
     }

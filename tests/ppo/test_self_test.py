@@ -5,6 +5,7 @@ import torch
 
 from clstm_core.config import ModelConfig
 from clstm_core.model.clstm import CLSTM, RecurrentState
+from clstm_core.ppo import self_test
 from clstm_core.ppo.self_test import SelfTestError, forgetful, require, run_self_test, zeroed
 
 
@@ -103,3 +104,15 @@ def test_a_policy_that_cannot_remember_proves_nothing(setup):
     report = run_self_test(model, env, config)
     assert not report.passed
     assert "proves nothing" in report.reason
+
+
+def test_a_rollout_that_forgets_its_carry_proves_nothing(setup, monkeypatch):
+    honest = self_test.collect
+
+    def forgets(model, env, carry, **options):
+        return honest(model, env, carry._replace(state=zeroed(carry.state)), **options)
+
+    monkeypatch.setattr(self_test, "collect", forgets)
+    report = run_self_test(*setup())
+    assert report.max_ratio_error <= 1e-4
+    assert "began from an empty state" in report.reason
