@@ -7,6 +7,9 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+MAX_SAMPLES = 2**24
+"""Most samples a rollout may have; a hundred times the published run's, and some tens of GB of memory."""
+
 FILL_RULES = ("touch", "fraction")
 SOURCES = ("sp500_modelled", "simulated", "spx_barchart", "spx_cboe")
 
@@ -111,6 +114,10 @@ class EnvConfig:
                 f"{name}={getattr(self, name)}: a cost cannot be negative. Use 0 or more.",
             )
         _require(0 < self.risk_fraction <= 1, f"risk_fraction={self.risk_fraction}: expected (0, 1], e.g. 0.02.")
+        _require(
+            0 < self.reward_scale < float("inf"),
+            f"reward_scale={self.reward_scale}: expected a positive number, e.g. 0.02.",
+        )
         _require(self.scan_points >= 2, f"scan_points={self.scan_points}: expected at least 2, e.g. 10.")
 
 
@@ -169,6 +176,13 @@ class PPOConfig:
     checkpoint_every: int = 10  # iterations between two rolling checkpoints, from which a killed run resumes
 
     def __post_init__(self) -> None:
+        for name in ("n_envs", "n_steps", "batch_size", "bptt_steps", "policy_epochs"):
+            _require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: expected at least 1.")
+        _require(
+            self.n_envs * self.n_steps <= MAX_SAMPLES,
+            f"n_envs={self.n_envs} x n_steps={self.n_steps} is a rollout of {self.n_envs * self.n_steps:,} samples: "
+            f"expected at most {MAX_SAMPLES:,}. Use fewer envs or steps.",
+        )
         _require(
             self.n_steps % self.bptt_steps == 0,
             f"bptt_steps={self.bptt_steps} cuts the rollout: n_steps={self.n_steps} is no multiple of it. "
@@ -222,6 +236,7 @@ class RunConfig:
             self.timesteps >= 1,
             f"timesteps={self.timesteps}: expected at least one rollout of {self.ppo.samples_per_iteration} steps.",
         )
+        _require(0 <= self.seed < 2**63, f"seed={self.seed}: expected a whole number from 0 to 2^63 - 1.")
         _require(
             self.device in ("auto", "cpu", "cuda"),
             f"unknown device {self.device!r}: expected auto, cpu or cuda.",
