@@ -32,6 +32,17 @@ LIVE = (
 """What is drawn live in the asset's plots."""
 
 
+training_progress = dg.AssetSpec(
+    "training_progress",
+    description="Live curves of the run in training: reward, KL, explained variance, steps/s, every few seconds.",
+    group_name="training",
+    deps=["warm_critic"],
+    owners=["team:research"],
+    kinds={"torch"},
+)
+"""Observed, never materialized, and not partitioned: the UI plots a partitioned asset over its partitions, not time."""
+
+
 @dg.asset(
     group_name="training",
     deps=[warm_critic],
@@ -152,9 +163,7 @@ class _Live:
             self._observed = time.monotonic()
             self._context.log_event(
                 dg.AssetObservation(
-                    asset_key="trained_policy",
-                    partition=self._context.partition_key,
-                    metadata=numbers({key: row.get(key) for key in LIVE}),
+                    asset_key=training_progress.key, metadata=numbers({key: row.get(key) for key in LIVE})
                 )
             )
             self.flush()
@@ -169,7 +178,7 @@ def training_curve(rows: list[dict[str, Any]]) -> str:
     from reports.svg import as_markdown_image, line_chart
 
     def line(name: str) -> list[tuple[float, float | None]]:
-        return [(row["env_steps"] / 1e6, row.get(name)) for row in rows]
+        return [(row["env_steps"] / 1e6, row[name]) for row in rows if row.get(name) is not None]
 
     names = {
         "explained variance": "explained_variance",

@@ -176,7 +176,7 @@ class PPOConfig:
     checkpoint_every: int = 10  # iterations between two rolling checkpoints, from which a killed run resumes
 
     def __post_init__(self) -> None:
-        for name in ("n_envs", "n_steps", "batch_size", "bptt_steps", "policy_epochs"):
+        for name in ("n_envs", "n_steps", "batch_size", "bptt_steps"):
             _require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: expected at least 1.")
         _require(
             self.n_envs * self.n_steps <= MAX_SAMPLES,

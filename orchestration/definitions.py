@@ -46,7 +46,7 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
         "report_server": ReportServer(),
     }
     return dg.Definitions(
-        assets=dg.load_assets_from_modules(MODULES),
+        assets=[*dg.load_assets_from_modules(MODULES), training.training_progress],
         jobs=jobs,
         resources=resources | dict(resource_overrides or {}),
     )
