@@ -99,9 +99,9 @@ def _materialize(
     with stage(context, name.replace("_backtests", " backtests")) as progress:
         from clstm_core.checkpoint import git_commit
         from clstm_core.config import RunConfig
-        from clstm_core.evaluation.statistics import EvaluationError
+        from clstm_core.errors import EvaluationError
         from clstm_core.market.tensors import load_market
-        from clstm_core.metrics.rebuild import backtest_rows, trial_of
+        from clstm_core.store.rows import backtest_rows, trial_of
 
         inputs = read_json(run_dir / INPUTS, "Materialize warm_critic for this run first.")
         settings = read_json(run_dir / "config.json", "Materialize warm_critic for this run first.")

@@ -36,8 +36,8 @@ def checkpoint_comparison(
     run_dir, store = paths.run(run), metrics.store()
     with stage(context, "comparison") as progress:
         from clstm_core.evaluation.comparison import MEAN_METRIC, compare
-        from clstm_core.metrics.schema import TABLES
-        from clstm_core.metrics.values import known_columns
+        from clstm_core.store.schema import TABLES
+        from clstm_core.store.values import known_columns
 
         inputs = read_json(run_dir / INPUTS, "Materialize warm_critic for this run first.")
         results = results_of(run_dir, "policy_backtests", paths.backtests)

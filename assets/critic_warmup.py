@@ -52,9 +52,8 @@ def warm_critic(
     run = context.partition_key
     with stage(context, "warmup") as progress:
         from clstm_core.checkpoint import is_whole, load_checkpoint, newest_checkpoint
-        from clstm_core.ppo.learner import NonFiniteError
-        from clstm_core.ppo.self_test import SelfTestError
-        from clstm_core.train import warm_start
+        from clstm_core.errors import NonFiniteError, SelfTestError
+        from clstm_core.train.loop import warm_start
 
         parent = latest_metadata(context, "market_tensors")
         run_dir = paths.run(run)
@@ -126,7 +125,8 @@ def run_configuration(config: TrainingConfig, parent: Any) -> "RunConfig":
     """The recipe with this run's steps, seed, device and the tenors of the market."""
     import dataclasses
 
-    from clstm_core.config import RECIPES, ConfigError
+    from clstm_core.config import RECIPES
+    from clstm_core.errors import ConfigError
 
     if config.recipe not in RECIPES:
         raise ConfigError(f"unknown recipe {config.recipe!r}: expected one of {', '.join(RECIPES)}. Pass one.")
@@ -145,7 +145,7 @@ def run_configuration(config: TrainingConfig, parent: Any) -> "RunConfig":
 
 def environments(config: "RunConfig", inputs: dict[str, Any]) -> "tuple[OptionsEnv, OptionsEnv | None]":
     """Training envs and held-out ones, on the market that the run is trained on."""
-    from clstm_core.train_command import make_envs
+    from clstm_core.train.command import make_envs
 
     return make_envs(config, Path(inputs["training_folder"]))  # type: ignore[return-value]
 

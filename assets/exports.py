@@ -46,7 +46,8 @@ def policy_bundle(
     run_dir, folder, store = paths.run(run), paths.bundle(run), metrics.store()
     with stage(context, "export") as progress:
         from clstm_core.config import RunConfig
-        from clstm_core.deployment.bundle import BundleError, build_bundle, load_bundle
+        from clstm_core.deployment.bundle import build_bundle, load_bundle
+        from clstm_core.errors import BundleError
         from clstm_core.market.tensors import load_market
 
         inputs = read_json(run_dir / INPUTS, "Materialize warm_critic for this run first.")
@@ -112,7 +113,7 @@ def policy_bundle(
 
 
 def _loads(folder: Path, load_bundle: Any) -> bool:
-    from clstm_core.deployment.bundle import BundleError
+    from clstm_core.errors import BundleError
 
     try:
         load_bundle(folder)

@@ -47,8 +47,8 @@ def market_quotes(
         import polars as pl
 
         from clstm_core.market.cache import ensure_quotes, read_manifest
-        from clstm_core.market.quality import blocking
         from clstm_core.market.sources import default_config
+        from clstm_core.market.tables.quality import blocking
 
         overrides = {"data_dir": config.data_dir, "n_snapshots": config.n_snapshots}
         market = default_config(config.source, **{key: value for key, value in overrides.items() if value is not None})
@@ -123,7 +123,8 @@ def market_tensors(
 ) -> dg.MaterializeResult:
     """The chains as tensors: the market to evaluate on, and the one to train on where the source is too short."""
     with stage(context, "tensors") as progress:
-        from clstm_core.config import RECIPES, ConfigError
+        from clstm_core.config import RECIPES
+        from clstm_core.errors import ConfigError
         from clstm_core.market.cache import training_tensors
         from clstm_core.market.sources import default_config
         from clstm_core.market.tensors import file_sha256, load_market

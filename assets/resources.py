@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 if TYPE_CHECKING:
-    from clstm_core.metrics_store import MetricsStore
+    from clstm_core.store.store import MetricsStore
 
 
 class ProjectPaths(dg.ConfigurableResource):
@@ -50,7 +50,7 @@ class Metrics(dg.ConfigurableResource):
 
     def store(self) -> "MetricsStore":
         """A handle; it connects when asked something and lets go at once."""
-        from clstm_core.metrics_store import MetricsStore
+        from clstm_core.store.store import MetricsStore
 
         return MetricsStore(Path(self.path))
 

@@ -64,12 +64,11 @@ def trained_policy(context: dg.AssetExecutionContext, paths: ProjectPaths, metri
     run = context.partition_key
     run_dir, store = paths.run(run), metrics.store()
     with stage(context, "train") as progress:
-        from clstm_core.checkpoint import CheckpointError, is_whole, load_policy
+        from clstm_core.checkpoint import is_whole, load_policy
         from clstm_core.config import RunConfig
-        from clstm_core.metrics.rebuild import read_jsonl
-        from clstm_core.ppo.learner import NonFiniteError
-        from clstm_core.ppo.self_test import SelfTestError
-        from clstm_core.train import train
+        from clstm_core.errors import CheckpointError, NonFiniteError, SelfTestError
+        from clstm_core.store.rows import read_jsonl
+        from clstm_core.train.loop import train
 
         inputs = read_json(run_dir / INPUTS, "Materialize warm_critic for this run first.")
         config = RunConfig.from_dict(read_json(run_dir / "config.json", "Materialize warm_critic for this run first."))

@@ -21,16 +21,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from clstm_core.config import ConfigError, RunConfig
+from clstm_core.config import RunConfig
+from clstm_core.errors import CheckpointError, ConfigError
 from clstm_core.market.tensors import file_sha256
 from clstm_core.model.clstm import CLSTM
 
 CHECKPOINT_VERSION = 1
 MODEL, STATE, META, MANIFEST = "model.safetensors", "state.safetensors", "meta.json", "manifest.json"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message says what, found, expected, remedy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

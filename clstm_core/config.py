@@ -7,15 +7,13 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from clstm_core.errors import ConfigError
+
 MAX_SAMPLES = 2**24
 """Most samples a rollout may have; a hundred times the published run's, and some tens of GB of memory."""
 
 FILL_RULES = ("touch", "fraction")
 SOURCES = ("sp500_modelled", "simulated", "spx_barchart", "spx_cboe")
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot work; the message says what, found, expected, remedy."""
 
 
 def _require(condition: bool, message: str) -> None:

@@ -1,4 +1,56 @@
-"""Words for the errors that are not ours: what the file system says, as a sentence with a remedy."""
+"""Our errors, in one place, and words for those that are not ours.
+
+Each message is a sentence for a person: what, found, expected, remedy. `ClstmError` is their base, so that a caller who
+only wants to show the sentence needs no list of them.
+"""
+
+
+class ClstmError(Exception):
+    """An error of this project whose message is a sentence for the user."""
+
+
+class ConfigError(ClstmError, ValueError):
+    """A configuration that cannot work."""
+
+
+class ArtifactError(ClstmError, ValueError):
+    """A file that a stage left and that cannot be used: missing, half-written or altered."""
+
+
+class MarketDataError(ArtifactError):
+    """Market data that cannot be used."""
+
+
+class CheckpointError(ArtifactError):
+    """A checkpoint that cannot be used."""
+
+
+class EvaluationError(ArtifactError):
+    """A backtest or comparison that cannot be made or used."""
+
+
+class BundleError(ArtifactError):
+    """A bundle that must not trade."""
+
+
+class AuditError(ClstmError, ValueError):
+    """An audit that cannot be run at all, or a market that is not proven."""
+
+
+class MetricsError(ClstmError, ValueError):
+    """A row or a store that cannot be used."""
+
+
+class ReportError(ClstmError, ValueError):
+    """A report that cannot be made."""
+
+
+class SelfTestError(ClstmError, RuntimeError):
+    """The recurrence of the trainer is broken."""
+
+
+class NonFiniteError(ClstmError, RuntimeError):
+    """Training produced a number that is not finite."""
 
 
 def of_file_system(error: Exception) -> bool:

@@ -43,9 +43,9 @@ def demo(
     snapshots: Annotated[int | None, typer.Option(help="length of the simulated source")] = None,
 ) -> None:
     """Run the whole chain: market data, audit, training, backtests, bundle, report."""
-    from clstm_core.config import RECIPES, ConfigError
+    from clstm_core.config import RECIPES
+    from clstm_core.errors import ConfigError, MarketDataError
     from clstm_core.market.sources import default_config, open_source
-    from clstm_core.market.tensors import MarketDataError
 
     try:
         if recipe not in RECIPES:
@@ -115,8 +115,8 @@ def dev() -> None:
 @app.command(name="rebuild-metrics")
 def rebuild_metrics() -> None:
     """Write the DuckDB store anew from the run folders, backtests and bundles."""
-    from clstm_core.metrics.values import MetricsError
-    from clstm_core.metrics_store import MetricsStore
+    from clstm_core.errors import MetricsError
+    from clstm_core.store.store import MetricsStore
     from orchestration.definitions import project_home
 
     data = project_home() / "data"
@@ -130,8 +130,8 @@ def rebuild_metrics() -> None:
 @app.command(name="publish-metrics")
 def publish_metrics(target: Annotated[Path, typer.Argument(help="file to write")]) -> None:
     """Write a read-only snapshot of the store for reviewers."""
-    from clstm_core.metrics.values import MetricsError
-    from clstm_core.metrics_store import MetricsStore
+    from clstm_core.errors import MetricsError
+    from clstm_core.store.store import MetricsStore
     from orchestration.definitions import project_home
 
     try:
@@ -141,7 +141,7 @@ def publish_metrics(target: Annotated[Path, typer.Argument(help="file to write")
 
 
 def _run_name(name: str) -> str:
-    from clstm_core.config import ConfigError
+    from clstm_core.errors import ConfigError
 
     fits = all(letter.isalnum() or letter in "-_." for letter in name) and len(name) <= NAME_LENGTH
     if not name or not fits or name.startswith("."):

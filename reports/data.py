@@ -6,10 +6,6 @@ from typing import Any
 Rows = list[dict[str, Any]]
 
 
-class ReportError(ValueError):
-    """A report that cannot be made; the message says what, found, expected, remedy."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Curve:
     """One account through the held-out window.

@@ -17,8 +17,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from clstm_core.errors import ReportError
 from reports.charts import Panel
-from reports.data import ReportData, ReportError
+from reports.data import ReportData
 from reports.panels import panels_of
 
 CSP = (

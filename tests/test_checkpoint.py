@@ -9,7 +9,6 @@ import torch
 
 from clstm_core import checkpoint
 from clstm_core.checkpoint import (
-    CheckpointError,
     load_checkpoint,
     load_policy,
     lock_run,
@@ -17,6 +16,7 @@ from clstm_core.checkpoint import (
     save_checkpoint,
     verify_checkpoint,
 )
+from clstm_core.errors import CheckpointError
 from clstm_core.model.clstm import CLSTM
 
 

@@ -1,6 +1,7 @@
 import pytest
 
-from clstm_core.config import RECIPES, ConfigError, EnvConfig, PPOConfig, RunConfig
+from clstm_core.config import RECIPES, EnvConfig, PPOConfig, RunConfig
+from clstm_core.errors import ConfigError
 
 
 @pytest.mark.parametrize("name", RECIPES)

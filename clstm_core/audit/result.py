@@ -5,9 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-
-class AuditError(ValueError):
-    """An audit that cannot be run at all; the message says what, found, expected, remedy."""
+from clstm_core.errors import AuditError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

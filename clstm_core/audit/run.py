@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from clstm_core.audit.conservation import conservation
-from clstm_core.audit.fees import fees_never_help
-from clstm_core.audit.invariance import invariance
-from clstm_core.audit.lookahead import built_in_time, fitted_in_time, look_ahead
-from clstm_core.audit.markets import fair_world, stretch
-from clstm_core.audit.martingale import martingale_exact
-from clstm_core.audit.result import AuditError, AuditReport, Finding, ProofResult, prove
-from clstm_core.audit.sampled import Decide, martingale_sampled
-from clstm_core.audit.sessions import EnvFactory
+from clstm_core.audit.proofs.conservation import conservation
+from clstm_core.audit.proofs.fees import fees_never_help
+from clstm_core.audit.proofs.invariance import invariance
+from clstm_core.audit.proofs.lookahead import built_in_time, fitted_in_time, look_ahead
+from clstm_core.audit.proofs.martingale import martingale_exact
+from clstm_core.audit.proofs.sampled import Decide, martingale_sampled
+from clstm_core.audit.result import AuditReport, Finding, ProofResult, prove
+from clstm_core.audit.worlds.markets import fair_world, stretch
+from clstm_core.audit.worlds.sessions import EnvFactory
 from clstm_core.config import EnvConfig
 from clstm_core.env.options_env import OptionsEnv
+from clstm_core.errors import AuditError
 from clstm_core.market.tensors import MarketTensors
 
 Size = Literal["quick", "full"]

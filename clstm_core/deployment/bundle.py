@@ -37,16 +37,13 @@ from clstm_core.deployment.export import (
 )
 from clstm_core.deployment.parity import MAX_LOGIT_DIFFERENCE, ParityResult, check_parity, measure_latency
 from clstm_core.env.protocol import BatchedEnv
+from clstm_core.errors import BundleError
 from clstm_core.market.tensors import file_sha256
 from clstm_core.model.clstm import CLSTM
 from clstm_core.specs import ACTIONS, OBSERVATION
 
 GOLDEN_STEPS, GOLDEN_BATCH = 32, 2
 BUNDLE_VERSION = 1
-
-
-class BundleError(ValueError):
-    """A bundle that must not trade; the message says what, found, expected, remedy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,8 @@ import torch
 from clstm_core.config import EnvConfig
 from clstm_core.env.fills import fill_prices
 from clstm_core.env.margin import option_scenarios, scenario_shocks
-from clstm_core.market.tensors import MarketDataError, MarketTensors
+from clstm_core.errors import MarketDataError
+from clstm_core.market.tensors import MarketTensors
 from clstm_core.specs import RIGHT_CALL, RIGHT_PUT
 
 (

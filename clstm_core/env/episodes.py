@@ -2,7 +2,7 @@
 
 import torch
 
-from clstm_core.config import ConfigError
+from clstm_core.errors import ConfigError
 from clstm_core.market.tensors import MarketTensors
 
 _GAMMA = -7046029254386353131  # 0x9E3779B97F4A7C15 as int64; products wrap modulo 2^64

@@ -4,7 +4,8 @@ import torch
 
 from clstm_core.env import derived as col
 from clstm_core.env.book import Book, Holdings
-from clstm_core.market.tensors import MarketDataError, MarketTensors
+from clstm_core.errors import MarketDataError
+from clstm_core.market.tensors import MarketTensors
 from clstm_core.specs import BOOK_FEATURES, MARKET_FEATURES, OBSERVATION
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import torch
 
-from clstm_core.config import ConfigError, EnvConfig
+from clstm_core.config import EnvConfig
 from clstm_core.env import derived as col
 from clstm_core.env.actions import Packages, build_packages, sizes_and_mask
 from clstm_core.env.book import Book, Holdings, gather_facts, value_book
@@ -24,6 +24,7 @@ from clstm_core.env.rewards import excess_reward
 from clstm_core.env.settlement import carry, settlement_cash
 from clstm_core.env.state import AccountState, Orders, StepLedger
 from clstm_core.env.trading import decide, execute, liquidate
+from clstm_core.errors import ConfigError
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.specs import ACTIONS, CLOSE_ALL, FIRST_TEMPLATE, HEDGE_DELTA, MAX_LEGS, OBSERVATION
 

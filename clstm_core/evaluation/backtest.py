@@ -22,9 +22,10 @@ import torch
 from clstm_core.config import EnvConfig
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.env.state import AccountState, Orders
+from clstm_core.errors import EvaluationError
 from clstm_core.evaluation import ledgers, summary
 from clstm_core.evaluation.policies import Policy
-from clstm_core.evaluation.statistics import EvaluationError, Floats
+from clstm_core.evaluation.statistics import Floats
 from clstm_core.market.tensors import MarketTensors, file_sha256
 from clstm_core.specs import ACTIONS
 

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from clstm_core.env import state as account
-from clstm_core.market.schema import UTC_NS
+from clstm_core.market.tables.schema import UTC_NS
 from clstm_core.market.tensors import MarketTensors
 
 FILLS: dict[str, Any] = {

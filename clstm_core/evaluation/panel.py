@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clstm_core.errors import EvaluationError
 from clstm_core.evaluation.backtest import BacktestResult
-from clstm_core.evaluation.statistics import EvaluationError, Floats, log_returns, simple_returns
+from clstm_core.evaluation.statistics import Floats, log_returns, simple_returns
 
 
 class Key(NamedTuple):

@@ -17,7 +17,7 @@ from clstm_core.env import derived as col
 from clstm_core.env.fills import share_half_spread
 from clstm_core.env.margin import margin_requirement
 from clstm_core.env.state import AccountState, Orders
-from clstm_core.evaluation.statistics import EvaluationError
+from clstm_core.errors import EvaluationError
 from clstm_core.market.tensors import MarketTensors, file_sha256
 from clstm_core.model.clstm import CLSTM
 from clstm_core.specs import ACTIONS, CELL_INDEX, OBSERVATION

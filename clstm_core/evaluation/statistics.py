@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clstm_core.errors import EvaluationError
+
 Floats = npt.NDArray[np.float64]
 
 PERIODS_PER_YEAR = 252.0
@@ -26,10 +28,6 @@ _EQUITY_FLOOR = 1e-6
 """Share of the first equity below which a log return is not taken (a ruined account's equity may be negative)."""
 _NO_VARIATION = 1e-12
 """A standard deviation of returns at or below this is rounding."""
-
-
-class EvaluationError(ValueError):
-    """A backtest or comparison that cannot be made; the message says what, found, expected, remedy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

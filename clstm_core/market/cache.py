@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,14 +23,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-import clstm_core
+from clstm_core.artifacts.code import code_sha256
 from clstm_core.config import MarketConfig
-from clstm_core.market.quality import inspect
-from clstm_core.market.schema import QUOTES
+from clstm_core.errors import MarketDataError
 from clstm_core.market.sources import open_source
 from clstm_core.market.sources.base import Source, SourceTables
 from clstm_core.market.sources.files import FileSource
-from clstm_core.market.tensors import MarketDataError, file_sha256, load_market, save_market
+from clstm_core.market.tables.quality import inspect
+from clstm_core.market.tables.schema import QUOTES
+from clstm_core.market.tensors import file_sha256, load_market, save_market
 
 Progress = Callable[[int, int], None]
 
@@ -38,18 +39,7 @@ QUOTES_VERSION = 1
 TABLES = ("quotes", "underlyings", "rates", "quarantine", "findings")
 DIGITS = 16
 FALLBACK_SOURCE = "sp500_modelled"
-
-PACKAGE = Path(clstm_core.__file__).parent
-COMMON_CODE = (
-    "market/schema.py",
-    "market/parity_table.py",
-    "market/trading_calendar.py",
-    "market/quality.py",
-    "market/quality_checks.py",
-    "market/sources/base.py",
-)
-MODEL_CODE = ("market/*.py", "market/sources/*.py", "options/*.py")
-TENSOR_CODE = ("specs.py", "market/*.py", "options/*.py")
+QUALITY, BUILDER = "clstm_core.market.tables.quality", "clstm_core.market.build.assemble"
 
 
 class TrainingMarkets(NamedTuple):
@@ -75,7 +65,7 @@ def ensure_quotes(config: MarketConfig, cache_dir: Path, progress: Progress | No
         "source": source.name,
         "settings": settings,
         "parents": parents,
-        "code": _code_sha256(_source_code(source)),
+        "code": code_sha256(type(source).__module__, QUALITY),
     }
     folder = cache_dir / "quotes" / _digest(identity)
     if _whole(folder):
@@ -97,14 +87,14 @@ def ensure_tensors(quotes_dir: Path, config: MarketConfig, cache_dir: Path, *, e
     Units:   embargo in snapshots (episode horizon + feature lookback)
     Raises:  MarketDataError when the canonical tables are missing or altered, or cannot be traded
     """
-    from clstm_core.market.build import build_market_tensors
+    from clstm_core.market.build.assemble import build_market_tensors
 
     manifest = read_manifest(quotes_dir)
     identity = {
         "files": manifest["files"],
         "settings": _settings(config),
         "embargo": embargo,
-        "code": _code_sha256(TENSOR_CODE),
+        "code": code_sha256(BUILDER),
     }
     folder = cache_dir / "tensors" / _digest(identity)
     if folder.exists():
@@ -211,7 +201,7 @@ def _read(source: Source, sessions_dir: Path, progress: Progress | None) -> Sour
         tables = source.read(source.list_snapshots())
         _report(progress, 1, 1)
         return tables
-    code = _code_sha256(_source_code(source))
+    code = code_sha256(type(source).__module__)
     files = source.raw_files()
     parsed: dict[date, pl.DataFrame] = {}
     broken: dict[date, str] = {}
@@ -327,20 +317,6 @@ def _raw_hashes(source: Source) -> dict[str, str]:
         return {}
     paths = [*source.raw_files().values(), *source.side_files()]
     return {path.relative_to(source.root).as_posix(): file_sha256(path) for path in paths if path.is_file()}
-
-
-def _source_code(source: Source) -> tuple[str, ...]:
-    if isinstance(source, FileSource):
-        return (*COMMON_CODE, "market/sources/files.py", f"market/sources/{source.name}.py")
-    return MODEL_CODE
-
-
-def _code_sha256(patterns: Iterable[str]) -> str:
-    """Hash of the package's files that match, so that changed code never finds old results."""
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in patterns for path in PACKAGE.glob(pattern)}):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
 
 
 def _settings(config: MarketConfig) -> dict[str, Any]:

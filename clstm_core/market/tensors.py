@@ -20,14 +20,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from clstm_core.errors import MarketDataError
 from clstm_core.specs import CELLS, MARKET_FEATURES
 
 TENSORS_VERSION = 1
 ID_BYTES = 32
-
-
-class MarketDataError(ValueError):
-    """Market data that cannot be used; the message says what, found, expected, remedy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

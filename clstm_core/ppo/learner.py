@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from clstm_core.config import ConfigError, RunConfig
+from clstm_core.config import RunConfig
 from clstm_core.env.protocol import BatchedEnv, observation_scaler
+from clstm_core.errors import ConfigError, NonFiniteError
 from clstm_core.model.clstm import CLSTM, RecurrentState
 from clstm_core.ppo.advantages import generalised_advantages, monte_carlo_returns, normalise
 from clstm_core.ppo.diagnostics import explained_variance, fetch, reward_diagnostics, value_diagnostics
@@ -19,10 +20,6 @@ from clstm_core.ppo.rollout import Carry, Rollout, Sequences, begin, collect, cu
 from clstm_core.ppo.schedule import adapted, annealed, linear
 from clstm_core.ppo.update import Tally, make_optimizers, update
 from clstm_core.ppo.warmup import WarmupResult, warm_critic
-
-
-class NonFiniteError(RuntimeError):
-    """A loss or gradient was NaN or infinite; the message names the iteration and the saved batch."""
 
 
 class Learner:

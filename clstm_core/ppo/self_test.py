@@ -12,6 +12,7 @@ import torch
 
 from clstm_core.config import PPOConfig
 from clstm_core.env.protocol import BatchedEnv
+from clstm_core.errors import SelfTestError
 from clstm_core.model.clstm import CLSTM, RecurrentState
 from clstm_core.ppo.losses import approximate_kl, masked_mean
 from clstm_core.ppo.rollout import Sequences, begin, collect, sequences
@@ -22,10 +23,6 @@ VALUE_TOLERANCE = 1e-4
 CONTROL_MINIMUM = 1e-2
 LOGIT_STD = 1.0
 MAX_CHUNKS = 4
-
-
-class SelfTestError(RuntimeError):
-    """Recomputed policy and rollout differ; the message carries the figures."""
 
 
 @dataclass(frozen=True, slots=True)

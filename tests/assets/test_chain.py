@@ -82,7 +82,7 @@ def test_the_chain_ends_in_a_report_and_a_bundle_and_is_reused(tmp_path, instanc
     assert comparison["champion"]["milestone"] in {"020", "040", "060", "080", "100"}
     assert {"policy.onnx", "policy.ts", "policy.safetensors"} <= {p.name for p in (data / "bundles" / RUN).iterdir()}
 
-    from clstm_core.metrics_store import MetricsStore
+    from clstm_core.store.store import MetricsStore
 
     store = MetricsStore(data / "metrics.duckdb")
     count = {name: store.query(f"SELECT count(*) AS n FROM {name}")[0]["n"] for name in (

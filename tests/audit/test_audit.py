@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from clstm_core.audit.result import AuditError, Finding, prove
+from clstm_core.audit.result import Finding, prove
 from clstm_core.audit.run import PROOFS, audit
 from clstm_core.config import EnvConfig, MarketConfig
+from clstm_core.errors import AuditError
 from clstm_core.market.cache import ensure_quotes, ensure_tensors
 from clstm_core.market.tensors import MarketTensors, load_market
 

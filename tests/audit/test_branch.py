@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from clstm_core.audit.branch import branch_market, branch_row, spot_nodes
-from clstm_core.audit.markets import fair_world, pricing_vol
-from clstm_core.audit.reference import black_scholes
+from clstm_core.audit.reference.rules import black_scholes
+from clstm_core.audit.worlds.branch import branch_market, branch_row, spot_nodes
+from clstm_core.audit.worlds.markets import fair_world, pricing_vol
 
 
 def test_nodes_integrate_one_and_the_forward() -> None:

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from clstm_core.audit.ledger import Account, Contract, Fill, Ledger, Order, PlainMarket, Quote, Snapshot
-from clstm_core.audit.reference import Rules, black_scholes
+from clstm_core.audit.reference.ledger import Account, Contract, Fill, Ledger, Order, PlainMarket, Quote, Snapshot
+from clstm_core.audit.reference.rules import Rules, black_scholes
 
 DAY_NS = 86_400 * 10**9
 CALL, PUT = 0, 1

@@ -2,8 +2,8 @@
 
 import torch
 
-from clstm_core.audit.lookahead import built_in_time, fitted_in_time, same
-from clstm_core.audit.markets import FUTURES, cut, stretch, with_altered_future, with_holes, with_info
+from clstm_core.audit.proofs.lookahead import built_in_time, fitted_in_time, same
+from clstm_core.audit.worlds.markets import FUTURES, cut, stretch, with_altered_future, with_holes, with_info
 
 
 def _first_row(market, t: int) -> int:
@@ -73,7 +73,7 @@ def test_windows_closer_than_the_embargo_are_found(premium_market) -> None:
 
 
 def test_a_feature_that_reads_tomorrow_is_found(fair_market, monkeypatch) -> None:
-    from clstm_core.market import features
+    from clstm_core.market.build import features
 
     honest = features.session_features
 
@@ -90,7 +90,7 @@ def test_a_feature_that_reads_tomorrow_is_found(fair_market, monkeypatch) -> Non
 
 
 def test_a_grid_that_picks_by_tomorrows_quotes_is_found(fair_market, monkeypatch) -> None:
-    from clstm_core.market import grid
+    from clstm_core.market.build import grid
 
     honest = grid.build_grid
 

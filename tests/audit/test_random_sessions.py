@@ -3,7 +3,7 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clstm_core.audit.conservation import conservation
+from clstm_core.audit.proofs.conservation import conservation
 from clstm_core.config import EnvConfig
 from clstm_core.env.options_env import OptionsEnv
 

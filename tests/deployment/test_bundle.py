@@ -7,9 +7,10 @@ import torch
 
 from clstm_core.checkpoint import save_checkpoint
 from clstm_core.config import ModelConfig, RunConfig
-from clstm_core.deployment.bundle import BundleError, build_bundle, load_bundle
+from clstm_core.deployment.bundle import build_bundle, load_bundle
 from clstm_core.deployment.export import actor_step, export_onnx
 from clstm_core.deployment.runtimes import blank_inputs, eager
+from clstm_core.errors import BundleError
 from clstm_core.market.tensors import file_sha256
 from clstm_core.specs import ACTIONS, OBSERVATION
 

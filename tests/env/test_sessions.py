@@ -5,11 +5,12 @@ import dataclasses
 import pytest
 import torch
 
-from clstm_core.config import ConfigError, EnvConfig
+from clstm_core.config import EnvConfig
 from clstm_core.env.actions import is_defined_risk
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.env.state import Orders
-from clstm_core.market.tensors import MarketDataError, MarketTensors
+from clstm_core.errors import ConfigError, MarketDataError
+from clstm_core.market.tensors import MarketTensors
 from clstm_core.specs import ACTIONS, MAX_LEGS, TEMPLATES
 
 CONFIG = EnvConfig(horizon=21)

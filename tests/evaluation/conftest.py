@@ -15,9 +15,9 @@ import torch
 from clstm_core.checkpoint import save_checkpoint
 from clstm_core.config import MarketConfig, smoke
 from clstm_core.evaluation import ledgers
-from clstm_core.market.build import build_market_tensors
-from clstm_core.market.schema import QUOTES, UTC_NS
-from clstm_core.market.worlds import simulated_columns, simulated_info
+from clstm_core.market.build.assemble import build_market_tensors
+from clstm_core.market.tables.schema import QUOTES, UTC_NS
+from clstm_core.market.worlds.black_scholes import simulated_columns, simulated_info
 from clstm_core.model.clstm import CLSTM
 from clstm_core.specs import ACTIONS, OBSERVATION
 

@@ -10,6 +10,7 @@ import torch
 from polars.testing import assert_frame_equal
 
 from clstm_core.config import EnvConfig
+from clstm_core.errors import EvaluationError
 from clstm_core.evaluation import ledgers
 from clstm_core.evaluation.attribution import TERMS, by_month, totals
 from clstm_core.evaluation.backtest import load_backtest, resolve_window, run_backtest, run_backtests, windows_of
@@ -17,7 +18,6 @@ from clstm_core.evaluation.comparison import compare
 from clstm_core.evaluation.ladder import backtest_baselines, backtest_ladder
 from clstm_core.evaluation.panel import series
 from clstm_core.evaluation.policies import RandomPolicy, Rule, baselines, cell_rows, load_checkpoint
-from clstm_core.evaluation.statistics import EvaluationError
 
 CAPITAL = 5_000_000.0
 

@@ -7,13 +7,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from clstm_core.errors import EvaluationError
 from clstm_core.evaluation.backtest import BacktestResult
 from clstm_core.evaluation.comparison import MEAN_METRIC, compare
 from clstm_core.evaluation.panel import series
-from clstm_core.evaluation.statistics import EvaluationError, performance
+from clstm_core.evaluation.statistics import performance
 from clstm_core.evaluation.summary import summarise
 from clstm_core.evaluation.words import claim, data_label
-from clstm_core.market.schema import UTC_NS
+from clstm_core.market.tables.schema import UTC_NS
 
 CASH_RETURN = 1e-4
 N = 300

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from clstm_core.checkpoint import CheckpointError
 from clstm_core.config import EnvConfig, ModelConfig
 from clstm_core.env.state import AccountState, Orders
+from clstm_core.errors import CheckpointError, EvaluationError
 from clstm_core.evaluation.policies import (
     BuyAndHold,
     BuyWrite,
@@ -21,7 +21,6 @@ from clstm_core.evaluation.policies import (
     flat,
     load_checkpoint,
 )
-from clstm_core.evaluation.statistics import EvaluationError
 from clstm_core.model.clstm import CLSTM
 from clstm_core.specs import ACTIONS, MAX_LEGS, OBSERVATION
 

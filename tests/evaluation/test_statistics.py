@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from clstm_core.errors import EvaluationError
 from clstm_core.evaluation.statistics import (
     MIN_OBSERVATIONS,
-    EvaluationError,
     difference_of_means,
     log_returns,
     max_drawdown,

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from clstm_core.market.trading_calendar import monthly_expiration, trading_days
+from clstm_core.market.calendars import monthly_expiration, trading_days
 
 RATE, DIVIDEND_YIELD, VOL = 0.04, 0.012, 0.15
 DAY_ROW = "{symbol},{day},{open:.2f},{high:.2f},{low:.2f},{close:.2f},1000000"

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from clstm_core.config import MarketConfig
-from clstm_core.market import listing, worlds
-from clstm_core.market.build import build_market_tensors
-from clstm_core.market.grid import ATM_TOLERANCE, delta_tolerance
-from clstm_core.market.tensors import MarketDataError, MarketTensors
+from clstm_core.errors import MarketDataError
+from clstm_core.market.build.assemble import build_market_tensors
+from clstm_core.market.build.grid import ATM_TOLERANCE, delta_tolerance
+from clstm_core.market.tensors import MarketTensors
+from clstm_core.market.worlds import black_scholes as worlds
+from clstm_core.market.worlds import listing
 from clstm_core.options import black_scholes
 from clstm_core.specs import CELL_INDEX, CELLS
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from clstm_core.market.build import build_market_tensors
+from clstm_core.market.build.assemble import build_market_tensors
 from clstm_core.market.cache import to_columns
-from clstm_core.market.quality import inspect
 from clstm_core.market.sources import default_config, open_source
+from clstm_core.market.tables.quality import inspect
 from clstm_core.specs import CELL_INDEX
 
 SESSIONS = 15

@@ -8,12 +8,12 @@ from datetime import date
 import polars as pl
 import pytest
 
-from clstm_core.config import ConfigError
+from clstm_core.errors import ConfigError, MarketDataError
 from clstm_core.market import cache
+from clstm_core.market.calendars import trading_days
 from clstm_core.market.sources import default_config
 from clstm_core.market.sources.spx_barchart import SPXBarchart
-from clstm_core.market.tensors import MarketDataError, load_market
-from clstm_core.market.trading_calendar import trading_days
+from clstm_core.market.tensors import load_market
 
 MONDAY = date(2026, 3, 2)
 DAYS = trading_days(MONDAY, date(2026, 3, 13))
@@ -106,7 +106,7 @@ def test_the_place_of_the_files_does_not_matter_their_content_does(config, home,
 
 def test_changed_code_finds_no_old_result(config, home, monkeypatch):
     first = cache.ensure_quotes(config, home)
-    monkeypatch.setattr(cache, "_code_sha256", lambda patterns: "other")
+    monkeypatch.setattr(cache, "code_sha256", lambda *modules: "other")
     assert cache.ensure_quotes(config, home) != first
 
 

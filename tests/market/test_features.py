@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clstm_core.market import features
+from clstm_core.market.build import features
 from clstm_core.specs import CELLS, MARKET_FEATURES
 
 DAY_NS = 86_400 * 10**9

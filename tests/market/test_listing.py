@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from clstm_core.market import listing
+from clstm_core.market.worlds import listing
 
 
 def test_closes_follow_daylight_saving():

@@ -6,11 +6,11 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
-from clstm_core.market.quality import blocking, inspect
+from clstm_core.errors import MarketDataError
+from clstm_core.market.calendars import session_close, trading_days
 from clstm_core.market.sources.base import SourceTables, empty_findings, empty_quarantine, finding
 from clstm_core.market.sources.files import spx_quotes
-from clstm_core.market.tensors import MarketDataError
-from clstm_core.market.trading_calendar import session_close, trading_days
+from clstm_core.market.tables.quality import blocking, inspect
 
 MONDAY = date(2026, 3, 2)
 DAYS = trading_days(MONDAY, date(2026, 3, 13))

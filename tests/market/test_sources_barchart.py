@@ -5,10 +5,10 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
-from clstm_core.config import ConfigError, MarketConfig
+from clstm_core.config import MarketConfig
+from clstm_core.errors import ConfigError, MarketDataError
+from clstm_core.market.calendars import trading_days
 from clstm_core.market.sources import default_config, open_source
-from clstm_core.market.tensors import MarketDataError
-from clstm_core.market.trading_calendar import trading_days
 
 MONDAY = date(2026, 3, 2)
 DAYS = trading_days(MONDAY, date(2026, 3, 6))

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
-from clstm_core.market.trading_calendar import (
+from clstm_core.market.calendars import (
     easter,
     holidays,
     is_trading_day,

@@ -6,10 +6,10 @@ from datetime import date
 import polars as pl
 import pytest
 
+from clstm_core.errors import MarketDataError
+from clstm_core.market.calendars import trading_days
 from clstm_core.market.sources import default_config, open_source
 from clstm_core.market.sources.files import spx_quotes
-from clstm_core.market.tensors import MarketDataError
-from clstm_core.market.trading_calendar import trading_days
 
 MONDAY = date(2026, 7, 20)
 DAYS = trading_days(MONDAY, date(2026, 7, 24))

@@ -6,7 +6,8 @@ from datetime import date
 import polars as pl
 import pytest
 
-from clstm_core.market.parity_table import (
+from clstm_core.market.calendars import session_close, trading_days
+from clstm_core.market.tables.parity import (
     DIVIDEND_BOUNDS,
     RATE_BOUNDS,
     fit_parity,
@@ -15,7 +16,6 @@ from clstm_core.market.parity_table import (
     parity_spots,
     residuals,
 )
-from clstm_core.market.trading_calendar import session_close, trading_days
 
 SPOT, RATE, YIELD = 7000.0, 0.04, 0.015
 SNAPSHOTS = trading_days(date(2026, 3, 2), date(2026, 3, 20))

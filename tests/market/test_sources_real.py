@@ -3,8 +3,8 @@
 import polars as pl
 import pytest
 
-from clstm_core.market.quality import blocking, inspect
 from clstm_core.market.sources import default_config, open_source
+from clstm_core.market.tables.quality import blocking, inspect
 
 HOLIDAYS = "2026-04-03, 2026-05-25, 2026-06-19, 2026-07-03"
 

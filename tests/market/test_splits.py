@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clstm_core.config import MarketConfig
-from clstm_core.market.splits import SHORTEST, fit_scaler, split_windows
+from clstm_core.market.build.splits import SHORTEST, fit_scaler, split_windows
 
 CONFIG = MarketConfig(train_fraction=0.7, validation_fraction=0.15)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from clstm_core.market import variance
+from clstm_core.market.worlds import variance
 from clstm_core.options import black_scholes
 
 

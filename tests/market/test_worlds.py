@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from clstm_core.config import MarketConfig
-from clstm_core.market import worlds
-from clstm_core.market.tensors import MarketDataError
+from clstm_core.errors import MarketDataError
+from clstm_core.market.worlds import black_scholes as worlds
 from clstm_core.options import black_scholes
 
 YEAR_NS = 365 * 86_400 * 10**9

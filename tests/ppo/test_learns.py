@@ -8,7 +8,7 @@ import torch
 from clstm_core.checkpoint import load_policy
 from clstm_core.config import ModelConfig, PPOConfig, RunConfig
 from clstm_core.model.clstm import CLSTM
-from clstm_core.train import train
+from clstm_core.train.loop import train
 
 
 @torch.no_grad()

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from clstm_core.config import ModelConfig
+from clstm_core.errors import SelfTestError
 from clstm_core.model.clstm import CLSTM, RecurrentState
 from clstm_core.ppo import self_test
-from clstm_core.ppo.self_test import SelfTestError, forgetful, require, run_self_test, zeroed
+from clstm_core.ppo.self_test import forgetful, require, run_self_test, zeroed
 
 
 def no_state(data, n_envs):

@@ -4,8 +4,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from clstm_core.config import ConfigError, ModelConfig, PPOConfig
-from clstm_core.ppo.learner import Learner, NonFiniteError
+from clstm_core.config import ModelConfig, PPOConfig
+from clstm_core.errors import ConfigError, NonFiniteError
+from clstm_core.ppo.learner import Learner
 from clstm_core.ppo.losses import policy_loss
 from clstm_core.ppo.rollout import collect, sequences
 from clstm_core.ppo.update import minibatches, update

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from clstm_core.metrics_store import MetricsStore
+from clstm_core.store.store import MetricsStore
 from reports.collect import collect
 
 N_SESSIONS, N_ITERATIONS = 320, 60

@@ -5,7 +5,7 @@ import json
 import polars as pl
 import pytest
 
-from clstm_core.metrics_store import MetricsStore
+from clstm_core.store.store import MetricsStore
 from reports.collect import collect
 
 N_SESSIONS = 320

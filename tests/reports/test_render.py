@@ -6,8 +6,9 @@ import re
 
 import pytest
 
+from clstm_core.errors import ReportError
 from reports import charts, figures
-from reports.data import Curve, ReportData, ReportError
+from reports.data import Curve, ReportData
 from reports.panels import panels_of
 from reports.render import CSP, figure_count, label_kind, render_report, shortness
 

@@ -4,7 +4,8 @@ import dataclasses
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from clstm_core.config import ConfigError, MarketConfig
+from clstm_core.config import MarketConfig
+from clstm_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from clstm_core.market.sources.base import Source

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import polars as pl
 
-from clstm_core.market.schema import QUOTES, QUOTES_OPTIONAL, RATES, UNDERLYINGS
-from clstm_core.market.tensors import MarketDataError
+from clstm_core.errors import MarketDataError
+from clstm_core.market.tables.schema import QUOTES, QUOTES_OPTIONAL, RATES, UNDERLYINGS
 
 FINDINGS: dict[str, pl.DataType] = {
     "check": pl.String(),  # the rule's name

@@ -10,8 +10,16 @@ from pathlib import Path
 import polars as pl
 
 from clstm_core.config import MarketConfig
-from clstm_core.market.parity_table import fit_parity, implied_rates, pairs, parity_spots
-from clstm_core.market.schema import QUOTES, QUOTES_OPTIONAL, UNDERLYINGS
+from clstm_core.errors import MarketDataError
+from clstm_core.market.calendars import (
+    CLOSE_MINUTES,
+    OPEN_MINUTES,
+    is_trading_day,
+    monthly_expiration,
+    new_york_instant,
+    session_close,
+    session_date,
+)
 from clstm_core.market.sources.base import (
     SourceTables,
     empty_findings,
@@ -21,16 +29,8 @@ from clstm_core.market.sources.base import (
     require_folder,
     sessions_text,
 )
-from clstm_core.market.tensors import MarketDataError
-from clstm_core.market.trading_calendar import (
-    CLOSE_MINUTES,
-    OPEN_MINUTES,
-    is_trading_day,
-    monthly_expiration,
-    new_york_instant,
-    session_close,
-    session_date,
-)
+from clstm_core.market.tables.parity import fit_parity, implied_rates, pairs, parity_spots
+from clstm_core.market.tables.schema import QUOTES, QUOTES_OPTIONAL, UNDERLYINGS
 
 COPY_SHARE = 0.9  # of the contracts in both sessions quoted to the cent as before: a copy, not a quiet day
 COPY_MIN_CONTRACTS = 20

@@ -15,7 +15,11 @@ import polars as pl
 import torch
 
 from clstm_core.config import MarketConfig
-from clstm_core.market.listing import (
+from clstm_core.errors import MarketDataError
+from clstm_core.market.calendars import SPECIAL_CLOSURES, holidays, is_trading_day, previous_trading_day
+from clstm_core.market.sources.base import SourceTables, empty_quarantine, finding
+from clstm_core.market.tables.schema import QUOTES, RATES, UNDERLYINGS
+from clstm_core.market.worlds.listing import (
     YEAR_NS,
     Expiries,
     contract_names,
@@ -24,11 +28,7 @@ from clstm_core.market.listing import (
     number_contracts,
     session_close_ns,
 )
-from clstm_core.market.schema import QUOTES, RATES, UNDERLYINGS
-from clstm_core.market.sources.base import SourceTables, empty_quarantine, finding
-from clstm_core.market.tensors import MarketDataError
-from clstm_core.market.trading_calendar import SPECIAL_CLOSURES, holidays, is_trading_day, previous_trading_day
-from clstm_core.market.variance import (
+from clstm_core.market.worlds.variance import (
     SESSIONS_YEAR,
     fit_variance_model,
     interpolate_total_variance,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from clstm_core.errors import MarketDataError
 from clstm_core.market.sources.base import SourceTables, empty_findings, finding, limits, require_columns
 from clstm_core.market.sources.files import (
     FileSource,
@@ -24,7 +25,6 @@ from clstm_core.market.sources.files import (
     split_copies,
     spx_quotes,
 )
-from clstm_core.market.tensors import MarketDataError
 
 NUMBERS = {
     "strike": "strike",

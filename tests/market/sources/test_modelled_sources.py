@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from clstm_core.config import MarketConfig
-from clstm_core.market.build import build_market_tensors
+from clstm_core.errors import MarketDataError
+from clstm_core.market.build.assemble import build_market_tensors
 from clstm_core.market.cache import to_columns
+from clstm_core.market.calendars import is_trading_day
 from clstm_core.market.sources.base import check_tables
 from clstm_core.market.sources.simulated import Simulated
 from clstm_core.market.sources.sp500_modelled import BURN_IN, SP500Modelled, _load_index, sessions_between
-from clstm_core.market.tensors import MarketDataError, MarketTensors
-from clstm_core.market.trading_calendar import is_trading_day
-from clstm_core.market.worlds import simulated_columns
+from clstm_core.market.tensors import MarketTensors
+from clstm_core.market.worlds.black_scholes import simulated_columns
 from clstm_core.specs import CELL_INDEX
 
 WINDOW = (date(2014, 9, 2), date(2014, 12, 31))
@@ -164,7 +165,7 @@ def test_quotes_do_not_depend_on_later_sessions(source, days, tables):
     other.__dict__["fit"] = source.fit
     other.__dict__["_index"] = index._replace(close=wild)
     design_rows = np.flatnonzero(index.date <= np.datetime64(cut))
-    from clstm_core.market.variance import fit_variance_model, variance_design
+    from clstm_core.market.worlds.variance import fit_variance_model, variance_design
 
     model = fit_variance_model(index.close, variance_design(index.close), BURN_IN, source.train_stop)
     other.__dict__["_expected_TH"] = model.total_variance(variance_design(wild))

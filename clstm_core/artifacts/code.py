@@ -1,0 +1,71 @@
+"""The hash of a piece of code: a module and all of the project's modules that it imports, no more and no less.
+
+A result kept under such a hash is never found again by other code, and survives changes that it does not depend on.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import clstm_core
+
+PACKAGE = Path(clstm_core.__file__).parent
+ROOT = PACKAGE.name
+
+
+def code_sha256(*modules: str) -> str:
+    """Hash of the modules' files and of those that they import, directly or not, inside `clstm_core`.
+
+    Imports inside functions count; those under `if TYPE_CHECKING` do not.
+
+    Raises: ModuleNotFoundError for a module that has no file: a renamed one never drops out in silence
+    """
+    digest = hashlib.sha256()
+    for name in sorted(closure(*modules)):
+        path = _file(name)
+        assert path is not None
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def closure(*modules: str) -> set[str]:
+    """Names of the modules and of all that they import inside `clstm_core`, their packages included."""
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        path = _file(name)
+        if path is None:
+            raise ModuleNotFoundError(f"no module {name}: expected a file of it below {PACKAGE}.")
+        found.add(name)
+        if "." in name:
+            waiting.append(name.rpartition(".")[0])
+        waiting += _imports(path, path.stat().st_mtime_ns)
+    return found
+
+
+@cache
+def _imports(path: Path, _changed: int) -> tuple[str, ...]:
+    return tuple(sorted(set(_walk(ast.parse(path.read_text())))))
+
+
+def _walk(node: ast.AST) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names if alias.name.split(".")[0] == ROOT)
+        elif isinstance(child, ast.ImportFrom) and child.module and child.module.split(".")[0] == ROOT:
+            yield child.module
+            yield from (name for alias in child.names if _file(name := f"{child.module}.{alias.name}") is not None)
+        yield from _walk(child)
+
+
+def _file(module: str) -> Path | None:
+    """The module's file, or its package's; None where there is neither."""
+    base = PACKAGE.joinpath(*module.split(".")[1:])
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)

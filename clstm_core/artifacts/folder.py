@@ -1,0 +1,202 @@
+"""Folders and files that appear whole or not at all, their hashes, and locks that die with the process that works.
+
+    with whole_folder(target) as place: ...     # fills a sibling; renamed into `target` at the end
+
+A process that is killed leaves only `.name.<random>.tmp` beside the target; `sweep` removes what no living one writes.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from clstm_core.errors import ArtifactError
+
+SUFFIX = ".tmp"
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def canonical_json(content: Any) -> str:
+    """The one text of plain JSON content: sorted keys, one space of indent. Times and paths become their text."""
+    return json.dumps(content, indent=1, sort_keys=True, default=str) + "\n"
+
+
+def json_sha256(content: Any) -> str:
+    """Hex digest of plain JSON content, whatever the order of its keys."""
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, and force it to disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=SUFFIX)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    write_text(path, canonical_json(content))
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; None where there is none, or where it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Objects of a JSONL file in order; a torn or foreign line is left out."""
+    rows = []
+    if path.is_file():
+        for line in path.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError, RecursionError):
+                if isinstance(row := json.loads(line), dict):
+                    rows.append(row)
+    return rows
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path, *, keep_previous: bool = False) -> Iterator[Path]:
+    """A place to write to, which becomes `target` when the body ends well, replacing one that is there.
+
+    A folder cannot be renamed onto another: the old one steps aside for a moment. With `keep_previous` it stays
+    readable as `<name>.previous` until the new one is in its place, so that a kill between the two loses nothing.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=SUFFIX))
+    previous = target.with_name(f"{target.name}.previous" if keep_previous else f".{target.name}.previous{SUFFIX}")
+    with _hold(place) as held:
+        try:
+            yield place
+            place.chmod(0o755)
+            for path in sorted(place.rglob("*")):
+                flush(path)
+            flush(place)
+            shutil.rmtree(previous, ignore_errors=True)
+            if target.exists():
+                os.replace(target, previous)
+            os.replace(place, target)
+            flush(target.parent)
+            shutil.rmtree(previous, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        finally:
+            held.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> list[str]:
+    """Remove what killed writers left in `folder` (not below it); names of what was removed.
+
+    A writer holds a lock beside its place for as long as it lives: what a living one writes stays.
+    """
+    removed = []
+    for place in sorted(folder.glob(f".*{SUFFIX}")) if folder.is_dir() else []:
+        if _held(place):
+            continue
+        if place.is_dir():
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            place.unlink(missing_ok=True)
+        _mark(place).unlink(missing_ok=True)
+        removed.append(place.name)
+    for mark in sorted(folder.glob(f".*{SUFFIX}.lock")) if folder.is_dir() else []:
+        if not mark.with_suffix("").exists() and not _held(mark.with_suffix("")):
+            mark.unlink(missing_ok=True)
+    return removed
+
+
+def _mark(place: Path) -> Path:
+    return place.with_name(f"{place.name}.lock")
+
+
+@contextlib.contextmanager
+def _hold(place: Path) -> Iterator[Path]:
+    with _mark(place).open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield _mark(place)
+
+
+def _held(place: Path) -> bool:
+    """Whether a living process holds the mark of `place`; a file without a mark is its writer's for a minute."""
+    mark = _mark(place)
+    if not mark.exists():
+        import time
+
+        try:
+            return place.is_file() and time.time() - place.stat().st_mtime < 60.0
+        except FileNotFoundError:
+            return False
+    with mark.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def lock(path: Path, what: str) -> Iterator[None]:
+    """Hold `path` for this process; it falls free when the process ends, however it ends.
+
+    Raises: ArtifactError when another process holds it; `what` names the thing, e.g. `run demo`
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            handle.seek(0)
+            holder = handle.read(64).strip()
+            raise ArtifactError(
+                f"{what} is in use by another process{f' (pid {holder})' if holder else ''}: expected one at a time. "
+                "Wait for it, stop it, or pass another name."
+            ) from error
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process holds `path` (this one included)."""
+    try:
+        with path.open("a") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def flush(path: Path) -> None:
+    """Force a file or a folder's entries to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,186 @@
+"""Proof 6: who else is in the batch, in what order, and at what precision, changes no account's story."""
+
+import dataclasses
+
+import torch
+
+from clstm_core.audit.proofs.fees import modest_orders
+from clstm_core.audit.result import Finding
+from clstm_core.audit.worlds.sessions import EnvFactory, done_step, make_env, random_actions, wild_orders
+from clstm_core.config import EnvConfig
+from clstm_core.env.state import Orders
+from clstm_core.market.tensors import MarketTensors
+
+ROUNDING_USD = 1e-5
+"""Sums may be taken in another order in another batch; money may differ by this, decisions by nothing."""
+
+FLOAT32_TOLERANCE = 1e-5
+"""Of the capital: what float32 money may drift by over a session (50 dollars of 5,000,000)."""
+
+FLOAT32_FLOW = 1e-3
+"""Of a cost or a carry: what one step in float32 may round away (a spread is the difference of two rounded prices)."""
+
+FLOAT32_ROUNDING = 1e-5
+"""Of what the account is made of: what one step's sums may round away in float32."""
+
+UNDECIDED = 0.02
+"""Share of steps that may trade otherwise in float32: an order within rounding of its margin limit goes either way."""
+
+_EXACT = ("snapshot_N", "fill_quantity_NX", "fill_contract_NX", "leg_contract_NL", "leg_quantity_NL", "episode_N")
+_MONEY = ("equity_N", "cash_N", "fees_N", "slippage_N", "interest_N", "margin_N", "settlement_N")
+
+
+def invariance(
+    market: MarketTensors,
+    config: EnvConfig,
+    factory: EnvFactory,
+    *,
+    n_envs: int,
+    n_steps: int,
+    device: str,
+    seed: int = 0,
+) -> list[Finding]:
+    """Permute the batch, take accounts out of it one by one, and walk a session again in float32.
+
+    Episodes are short, so that resets happen on the way and must agree too.
+    """
+    short = dataclasses.replace(config, horizon=max(1, min(6, market.n_snapshots - 1)))
+    generator = torch.Generator().manual_seed(seed)
+    env = make_env(factory, market, short, n_envs, device, seed=seed, stagger=True)
+    _, mask = env.reset()
+    births = env.state_dict()
+    for _ in range(3):
+        mask = env.step(random_actions(mask, generator).to(device)).action_mask
+    began = {name: tensor.clone() for name, tensor in env.state_dict().items()}
+    actions, truth = [], []
+    for _ in range(n_steps):
+        actions.append(random_actions(mask, generator))
+        result = env.step(actions[-1].to(device))
+        mask = result.action_mask
+        truth.append(_outcome(env, result))
+
+    order = torch.randperm(n_envs, generator=generator)
+    findings = _agree("permuted", market, short, factory, began, order, actions, truth, device, n_envs)
+    for n in range(0, n_envs, max(1, n_envs // 3)):
+        alone = torch.tensor([n])
+        findings += _agree("alone", market, short, factory, began, alone, actions, truth, device, n_envs)
+    few = max(1, n_envs // 4)
+    smaller = make_env(factory, market, short, few, device, seed=seed, stagger=True)
+    smaller.reset()
+    young = smaller.state_dict()
+    unequal = sum(
+        int((young[name] != births[name][:few]).sum()) for name in ("snapshot_index_N", "age_N", "seed_N", "episode_N")
+    )
+    findings.append(Finding(check="episodes depend on the batch", statistic=unequal, threshold=0.0))
+    findings += _precision(market, config, factory, n_envs, device, seed)
+    return [*findings, *_float32_step(market, config, factory, n_envs, device, seed)]
+
+
+def _outcome(env, result) -> dict[str, torch.Tensor]:
+    last = done_step(env)._asdict()
+    chosen = {name: last[name] for name in (*_EXACT, *_MONEY)}
+    extra = {"observation": result.observation, "reward": result.reward, "mask": result.action_mask}
+    return chosen | {name: tensor.detach().cpu().clone() for name, tensor in extra.items()}
+
+
+def _agree(label, market, config, factory, began, order, actions, truth, device, n_envs) -> list[Finding]:
+    """Replay the accounts `order` from the same beginning; every outcome must be that of the whole batch."""
+    env = make_env(factory, market, config, len(order), device)
+    env.reset()
+    state = {
+        name: tensor[order.to(tensor.device)] if tensor.dim() and tensor.shape[0] == n_envs else tensor
+        for name, tensor in began.items()
+    }
+    env.load_state_dict(state)
+    money, decisions, seen = 0.0, 0, 0.0
+    for action, expected in zip(actions, truth, strict=True):
+        result = env.step(action[order].to(device))
+        found = _outcome(env, result)
+        for name, tensor in found.items():
+            reference = expected[name][order]
+            if name in _MONEY:
+                money = max(money, float((tensor - reference).abs().max()))
+            elif name in _EXACT or name == "mask":
+                decisions += int((tensor != reference).sum())
+            else:
+                scale = 1.0 + reference.abs()
+                seen = max(seen, float(((tensor - reference).abs() / scale).max()))
+    return [
+        Finding(check=f"{label}: money", statistic=money, threshold=ROUNDING_USD),
+        Finding(check=f"{label}: decisions", statistic=decisions, threshold=0.0),
+        Finding(check=f"{label}: observation and reward", statistic=seen, threshold=1e-5),
+    ]
+
+
+def _precision(market, config, factory, n_envs, device, seed) -> list[Finding]:
+    """The same modest orders in float64 and float32."""
+    n_steps = max(1, min(20, market.n_snapshots - 1))
+    rules = dataclasses.replace(config, horizon=n_steps)
+    generator = torch.Generator().manual_seed(seed)
+    exact = make_env(factory, market, rules, n_envs, device, seed=seed, fixed_start=True)
+    rough = make_env(factory, market, rules, n_envs, device, seed=seed, fixed_start=True, dtype=torch.float32)
+    exact.reset()
+    rough.reset()
+    drift, other = 0.0, 0
+    for _ in range(n_steps):
+        orders = Orders(*(tensor.to(device) for tensor in modest_orders(exact, market, generator)))
+        exact.step_orders(orders)
+        rough.step_orders(orders)
+        one, two = done_step(exact), done_step(rough)
+        drift = max(drift, float((one.equity_N - two.equity_N.double()).abs().max()))
+        other += int((one.fill_quantity_NX != two.fill_quantity_NX.double()).sum())
+    return [
+        Finding(check="float32: money", statistic=drift, threshold=FLOAT32_TOLERANCE * config.capital_usd),
+        Finding(check="float32: fills", statistic=other, threshold=0.0),
+    ]
+
+
+_COSTS = ("fees_N", "slippage_N", "interest_N", "dividends_N", "borrow_N")
+_SUMS = ("cash_N", "equity_N", "settlement_N", "option_mark_change_N", "share_mark_change_N")
+
+
+def _float32_step(market, config, factory, n_envs, device, seed) -> list[Finding]:
+    """Wild orders, each step from one and the same account: what rounding may not hide over a session.
+
+    A session's drift tolerates more than the fees of its fills; here every flow stands beside its own float64 value.
+    """
+    n_steps = max(1, min(40, market.n_snapshots - 1))
+    rules = dataclasses.replace(config, horizon=n_steps)
+    generator = torch.Generator().manual_seed(seed)
+    exact = make_env(factory, market, rules, n_envs, device, seed=seed, fixed_start=True)
+    rough = make_env(factory, market, rules, n_envs, device, seed=seed, fixed_start=True, dtype=torch.float32)
+    exact.reset()
+    rough.reset()
+    worst = dict.fromkeys((*_COSTS, *_SUMS, "reward", "observation"), 0.0)
+    other = 0
+    for _ in range(n_steps):
+        state = {name: t.float() if t.is_floating_point() else t for name, t in exact.state_dict().items()}
+        rough.load_state_dict(state)
+        orders = Orders(*(tensor.to(device) for tensor in wild_orders(exact, market, generator)))
+        result_one, result_two = exact.step_orders(orders), rough.step_orders(orders)
+        one, two = done_step(exact)._asdict(), done_step(rough)._asdict()
+        same = (one["fill_quantity_NX"] == two["fill_quantity_NX"].double()).all(dim=1)
+        other += int((~same).sum())
+        gross = config.capital_usd + sum(one[name].abs() for name in ("cash_N", "equity_N", "option_mark_N"))
+        for name in (*_COSTS, *_SUMS):
+            scale = 1.0 + one[name].abs() if name in _COSTS else gross
+            gap = (one[name] - two[name].double()).abs() / scale
+            worst[name] = max(worst[name], float(torch.where(same, gap, 0.0).max()))
+        # a reward is money over entry equity, in scaled basis points
+        unit = config.reward_scale * 1e4 * gross / config.capital_usd
+        reward = (result_one.reward - result_two.reward).double().cpu().abs() / unit
+        worst["reward"] = max(worst["reward"], float(torch.where(same, reward, 0.0).max()))
+        seen = (result_one.final_observation - result_two.final_observation).double().cpu().abs()
+        seen = (seen / (1.0 + result_one.final_observation.double().cpu().abs())).amax(dim=1)
+        seen = seen * config.capital_usd / gross
+        worst["observation"] = max(worst["observation"], float(torch.where(same, seen, 0.0).max()))
+    findings = [
+        Finding(
+            check=f"float32 step: {name.removesuffix('_N')}",
+            statistic=gap,
+            threshold=FLOAT32_FLOW if name in _COSTS else FLOAT32_ROUNDING,
+        )
+        for name, gap in worst.items()
+    ]
+    share = other / (n_steps * n_envs)
+    return [*findings, Finding(check="float32 step: other fills", statistic=share, threshold=UNDECIDED)]

@@ -1,0 +1,227 @@
+"""Proof 2a: in a world where P = Q, one step from any account earns nothing, whatever tomorrow's spot.
+
+    sum(w D (E' + costs')) + costs - E = 0
+
+Tomorrow is branched over quadrature nodes, so the expectation is exact and no luck is involved: what is left is a leak.
+"""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import torch
+
+from clstm_core.audit.reference.accounting import stated_costs, without_costs
+from clstm_core.audit.result import Finding
+from clstm_core.audit.worlds.branch import branch_market, branch_row, spot_nodes
+from clstm_core.audit.worlds.markets import pricing_vol
+from clstm_core.audit.worlds.sessions import EnvFactory, before, done_step, make_env, random_actions, wild_orders
+from clstm_core.config import EnvConfig
+from clstm_core.env.state import Orders
+from clstm_core.market.tensors import MarketTensors
+
+TOLERANCE = 1e-6
+"""Of the capital, an account and step."""
+
+HALF_SPREAD = 0.02
+"""Of the model price, a side, in the branched world."""
+
+
+class Visited(NamedTuple):
+    """Accounts as they stood at one snapshot of a session: the env's whole state, and the snapshot."""
+
+    snapshot: int
+    state: dict[str, torch.Tensor]
+
+
+def visit(
+    world: MarketTensors,
+    config: EnvConfig,
+    factory: EnvFactory,
+    *,
+    n_envs: int,
+    snapshots: int,
+    steps: int,
+    seed: int,
+    device: str,
+) -> list[Visited]:
+    """Walk a session and keep the accounts at some of its snapshots, all standing at the same one.
+
+    Half of the steps take legal actions, half wild orders. Kept are moments spread evenly, each as near as can be to
+    one before which something held is about to settle.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    long = dataclasses.replace(config, horizon=steps)
+    env = make_env(factory, world, long, n_envs, device, seed=seed, fixed_start=True, window=(0, steps + 1))
+    _, mask = env.reset()
+    kept: list[tuple[int, int, Visited]] = []
+    for step in range(steps - 1):
+        if step % 2:
+            result = env.step(random_actions(mask, generator).to(device))
+        else:
+            orders = wild_orders(env, world, generator)
+            result = env.step_orders(Orders(*(tensor.to(device) for tensor in orders)))
+        mask = result.action_mask
+        state = before(env)
+        held = state.leg_row >= 0
+        contract = world.row_contract_Q[state.leg_row.clamp(min=0)]
+        settling = held & (world.settle_index_K[contract] == state.snapshot[:, None] + 1)
+        together = int((state.snapshot == step + 1).sum())
+        copy = {name: tensor.clone() for name, tensor in env.state_dict().items()}
+        kept.append((step * snapshots // (steps - 1), int(settling.sum()) * n_envs + together, Visited(step + 1, copy)))
+    best = [max((k for k in kept if k[0] == part), key=lambda k: k[1])[2] for part in range(snapshots)]
+    return best
+
+
+def one_step_gaps(
+    world: MarketTensors,
+    visited: Visited,
+    config: EnvConfig,
+    factory: EnvFactory,
+    *,
+    seed: int,
+    device: str,
+    max_envs: int,
+) -> tuple[torch.Tensor, dict[str, int]]:
+    """Expected discounted gain [accounts] of one step, what was paid added back, and what the step met.
+
+    Each account is also put in distress: twelve times its legs (a margin breach) and a hundredth of the equity it
+    began with (ruin), since the visited ones seldom are.
+    """
+    t = visited.snapshot
+    vol = pricing_vol(world)
+    dt = float(world.time_years_T[t + 1] - world.time_years_T[t])
+    rate = float(world.rate_T[t])
+    rows = slice(int(world.row_offset_T1[t]), int(world.row_offset_T1[t + 1]))
+    contract = world.row_contract_Q[rows]
+    settles = contract[world.settle_index_K[contract] == t + 1]
+    kinks = world.strike_K[settles].unique().tolist()
+    carry = rate - float(world.dividend_yield_T[t])
+    spot_M, weight_M = spot_nodes(float(world.spot_T[t]), carry, vol, dt, kinks)
+    market = branch_market(world, t, spot_M, vol, HALF_SPREAD)
+    n_nodes = len(spot_M)
+
+    here = (visited.state["snapshot_index_N"].cpu() == t).nonzero().squeeze(1)[: max(1, max_envs // (2 * n_nodes))]
+    account = torch.cat([here, here])
+    n_accounts = len(account)
+    generator = torch.Generator().manual_seed(seed)
+    stressed = torch.arange(n_accounts) >= len(here)
+    ruined = stressed & (torch.rand(n_accounts, generator=generator) < 0.3)
+
+    env = make_env(factory, market, dataclasses.replace(config, horizon=1), n_accounts * n_nodes, device)
+    env.reset()
+    node = torch.arange(n_nodes).repeat(n_accounts)
+    which = torch.arange(n_accounts).repeat_interleave(n_nodes)
+    state = _spread(visited.state, account[which].to(device), env.state_dict())
+    state["snapshot_index_N"] = (2 * node).to(device)
+    state["age_N"] = torch.zeros_like(state["age_N"])
+    row = branch_row(world, t, node[:, None], visited.state["leg_row_NL"].cpu()[account[which]])
+    state["leg_row_NL"] = row.to(device)
+    state["leg_quantity_NL"] = state["leg_quantity_NL"] * torch.where(stressed[which] & ~ruined[which], 12, 1).to(
+        device
+    ).view(-1, 1)
+    state["entry_equity_N"] = state["entry_equity_N"] * torch.where(ruined[which], 100.0, 1.0).to(device)
+    held = torch.where(row >= 0, market.mark_Q[row.clamp(min=0)], 0.0)
+    weight = state["leg_quantity_NL"].cpu() * market.multiplier_K[market.row_contract_Q[row.clamp(min=0)]]
+    spot = market.spot_T[2 * node]
+    equity = state["cash_N"].cpu() + state["shares_N"].cpu() * spot + (weight * held).sum(dim=1)
+    state["equity_N"] = equity.to(state["equity_N"])
+    env.load_state_dict(state)
+
+    _, mask = env.observe()
+    first = which * n_nodes == torch.arange(len(which))  # one env an account decides for all of its nodes
+    if generator.initial_seed() % 2:
+        action = random_actions(mask[first.to(mask.device)].cpu(), generator)
+        env.step(action[which].to(device))
+    else:
+        orders = _one_for_all(wild_orders(env, market, generator), first, which, node, market)
+        env.step_orders(Orders(*(tensor.to(device) for tensor in orders)))
+    last = done_step(env)
+    paid_now, paid_later = stated_costs(last, market, config)
+    discount = math.exp(-rate * dt)
+    later = torch.from_numpy(weight_M)[node] * discount * (last.equity_N + paid_later)
+    expected = torch.zeros(n_accounts, dtype=torch.float64).index_add_(0, which, later)
+    gap = expected + (paid_now - equity)[first]
+    met = {
+        "fills": int(((last.fill_quantity_NX != 0) & (last.fill_reason_NX != 0)).any(dim=1).sum()),
+        "settlements": int((last.settlement_N != 0).sum()),
+        "liquidations": int(last.liquidated_N.sum()),
+        "ruins": int(last.terminated_N.sum()),
+        "accounts": n_accounts,
+    }
+    return gap, met
+
+
+def _spread(state: dict[str, torch.Tensor], index: torch.Tensor, shape_of: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """Rows `index` of every per-account tensor; other entries as the receiving env has them."""
+    n_old, n_new = state["cash_N"].shape[0], index.shape[0]
+    spread = {}
+    for name, own in shape_of.items():
+        tensor = state[name]
+        per_account = tensor.dim() > 0 and tensor.shape[0] == n_old and own.dim() > 0 and own.shape[0] == n_new
+        spread[name] = tensor[index].clone() if per_account else own.clone()
+    return spread
+
+
+def _one_for_all(
+    orders: Orders, first: torch.Tensor, which: torch.Tensor, node: torch.Tensor, market: MarketTensors
+) -> Orders:
+    """The order of each account's first node for all of its nodes, on that node's copy of the contracts."""
+    mine = Orders(*(tensor[first][which] for tensor in orders))
+    per_history = market.row_offset_T1[2 * node]
+    row = torch.where(mine.leg_row_NP >= 0, mine.leg_row_NP + per_history[:, None], -1)
+    return mine._replace(leg_row_NP=row)
+
+
+def martingale_exact(
+    world: MarketTensors,
+    config: EnvConfig,
+    factory: EnvFactory,
+    *,
+    n_envs: int,
+    snapshots: int,
+    steps: int,
+    max_envs: int,
+    device: str,
+    seed: int = 0,
+) -> list[Finding]:
+    """Every combination of costs off and on with fills today and tomorrow, from many visited states.
+
+    `max_envs` bounds accounts x nodes of one branching, and so the memory.
+    """
+    findings = []
+    total = {"fills": 0, "settlements": 0, "liquidations": 0, "ruins": 0, "accounts": 0}
+    for lag in (0, 1):
+        moments = visit(
+            world,
+            dataclasses.replace(config, fill_lag=lag),
+            factory,
+            n_envs=n_envs,
+            snapshots=snapshots,
+            steps=steps,
+            seed=seed + lag,
+            device=device,
+        )
+        for costs, trading in (("off", without_costs(config)), ("on", config)):
+            worst, where = 0.0, ""
+            for number, moment in enumerate(moments):
+                gap, met = one_step_gaps(
+                    world,
+                    moment,
+                    dataclasses.replace(trading, fill_lag=lag),
+                    factory,
+                    seed=seed + number,
+                    device=device,
+                    max_envs=max_envs,
+                )
+                total = {name: total[name] + met[name] for name in total}
+                largest = float(gap.abs().max())
+                if not largest <= worst:
+                    worst, where = largest, f"at snapshot {moment.snapshot}, {float(gap[gap.abs().argmax()]):+.4g}"
+            check = f"costs {costs} lag {lag}"
+            findings.append(
+                Finding(check=check, statistic=worst, threshold=TOLERANCE * config.capital_usd, detail=where)
+            )
+    missing = [name for name, count in total.items() if not count]
+    detail = ", ".join(f"{count} {name}" for name, count in total.items())
+    return [*findings, Finding(check="events missing", statistic=len(missing), threshold=0.0, detail=detail)]

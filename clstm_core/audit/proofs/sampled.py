@@ -1,0 +1,182 @@
+"""Proof 2b: over preset episodes in a world where P = Q, every adapted policy earns exactly what its costs were.
+
+    mean over episodes of  D_T E_T + sum(D_s costs_s) - E_0 - control = 0   within its standard error
+
+The control variate is the delta and gamma profit of the book, whose expectation is zero by construction: it takes the
+luck out and leaves a leak in.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from statistics import NormalDist
+
+import torch
+
+from clstm_core.audit.reference.accounting import overnight_greeks, stated_costs, without_costs
+from clstm_core.audit.result import Finding
+from clstm_core.audit.worlds.markets import fair_world, pricing_vol
+from clstm_core.audit.worlds.sessions import EnvFactory, before, done_step, make_env, random_actions
+from clstm_core.config import EnvConfig
+from clstm_core.market.tensors import MarketTensors
+from clstm_core.specs import ACTIONS, CLOSE_ALL, HEDGE_DELTA, OBSERVATION
+
+SIGNIFICANCE = 1e-3
+"""Chance that any honest policy fails, Bonferroni over policies and cost cases."""
+
+Decide = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
+"""Actions [M] from observations [M, F], masks [M, A] and the step's number; state is the callee's own."""
+
+
+def preset_policies(seed: int) -> dict[str, Decide]:
+    """Adapted policies that each trade something else; all of them must trade."""
+    index = {name: i for i, name in enumerate(ACTIONS)}
+    generator = torch.Generator().manual_seed(seed)
+    trend = OBSERVATION.index("return_1d")
+
+    def first_legal(mask: torch.Tensor, *wanted: torch.Tensor | int) -> torch.Tensor:
+        action = torch.zeros(mask.shape[0], dtype=torch.int64)
+        for choice in reversed(wanted):
+            choice = torch.as_tensor(choice).expand(mask.shape[0])
+            action = torch.where(mask.gather(1, choice[:, None]).squeeze(1), choice, action)
+        return action
+
+    def opener(*names: str, hedged: bool = False) -> Decide:
+        """Open these in turn, hedging between where asked to."""
+        wanted = [index[name] for name in names]
+
+        def decide(_: torch.Tensor, mask: torch.Tensor, step: int) -> torch.Tensor:
+            if hedged and step % 2:
+                return first_legal(mask, HEDGE_DELTA)
+            return first_legal(mask, wanted[step % len(wanted)], *wanted)
+
+        return decide
+
+    def follower(observation: torch.Tensor, mask: torch.Tensor, step: int) -> torch.Tensor:
+        up = observation[:, trend] > 0
+        bull = torch.where(up, index["near_bull_call_spread"], index["near_bear_put_spread"])
+        return first_legal(mask, bull) if step % 3 else first_legal(mask, CLOSE_ALL, bull)
+
+    def churner(_: torch.Tensor, mask: torch.Tensor, step: int) -> torch.Tensor:
+        return first_legal(mask, CLOSE_ALL) if step % 2 else random_actions(mask, generator)
+
+    return {
+        "random": lambda _, mask, __: random_actions(mask, generator),
+        "long_options": opener("near_long_call", "near_long_put", "far_long_straddle"),
+        "short_options": opener("near_cash_secured_put", "near_short_strangle", "far_cash_secured_put"),
+        "stock_and_options": opener("near_covered_call", "near_protective_put", "far_covered_call"),
+        "spreads": opener("near_bull_put_spread", "near_bear_call_spread", "far_iron_condor"),
+        "calendars": opener("call_calendar", "put_calendar", "near_risk_reversal"),
+        "hedged_strangle": opener("near_short_strangle", "near_long_straddle", hedged=True),
+        "follower": follower,
+        "churner": churner,
+    }
+
+
+def martingale_sampled(
+    market: MarketTensors,
+    config: EnvConfig,
+    factory: EnvFactory,
+    *,
+    episodes: int,
+    horizon: int,
+    device: str,
+    seed: int = 0,
+    policies: Mapping[str, Decide] | None = None,
+) -> list[Finding]:
+    """Play every policy over the same preset, non-overlapping episodes, with costs off and on.
+
+    `market` gives the tenors of the world; `policies` (trained ones, say) are played beside the preset ones.
+    """
+    world = fair_world(market, episodes * (horizon + 1), seed=seed + 1)
+    findings = []
+    names = [*preset_policies(seed), *(policies or {})]
+    threshold = NormalDist().inv_cdf(1 - SIGNIFICANCE / (2 * 2 * len(names)))
+    for costs, trading in (("off", without_costs(config)), ("on", config)):
+        players = {**preset_policies(seed), **(policies or {})}
+        gain, fills = play(world, trading, factory, players, episodes=episodes, horizon=horizon, device=device)
+        for name, mine, count in zip(names, gain, fills.tolist(), strict=True):
+            error = float(mine.std()) / math.sqrt(episodes) + 1e-9 * config.capital_usd
+            mean = float(mine.mean())
+            bps = 1e4 / config.capital_usd
+            findings.append(
+                Finding(
+                    check=f"{name} costs {costs}",
+                    statistic=abs(mean) / error,
+                    threshold=threshold,
+                    detail=f"standard errors: {mean * bps:+.3f} +- {error * bps:.3f} bps, {count} fills",
+                )
+            )
+            least = max(1, episodes // 2)
+            findings.append(
+                Finding(
+                    check=f"{name} costs {costs} fills missing",
+                    statistic=max(0, least - count),
+                    threshold=0.0,
+                    detail=f"{count} fills, expected {least} or more",
+                )
+            )
+    return findings
+
+
+def play(
+    world: MarketTensors,
+    config: EnvConfig,
+    factory: EnvFactory,
+    players: Mapping[str, Decide],
+    *,
+    episodes: int,
+    horizon: int,
+    device: str,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Discounted gain net of luck, costs added back [policies, episodes], and the fills of each policy [policies]."""
+    n_players = len(players)
+    n = n_players * episodes
+    env = make_env(factory, world, dataclasses.replace(config, horizon=horizon), n, device)
+    env.reset()
+    state = env.state_dict()
+    start = (torch.arange(episodes) * (horizon + 1)).repeat(n_players)
+    state["snapshot_index_N"] = start.to(device)
+    state["age_N"] = torch.zeros_like(state["age_N"])
+    env.load_state_dict(state)
+    observation, mask = env.observe()
+
+    vol = pricing_vol(world)
+    clock, spot = world.time_years_T, world.spot_T
+    years = torch.zeros(n, dtype=torch.float64)
+    log_discount = torch.zeros(n, dtype=torch.float64)
+    gain = torch.full((n,), -config.capital_usd, dtype=torch.float64)
+    final = torch.zeros(n, dtype=torch.float64)
+    alive = torch.ones(n, dtype=torch.bool)
+    fills = torch.zeros(n, dtype=torch.int64)
+    for step in range(horizon):
+        action = torch.cat(
+            [
+                decide(part, legal, step)
+                for decide, part, legal in zip(
+                    players.values(), observation.cpu().split(episodes), mask.cpu().split(episodes), strict=True
+                )
+            ]
+        )
+        begun = before(env)
+        result = env.step(action.to(device))
+        observation, mask = result.observation, result.action_mask
+        last = done_step(env)
+        t, then = last.snapshot_from_N, last.snapshot_N
+        dt = clock[then] - clock[t]
+        today = log_discount.exp()
+        log_discount = log_discount - world.rate_T[t] * dt
+        tomorrow = log_discount.exp()
+        now, later = stated_costs(last, world, config)
+        delta, gamma = overnight_greeks(begun, last, world)
+        carry = world.rate_T[t] - world.dividend_yield_T[t]
+        moved = spot[then] * torch.exp(world.dividend_yield_T[t] * dt) - spot[t] * torch.exp(world.rate_T[t] * dt)
+        square = spot[t] ** 2 * (torch.exp((2 * carry + vol**2) * dt) - 2 * torch.exp(carry * dt) + 1)
+        luck = delta * moved + 0.5 * gamma * ((spot[then] - spot[t]) ** 2 - square)
+        gain = gain + torch.where(alive, today * now + tomorrow * (later - luck), 0.0)
+        final = torch.where(alive, tomorrow * last.equity_N, final)
+        traded = (last.fill_quantity_NX != 0) & (last.fill_reason_NX > 0) & (last.fill_reason_NX < 5)
+        fills = fills + torch.where(alive, traded.sum(dim=1), 0)
+        years = years + dt
+        alive = alive & ~(last.terminated_N | last.truncated_N)
+    return (gain + final).view(n_players, episodes), fills.view(n_players, episodes).sum(dim=1)

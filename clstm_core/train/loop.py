@@ -1,0 +1,71 @@
+"""Train a policy: prove the recurrence, warm the critic, then iterate and leave a ladder of checkpoints.
+
+`python -m clstm_core.train.loop --help` lists the flags of the published command.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from clstm_core.checkpoint import load_checkpoint, lock_run, newest_checkpoint
+from clstm_core.config import RunConfig
+from clstm_core.env.protocol import BatchedEnv
+from clstm_core.train.run import LATEST, TrainingResult, TrainingRun
+
+
+def train(
+    config: RunConfig,
+    env: BatchedEnv,
+    *,
+    run_dir: Path,
+    heldout_env: BatchedEnv | None = None,
+    report: Callable[[dict[str, Any]], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    initial: Path | None = None,
+) -> TrainingResult:
+    """Train in `run_dir` until `config.timesteps`, resuming what an earlier call left there.
+
+    Args:
+        heldout_env: envs of dates outside training, for the held-out explained variance
+        report: called with each iteration's metrics, the same as the line in metrics.jsonl
+        stop: asked after each iteration; True writes a checkpoint and returns
+        initial: a checkpoint folder to begin from (what `warm_start` wrote) when `run_dir` holds none
+
+    Raises: ConfigError, CheckpointError, SelfTestError, NonFiniteError; each message is a sentence with a remedy
+    """
+    with lock_run(run_dir):
+        run = TrainingRun(config, env, heldout_env, run_dir)
+        newest = newest_checkpoint(run_dir) or initial
+        if newest is not None:
+            run.continue_from(load_checkpoint(newest))
+        run.prove()
+        if newest is None:
+            run.warm_up()
+        learner, result, stopped = run.learner, run.result, False
+        while not stopped and learner.iteration < config.n_iterations:
+            metrics = run.iterate()
+            if report is not None:
+                report(metrics)
+            for milestone in run.milestones_reached():
+                result.checkpoints[milestone] = run.save(milestone)
+            stopped = stop is not None and stop()
+            if stopped or learner.iteration % config.ppo.checkpoint_every == 0:
+                run.save(LATEST)
+        result.completed = learner.iteration >= config.n_iterations
+        return result
+
+
+def warm_start(config: RunConfig, env: BatchedEnv, *, run_dir: Path) -> TrainingResult:
+    """Prove the recurrence and warm the critic up, no more: checkpoint "000", where `train(initial=...)` begins.
+
+    A folder that already holds checkpoints keeps them, and the result tells of their warmup.
+    """
+    with lock_run(run_dir):
+        run = TrainingRun(config, env, None, run_dir)
+        newest = newest_checkpoint(run_dir)
+        if newest is not None:
+            run.continue_from(load_checkpoint(newest))
+        run.prove()
+        if newest is None:
+            run.warm_up()
+        return run.result
