@@ -26,9 +26,9 @@ import polars as pl
 from clstm_core.artifacts.code import code_sha256
 from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
+from clstm_core.market.file_source import FileSource
+from clstm_core.market.source import Source, SourceTables
 from clstm_core.market.sources import open_source
-from clstm_core.market.sources.base import Source, SourceTables
-from clstm_core.market.sources.files import FileSource
 from clstm_core.market.tables.quality import inspect
 from clstm_core.market.tables.schema import QUOTES
 from clstm_core.market.tensors import file_sha256, load_market, save_market

@@ -8,8 +8,8 @@ import pytest
 
 from clstm_core.errors import MarketDataError
 from clstm_core.market.calendars import session_close, trading_days
-from clstm_core.market.sources.base import SourceTables, empty_findings, empty_quarantine, finding
-from clstm_core.market.sources.files import spx_quotes
+from clstm_core.market.file_source import spx_quotes
+from clstm_core.market.source import SourceTables, empty_findings, empty_quarantine, finding
 from clstm_core.market.tables.quality import blocking, inspect
 
 MONDAY = date(2026, 3, 2)

@@ -8,8 +8,8 @@ import pytest
 
 from clstm_core.errors import MarketDataError
 from clstm_core.market.calendars import trading_days
+from clstm_core.market.file_source import spx_quotes
 from clstm_core.market.sources import default_config, open_source
-from clstm_core.market.sources.files import spx_quotes
 
 MONDAY = date(2026, 7, 20)
 DAYS = trading_days(MONDAY, date(2026, 7, 24))

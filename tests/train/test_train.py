@@ -200,7 +200,7 @@ FLAGS = ["--recipe", "smoke", "--timesteps", "10240", "--device", "cpu"]
 
 
 def child(run_dir: Path) -> subprocess.Popen:
-    toys_file = Path(__file__).parent / "conftest.py"
+    toys_file = Path(__file__).parents[1] / "conftest.py"
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, str(toys_file), *FLAGS, "--run-dir", str(run_dir)],
         stdout=subprocess.PIPE,

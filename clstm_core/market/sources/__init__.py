@@ -8,7 +8,7 @@ from clstm_core.config import MarketConfig
 from clstm_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from clstm_core.market.sources.base import Source
+    from clstm_core.market.source import Source
 
 REGISTRY: dict[str, tuple[str, str]] = {
     "sp500_modelled": ("clstm_core.market.sources.sp500_modelled", "SP500Modelled"),

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from clstm_core.config import MarketConfig
-from clstm_core.market.sources.base import SourceTables, empty_quarantine, finding
+from clstm_core.market.source import SourceTables, empty_quarantine, finding
 from clstm_core.market.tables.schema import QUOTES, RATES, UNDERLYINGS
 from clstm_core.market.worlds.black_scholes import simulated_columns, simulated_notes
 

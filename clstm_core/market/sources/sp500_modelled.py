@@ -17,7 +17,7 @@ import torch
 from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
 from clstm_core.market.calendars import SPECIAL_CLOSURES, holidays, is_trading_day, previous_trading_day
-from clstm_core.market.sources.base import SourceTables, empty_quarantine, finding
+from clstm_core.market.source import SourceTables, empty_quarantine, finding
 from clstm_core.market.tables.schema import QUOTES, RATES, UNDERLYINGS
 from clstm_core.market.worlds.listing import (
     YEAR_NS,

@@ -14,8 +14,7 @@ from typing import Any
 import polars as pl
 
 from clstm_core.errors import MarketDataError
-from clstm_core.market.sources.base import SourceTables, empty_findings, finding, limits, require_columns
-from clstm_core.market.sources.files import (
+from clstm_core.market.file_source import (
     FileSource,
     after_hours_finding,
     broken_finding,
@@ -28,6 +27,7 @@ from clstm_core.market.sources.files import (
     split_copies,
     spx_quotes,
 )
+from clstm_core.market.source import SourceTables, empty_findings, finding, limits, require_columns
 
 ROW_CAP = 500  # rows of one expiry that the vendor's page holds
 ROW_COLUMNS: dict[str, pl.DataType] = {

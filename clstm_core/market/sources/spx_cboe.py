@@ -11,8 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from clstm_core.errors import MarketDataError
-from clstm_core.market.sources.base import SourceTables, empty_findings, finding, limits, require_columns
-from clstm_core.market.sources.files import (
+from clstm_core.market.file_source import (
     FileSource,
     after_hours_finding,
     broken_finding,
@@ -25,6 +24,7 @@ from clstm_core.market.sources.files import (
     split_copies,
     spx_quotes,
 )
+from clstm_core.market.source import SourceTables, empty_findings, finding, limits, require_columns
 
 NUMBERS = {
     "strike": "strike",

@@ -3,7 +3,7 @@
 import polars as pl
 
 from clstm_core.market.calendars import is_trading_day, session_date, trading_days
-from clstm_core.market.sources.base import SourceTables, empty_findings, finding, limits, sessions_text
+from clstm_core.market.source import SourceTables, empty_findings, finding, limits, sessions_text
 from clstm_core.market.tables.parity import SHORT_DAYS, YEAR_NS, fit_parity, pairs, parity_spots, residuals
 
 THIN_SHARE = 0.5  # of the median session's rows

@@ -10,7 +10,7 @@ import polars as pl
 
 from clstm_core.errors import MarketDataError
 from clstm_core.market.calendars import session_date
-from clstm_core.market.sources.base import SourceTables, check_tables, finding
+from clstm_core.market.source import SourceTables, check_tables, finding
 from clstm_core.market.tables import checks as quality_checks
 from clstm_core.market.tables.parity import SHORT_DAYS, YEAR_NS, fit_parity, pairs
 

@@ -13,7 +13,7 @@ from clstm_core.errors import MarketDataError
 from clstm_core.market.build.assemble import build_market_tensors
 from clstm_core.market.cache import to_columns
 from clstm_core.market.calendars import is_trading_day
-from clstm_core.market.sources.base import check_tables
+from clstm_core.market.source import check_tables
 from clstm_core.market.sources.simulated import Simulated
 from clstm_core.market.sources.sp500_modelled import BURN_IN, SP500Modelled, _load_index, sessions_between
 from clstm_core.market.tensors import MarketTensors

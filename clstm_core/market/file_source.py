@@ -20,7 +20,7 @@ from clstm_core.market.calendars import (
     session_close,
     session_date,
 )
-from clstm_core.market.sources.base import (
+from clstm_core.market.source import (
     SourceTables,
     empty_findings,
     finding,
