@@ -1,33 +1,37 @@
 """Backtests: every rung and every baseline through the environment they were trained in, and the books checked."""
 
-import hashlib
-import importlib.util
-import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.critic_warmup import INPUTS
+from assets.critic_warmup import run_config
 from assets.environment_audit import environment_audit
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths
-from assets.support import Progress, check, identity, read_json, read_kept, record_gates, stage, table, write_json
-from assets.training import RUNGS, trained_policy
+from assets.support import Progress, check, record_gates, run_stage, table
+from assets.training import trained_policy
+from clstm_core.artifacts.code import code_sha256, git_commit
+from clstm_core.artifacts.folder import file_sha256, json_sha256, sweep
+from clstm_core.artifacts.manifests import BacktestSet, RunInputs
+from clstm_core.artifacts.places import Places, RunFolder
+from clstm_core.errors import ArtifactError, EvaluationError
+from clstm_core.specs import RUNGS
 
 if TYPE_CHECKING:
     from clstm_core.config import RunConfig
     from clstm_core.evaluation.backtest import BacktestResult
     from clstm_core.market.tensors import MarketTensors
 
-CODE = ("env", "evaluation", "options", "model", "specs.py", "market/tensors.py")
+    Run = Callable[[RunConfig, MarketTensors, dict[str, Any], Progress], list[BacktestResult]]
+
+CODE = "clstm_core.evaluation.ladder"
 COLUMNS = ["name", "mode", "window", "fill_lag", "total_return", "sharpe", "max_drawdown", "n_fills", "fees_usd"]
 CENT = 0.01
 
 
-def _checks(asset: str) -> list[dg.AssetCheckSpec]:
+def book_checks(asset: str) -> list[dg.AssetCheckSpec]:
+    """The checks of every asset that leaves backtests."""
     return [
         dg.AssetCheckSpec("ledgers_recompute", asset=asset, blocking=True, description="from fills and quotes"),
         dg.AssetCheckSpec("margin_enforced", asset=asset, blocking=True, description="a breach was liquidated"),
@@ -40,21 +44,21 @@ def _checks(asset: str) -> list[dg.AssetCheckSpec]:
     partitions_def=training_run,
     kinds={"torch", "parquet"},
     owners=["team:research"],
-    check_specs=_checks("policy_backtests"),
+    check_specs=book_checks("policy_backtests"),
 )
 def policy_backtests(context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics) -> dg.MaterializeResult:
-    """One account a checkpoint, mode, window and fill lag, with fills, equity, positions and decisions as Parquet."""
+    """One account per checkpoint, mode, window and fill lag: fills, equity, positions and decisions as Parquet."""
+    with run_stage(context, "policy backtests", paths) as (progress, run):
 
-    def run(config: "RunConfig", market: "MarketTensors", meta: dict[str, Any], progress: Progress) -> Any:
-        from clstm_core.evaluation.ladder import backtest_ladder
+        def walk(config: "RunConfig", market: "MarketTensors", meta: dict[str, Any], tell: Progress) -> Any:
+            from clstm_core.evaluation.ladder import backtest_ladder
 
-        folders = [paths.run(context.partition_key) / "checkpoints" / name for name in RUNGS]
-        return backtest_ladder(
-            folders, market, config.env, None, paths.backtests, progress, seed=config.seed, meta=meta
-        )
+            folders = [run.checkpoint(name) for name in RUNGS]
+            return backtest_ladder(
+                folders, market, config.env, None, paths.places.backtests, tell, seed=config.seed, meta=meta
+            )
 
-    parents = [_digest(paths.run(context.partition_key) / "checkpoints" / name / "manifest.json") for name in RUNGS]
-    return _materialize(context, paths, metrics, "policy_backtests", parents, run)
+        return materialize(context, paths, metrics, run, progress, "policy_backtests", rungs(run), walk)
 
 
 @dg.asset(
@@ -63,82 +67,92 @@ def policy_backtests(context: dg.AssetExecutionContext, paths: ProjectPaths, met
     partitions_def=training_run,
     kinds={"torch", "parquet"},
     owners=["team:research"],
-    check_specs=_checks("baseline_backtests"),
+    check_specs=book_checks("baseline_backtests"),
 )
 def baseline_backtests(
     context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics
 ) -> dg.MaterializeResult:
     """What a person could do instead, on the same windows, fills, fees and margin: cash, index, writing, random."""
+    with run_stage(context, "baseline backtests", paths) as (progress, run):
 
-    def run(config: "RunConfig", market: "MarketTensors", meta: dict[str, Any], progress: Progress) -> Any:
-        from clstm_core.evaluation.ladder import backtest_baselines
+        def walk(config: "RunConfig", market: "MarketTensors", meta: dict[str, Any], tell: Progress) -> Any:
+            from clstm_core.evaluation.ladder import backtest_baselines
 
-        return backtest_baselines(market, config.env, None, paths.backtests, progress, seed=config.seed, meta=meta)
+            return backtest_baselines(
+                market, config.env, None, paths.places.backtests, tell, seed=config.seed, meta=meta
+            )
 
-    return _materialize(context, paths, metrics, "baseline_backtests", [], run)
+        return materialize(context, paths, metrics, run, progress, "baseline_backtests", [], walk)
 
 
-def results_of(run_dir: Path, name: str, backtests: Path) -> "list[BacktestResult]":
-    """The backtests that an asset left for this run, verified."""
+def rungs(run: RunFolder) -> list[str]:
+    """Identities of the ladder's checkpoints."""
+    places = [run.checkpoint(name) / "manifest.json" for name in RUNGS]
+    return [file_sha256(place) if place.is_file() else "missing" for place in places]
+
+
+def results_of(run: RunFolder, asset: str, places: Places) -> "tuple[BacktestSet, list[BacktestResult]]":
+    """The backtests that an asset left for this run, each the one that its set names, verified."""
     from clstm_core.evaluation.backtest import load_backtest
 
-    kept = read_json(run_dir / f"{name}.json", f"Materialize {name} for this run first.")
-    return [load_backtest(backtests / backtest_id) for backtest_id in kept["ids"]]
+    kept = BacktestSet.read(run.backtests(asset))
+    return kept, [load_backtest(places.backtests / name, identity=kept.parents.get(name, "")) for name in kept.ids]
 
 
-def _materialize(
+def materialize(
     context: dg.AssetExecutionContext,
     paths: ProjectPaths,
     metrics: Metrics,
-    name: str,
+    run: RunFolder,
+    progress: Progress,
+    asset: str,
     parents: Sequence[str],
-    run: Callable[..., "list[BacktestResult]"],
+    walk: "Run",
+    market_identity: str | None = None,
 ) -> dg.MaterializeResult:
-    run_name = context.partition_key
-    run_dir, store = paths.run(run_name), metrics.store()
-    with stage(context, name.replace("_backtests", " backtests")) as progress:
-        from clstm_core.checkpoint import git_commit
-        from clstm_core.config import RunConfig
-        from clstm_core.errors import EvaluationError
-        from clstm_core.market.tensors import load_market
-        from clstm_core.store.rows import backtest_rows, trial_of
+    """Run the backtests of one asset, or take those that the same parents and code gave before; check the books.
 
-        inputs = read_json(run_dir / INPUTS, "Materialize warm_critic for this run first.")
-        settings = read_json(run_dir / "config.json", "Materialize warm_critic for this run first.")
-        config = RunConfig.from_dict(settings)
-        kept = run_dir / f"{name}.json"
-        earlier = read_kept(kept) or {}
-        made_from = identity([settings, inputs["data_sha256"], list(parents)], *CODE)
-        results = None
-        if earlier.get("made_from") == made_from:
-            try:
-                results = results_of(run_dir, name, paths.backtests)
-                progress.reused("the same policies met the same market before; their ledgers were verified")
-            except EvaluationError as error:
-                context.log.warning(f"{error} It is run again now.")
-        if results is None:
-            meta = {
-                "run": run_name,
-                "data_sha256": inputs["data_sha256"],
-                "config_sha256": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
-                "git_commit": git_commit(),
-            }
-            results = run(config, load_market(Path(inputs["folder"])), meta, progress)
-            write_json(kept, {"made_from": made_from, "ids": [result.id for result in results]})
-        rows = [row for result in results for row in backtest_rows(result.folder)]
-        store.upsert("backtests", rows)
-        store.upsert("trials", [trial for row in rows if (trial := trial_of(row))])
-        checked = [_books(results), _margin(results)]
-        record_gates(store, run_dir, inputs["data_sha256"], name, checked)
-    shown = [{**row, **result.manifest["summary"]} for row, result in zip(rows, results, strict=True)]
+    Args:
+        parents: identities of what is judged
+        market_identity: tensors that are traded, where not the run's own
+    """
+    from clstm_core.market.tensors import load_market
+
+    inputs, store, places = RunInputs.read(run.inputs), metrics.store(), paths.places
+    config, identity = run_config(inputs), market_identity or str(inputs.data_sha256)
+    made_from = json_sha256([inputs.config_sha256, identity, list(parents), code_sha256(CODE)])
+    results = None
+    try:
+        earlier, found = results_of(run, asset, places)
+        if earlier.made_from == made_from:
+            results = found
+            progress.reused("the same policies met the same market before; their ledgers were verified")
+    except ArtifactError as error:
+        if run.backtests(asset).is_file():
+            context.log.warning(f"{error} It is run again now.")
+    if results is None:
+        sweep(places.backtests)
+        meta = {"run": run.name, "config_sha256": inputs.config_sha256, "git_commit": git_commit()}
+        results = walk(config, load_market(places.tensors(identity), identity=identity), meta, progress)
+        BacktestSet(
+            run=run.name,
+            made_from=made_from,
+            ids=[result.id for result in results],
+            parents={result.id: result.artifact.identity for result in results},
+        ).write(run.backtests(asset))
+    store.record(*(result.artifact for result in results))
+    checked = [_books(results, places), _margin(results)]
+    record_gates(metrics, run, identity, asset, checked)
+    label = results[0].manifest["label"]
+    shown = [row for result in results for row in result.artifact.rows()["backtests"]]
     return dg.MaterializeResult(
         metadata={
             "backtests": table(shown, COLUMNS),
             "count": len(results),
-            "label": inputs["label"],
-            "quotes_path": dg.MetadataValue.path(str(results[0].manifest["quotes"]["path"])),
+            "label": label,
+            "quotes_path": dg.MetadataValue.path(str(places.root / results[0].manifest["quotes"]["path"])),
             "ids": dg.MetadataValue.json([result.id for result in results]),
-            "equity_curve": dg.MetadataValue.md(equity_curve(results, inputs["label"])),
+            "equity_curve": dg.MetadataValue.md(equity_curve(results, label)),
         },
         check_results=checked,
     )
@@ -158,25 +172,35 @@ def equity_curve(results: "Sequence[BacktestResult]", label: str) -> str:
     return as_markdown_image(line_chart(series, "Equity on the test window, USD", subtitle=label), "equity curve")
 
 
-def _books(results: "Sequence[BacktestResult]") -> dg.AssetCheckResult:
-    """Every equity curve, recomputed from fills and quotes alone."""
+def _books(results: "Sequence[BacktestResult]", places: Places) -> dg.AssetCheckResult:
+    """Every equity curve, recomputed from fills and quotes alone, and every summary from the ledgers."""
     import polars as pl
 
-    recompute = _tool("recompute_equity").recompute
+    from clstm_core.evaluation.recompute import recompute
+    from clstm_core.evaluation.summary import summarise
+
     worst, faults, quotes = 0.0, [], {}
     for result in results:
-        tables = [result.table(name) for name in ("equity", "fills", "positions")]
-        path = result.manifest["quotes"]["path"]
+        tables = {name: result.table(name) for name in ("equity", "fills", "positions", "decisions")}
+        said, path = result.manifest["quotes"], places.root / result.manifest["quotes"]["path"]
         if path not in quotes:
+            if not path.is_file() or file_sha256(path) != said["sha256"]:
+                raise EvaluationError(
+                    f"the quotes of backtest {result.folder} are missing or altered: expected {path} with sha256 "
+                    f"{str(said['sha256'])[:12]}. Materialize market_quotes and market_tensors again."
+                )
             columns = pl.scan_parquet(path).select("snapshot", "contract_id", "bid", "ask")
             quotes[path] = columns.collect()
-        ids = pl.concat([tables[1]["contract_id"], tables[2]["contract_id"]]).drop_nulls().unique().implode()
-        wanted = quotes[path].filter(pl.col("contract_id").is_in(ids))
-        differences, counts = recompute(*tables, wanted)
+        ids = pl.concat([tables["fills"]["contract_id"], tables["positions"]["contract_id"]])
+        wanted = quotes[path].filter(pl.col("contract_id").is_in(ids.drop_nulls().unique().implode()))
+        differences, counts = recompute(tables["equity"], tables["fills"], tables["positions"], wanted)
         worst = max(worst, *differences.values())
         wrong = {key: count for key, count in counts.items() if count and key != "stale marks taken as given"}
         if wrong or max(differences.values()) > CENT:
             faults.append(f"{result.name} ({result.id}): {max(differences.values()):.2f} USD apart, {wrong}")
+        capital = result.manifest["env"]["capital_usd"]
+        if json_sha256(summarise(tables, capital=capital)) != json_sha256(result.manifest["summary"]):
+            faults.append(f"{result.name} ({result.id}): its summary does not follow from its ledgers")
     words = f"{len(results)} accounts recomputed from fills and quotes; largest difference {worst:.6f} USD."
     return check("ledgers_recompute", not faults, "; ".join(faults) or words, blocking=True, largest_usd=worst)
 
@@ -186,27 +210,9 @@ def _margin(results: "Sequence[BacktestResult]") -> dg.AssetCheckResult:
     breached = []
     for result in results:
         equity = result.table("equity")
-        columns = set(equity.columns)
-        over = equity.filter(equity["margin_usd"] > equity["equity_usd"] + CENT)
-        if "liquidated" in columns:
-            over = over.filter(~over["liquidated"])
+        over = equity.filter((equity["margin_usd"] > equity["equity_usd"] + CENT) & ~equity["liquidated"])
         breached += [f"{result.name} step {step}" for step in over["step"].to_list()]
     words = f"No account of {len(results)} stands above its margin without having been liquidated."
     return check(
         "margin_enforced", not breached, ", ".join(breached[:8]) or words, blocking=True, breaches=len(breached)
     )
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
-
-
-def _tool(name: str) -> ModuleType:
-    """A program of tools/: it stands alone and belongs to no package, so it is loaded by its path."""
-    path = Path(__file__).parents[1] / "tools" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise dg.Failure(description=f"no program {path}: expected it in the checkout. Restore it from git.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -1,24 +1,23 @@
 """The evidence: each checkpoint against each baseline on the same dates, a champion, and a verdict in plain words."""
 
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
 
 import dagster as dg
 
 from assets.backtests import baseline_backtests, policy_backtests, results_of
-from assets.critic_warmup import INPUTS
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths
-from assets.support import check, read_json, record_gates, record_run, stage, table, write_json
-from assets.training import RUNGS
+from assets.support import check, record_gates, run_stage, table
+from assets.twin import twin_backtests
+from clstm_core.artifacts.manifests import ComparisonManifest, RunInputs
+from clstm_core.specs import RUNGS
 
-COMPARISON = "comparison.json"
+PARENTS = ("policy_backtests", "baseline_backtests", "twin_backtests")
 
 
 @dg.asset(
     group_name="evaluation",
-    deps=[policy_backtests, baseline_backtests],
+    deps=[policy_backtests, baseline_backtests, twin_backtests],
     partitions_def=training_run,
     kinds={"polars"},
     owners=["team:research"],
@@ -32,28 +31,26 @@ def checkpoint_comparison(
     context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics
 ) -> dg.MaterializeResult:
     """Which checkpoint to believe, chosen on validation dates, and what may be said of it on the test dates."""
-    run = context.partition_key
-    run_dir, store = paths.run(run), metrics.store()
-    with stage(context, "comparison") as progress:
+    with run_stage(context, "comparison", paths) as (progress, run):
         from clstm_core.evaluation.comparison import MEAN_METRIC, compare
-        from clstm_core.store.schema import TABLES
-        from clstm_core.store.values import known_columns
+        from clstm_core.evaluation.twin import twin_sentence
 
-        inputs = read_json(run_dir / INPUTS, "Materialize warm_critic for this run first.")
-        results = results_of(run_dir, "policy_backtests", paths.backtests)
-        results += results_of(run_dir, "baseline_backtests", paths.backtests)
+        inputs, store = RunInputs.read(run.inputs), metrics.store()
+        sets, results = zip(*(results_of(run, name, paths.places) for name in PARENTS), strict=True)
         tried = store.query(
             "SELECT count(DISTINCT (run, milestone, mode, seed, config_sha256)) AS n FROM trials "
             "WHERE policy = 'checkpoint' AND data_sha256 = ? AND \"window\" = 'test'",
-            [inputs["data_sha256"]],
+            [inputs.data_sha256],
         )
-        comparison = compare(results, run=run, trials=tried[0]["n"] or None)
-        if (beside := _twin(comparison.champion, run_dir, inputs, paths)) is not None:
-            comparison = replace(comparison, verdict=f"{comparison.verdict} {beside}")
-        write_json(run_dir / COMPARISON, asdict(comparison))
-        store.upsert("comparisons", [known_columns(TABLES["comparisons"], pair) for pair in comparison.pairs])
+        comparison = compare([*results[0], *results[1]], run=run.name, trials=tried[0]["n"] or None)
         champion = comparison.champion or {}
-        record_run(store, run_dir, verdict=comparison.verdict, champion_milestone=champion.get("milestone"))
+        if (beside := twin_sentence(results[2], champion.get("name", ""))) is not None:
+            comparison = replace(comparison, verdict=f"{comparison.verdict} {beside}")
+        parents = {name: found.identity for name, found in zip(PARENTS, sets, strict=True)}
+        written = ComparisonManifest(
+            run=run.name, comparison=asdict(comparison), parents={**parents, "inputs": inputs.identity}
+        ).write(run.comparison)
+        store.record(written)
         progress(1, 1)
         rows = comparison.to_rows()
         scored = {row["milestone"] for row in rows if row["window"] == "test" and row["milestone"]}
@@ -84,11 +81,11 @@ def checkpoint_comparison(
             ),
             check(
                 "overfitting",
-                not _overfits(comparison.overfitting["rows"]),
+                not any((row["gap"].get("low") or 0.0) > 0 for row in comparison.overfitting["rows"]),
                 comparison.overfitting["answer"],
             ),
         ]
-        record_gates(store, run_dir, inputs["data_sha256"], "checkpoint_comparison", checks)
+        record_gates(metrics, run, inputs.data_sha256, "checkpoint_comparison", checks)
     shown = ["name", "mode", "window", "fill_lag", "total_return", "sharpe", "max_drawdown", "champion"]
     pairs = ["policy_name", "against", "window", "fill_lag", "metric", "estimate", "ci_low", "ci_high", "verdict"]
     return dg.MaterializeResult(
@@ -100,28 +97,7 @@ def checkpoint_comparison(
             "trials": comparison.trials,
             "backtests": table(rows, shown),
             "paired_differences": table(judged, pairs),
-            "path": dg.MetadataValue.path(str(run_dir / COMPARISON)),
+            "path": dg.MetadataValue.path(str(run.comparison)),
         },
         check_results=checks,
     )
-
-
-def _twin(champion: dict[str, Any] | None, run_dir: Path, inputs: dict[str, Any], paths: ProjectPaths) -> str | None:
-    """What the champion earns where no premium is assumed; None where the market assumes none."""
-    from clstm_core.config import RunConfig
-    from clstm_core.evaluation.twin import has_twin, twin_backtests, twin_sentence
-    from clstm_core.market.sources import default_config
-    from clstm_core.market.tensors import load_market
-
-    market = load_market(Path(inputs["folder"]), verify=False)
-    if champion is None or not has_twin(market):
-        return None
-    config = RunConfig.from_dict(read_json(run_dir / "config.json", "Materialize warm_critic for this run first."))
-    source = default_config(inputs["source"])
-    rung = run_dir / "checkpoints" / champion["milestone"]
-    return twin_sentence(twin_backtests(rung, market, source, config.env, paths.cache, paths.backtests))
-
-
-def _overfits(rows: list[dict]) -> bool:
-    """Whether some rung earned distinguishably more in sample than held out."""
-    return any((row["gap"].get("low") or 0.0) > 0 for row in rows)

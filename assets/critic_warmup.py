@@ -1,35 +1,23 @@
-"""A run begins here: its configuration and its data are fixed, the recurrence is proven, the critic is warmed up."""
+"""A run begins here: its configuration and its market are fixed, the recurrence is proven, the critic is warmed up."""
 
-import datetime
-import hashlib
-import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from pydantic import Field
 
 from assets.environment_audit import environment_audit
 from assets.partitions import training_run
-from assets.resources import Metrics, ProjectPaths
-from assets.support import check, latest_metadata, numbers, read_kept, record_gates, record_run, stage, write_json
+from assets.resources import Metrics, ProjectPaths, Recipe
+from assets.support import check, numbers, record_gates, run_stage
+from clstm_core.artifacts.places import Places, RunFolder
 
 if TYPE_CHECKING:
+    from clstm_core.artifacts.manifests import RunInputs
     from clstm_core.config import RunConfig
-    from clstm_core.env.options_env import OptionsEnv
-
-INPUTS = "inputs.json"
-"""What a run was made from, in its folder: tensors to train and to evaluate on, their hashes and labels."""
-
-
-class TrainingConfig(dg.Config):
-    """What to train; the run keeps it, and later assets read it from there."""
-
-    recipe: str = Field("default_cpu", description="seed_100m (the published configuration), default_cpu or smoke")
-    timesteps: int | None = Field(None, description="env steps, in place of the recipe's")
-    seed: int = Field(0, description="of weights, envs and every draw")
-    device: str = Field("auto", description="auto, cpu or cuda")
+    from clstm_core.env.protocol import BatchedEnv
+    from clstm_core.recipe import Recipe as CoreRecipe
 
 
 @dg.asset(
@@ -46,50 +34,30 @@ class TrainingConfig(dg.Config):
     ],
 )
 def warm_critic(
-    context: dg.AssetExecutionContext, config: TrainingConfig, paths: ProjectPaths, metrics: Metrics
+    context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths, metrics: Metrics
 ) -> dg.MaterializeResult:
-    """The critic, fitted to Monte Carlo returns of the untrained policy before PPO begins."""
-    run = context.partition_key
-    with stage(context, "warmup") as progress:
+    """The critic, fitted to Monte Carlo returns of the untrained policy before PPO; never in an unproven market."""
+    with run_stage(context, "warmup", paths) as (progress, run):
         from clstm_core.checkpoint import is_whole, load_checkpoint, newest_checkpoint
-        from clstm_core.errors import NonFiniteError, SelfTestError
         from clstm_core.train.loop import warm_start
 
-        parent = latest_metadata(context, "market_tensors")
-        run_dir = paths.run(run)
-        run_config = run_configuration(config, parent)
-        inputs = {
-            "folder": parent["folder"],
-            "training_folder": parent["training_folder"],
-            "quotes_folder": parent["quotes_folder"],
-            "source": parent["source"],
-            "label": parent["label"],
-            "spread": parent["spread"],
-            "trained_on": parent["trained_on"],
-            "trained_label": parent["trained_label"],
-            "quotes_sha256": parent["quotes_sha256"],
-            "data_sha256": parent["data_sha256"],
-            "training_data_sha256": parent["training_data_sha256"],
-        }
-        warm = run_dir / "checkpoints" / "000"
-        if (set_aside := _set_aside(run_dir, run_config, inputs)) is not None:
-            context.log.warning(f"{run} was made from other data or settings; it was kept as {set_aside.name}.")
-        newest = newest_checkpoint(run_dir)
-        if newest is not None:
+        inputs, store = run_inputs(run.name, recipe.core(), paths.places), metrics.store()
+        if (set_aside := _set_aside(run, inputs, paths.places)) is not None:
+            store.forget(run.name)
+            context.log.warning(f"{run.name} was made from other data or settings; it was kept as {set_aside.name}.")
+        newest = newest_checkpoint(run.path)
+        if newest is None:
+            inputs = inputs.write(run.inputs)
+            env, _ = environments(inputs, paths.places)
+            result = warm_start(run_config(inputs), env, run_dir=run.path)
+            warm, warmup, self_test = run.checkpoint("000"), result.warmup or {}, result.self_test
+        else:
+            inputs = type(inputs).read(run.inputs)
             # 000 where it is whole; else another one tells of the same warmup, and nothing later reads 000
-            warm = warm if is_whole(warm) else newest
+            warm = run.checkpoint("000") if is_whole(run.checkpoint("000")) else newest
             meta = load_checkpoint(warm).meta
             warmup, self_test = meta["warmup"], meta["self_test"]
             progress.reused("this run's critic is warm already")
-        else:
-            run_dir.mkdir(parents=True, exist_ok=True)
-            write_json(run_dir / INPUTS, inputs)
-            env, _ = environments(run_config, inputs)
-            try:
-                result = warm_start(run_config, env, run_dir=run_dir)
-            except (SelfTestError, NonFiniteError) as error:
-                raise dg.Failure(description=str(error), allow_retries=False) from error
-            warmup, self_test = result.warmup or {}, result.self_test
         weights = load_checkpoint(warm).model
         finite = all(bool(tensor.isfinite().all()) for tensor in weights.values() if tensor.is_floating_point())
         before, after = warmup["explained_variance_before"], warmup["explained_variance_after"]
@@ -107,13 +75,15 @@ def warm_critic(
                 f"Explained variance of Monte Carlo returns: {before:.3f} before, {after:.3f} after.",
             ),
         ]
-        store = metrics.store()
-        record_gates(store, run_dir, inputs["data_sha256"], "warm_critic", results)
-        record_run(store, run_dir, **_facts(run_config, inputs, parent))
+        store.record(inputs)
+        record_gates(metrics, run, inputs.data_sha256, "warm_critic", results)
         progress(1, 1)
     return dg.MaterializeResult(
         metadata={
             "folder": dg.MetadataValue.path(str(warm)),
+            "inputs": dg.MetadataValue.path(str(run.inputs)),
+            "recipe": recipe.name,
+            "market": inputs.facts["label"],
             "self_test": dg.MetadataValue.json(self_test),
             **numbers(warmup),
         },
@@ -121,66 +91,84 @@ def warm_critic(
     )
 
 
-def run_configuration(config: TrainingConfig, parent: Any) -> "RunConfig":
-    """The recipe with this run's steps, seed, device and the tenors of the market."""
-    import dataclasses
+def run_inputs(run: str, recipe: "CoreRecipe", places: Places) -> "RunInputs":
+    """What the run is to be made from: the recipe's market as the cache has it, proven for the recipe's account.
 
-    from clstm_core.config import RECIPES
-    from clstm_core.errors import ConfigError
+    Raises: MarketDataError where the market was not made; AuditError where it is not proven
+    """
+    from clstm_core.artifacts.code import git_commit
+    from clstm_core.artifacts.manifests import RunInputs
+    from clstm_core.audit.gate import Size, read_tensors, require_verdict
+    from clstm_core.market.cache import training_tensors
 
-    if config.recipe not in RECIPES:
-        raise ConfigError(f"unknown recipe {config.recipe!r}: expected one of {', '.join(RECIPES)}. Pass one.")
-    recipe = RECIPES[config.recipe]()
-    if parent["embargo"] < (needed := recipe.env.horizon + recipe.market.feature_lookback):
-        raise ConfigError(
-            f"the market tensors have an embargo of {parent['embargo']} snapshots between windows: recipe "
-            f"{config.recipe} needs {needed} (horizon + lookback). Materialize market_tensors with that recipe."
-        )
-    market = dataclasses.replace(
-        recipe.market, source=parent["source"], near_days=parent["near_days"], far_days=parent["far_days"]
+    found = training_tensors(recipe.market(), places.cache, recipe.embargo, make=False)
+    evaluation, training = read_tensors(found.evaluation), read_tensors(found.training)
+    config, command = recipe.run_config(), f"clstm audit {recipe.flags()}"
+    size: Size = "full" if recipe.audit == "full" else "quick"
+    verdict, trained_in = (
+        require_verdict(tensors, config.env, size, places.cache, command) for tensors in (evaluation, training)
     )
-    timesteps = config.timesteps or recipe.timesteps
-    return dataclasses.replace(recipe, timesteps=timesteps, seed=config.seed, device=config.device, market=market)
+    train, test = training.info["splits"]["train"], evaluation.info["splits"].get("test", [0, 0])
+    return RunInputs(
+        run=run,
+        config=config.to_dict(),
+        config_sha256=config.sha256,
+        git_commit=git_commit(),
+        facts={
+            **{name: evaluation.info[name] for name in ("source", "label", "spread", "quotes_sha256")},
+            "quotes_dir": str(Path(evaluation.info["quotes_path"]).parent),
+            "trained_on": found.reason,
+            "trained_label": training.info["label"],
+            "training_snapshots": train[1] - train[0],
+            "heldout_snapshots": test[1] - test[0],
+        },
+        parents={
+            "quotes": evaluation.parents["quotes"],
+            "tensors": evaluation.identity,
+            "training_tensors": training.identity,
+            "verdict": verdict.identity,
+            "training_verdict": trained_in.identity,
+        },
+    )
 
 
-def environments(config: "RunConfig", inputs: dict[str, Any]) -> "tuple[OptionsEnv, OptionsEnv | None]":
-    """Training envs and held-out ones, on the market that the run is trained on."""
-    from clstm_core.train.command import make_envs
+def run_config(inputs: "RunInputs") -> "RunConfig":
+    """The configuration of a run."""
+    from clstm_core.config import RunConfig
 
-    return make_envs(config, Path(inputs["training_folder"]))  # type: ignore[return-value]
+    return RunConfig.from_dict(dict(inputs.config))
 
 
-def _set_aside(run_dir: Path, config: "RunConfig", inputs: dict[str, Any]) -> Path | None:
+def environments(inputs: "RunInputs", places: Places) -> "tuple[BatchedEnv, BatchedEnv | None]":
+    """Training envs and held-out ones, on exactly the market that the run names."""
+    from clstm_core.market.tensors import load_market
+    from clstm_core.train.command import envs_on
+
+    identity = str(inputs.training_data_sha256)
+    return envs_on(run_config(inputs), load_market(places.tensors(identity), identity=identity))
+
+
+def _set_aside(run: RunFolder, wanted: "RunInputs", places: Places) -> Path | None:
     """Move a run of the same name that was made from something else out of the way; nothing is lost."""
-    if not (run_dir / "checkpoints").is_dir():
+    if not (run.path / "checkpoints").is_dir():
         return None
-    hashes = ("data_sha256", "training_data_sha256")
-    kept, settings = read_kept(run_dir / INPUTS) or {}, read_kept(run_dir / "config.json")
-    if [kept.get(name) for name in hashes] == [inputs[name] for name in hashes] and settings == config.to_dict():
+    if (kept := type(wanted).kept(run.inputs)) is not None and _same(kept, wanted) and _is_parent(kept, run):
         return None
-    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S")
-    target = run_dir.with_name(f"{run_dir.name}.{stamp}")
-    os.replace(run_dir, target)
+    target = places.set_aside / f"{run.name}.{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(run.path, target)
     return target
 
 
-def _facts(config: "RunConfig", inputs: dict[str, Any], parent: Any) -> dict[str, Any]:
-    """What the store says of a run before it is trained."""
-    from clstm_core.checkpoint import git_commit
+def _same(kept: "RunInputs", wanted: "RunInputs") -> bool:
+    """Whether two runs are made from the same markets and settings; another verdict or commit makes no other run."""
+    markets = [(found.data_sha256, found.training_data_sha256) for found in (kept, wanted)]
+    return markets[0] == markets[1] and run_config(kept) == run_config(wanted)
 
-    text = json.dumps(config.to_dict(), sort_keys=True)
-    names = ("source", "label", "spread", "trained_on", "trained_label", "data_sha256", "training_data_sha256")
-    train, test = parent["training_splits"]["train"], parent["splits"].get("test", [0, 0])
-    return {
-        "recipe": config.recipe,
-        "seed": config.seed,
-        "device": config.device,
-        "timesteps": config.timesteps,
-        **{name: inputs[name] for name in (*names, "quotes_sha256")},
-        "training_snapshots": train[1] - train[0],
-        "heldout_snapshots": test[1] - test[0],
-        "quotes_dir": inputs["quotes_folder"],
-        "config": text,
-        "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "git_commit": git_commit(),
-    }
+
+def _is_parent(inputs: "RunInputs", run: RunFolder) -> bool:
+    """Whether the run's newest checkpoint, where there is one, names these inputs as what it was made from."""
+    from clstm_core.checkpoint import newest_checkpoint, verify_checkpoint
+
+    newest = newest_checkpoint(run.path)
+    return newest is None or verify_checkpoint(newest).parents.get("inputs") == inputs.identity

@@ -1,23 +1,24 @@
 """The bundle: the champion as safetensors, TorchScript and ONNX, and the proof that each decides alike."""
 
-import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
 
-from assets.checkpoint_comparison import COMPARISON, checkpoint_comparison
-from assets.critic_warmup import INPUTS
+from assets.checkpoint_comparison import checkpoint_comparison
+from assets.critic_warmup import run_config
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths
-from assets.support import check, identity, read_json, read_kept, record_gates, stage, table, write_json
+from assets.support import check, record_gates, run_stage, table
+from clstm_core.artifacts.code import code_sha256
+from clstm_core.artifacts.folder import file_sha256, json_sha256, sweep
+from clstm_core.artifacts.manifests import BundleManifest, ComparisonManifest, RunInputs
 
 if TYPE_CHECKING:
     from clstm_core.env.options_env import OptionsEnv
 
 LATENCY_GOAL_US = 1000.0
-_FORMATS = {".safetensors": "safetensors", ".ts": "torchscript", ".onnx": "onnx", ".json": "json", ".md": "markdown"}
+CODE = "clstm_core.deployment.bundle"
 
 
 class ExportConfig(dg.Config):
@@ -42,92 +43,78 @@ def policy_bundle(
     context: dg.AssetExecutionContext, config: ExportConfig, paths: ProjectPaths, metrics: Metrics
 ) -> dg.MaterializeResult:
     """A folder to deploy: the policy in three formats, its configuration, hashes, golden vectors and a model card."""
-    run = context.partition_key
-    run_dir, folder, store = paths.run(run), paths.bundle(run), metrics.store()
-    with stage(context, "export") as progress:
-        from clstm_core.config import RunConfig
+    with run_stage(context, "export", paths) as (progress, run):
         from clstm_core.deployment.bundle import build_bundle, load_bundle
         from clstm_core.errors import BundleError
         from clstm_core.market.tensors import load_market
 
-        inputs = read_json(run_dir / INPUTS, "Materialize warm_critic for this run first.")
-        comparison = read_json(run_dir / COMPARISON, "Materialize checkpoint_comparison for this run first.")
-        settings = RunConfig.from_dict(read_json(run_dir / "config.json", "Materialize warm_critic first."))
-        champion = comparison["champion"]
-        checkpoint = run_dir / "checkpoints" / champion["milestone"]
+        places, inputs = paths.places, RunInputs.read(run.inputs)
+        comparison = ComparisonManifest.read(run.comparison)
+        comparison.require_parent("inputs", inputs)
+        folder, checkpoint = places.bundle(run.name), run.checkpoint(comparison.champion["milestone"])
         provenance = {
-            "run": run,
-            "data_label": comparison["data_label"],
-            "data_sha256": inputs["data_sha256"],
-            "trained_on": inputs["trained_on"],
-            "training_data_sha256": inputs["training_data_sha256"],
-            "report": str(Path("reports") / "generated" / run / "index.html"),
-            "verdict": comparison["verdict"],
+            "run": run.name,
+            "data_label": comparison.comparison["data_label"],
+            "data_sha256": inputs.data_sha256,
+            "trained_on": inputs.facts["trained_on"],
+            "training_data_sha256": inputs.training_data_sha256,
+            "report": f"reports/generated/{run.name}/index.html",
+            "verdict": comparison.comparison["verdict"],
         }
-        weights = (checkpoint / "manifest.json").read_text()
-        made_from = identity([provenance, weights, config.parity_steps], "deployment", "model", "specs.py")
-        kept = run_dir / "bundle.json"
-        facts = read_kept(kept) or {}
-        if facts.get("made_from") == made_from and _loads(folder, load_bundle):
-            progress.reused("the bundle of this checkpoint stands; its hashes and golden vectors were verified")
-        else:
-            market = load_market(Path(inputs["training_folder"]))
+        parents = {"comparison": comparison.identity, "inputs": inputs.identity}
+        weights = file_sha256(checkpoint / "manifest.json")
+        made_from = json_sha256([provenance, parents, weights, config.parity_steps, code_sha256(CODE)])
+        manifest = None
+        try:
+            manifest = load_bundle(folder).manifest
+            if manifest.made_from == made_from:
+                progress.reused("the bundle of this checkpoint stands; its hashes and golden vectors were verified")
+        except BundleError as error:
+            if folder.exists():
+                context.log.warning(f"{error} It is built again now.")
+        if manifest is None or manifest.made_from != made_from:
+            sweep(places.bundles)
+            settings, identity = run_config(inputs), str(inputs.training_data_sha256)
+            market = load_market(places.tensors(identity), identity=identity)
 
             def make_env(batch: int) -> "OptionsEnv":
                 from clstm_core.env.options_env import OptionsEnv
 
                 return OptionsEnv(market, settings.env, n_envs=batch, seed=settings.seed)
 
-            try:
-                result = build_bundle(
-                    checkpoint,
-                    folder,
-                    make_env=make_env,
-                    provenance=provenance,
-                    parity_steps=config.parity_steps,
-                    progress=progress,
-                )
-            except BundleError as error:
-                raise dg.Failure(description=str(error), allow_retries=False) from error
-            facts = {"made_from": made_from, "golden_max_difference": result.golden_max_difference}
-            write_json(kept, facts)
-        manifest = json.loads((folder / "manifest.json").read_text())
-        store.upsert("exports", _rows(run, folder, manifest, champion["milestone"]))
-        results = _checks(manifest, facts)
-        record_gates(store, run_dir, inputs["data_sha256"], "policy_bundle", results)
+            manifest = build_bundle(
+                checkpoint,
+                folder,
+                make_env=make_env,
+                provenance=provenance,
+                parents=parents,
+                made_from=made_from,
+                parity_steps=config.parity_steps,
+                progress=progress,
+            ).manifest
+        metrics.store().record(manifest)
+        results = _checks(manifest)
+        record_gates(metrics, run, inputs.data_sha256, "policy_bundle", results)
+    parity = ["runtime", "batch", "steps", "actions_differing", "max_logit_difference", "passed"]
     return dg.MaterializeResult(
         metadata={
             "folder": dg.MetadataValue.path(str(folder)),
-            "checkpoint": champion["milestone"],
-            "verdict": comparison["verdict"],
-            "parity": table(
-                manifest["parity"], ["runtime", "batch", "steps", "actions_differing", "max_logit_difference", "passed"]
-            ),
-            "latency": table(manifest["latency"], ["runtime", "p50_us", "p99_us"]),
-            "files": table(
-                [{"file": name, "sha256": digest} for name, digest in manifest["files"].items()], ["file", "sha256"]
-            ),
+            "checkpoint": comparison.champion["milestone"],
+            "verdict": comparison.comparison["verdict"],
+            "parity": table(manifest.parity, parity),
+            "latency": table(manifest.latency, ["runtime", "p50_us", "p99_us"]),
+            "files": table([{"file": name, "sha256": sha} for name, sha in manifest.files.items()], ["file", "sha256"]),
         },
         check_results=results,
     )
 
 
-def _loads(folder: Path, load_bundle: Any) -> bool:
-    from clstm_core.errors import BundleError
-
-    try:
-        load_bundle(folder)
-    except BundleError:
-        return False
-    return True
-
-
-def _checks(manifest: dict[str, Any], facts: dict[str, Any]) -> list[dg.AssetCheckResult]:
-    parity = manifest["parity"]
+def _checks(manifest: BundleManifest) -> list[dg.AssetCheckResult]:
+    parity = manifest.parity
     passed = bool(parity) and all(row["passed"] for row in parity)
     differing = sum(row["actions_differing"] for row in parity)
     worst = max((row["max_logit_difference"] for row in parity), default=float("inf"))
-    onnx = next((row for row in manifest["latency"] if row["runtime"] == "onnx"), None)
+    onnx = next((row for row in manifest.latency if row["runtime"] == "onnx"), None)
     return [
         check(
             "parity",
@@ -138,8 +125,8 @@ def _checks(manifest: dict[str, Any], facts: dict[str, Any]) -> list[dg.AssetChe
         ),
         check(
             "golden_vectors",
-            facts["golden_max_difference"] <= 1e-5,
-            f"Golden outputs reproduced to {facts['golden_max_difference']:.1e}.",
+            manifest.golden["max_difference"] <= 1e-5,
+            f"Golden outputs reproduced to {manifest.golden['max_difference']:.1e}.",
             blocking=True,
         ),
         check(
@@ -150,34 +137,3 @@ def _checks(manifest: dict[str, Any], facts: dict[str, Any]) -> list[dg.AssetChe
             else f"ONNX, one account, one thread: p50 {onnx['p50_us']:.0f} us, p99 {onnx['p99_us']:.0f} us.",
         ),
     ]
-
-
-def _rows(run: str, folder: Path, manifest: dict[str, Any], milestone: str) -> list[dict[str, Any]]:
-    parity = {row["runtime"]: row for row in manifest["parity"]}
-    latency = {row["runtime"]: row for row in manifest["latency"]}
-    rows = []
-    for name, digest in manifest["files"].items():
-        kind = _FORMATS.get(Path(name).suffix, "")
-        runtime = {"policy.onnx": "onnx", "policy.ts": "torchscript"}.get(name, "")
-        row = {
-            "run": run,
-            "file": name,
-            "format": kind,
-            "milestone": milestone,
-            "folder": str(folder),
-            "sha256": digest,
-            "bytes": (folder / name).stat().st_size,
-            "created_at": manifest["created"],
-        }
-        if runtime in parity:
-            same = [item for item in manifest["parity"] if item["runtime"] == runtime]
-            row |= {
-                "parity_passed": all(item["passed"] for item in same),
-                "parity_steps": max(item["steps"] for item in same),
-                "parity_action_differences": sum(item["actions_differing"] for item in same),
-                "parity_max_logit_difference": max(item["max_logit_difference"] for item in same),
-                "latency_p50_us": latency.get(runtime, {}).get("p50_us"),
-                "latency_p99_us": latency.get(runtime, {}).get("p99_us"),
-            }
-        rows.append(row)
-    return rows

@@ -2,31 +2,15 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
-from assets.resources import ProjectPaths
-from assets.support import check, latest_metadata, stage, table
+from assets.resources import ProjectPaths, Recipe
+from assets.support import check, stage, table
 
 GROUP = "market_data"
 FRESH_DAYS = 7
-
-
-class MarketQuotesConfig(dg.Config):
-    """Which quotes to read."""
-
-    source: str = Field("sp500_modelled", description="sp500_modelled, simulated, spx_barchart or spx_cboe")
-    data_dir: str | None = Field(None, description="folder of the vendor's files, for sources that need one")
-    n_snapshots: int | None = Field(None, description="length of the simulated source, in snapshots")
-
-
-class MarketTensorsConfig(dg.Config):
-    """What the tensors are cut for."""
-
-    recipe: str = Field("default_cpu", description="named configuration whose episode horizon sets the embargo")
 
 
 @dg.asset(
@@ -39,46 +23,43 @@ class MarketTensorsConfig(dg.Config):
         dg.AssetCheckSpec("coverage", asset="market_quotes", description="every trading day between first and last"),
     ],
 )
-def market_quotes(
-    context: dg.AssetExecutionContext, config: MarketQuotesConfig, paths: ProjectPaths
-) -> dg.MaterializeResult:
+def market_quotes(context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths) -> dg.MaterializeResult:
     """Canonical quotes, underlyings and rates of one source, with every fault named and bad rows in quarantine."""
     with stage(context, "data") as progress:
         import polars as pl
 
-        from clstm_core.market.cache import ensure_quotes, read_manifest
-        from clstm_core.market.sources import default_config
+        from clstm_core.artifacts.manifest import FILE
+        from clstm_core.artifacts.manifests import QuotesManifest
+        from clstm_core.market.cache import ensure_quotes
         from clstm_core.market.tables.quality import blocking
 
-        overrides = {"data_dir": config.data_dir, "n_snapshots": config.n_snapshots}
-        market = default_config(config.source, **{key: value for key, value in overrides.items() if value is not None})
-        folder = ensure_quotes(market, paths.cache, progress)
-        manifest = read_manifest(folder)
+        market = recipe.core().market()
+        folder = ensure_quotes(market, paths.places.cache, progress)
+        manifest = QuotesManifest.read(folder / FILE, files=False)
         findings = pl.read_parquet(folder / "findings.parquet")
         structural = blocking(findings)
         named = findings.filter(pl.col("severity") == "warning").sort("check")
         missing = findings.filter(pl.col("check").str.contains("missing_session"))
-        counts = manifest["counts"]
+        counts = manifest.counts
         newest = pl.scan_parquet(folder / "quotes.parquet").select(pl.col("snapshot").max()).collect().item().date()
         today = datetime.now(UTC).date()
     columns = ["check", "severity", "count", "share", "snapshots", "detail"]
     return dg.MaterializeResult(
         metadata={
             "folder": dg.MetadataValue.path(str(folder)),
-            "source": manifest["source"],
-            "label": manifest["label"],
-            "spread": manifest["spread"],
-            "data_dir": config.data_dir or "",
-            "n_snapshots_asked": config.n_snapshots or 0,
+            "source": manifest.source,
+            "label": manifest.label,
+            "spread": manifest.spread,
             "rows": counts["rows"],
             "snapshots": counts["snapshots"],
             "contracts": counts["contracts"],
             "quarantined": counts["quarantined"],
-            "quotes_sha256": manifest["files"]["quotes.parquet"],
+            "identity": manifest.identity,
+            "quotes_sha256": manifest.files["quotes.parquet"],
             "faults": "; ".join(_fault(row) for row in named.to_dicts()) or "none",
             "quality": table(findings.select(columns).to_dicts(), columns),
         },
-        data_version=dg.DataVersion(manifest["files"]["quotes.parquet"][:16]),
+        data_version=dg.DataVersion(manifest.identity[:16]),
         check_results=[
             check(
                 "structure",
@@ -89,7 +70,7 @@ def market_quotes(
             ),
             check(
                 "freshness",
-                manifest["label"] != "real quotes" or (today - newest).days <= FRESH_DAYS,
+                manifest.label != "real quotes" or (today - newest).days <= FRESH_DAYS,
                 f"The newest session is {newest}; quotes of the market are asked to be at most {FRESH_DAYS} days old, "
                 "modelled and simulated ones are not.",
             ),
@@ -118,57 +99,43 @@ def _fault(finding: Mapping[str, Any]) -> str:
         ),
     ],
 )
-def market_tensors(
-    context: dg.AssetExecutionContext, config: MarketTensorsConfig, paths: ProjectPaths
-) -> dg.MaterializeResult:
+def market_tensors(context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths) -> dg.MaterializeResult:
     """The chains as tensors: the market to evaluate on, and the one to train on where the source is too short."""
     with stage(context, "tensors") as progress:
-        from clstm_core.config import RECIPES
-        from clstm_core.errors import ConfigError
-        from clstm_core.market.cache import training_tensors
-        from clstm_core.market.sources import default_config
-        from clstm_core.market.tensors import file_sha256, load_market
+        from clstm_core.market.cache import ensure_quotes, prune, training_tensors
+        from clstm_core.market.tensors import load_market
 
-        if config.recipe not in RECIPES:
-            raise ConfigError(f"unknown recipe {config.recipe!r}: expected one of {', '.join(RECIPES)}. Pass one.")
-        parent = latest_metadata(context, "market_quotes")
-        overrides = {"data_dir": parent["data_dir"] or None, "n_snapshots": parent["n_snapshots_asked"] or None}
-        market_config = default_config(
-            parent["source"], **{key: value for key, value in overrides.items() if value is not None}
-        )
-        embargo = RECIPES[config.recipe]().env.horizon + market_config.feature_lookback
-        found = training_tensors(market_config, paths.cache, embargo)
+        chosen = recipe.core()
+        ensure_quotes(chosen.market(), paths.places.cache, make=False)
+        found = training_tensors(chosen.market(), paths.places.cache, chosen.embargo, progress)
         evaluation, training = (load_market(folder, verify=False) for folder in (found.evaluation, found.training))
         scaler = training.info["scaler"]
-        train_stop = training.split("train")[1]
-        hashes = {
-            "data_sha256": file_sha256(found.evaluation / "market.safetensors"),
-            "training_data_sha256": file_sha256(found.training / "market.safetensors"),
-        }
+        train_stop = training.info["splits"]["train"][1]
+        for removed in prune(paths.places):
+            context.log.info(f"no longer used, removed: {removed}")
         progress(1, 1)
     return dg.MaterializeResult(
         metadata={
             "folder": dg.MetadataValue.path(str(found.evaluation)),
             "training_folder": dg.MetadataValue.path(str(found.training)),
-            "quotes_folder": dg.MetadataValue.path(str(Path(evaluation.info["quotes_path"]).parent)),
             "source": evaluation.info["source"],
             "label": evaluation.info["label"],
-            "spread": evaluation.info["spread"],
             "trained_label": training.info["label"],
-            "quotes_sha256": evaluation.info["quotes_sha256"],
+            "spread": evaluation.info["spread"],
+            "identity": evaluation.identity,
+            "training_identity": training.identity,
             "trained_on": found.reason,
             "snapshots": evaluation.n_snapshots,
             "contracts": evaluation.strike_K.shape[0],
             "rows": evaluation.n_rows,
             "splits": dg.MetadataValue.json(evaluation.info["splits"]),
             "training_splits": dg.MetadataValue.json(training.info["splits"]),
-            "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in evaluation.info["notes"]) or "none"),
-            "embargo": embargo,
+            "notes": table([{"note": note} for note in evaluation.info["notes"]], ["note"]),
+            "embargo": chosen.embargo,
             "near_days": evaluation.info["near_days"],
             "far_days": evaluation.info["far_days"],
-            **hashes,
         },
-        data_version=dg.DataVersion(hashes["data_sha256"][:16]),
+        data_version=dg.DataVersion(f"{evaluation.identity[:16]}-{training.identity[:16]}"),
         check_results=[
             check(
                 "parents_recorded",

@@ -1,12 +1,42 @@
-"""What assets are handed: the folders they read and write, the metrics store, the place where reports are shown."""
+"""What assets are handed: the recipe of the run, the folders, the metrics store, the place where reports are shown."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
+from pydantic import Field
+
+from clstm_core.artifacts.places import Places
+from clstm_core.recipe import Recipe as CoreRecipe
 
 if TYPE_CHECKING:
     from clstm_core.store.store import MetricsStore
+
+
+class Recipe(dg.ConfigurableResource):
+    """What a run is made from, chosen once and read by every asset."""
+
+    name: str = Field("default_cpu", description="named settings: default_cpu, smoke or seed_100m (the published run)")
+    source: str = Field("sp500_modelled", description="where quotes come from; `clstm demo --help` lists the names")
+    data_dir: str | None = Field(None, description="folder of the vendor's files, for sources that need one")
+    n_snapshots: int | None = Field(None, description="length of the simulated source, in snapshots")
+    timesteps: int | None = Field(None, description="env steps, in place of the settings'")
+    seed: int = Field(0, description="of weights, envs and every draw")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes the GPU where there is one")
+    audit: Literal["quick", "full"] = Field("quick", description="both ask the same questions; quick takes a minute")
+
+    def core(self) -> CoreRecipe:
+        """The same as the core knows it; ConfigError for what cannot work."""
+        return CoreRecipe(
+            name=self.name,
+            source=self.source,
+            data_dir=self.data_dir or None,
+            n_snapshots=self.n_snapshots,
+            timesteps=self.timesteps,
+            seed=self.seed,
+            device=self.device,
+            audit=self.audit,
+        )
 
 
 class ProjectPaths(dg.ConfigurableResource):
@@ -17,30 +47,17 @@ class ProjectPaths(dg.ConfigurableResource):
     @property
     def data(self) -> Path:
         """Everything that is not code: cache, runs, backtests, bundles, the store."""
-        return Path(self.home) / "data"
+        return Path(self.home).resolve() / "data"
 
     @property
-    def cache(self) -> Path:
-        """Canonical tables and tensors, by content."""
-        return self.data / "cache"
-
-    @property
-    def backtests(self) -> Path:
-        """One folder a backtest, by content."""
-        return self.data / "backtests"
+    def places(self) -> Places:
+        """Where things lie below the data folder."""
+        return Places(self.data)
 
     @property
     def reports(self) -> Path:
         """Generated pages and the gallery."""
-        return Path(self.home) / "reports" / "generated"
-
-    def run(self, name: str) -> Path:
-        """One training run's folder."""
-        return self.data / "runs" / name
-
-    def bundle(self, name: str) -> Path:
-        """The bundle exported from a run."""
-        return self.data / "bundles" / name
+        return Path(self.home).resolve() / "reports" / "generated"
 
 
 class Metrics(dg.ConfigurableResource):

@@ -1,23 +1,33 @@
-"""What every asset does the same way: find its parents, say how far it is, show tables, pass on a user's mistake."""
+"""What every asset does the same way: say how far it is, keep check results, show tables, pass on a user's mistake."""
 
-import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from clstm_core.errors import file_system_sentence, of_file_system
+from assets.resources import Metrics, ProjectPaths
+from clstm_core.artifacts.folder import is_locked, lock
+from clstm_core.artifacts.manifests import GateResults
+from clstm_core.artifacts.places import RunFolder, run_name
+from clstm_core.errors import ArtifactError, ClstmError, file_system_sentence, of_file_system
 
 PROGRESS_TAG = "clstm/progress"
 """Run tag with the file that the command line draws its progress bars from."""
 
+LOCK_TAG = "clstm/lock"
+"""Run tag with the file that the process of a run holds locked for as long as it lives."""
+
+PARTITION_TAG = "dagster/partition"
 LOG_EVERY_S = 5.0
+THREADS = "OMP_NUM_THREADS"
+_ACTIVE = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 
 class Progress:
@@ -55,67 +65,91 @@ def stage(context: dg.AssetExecutionContext, name: str) -> Iterator[Progress]:
     progress = Progress(context, name)
     progress(0, 1)
     try:
+        if partition := context.run.tags.get(PARTITION_TAG):
+            run_name(partition)  # also where the first stage of a run is not partitioned: before anything starts
+        one_thread()
         yield progress
     except Exception as error:
-        ours = type(error).__module__.split(".")[0] in ("clstm_core", "reports")
+        ours = isinstance(error, ClstmError)
         if not (ours or of_file_system(error)):
             raise
         words = str(error) if ours else file_system_sentence(error)
         raise dg.Failure(description=words, allow_retries=False) from error
 
 
-def latest_metadata(context: dg.AssetExecutionContext, asset: str) -> Mapping[str, Any]:
-    """Metadata values of an asset's newest materialization; dagster.Failure when there is none."""
-    event = context.instance.get_latest_materialization_event(dg.AssetKey(asset))
-    if event is None or event.asset_materialization is None:
-        raise dg.Failure(
-            description=f"{asset} has no materialization: expected one before this asset. Materialize {asset} first.",
-            allow_retries=False,
-        )
-    return {key: value.value for key, value in event.asset_materialization.metadata.items()}
+@contextmanager
+def run_stage(
+    context: dg.AssetExecutionContext, name: str, paths: ProjectPaths
+) -> Iterator[tuple[Progress, RunFolder]]:
+    """A stage of one training run, whose folder no other launch of the same name works in meanwhile."""
+    with stage(context, name) as progress, ExitStack() as held:
+        run = paths.places.run(context.partition_key)
+        _refuse_second_launch(context, run.name)
+        # stages of one launch may run side by side; another launch's may not
+        folder = paths.data / "launches" / run.name
+        mine = folder / f"stage.{context.run.run_id}.lock"
+        held.callback(mine.unlink, missing_ok=True)
+        held.enter_context(lock(mine, f"run {run.name}", shared=True))
+        for other in folder.glob("stage.*.lock"):
+            if other != mine and is_locked(other):
+                raise ArtifactError(
+                    f"run {run.name} is being worked on by launch {other.name.split('.')[1][:8]}: expected one launch "
+                    f"of a run at a time; its stage {name} was not begun. Wait for it, or pass another name."
+                )
+        yield progress, run
 
 
-def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """A JSON file that an earlier asset wrote; dagster.Failure with the remedy when it is not there."""
-    if not path.is_file():
-        raise dg.Failure(description=f"no {path}: expected the file of an earlier asset. {remedy}", allow_retries=False)
-    content = read_kept(path)
-    if not isinstance(content, dict):
-        raise dg.Failure(
-            description=f"damaged file {path}: expected the JSON object of an earlier asset. Delete it. {remedy}",
-            allow_retries=False,
-        )
-    return content
+def one_thread() -> None:
+    """One CPU thread unless the environment says otherwise, whoever started this process.
+
+    The nets are small: more threads only wait for each other (a backtest ran at a hundredth of its rate with two).
+    """
+    os.environ.setdefault(THREADS, "1")
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(max(1, int(os.environ[THREADS])))
 
 
-def read_kept(path: Path) -> Any:
-    """JSON that was kept for the next time; None where there is none or it is damaged, and the work is done again."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
+def _refuse_second_launch(context: dg.AssetExecutionContext, run: str) -> None:
+    """Raise ArtifactError where an earlier launch of the same run is alive."""
+    mine = context.instance.get_run_record_by_id(context.run.run_id)
+    others = context.instance.get_run_records(dg.RunsFilter(statuses=_ACTIVE, tags={PARTITION_TAG: run}))
+    for other in others:
+        held = other.dagster_run.tags.get(LOCK_TAG)
+        alive = held is None or (held != context.run.tags.get(LOCK_TAG) and is_locked(Path(held)))
+        earlier = mine is not None and other.create_timestamp < mine.create_timestamp
+        if other.dagster_run.run_id != context.run.run_id and earlier and alive:
+            raise ArtifactError(
+                f"run {run} is being worked on by launch {other.dagster_run.run_id[:8]} "
+                f"({other.dagster_run.job_name}): expected one launch of a run at a time. Wait for it, terminate it, "
+                "or pass another name."
+            )
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.MarkdownMetadataValue:
     """Rows as a Markdown table; what could be read as markup is escaped."""
 
     def cell(value: Any) -> str:
-        text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-        for letter, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("\n", " ")):
-            text = text.replace(letter, safe)
-        return text
+        return "" if value is None else f"{value:.4g}" if isinstance(value, float) else escaped(str(value))
 
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(cell(row.get(column)) for column in columns) + " |" for row in rows]
     return dg.MetadataValue.md("\n".join(lines))
 
 
+def escaped(text: str) -> str:
+    """Text that Markdown and HTML show as it is."""
+    for letter, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\n", " ")):
+        text = text.replace(letter, safe)
+    return "".join(f"\\{letter}" if letter in "|[]`*!\\" else letter for letter in text)
+
+
 def check(name: str, passed: bool, description: str, *, blocking: bool = False, **metadata: Any) -> dg.AssetCheckResult:
     """One check's result: a failure of a blocking check stops the chain, of another one only warns."""
     severity = dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN
-    finite = {key: value for key, value in metadata.items() if value == value and value not in (None, float("inf"))}
     return dg.AssetCheckResult(
-        check_name=name, passed=bool(passed), severity=severity, description=description, metadata=finite
+        check_name=name, passed=bool(passed), severity=severity, description=description, metadata=numbers(metadata)
     )
 
 
@@ -128,53 +162,24 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def identity(facts: Any, *rooms: str) -> str:
-    """Hash of what a result depends on: `facts`, and the core's code in the files and folders named by `rooms`."""
-    import clstm_core
-
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
-    package = Path(clstm_core.__file__).parent
-    for room in rooms:
-        paths = sorted((package / room).rglob("*.py")) if (package / room).is_dir() else [package / room]
-        for path in paths:
-            digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=1, sort_keys=True, default=str))
-    os.replace(temporary, path)
-
-
 def record_gates(
-    store: Any, run_dir: Path, data_sha256: str, gate: str, results: Sequence[dg.AssetCheckResult]
+    metrics: Metrics, run: RunFolder, data_sha256: str | None, gate: str, results: Sequence[dg.AssetCheckResult]
 ) -> None:
     """Keep an asset's check results with the run and in the store, where the report finds them."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
     rows = [
         {
-            "data_sha256": data_sha256,
-            "gate": gate,
             "name": result.check_name,
             "passed": result.passed,
             "blocking": result.severity == dg.AssetCheckSeverity.ERROR,
             "detail": result.description,
-            "recorded_at": now,
         }
         for result in results
     ]
-    path = run_dir / "gates.json"
-    kept = read_kept(path) or []
-    write_json(path, [row for row in kept if row["gate"] != gate] + rows)
-    store.upsert("gate_results", [{"run": run_dir.name, **row} for row in rows])
-
-
-def record_run(store: Any, run_dir: Path, **facts: Any) -> None:
-    """Add facts to what is known of a run, in its folder and in the store."""
-    path = run_dir / "run.json"
-    kept = read_kept(path) or {}
-    write_json(path, kept | facts)
-    store.upsert("runs", [{"run": run_dir.name, "folder": str(run_dir), **facts}])
+    gates = GateResults(
+        run=run.name,
+        gate=gate,
+        data_sha256=data_sha256 or "",
+        results=rows,
+        recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    metrics.store().record(gates.write(run.gates(gate)))

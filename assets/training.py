@@ -1,19 +1,24 @@
 """The policy: recurrent PPO in this process, its curves live in the UI, a ladder of five verified checkpoints."""
 
-import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from assets.critic_warmup import INPUTS, environments, warm_critic
+from assets.critic_warmup import environments, run_config, warm_critic
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths
-from assets.support import Progress, check, numbers, read_json, record_gates, record_run, stage, table
+from assets.support import Progress, check, numbers, record_gates, run_stage, table
+from clstm_core.artifacts.folder import file_sha256
+from clstm_core.artifacts.manifests import CheckpointManifest, RunInputs, RunStatus
+from clstm_core.artifacts.places import RunFolder
+from clstm_core.errors import CheckpointError
+from clstm_core.specs import RUNGS
 
-RUNGS = ("020", "040", "060", "080", "100")
 OBSERVE_EVERY_S = 3.0
 KL_TARGET, CLIP_TARGET = 0.02, (0.10, 0.20)
 LIVE = (
@@ -61,60 +66,40 @@ training_progress = dg.AssetSpec(
 )
 def trained_policy(context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics) -> dg.MaterializeResult:
     """The policy after PPO, resumable: a run that is complete is not trained again, one that was cut off goes on."""
-    run = context.partition_key
-    run_dir, store = paths.run(run), metrics.store()
-    with stage(context, "train") as progress:
-        from clstm_core.checkpoint import is_whole, load_policy
-        from clstm_core.config import RunConfig
-        from clstm_core.errors import CheckpointError, NonFiniteError, SelfTestError
-        from clstm_core.store.rows import read_jsonl
+    with run_stage(context, "train", paths) as (progress, run):
+        from clstm_core.checkpoint import load_policy
+        from clstm_core.store.rows import metrics_rows
         from clstm_core.train.loop import train
 
-        inputs = read_json(run_dir / INPUTS, "Materialize warm_critic for this run first.")
-        config = RunConfig.from_dict(read_json(run_dir / "config.json", "Materialize warm_critic for this run first."))
-        rungs = {name: run_dir / "checkpoints" / name for name in RUNGS}
-        whole = {name: is_whole(folder) for name, folder in rungs.items()}
-        if (aside := _set_aside_after_damage(run_dir, whole)) is not None:
+        inputs, store = RunInputs.read(run.inputs), metrics.store()
+        config = run_config(inputs)
+        whole = {name: _is_of(run, name, inputs) for name in RUNGS}
+        if (aside := _set_aside_after_damage(run, whole)) is not None:
             damaged = ", ".join(name for name, sound in whole.items() if not sound)
-            context.log.warning(f"{run}: checkpoint {damaged} is damaged or gone; later ones are kept as {aside.name}.")
+            context.log.warning(f"{run.name}: checkpoint {damaged} is damaged or gone; later ones lie in {aside.name}.")
         if all(whole.values()):
             progress.reused("this run is trained already; its checkpoints were verified")
         else:
-            record_run(store, run_dir, status="running", started_at=datetime.now(UTC))
-            env, heldout = environments(config, inputs)
+            env, heldout = environments(inputs, paths.places)
             live = _Live(context, progress, store, config.timesteps)
-            try:
-                train(config, env, run_dir=run_dir, heldout_env=heldout, report=live)
-            except (SelfTestError, NonFiniteError) as error:
-                record_run(store, run_dir, status="failed", finished_at=datetime.now(UTC))
-                raise dg.Failure(description=str(error), allow_retries=False) from error
-            live.flush()
-        rows = read_jsonl(run_dir / "metrics.jsonl")
-        store.upsert("training_metrics", [{**row, "run": run} for row in rows])
+            with _status(run, store):
+                train(config, env, run_dir=run.path, heldout_env=heldout, report=live)
+        rows = metrics_rows(run.path)
+        store.upsert("training_metrics", rows)
         ladder, finite, missing, self_test = [], True, [], {}
-        for name, folder in rungs.items():
+        for name in RUNGS:
             try:
-                policy, meta = load_policy(folder)
+                policy, meta = load_policy(run.checkpoint(name))
             except CheckpointError as error:
                 missing.append(str(error))
                 continue
             finite &= all(bool(tensor.isfinite().all()) for tensor in policy.state_dict().values())
-            ladder.append(_rung(run, name, folder, meta))
+            ladder.append(CheckpointManifest.read(run.checkpoint(name) / "manifest.json", files=False))
             self_test = meta["self_test"]
-        store.upsert("checkpoints", ladder)
-        last = rows[-1] if rows else {}
-        record_run(
-            store,
-            run_dir,
-            status="finished",
-            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            env_steps=last.get("env_steps"),
-            iterations=last.get("iteration"),
-            seconds=last.get("seconds"),
-        )
-        self_test = self_test or read_json(run_dir / "self_test.json", "Pass another RUN.")
+        status = _finished(run, rows)
+        store.record(status, *ladder)
         results = [
-            check("recurrent_self_test", self_test["passed"], _self_test_words(self_test), blocking=True),
+            check("recurrent_self_test", self_test.get("passed", False), _self_test_words(self_test), blocking=True),
             check(
                 "finite",
                 finite,
@@ -129,19 +114,77 @@ def trained_policy(context: dg.AssetExecutionContext, paths: ProjectPaths, metri
             ),
             *_targets(rows),
         ]
-        record_gates(store, run_dir, inputs["data_sha256"], "trained_policy", results)
+        record_gates(metrics, run, inputs.data_sha256, "trained_policy", results)
+    shown = [row for manifest in ladder for row in manifest.rows()["checkpoints"]]
+    last = rows[-1] if rows else {}
     return dg.MaterializeResult(
         metadata={
-            "folder": dg.MetadataValue.path(str(run_dir)),
+            "folder": dg.MetadataValue.path(str(run.path)),
             "recipe": config.recipe,
-            "config_path": dg.MetadataValue.path(str(run_dir / "config.json")),
-            "trained_on": inputs["trained_on"],
-            "ladder": table(ladder, ["milestone", "env_steps", "iteration", "model_sha256"]),
+            "trained_on": inputs.facts["trained_on"],
+            "ladder": table(shown, ["milestone", "env_steps", "iteration", "model_sha256"]),
             "training_curve": dg.MetadataValue.md(training_curve(rows)),
             **{key: value for key, value in numbers(last).items() if key not in ("progress", "eta_seconds")},
         },
         check_results=results,
     )
+
+
+def _is_of(run: RunFolder, rung: str, inputs: RunInputs) -> bool:
+    """Whether a rung is whole and was trained from these inputs."""
+    manifest = CheckpointManifest.kept(run.checkpoint(rung) / "manifest.json")
+    return manifest is not None and manifest.parents.get("inputs") == inputs.identity
+
+
+@contextmanager
+def _status(run: RunFolder, store: Any) -> Iterator[None]:
+    """Keep how the training goes: running while it runs; stopped or failed when it ends otherwise than well."""
+
+    def keep(status: str, reason: str = "") -> None:
+        began = RunStatus(run=run.name, status=status, started_at=started, reason=reason)
+        store.record((began if status == "running" else _ended(began)).write(run.status))
+
+    kept = RunStatus.kept(run.status, files=False)
+    started = (kept.started_at if kept else None) or _now()
+    keep("running")
+    try:
+        yield
+    except Exception as error:
+        keep("failed", str(error))
+        raise
+    except BaseException:  # told to stop: by a signal, or by Dagster
+        keep("stopped", "told to stop")
+        raise
+
+
+def _ended(status: RunStatus) -> RunStatus:
+    from dataclasses import replace
+
+    return replace(status, finished_at=_now())
+
+
+def _finished(run: RunFolder, rows: list[dict[str, Any]]) -> RunStatus:
+    """The status of a finished run, which covers its metrics; the one that is there where nothing was trained since."""
+    metrics = run.path / "metrics.jsonl"
+    files = {metrics.name: file_sha256(metrics)} if metrics.is_file() else {}
+    kept = RunStatus.kept(run.status, files=False)
+    if kept is not None and kept.status == "finished" and dict(kept.files) == files:
+        return kept
+    last = rows[-1] if rows else {}
+    return RunStatus(
+        run=run.name,
+        status="finished",
+        started_at=kept.started_at if kept else None,
+        finished_at=_now(),
+        env_steps=last.get("env_steps"),
+        iterations=last.get("iteration"),
+        seconds=last.get("seconds"),
+        files=files,
+    ).write(run.status)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class _Live:
@@ -165,11 +208,8 @@ class _Live:
                     asset_key=training_progress.key, metadata=numbers({key: row.get(key) for key in LIVE})
                 )
             )
-            self.flush()
-
-    def flush(self) -> None:
-        self._store.upsert("training_metrics", self._waiting)
-        self._waiting = []
+            self._store.upsert("training_metrics", self._waiting)
+            self._waiting = []
 
 
 def training_curve(rows: list[dict[str, Any]]) -> str:
@@ -182,13 +222,13 @@ def training_curve(rows: list[dict[str, Any]]) -> str:
     names = {
         "explained variance": "explained_variance",
         "held-out explained variance": "heldout_explained_variance",
-        "mean reward a step": "mean_reward",
+        "mean reward per step": "mean_reward",
     }
     chart = line_chart({label: line(key) for label, key in names.items()}, "Training, over million env steps")
     return as_markdown_image(chart, "training curve")
 
 
-def _set_aside_after_damage(run_dir: Path, whole: dict[str, bool]) -> Path | None:
+def _set_aside_after_damage(run: RunFolder, whole: dict[str, bool]) -> Path | None:
     """Move the rungs from a damaged one on out of the way, where later ones stand, so that training walks them again.
 
     Training resumes from its newest checkpoint: a gap below that would stay for ever.
@@ -196,33 +236,17 @@ def _set_aside_after_damage(run_dir: Path, whole: dict[str, bool]) -> Path | Non
     gap = next((name for name, sound in whole.items() if not sound), None)
     if gap is None or not any(sound for name, sound in whole.items() if name > gap):
         return None
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    target = run_dir / f"checkpoints.{stamp}"
+    target = run.path / f"checkpoints.{datetime.now(UTC):%Y%m%dT%H%M%S}"
     target.mkdir()
-    for folder in (run_dir / "checkpoints").glob("[!.]*"):
+    for folder in (run.path / "checkpoints").glob("[!.]*"):
         if not folder.name.isdigit() or folder.name >= gap:
             folder.rename(target / folder.name)
     return target
 
 
-def _rung(run: str, name: str, folder: Path, meta: dict[str, Any]) -> dict[str, Any]:
-    from clstm_core.market.tensors import file_sha256
-
-    manifest = json.loads((folder / "manifest.json").read_text())
-    return {
-        "run": run,
-        "milestone": name,
-        "env_steps": meta["env_steps"],
-        "iteration": meta["iteration"],
-        "folder": str(folder),
-        "model_sha256": manifest["files"]["model.safetensors"],
-        "manifest_sha256": file_sha256(folder / "manifest.json"),
-        "data_sha256": meta.get("data_sha256"),
-        "git_commit": meta.get("git_commit"),
-    }
-
-
 def _self_test_words(self_test: dict[str, Any]) -> str:
+    if not self_test:
+        return "No checkpoint tells of a self-test."
     return (
         f"Before the first update max |ratio - 1| is {self_test['max_ratio_error']:.1e}; with forgotten states it "
         f"would be {self_test['control_ratio_error']:.1e}. {self_test['reason']}"

@@ -1,17 +1,12 @@
 """Checkpoints that are whole or absent, and that say what they are: safetensors for tensors, JSON for the rest.
 
 A checkpoint is a folder: `model.safetensors`, `state.safetensors` (optimizers, env, recurrent state, randomness),
-`meta.json`, and `manifest.json` with the sha256 of the others, written last. The folder is prepared beside its place,
-flushed to disk and renamed, so that a killed run leaves the previous checkpoint as it was.
+`meta.json`, and a manifest with the sha256 of the others. The folder is prepared beside its place, flushed to disk and
+renamed, so that a killed run leaves the previous checkpoint as it was.
 """
 
 import contextlib
-import fcntl
 import json
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +16,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from clstm_core.artifacts.folder import lock, sweep, whole_folder, write_json
+from clstm_core.artifacts.manifest import FILE, files_of
+from clstm_core.artifacts.manifests import CheckpointManifest
 from clstm_core.config import RunConfig
-from clstm_core.errors import CheckpointError, ConfigError
-from clstm_core.market.tensors import file_sha256
+from clstm_core.errors import ArtifactError, CheckpointError, ConfigError
 from clstm_core.model.clstm import CLSTM
+from clstm_core.specs import ACTIONS, OBSERVATION
 
-CHECKPOINT_VERSION = 1
-MODEL, STATE, META, MANIFEST = "model.safetensors", "state.safetensors", "meta.json", "manifest.json"
+MODEL, STATE, META = "model.safetensors", "state.safetensors", "meta.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +35,7 @@ class Checkpoint:
     model: dict[str, torch.Tensor]
     state: dict[str, torch.Tensor]
     meta: dict[str, Any]
-    sha256: str  # of the manifest: names the checkpoint in what is made from it
+    manifest: CheckpointManifest
 
 
 def save_checkpoint(
@@ -54,61 +51,30 @@ def save_checkpoint(
     Args:
         parents: what this was made from, by name: sha256
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
-    try:
+    with whole_folder(folder) as place:
         for name, tensors in ((MODEL, model), (STATE, state)):
-            save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary / name)
-        (temporary / META).write_text(json.dumps(meta, indent=1, sort_keys=True))
-        files = {name: file_sha256(temporary / name) for name in (MODEL, STATE, META)}
-        manifest = {"version": CHECKPOINT_VERSION, "files": files, "parents": dict(parents or {})}
-        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
-        for name in (*files, MANIFEST):
-            _flush(temporary / name)
-        _flush(temporary)
-        # a folder cannot be renamed onto another: the old one steps aside, and resuming looks at it too
-        previous = folder.with_name(f"{folder.name}.previous")
-        shutil.rmtree(previous, ignore_errors=True)
-        if folder.exists():
-            os.replace(folder, previous)
-        os.replace(temporary, folder)
-        _flush(folder.parent)
-        shutil.rmtree(previous, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+            save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, place / name)
+        write_json(place / META, meta)
+        CheckpointManifest(
+            run=folder.parent.parent.name,
+            milestone=str(meta.get("milestone", folder.name)),
+            env_steps=int(meta.get("env_steps", 0)),
+            iteration=int(meta.get("iteration", 0)),
+            git_commit=str(meta.get("git_commit", "unknown")),
+            files=files_of(place, MODEL, STATE, META),
+            parents={role: identity for role, identity in (parents or {}).items() if identity},
+        ).write(place / FILE)
     return folder
 
 
-def verify_checkpoint(folder: Path) -> dict[str, Any]:
+def verify_checkpoint(folder: Path) -> CheckpointManifest:
     """The manifest of a checkpoint whose every file has the hash it names; CheckpointError otherwise."""
-    path = folder / MANIFEST
-    if not path.is_file():
+    manifest = CheckpointManifest.read(folder / FILE)
+    if missing := {MODEL, STATE, META} - set(manifest.files):
         raise CheckpointError(
-            f"no checkpoint at {folder}: expected {MODEL}, {STATE}, {META} and {MANIFEST}. "
-            "Name a folder under checkpoints/ of a run, e.g. checkpoints/100."
+            f"checkpoint {folder} names no {', '.join(sorted(missing))}: expected {MODEL}, {STATE} and {META}. "
+            f"{manifest.remedy}"
         )
-    try:
-        manifest = json.loads(path.read_text())
-        version, files = manifest["version"], dict(manifest["files"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"unreadable manifest {path}: {error}. Delete {folder} and resume the run from another checkpoint."
-        ) from error
-    if version != CHECKPOINT_VERSION:
-        raise CheckpointError(
-            f"checkpoint {folder} has version {version}: expected {CHECKPOINT_VERSION}. Train again, or load it with "
-            "the release that wrote it."
-        )
-    for name in sorted({MODEL, STATE, META} | set(files)):
-        file = folder / name
-        found = file_sha256(file) if file.is_file() else "no such file"
-        if found != files.get(name):
-            expected = str(files.get(name))[:12]
-            raise CheckpointError(
-                f"altered checkpoint file {file}: sha256 {found[:12]}, expected {expected}. Delete {folder} and resume "
-                "the run from another checkpoint."
-            )
     return manifest
 
 
@@ -123,20 +89,26 @@ def is_whole(folder: Path) -> bool:
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Load a checkpoint, verified."""
-    verify_checkpoint(folder)
+    manifest = verify_checkpoint(folder)
     return Checkpoint(
         folder=folder,
         model=_tensors(folder / MODEL),
         state=_tensors(folder / STATE),
         meta=json.loads((folder / META).read_text()),
-        sha256=file_sha256(folder / MANIFEST),
+        manifest=manifest,
     )
 
 
 def load_policy(folder: Path, device: torch.device | str = "cpu") -> tuple[CLSTM, dict[str, Any]]:
-    """The policy of a checkpoint, verified, in evaluation mode, and its meta data."""
+    """The policy of a checkpoint, verified, in evaluation mode, and its meta data.
+
+    Raises: CheckpointError for a checkpoint that is not whole, or that observes or does other things than this release
+    """
     verify_checkpoint(folder)
     meta = json.loads((folder / META).read_text())
+    for what, ours in (("observation", OBSERVATION), ("actions", ACTIONS)):
+        if (theirs := meta.get(what)) is not None and tuple(theirs) != ours:
+            raise CheckpointError(f"checkpoint {folder} was trained with other {what}: {_differences(theirs, ours)}.")
     try:
         config = RunConfig.from_dict(meta["config"])
     except ConfigError as error:
@@ -146,15 +118,23 @@ def load_policy(folder: Path, device: torch.device | str = "cpu") -> tuple[CLSTM
     return model.to(device).eval(), meta
 
 
+def _differences(theirs: list[str], ours: tuple[str, ...]) -> str:
+    """What differs between two lists of names, in words."""
+    remedy = "Load it with the release that trained it, or train again"
+    unknown = ", ".join(name for name in theirs if name not in ours)
+    missing = ", ".join(name for name in ours if name not in theirs)
+    if not unknown and not missing:
+        return f"the same names in another order or number. {remedy}"
+    return f"found {unknown or 'nothing'} that this release lacks, expected {missing or 'nothing'} besides. {remedy}"
+
+
 def newest_checkpoint(run_dir: Path) -> Path | None:
     """The verified checkpoint of a run that is furthest along, or None; broken ones are passed over."""
     best: tuple[int, float] = (-1, 0.0)
     newest = None
     for folder in sorted((run_dir / "checkpoints").glob("[!.]*")):
         with contextlib.suppress(CheckpointError):
-            verify_checkpoint(folder)
-            iteration = int(json.loads((folder / META).read_text())["iteration"])
-            rank = (iteration, (folder / MANIFEST).stat().st_mtime)
+            rank = (verify_checkpoint(folder).iteration, (folder / FILE).stat().st_mtime)
             if rank > best:
                 best, newest = rank, folder
     return newest
@@ -166,42 +146,14 @@ def lock_run(run_dir: Path) -> Iterator[None]:
     if not run_dir.is_dir() and run_dir.exists():
         raise CheckpointError(f"run folder {run_dir} is a file: expected a folder or nothing. Pass another run folder.")
     run_dir.mkdir(parents=True, exist_ok=True)
-    with (run_dir / ".lock").open("w") as handle:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise CheckpointError(
-                f"run folder {run_dir} is in use by another process: expected one trainer a run. "
-                "Wait for it, stop it, or pass another run folder."
-            ) from error
-        for leftover in (run_dir / "checkpoints").glob(".*.tmp"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            stack.enter_context(lock(run_dir / ".lock", f"run folder {run_dir}"))
+        except ArtifactError as error:
+            raise CheckpointError(str(error)) from error
+        for folder in (run_dir, run_dir / "checkpoints"):
+            sweep(folder)
         yield
-
-
-def git_commit() -> str:
-    """The commit of this source tree, `-dirty` when it has changes, or `unknown` outside a repository."""
-    where = Path(__file__).parent
-    try:
-        run = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=where,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return run.stdout.strip() or "unknown"
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write a JSON file atomically."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(data, indent=1, sort_keys=True))
-    _flush(temporary)
-    os.replace(temporary, path)
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -211,11 +163,3 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(
             f"unreadable tensors {path}: {error}. Delete {path.parent} and resume from another checkpoint."
         ) from error
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

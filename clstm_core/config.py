@@ -4,6 +4,8 @@ Units stand in the names or behind the fields. Bad values raise `ConfigError` wi
 """
 
 import dataclasses
+import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -249,6 +251,14 @@ class RunConfig:
         """As plain JSON types."""
         return dataclasses.asdict(self)
 
+    @property
+    def sha256(self) -> str:
+        """Hash of the settings that are not the defaults: a new setting with a default leaves every run's hash alone.
+
+        Where the market's files lie is left out: it names no setting of the run.
+        """
+        return hashlib.sha256(json.dumps(non_defaults(self), sort_keys=True).encode()).hexdigest()
+
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "RunConfig":
         """Rebuild from `to_dict`; unknown keys raise ConfigError naming them."""
@@ -258,6 +268,17 @@ class RunConfig:
             if name in values:
                 values[name] = _from_dict(room, values[name], name)
         return _from_dict(cls, values, "run")
+
+
+def non_defaults(config: Any) -> dict[str, Any]:
+    """Settings of a configuration that differ from its class's defaults, as plain JSON types, rooms within."""
+    usual, found = type(config)(), {}
+    for item in dataclasses.fields(config):
+        mine, theirs = getattr(config, item.name), getattr(usual, item.name)
+        if mine == theirs or item.name == "data_dir":
+            continue
+        found[item.name] = non_defaults(mine) if dataclasses.is_dataclass(mine) else mine
+    return found
 
 
 def _from_dict(kind: type, data: dict[str, Any], name: str) -> Any:

@@ -2,11 +2,11 @@
 
     python -m orchestration.chain REQUEST.json
 
-The request holds job, run, run_config, progress (file) and outcome (file).
+The request holds job, run, run_config, tags, progress (file), outcome (file) and lock: a file that this process inherits
+held, so that it falls free when this process ends, and not when the command that started it does.
 """
 
 import json
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -15,11 +15,10 @@ from typing import Any, TextIO
 import dagster as dg
 from dagster import DagsterEventType
 
-from assets.support import PROGRESS_TAG
+from assets.support import LOCK_TAG, PROGRESS_TAG
+from clstm_core.artifacts.folder import is_locked, write_json
 from orchestration.definitions import build_defs
 from orchestration.home import dagster_home
-
-PID_TAG = "clstm/pid"
 
 
 def execute(request: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +26,7 @@ def execute(request: dict[str, Any]) -> dict[str, Any]:
     dagster_home()
     heard = _listen()
     with dg.DagsterInstance.get() as instance:
-        _close_abandoned(instance)
+        close_abandoned(instance, mine=request["lock"])
         result = (
             build_defs()
             .resolve_job_def(request["job"])
@@ -35,7 +34,7 @@ def execute(request: dict[str, Any]) -> dict[str, Any]:
                 instance=instance,
                 partition_key=request["run"],
                 run_config=request["run_config"],
-                tags={PROGRESS_TAG: request["progress"], PID_TAG: str(os.getpid())},
+                tags={**request["tags"], PROGRESS_TAG: request["progress"], LOCK_TAG: request["lock"]},
                 raise_on_error=False,
             )
         )
@@ -87,13 +86,26 @@ def _listen() -> list[str]:
     return heard
 
 
-def _close_abandoned(instance: dg.DagsterInstance) -> None:
-    """Mark runs of ours whose process is gone as failed, and free the pool slots that they held."""
+def close_abandoned(instance: dg.DagsterInstance, mine: str = "") -> None:
+    """Mark runs whose process is gone as failed, and free the pool slots of every run that no longer works.
+
+    A run's process holds a lock for as long as it lives: a process number proves nothing, a new container reuses it.
+
+    Args:
+        mine: the lock that this process holds: another run that names it is dead
+    """
     for record in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-        pid = record.tags.get(PID_TAG)
-        if pid and not Path(f"/proc/{pid}").exists():
+        held = record.tags.get(LOCK_TAG)
+        if held and (held == mine or not is_locked(Path(held))):
             instance.report_run_failed(record, "The process of this run ended without saying why.")
-            instance.event_log_storage.free_concurrency_slots_for_run(record.run_id)
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return
+    for pool in storage.get_concurrency_keys():
+        for run_id in {slot.run_id for slot in storage.get_concurrency_info(pool).claimed_slots}:
+            run = instance.get_run_by_id(run_id)
+            if run is None or run.is_finished:
+                storage.free_concurrency_slots_for_run(run_id)
 
 
 def _plain(value: Any) -> Any:
@@ -121,10 +133,7 @@ def _sentence(event: dg.DagsterEvent) -> str:
 def main() -> int:
     request = json.loads(Path(sys.argv[1]).read_text())
     outcome = execute(request)
-    target = Path(request["outcome"])
-    temporary = target.with_suffix(".tmp")
-    temporary.write_text(json.dumps(outcome, indent=1, default=str))
-    temporary.replace(target)
+    write_json(Path(request["outcome"]), outcome)
     return 0 if outcome["success"] else 1
 
 

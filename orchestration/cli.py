@@ -8,11 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from orchestration.progress import Follower
+
+if TYPE_CHECKING:
+    from clstm_core.recipe import Recipe
 
 app = typer.Typer(
     add_completion=False,
@@ -23,8 +26,7 @@ app = typer.Typer(
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 UsageError: Any = typer.BadParameter.__base__  # typer names no public one
 UI_PORT, REPORT_PORT = 3000, 3001
-STOP_S = 20.0
-NAME_LENGTH = 100
+STOP_S, WAITING_S = 20.0, 15.0
 
 
 @app.callback(invoke_without_command=True)
@@ -34,42 +36,44 @@ def _root(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
+Source = Annotated[str, typer.Option(help="where quotes come from; `clstm sources` lists the names")]
+Data = Annotated[Path | None, typer.Option(help="folder of the vendor's files, where the source needs one")]
+Name = Annotated[str, typer.Option("--recipe", help="named settings: default_cpu, smoke or seed_100m")]
+Snapshots = Annotated[int | None, typer.Option(help="length of the simulated source")]
+
+
 @app.command()
 def demo(
-    source: Annotated[str, typer.Option(help="sp500_modelled, simulated, spx_barchart or spx_cboe")] = "sp500_modelled",
-    data: Annotated[Path | None, typer.Option(help="folder of the vendor's files, where the source needs one")] = None,
+    source: Source = "sp500_modelled",
+    data: Data = None,
     run: Annotated[str, typer.Option(help="name of the training run; demo-SOURCE when left out")] = "",
-    recipe: Annotated[str, typer.Option(help="default_cpu, smoke or seed_100m")] = "default_cpu",
-    snapshots: Annotated[int | None, typer.Option(help="length of the simulated source")] = None,
+    recipe: Name = "default_cpu",
+    snapshots: Snapshots = None,
 ) -> None:
     """Run the whole chain: market data, audit, training, backtests, bundle, report."""
-    from clstm_core.config import RECIPES
-    from clstm_core.errors import ConfigError, MarketDataError
-    from clstm_core.market.sources import default_config, open_source
-
-    try:
-        if recipe not in RECIPES:
-            raise ConfigError(f"unknown recipe {recipe!r}: expected one of {', '.join(RECIPES)}. Pass one as --recipe.")
-        given = {"data_dir": str(data.resolve()) if data else None, "n_snapshots": snapshots}
-        open_source(default_config(source, **{key: value for key, value in given.items() if value is not None}))
-        name = _run_name(run or f"demo-{source}")
-    except (ConfigError, MarketDataError) as error:
-        _fail(str(error), USER_ERROR)
-    quotes = {"source": source, **{key: value for key, value in given.items() if value is not None}}
-    run_config = {
-        "ops": {
-            "market_quotes": {"config": quotes},
-            "market_tensors": {"config": {"recipe": recipe}},
-            "environment_audit": {"config": {"recipe": recipe}},
-            "warm_critic": {"config": {"recipe": recipe}},
-        }
-    }
-    facts = _execute("demo", name, run_config)
+    facts = _execute("demo", run or f"demo-{source}", _recipe(source, data, recipe, snapshots))
     typer.echo("")
     typer.echo(f"Faults found in the quotes and handled: {facts.get('market_quotes.faults')}")
     typer.echo(f"Verdict: {facts.get('checkpoint_comparison.verdict')}")
     typer.echo(f"Report:  {facts.get('backtest_report.report_path')}")
     typer.echo(f"Bundle:  {facts.get('policy_bundle.folder')}")
+
+
+@app.command()
+def audit(
+    source: Source = "sp500_modelled", data: Data = None, recipe: Name = "default_cpu", snapshots: Snapshots = None
+) -> None:
+    """Prove a market for a recipe's account: the verdict without which nothing is trained in it."""
+    facts = _execute("audit_market", None, _recipe(source, data, recipe, snapshots))
+    typer.echo(facts.get("environment_audit.verdict"))
+
+
+@app.command()
+def sources() -> None:
+    """List where quotes can come from."""
+    from clstm_core.market.sources import source_names
+
+    typer.echo("\n".join(source_names()))
 
 
 @app.command()
@@ -114,101 +118,110 @@ def dev() -> None:
 
 @app.command(name="rebuild-metrics")
 def rebuild_metrics() -> None:
-    """Write the DuckDB store anew from the run folders, backtests and bundles."""
-    from clstm_core.errors import MetricsError
+    """Write the DuckDB store anew from the files of runs, backtests and bundles."""
     from clstm_core.store.store import MetricsStore
     from orchestration.definitions import project_home
 
     data = project_home() / "data"
-    try:
-        for table, count in MetricsStore(data / "metrics.duckdb").rebuild(data).items():
-            typer.echo(f"{table}: {count} rows")
-    except MetricsError as error:
-        _fail(str(error), FAILED)
+    for table, count in MetricsStore(data / "metrics.duckdb").rebuild(data).items():
+        typer.echo(f"{table}: {count} rows")
 
 
 @app.command(name="publish-metrics")
 def publish_metrics(target: Annotated[Path, typer.Argument(help="file to write")]) -> None:
     """Write a read-only snapshot of the store for reviewers."""
-    from clstm_core.errors import MetricsError
     from clstm_core.store.store import MetricsStore
     from orchestration.definitions import project_home
 
-    try:
-        typer.echo(MetricsStore(project_home() / "data" / "metrics.duckdb").publish(target))
-    except MetricsError as error:
-        _fail(str(error), FAILED)
+    typer.echo(MetricsStore(project_home() / "data" / "metrics.duckdb").publish(target))
 
 
-def _run_name(name: str) -> str:
-    from clstm_core.errors import ConfigError
-
-    fits = all(letter.isalnum() or letter in "-_." for letter in name) and len(name) <= NAME_LENGTH
-    if not name or not fits or name.startswith("."):
-        raise ConfigError(
-            f"run name {name!r}: expected letters, digits, '-', '_' and '.', not a dot first, at most "
-            f"{NAME_LENGTH}. Pass another RUN."
-        )
-    return name
-
-
-def _execute(job: str, run: str, run_config: dict[str, Any]) -> dict[str, Any]:
-    """Register the run's key, execute the job in a child process, and draw its progress; its facts."""
-    import dagster as dg
-
-    from assets.partitions import training_run
+@app.command()
+def prune(
+    days: Annotated[float, typer.Option(help="remove what nobody used for this long and no run was made from")] = 30.0,
+) -> None:
+    """Remove cached market data that nobody uses any more."""
+    from clstm_core.artifacts.places import Places
+    from clstm_core.market.cache import prune as prune_cache
     from orchestration.definitions import project_home
-    from orchestration.home import dagster_home
 
-    home = dagster_home()
-    try:
-        with dg.DagsterInstance.get() as instance:
-            instance.add_dynamic_partitions(str(training_run.name), [run])
-    except OSError:
-        raise
-    except Exception as error:  # whatever the instance's storage and its configuration's reader raise
-        found = " ".join(str(error).split())
-        _fail(f"cannot open the Dagster instance {home}: {found}. Move that folder away: a new one is made.", FAILED)
-    folder = project_home() / "data" / "launches" / run
+    removed = prune_cache(Places(project_home() / "data"), days=days)
+    typer.echo("\n".join(removed) or "nothing to remove")
+
+
+def _recipe(source: str, data: Path | None, name: str, snapshots: int | None) -> "Recipe":
+    """The recipe, checked before anything starts: its names, and that the source's files are there."""
+    from clstm_core.market.sources import open_source
+    from clstm_core.recipe import Recipe
+
+    recipe = Recipe(name=name, source=source, data_dir=str(data.resolve()) if data else None, n_snapshots=snapshots)
+    open_source(recipe.market())
+    return recipe
+
+
+def _execute(job: str, run: str | None, recipe: "Recipe") -> dict[str, Any]:
+    """Register the run's key, execute the job in a child process, and draw its progress; its facts."""
+    from clstm_core.artifacts.folder import write_json
+    from clstm_core.artifacts.places import run_name
+    from orchestration.definitions import project_home
+    from orchestration.jobs import chosen
+
+    name = run_name(run) if run else job
+    _register(run)
+    folder = project_home() / "data" / "launches" / name
     folder.mkdir(parents=True, exist_ok=True)
     request, progress, outcome, log, lock = (
-        folder / name for name in ("request.json", "progress.jsonl", "outcome.json", "log", "lock")
+        folder / file for file in ("request.json", "progress.jsonl", "outcome.json", "log", "lock")
     )
-    held = lock.open("w")
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        _fail(f"run {run} is in use by another process. Wait for it, or pass another RUN.", FAILED)
-    outcome.unlink(missing_ok=True)
-    progress.write_text("")
-    settings = {"job": job, "run": run, "run_config": run_config, "progress": str(progress), "outcome": str(outcome)}
-    request.write_text(json.dumps(settings, indent=1))
-    typer.echo(f"Run {run}; log: {log}")
-    root = Path(__file__).resolve().parent.parent
-    for wanted in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(wanted, _interrupt)
-    with log.open("w") as handle:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "orchestration.chain", str(request)],
-            stdout=handle,
-            stderr=subprocess.STDOUT,
-            cwd=root,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,
+    with lock.open("a") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _fail(f"run {name} is in use by another process. Wait for it, or pass another RUN.", FAILED)
+        outcome.unlink(missing_ok=True)
+        progress.write_text("")
+        config = chosen(
+            name=recipe.name, source=recipe.source, data_dir=recipe.data_dir, n_snapshots=recipe.n_snapshots
         )
-        with Follower(progress, project_home() / "data" / "runs" / run / "metrics.jsonl") as follower:
-            try:
-                while child.poll() is None:
-                    follower.update()
-                    time.sleep(0.3)
+        settings = {
+            "job": job,
+            "run": run,
+            "run_config": config,
+            "tags": {"recipe": recipe.name, "source": recipe.source},
+            "progress": str(progress),
+            "outcome": str(outcome),
+            "lock": str(lock),
+        }
+        write_json(request, settings)
+        typer.echo(f"Run {name}; log: {log}")
+        for wanted in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(wanted, _interrupt)
+        with log.open("w") as handle:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "orchestration.chain", str(request)],
+                stdout=handle,
+                stderr=subprocess.STDOUT,
+                cwd=Path(__file__).resolve().parent.parent,
+                env={**os.environ, "CLSTM_HOME": str(project_home()), "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,
+                pass_fds=(held.fileno(),),
+            )
+    # From here on the lock is the child's: it is held for as long as the chain works, whatever becomes of this command.
+    with Follower(progress) as follower:
+        try:
+            while child.poll() is None:
                 follower.update()
-            except KeyboardInterrupt:
-                _stop(child)
-                _fail(f"interrupted. The same command resumes run {run} from its newest checkpoint.", INTERRUPTED)
+                if follower.silent_s > WAITING_S:
+                    follower.say(_waiting_for())
+                time.sleep(0.3)
+            follower.update()
+        except KeyboardInterrupt:
+            _stop(child)
+            _fail(f"interrupted. The same command resumes run {name} from its newest checkpoint.", INTERRUPTED)
     if not outcome.is_file():
         _fail(
             f"the chain ended without an outcome (exit {child.returncode}): expected one in {outcome}. Run the same "
-            f"command again, it resumes run {run}; the end of {log} may say why.",
+            f"command again, it resumes run {name}; the end of {log} may say why.",
             FAILED,
         )
     result = json.loads(outcome.read_text())
@@ -217,6 +230,44 @@ def _execute(job: str, run: str, run_config: dict[str, Any]) -> dict[str, Any]:
     for line in result["warnings"]:
         typer.echo(f"note: {line}")
     return result["facts"]
+
+
+def _register(run: str | None) -> None:
+    """Open the Dagster instance, and add the run's key to it."""
+    import dagster as dg
+
+    from assets.partitions import training_run
+    from orchestration.home import dagster_home
+
+    home = dagster_home()
+    try:
+        with dg.DagsterInstance.get() as instance:
+            if run:
+                instance.add_dynamic_partitions(str(training_run.name), [run])
+    except OSError:
+        raise
+    except Exception as error:  # whatever the instance's storage and its configuration's reader raise
+        found = " ".join(str(error).split())
+        _fail(f"cannot open the Dagster instance {home}: {found}. Move that folder away: a new one is made.", FAILED)
+
+
+def _waiting_for() -> str:
+    """Who holds the pool that a silent chain may be waiting for; empty where nobody does."""
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        storage = instance.event_log_storage
+        waiting = []
+        for pool in storage.get_concurrency_keys() if storage.supports_global_concurrency_limits else ():
+            info = storage.get_concurrency_info(pool)
+            if not info.pending_steps or not info.claimed_slots:
+                continue
+            holders = []
+            for run_id in {slot.run_id for slot in info.claimed_slots}:
+                holder = instance.get_run_by_id(run_id)
+                holders.append(holder.tags.get("dagster/partition", run_id[:8]) if holder else run_id[:8])
+            waiting.append(f"waiting for pool {pool}, held by run {', '.join(sorted(holders))}")
+    return "; ".join(waiting)
 
 
 def _interrupt(_signal: int, _frame: Any) -> None:
@@ -242,15 +293,18 @@ def main() -> None:
     """Entry point of the `clstm` command."""
     # The nets are small: more threads only wait for each other. A number of your own in the environment stands.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from clstm_core.errors import ClstmError, ConfigError, MarketDataError, file_system_sentence
+
     try:
         raise SystemExit(app(standalone_mode=False))
     except UsageError as error:
         sentence = " ".join(error.format_message().split()).rstrip(".")
         print(f"error: {sentence}. Run `clstm --help` for the commands and flags.", file=sys.stderr)
         raise SystemExit(USER_ERROR) from None
+    except ClstmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(USER_ERROR if isinstance(error, (ConfigError, MarketDataError)) else FAILED) from None
     except OSError as error:
-        from clstm_core.errors import file_system_sentence
-
         print(f"error: {file_system_sentence(error)}", file=sys.stderr)
         raise SystemExit(FAILED) from None
 

@@ -7,34 +7,14 @@ from typing import Any
 
 import dagster as dg
 
-from assets import (
-    backtests,
-    checkpoint_comparison,
-    critic_warmup,
-    environment_audit,
-    exports,
-    market_data,
-    reports,
-    training,
-)
-from assets.resources import Metrics, ProjectPaths, ReportServer
+import assets
+from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
 from orchestration.jobs import jobs
-
-MODULES = (
-    market_data,
-    environment_audit,
-    critic_warmup,
-    training,
-    backtests,
-    checkpoint_comparison,
-    exports,
-    reports,
-)
 
 
 def project_home() -> Path:
     """Where data/ and reports/generated/ lie: CLSTM_HOME, or this checkout."""
-    return Path(os.environ.get("CLSTM_HOME") or Path(__file__).resolve().parents[1])
+    return Path(os.environ.get("CLSTM_HOME") or Path(__file__).parents[1]).resolve()
 
 
 def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -44,9 +24,10 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
         "paths": ProjectPaths(home=str(root)),
         "metrics": Metrics(path=str(root / "data" / "metrics.duckdb")),
         "report_server": ReportServer(),
+        "recipe": Recipe.configure_at_launch(),
     }
     return dg.Definitions(
-        assets=[*dg.load_assets_from_modules(MODULES), training.training_progress],
+        assets=dg.load_assets_from_package_module(assets, include_specs=True),
         jobs=jobs,
         resources=resources | dict(resource_overrides or {}),
     )

@@ -22,16 +22,16 @@ COUNTED = 100
 
 
 class Follower:
-    """Reads the stages' progress file and the trainer's metrics as they grow, and shows them."""
+    """Reads the stages' progress file as it grows, and shows it."""
 
-    def __init__(self, progress: Path, metrics: Path):
+    def __init__(self, progress: Path):
         self._console = Console()
-        self._files = {"progress": progress, "metrics": metrics}
-        self._read = {"progress": 0, "metrics": metrics.stat().st_size if metrics.exists() else 0}
+        self._file, self._read = progress, 0
+        self._heard = time.monotonic()
+        self._told = ""
         self._bars: dict[str, TaskID] = {}
         self._began: dict[str, float] = {}
         self._said: dict[str, int] = {}
-        self._figures = ""
         self._live = self._console.is_terminal
         self._display = Progress(
             TextColumn("{task.description:<20}"),
@@ -56,19 +56,25 @@ class Follower:
 
     def update(self) -> None:
         """Show what was written since the last call."""
-        for row in self._lines("metrics"):
-            self._figures = (
-                f"reward {_figure(row.get('mean_reward'), '+.4f')}  KL {_figure(row.get('approx_kl'), '.4f')}  "
-                f"EV {_figure(row.get('explained_variance'), '.2f')}"
-            )
-        for row in self._lines("progress"):
+        for row in self._lines():
+            self._heard, self._told = time.monotonic(), ""
             self._show(str(row["stage"]), int(row["done"]), int(row["total"]), str(row.get("note", "")))
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since a stage last said anything."""
+        return time.monotonic() - self._heard
+
+    def say(self, sentence: str) -> None:
+        """Print a sentence once, until a stage is heard again."""
+        if sentence and sentence != self._told:
+            self._told = sentence
+            self._console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
     def _show(self, stage: str, done: int, total: int, note: str) -> None:
         now = time.monotonic()
         began = self._began.setdefault(stage, now)
         elapsed = now - began
-        note = self._figures if stage == "training" and not note else note
         rate = f"{done / elapsed:,.0f}/s" if total >= COUNTED and elapsed > 0.5 else ""
         if self._live:
             if stage not in self._bars:
@@ -83,19 +89,12 @@ class Follower:
         parts = [f"{stage:<20} {done / max(1, total):4.0%}", rate, f"{elapsed:.0f} s", left, note]
         self._console.print("  ".join(part for part in parts if part), highlight=False, markup=False, soft_wrap=True)
 
-    def _lines(self, name: str) -> list[dict[str, Any]]:
-        path = self._files[name]
-        if not path.exists():
+    def _lines(self) -> list[dict[str, Any]]:
+        if not self._file.exists():
             return []
-        if path.stat().st_size < self._read[name]:  # begun anew
-            self._read[name] = 0
-        with path.open("rb") as handle:
-            handle.seek(self._read[name])
+        with self._file.open("rb") as handle:
+            handle.seek(self._read)
             content = handle.read()
         whole = content[: content.rfind(b"\n") + 1]
-        self._read[name] += len(whole)
+        self._read += len(whole)
         return [json.loads(line) for line in whole.splitlines() if line.strip()]
-
-
-def _figure(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,33 +80,42 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def whole_folder(target: Path, *, keep_previous: bool = False) -> Iterator[Path]:
-    """A place to write to, which becomes `target` when the body ends well, replacing one that is there.
-
-    A folder cannot be renamed onto another: the old one steps aside for a moment. With `keep_previous` it stays
-    readable as `<name>.previous` until the new one is in its place, so that a kill between the two loses nothing.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=SUFFIX))
-    previous = target.with_name(f"{target.name}.previous" if keep_previous else f".{target.name}.previous{SUFFIX}")
-    with _hold(place) as held:
+def scratch(parent: Path, name: str) -> Iterator[Path]:
+    """A folder to write to below `parent`, of this process alone; what is left in it at the end is removed."""
+    parent.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}.", suffix=SUFFIX))
+    place.chmod(0o755)
+    with _hold(place) as mark:
         try:
             yield place
-            place.chmod(0o755)
-            for path in sorted(place.rglob("*")):
-                flush(path)
-            flush(place)
-            shutil.rmtree(previous, ignore_errors=True)
-            if target.exists():
-                os.replace(target, previous)
-            os.replace(place, target)
-            flush(target.parent)
-            shutil.rmtree(previous, ignore_errors=True)
-        except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
-            raise
         finally:
-            held.unlink(missing_ok=True)
+            shutil.rmtree(place, ignore_errors=True)
+            mark.unlink(missing_ok=True)
+
+
+def settle(place: Path, target: Path) -> None:
+    """Force a scratch folder to disk and rename it to `target`, replacing one that is there.
+
+    A folder cannot be renamed onto another: the old one stays readable as `<name>.previous` until the new one stands,
+    so that a kill between the two loses nothing.
+    """
+    for path in (*sorted(place.rglob("*")), place):
+        flush(path)
+    previous = target.with_name(f"{target.name}.previous")
+    shutil.rmtree(previous, ignore_errors=True)
+    if target.exists():
+        os.replace(target, previous)
+    os.replace(place, target)
+    flush(target.parent)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A place to write to, which becomes `target` when the body ends well: whole or not at all."""
+    with scratch(target.parent, target.name) as place:
+        yield place
+        settle(place, target)
 
 
 def sweep(folder: Path) -> list[str]:
@@ -144,8 +154,6 @@ def _held(place: Path) -> bool:
     """Whether a living process holds the mark of `place`; a file without a mark is its writer's for a minute."""
     mark = _mark(place)
     if not mark.exists():
-        import time
-
         try:
             return place.is_file() and time.time() - place.stat().st_mtime < 60.0
         except FileNotFoundError:
@@ -159,15 +167,19 @@ def _held(place: Path) -> bool:
 
 
 @contextlib.contextmanager
-def lock(path: Path, what: str) -> Iterator[None]:
+def lock(path: Path, what: str, *, shared: bool = False) -> Iterator[None]:
     """Hold `path` for this process; it falls free when the process ends, however it ends.
 
-    Raises: ArtifactError when another process holds it; `what` names the thing, e.g. `run demo`
+    Args:
+        what: the thing that is held, in words, e.g. `run demo`
+        shared: others may hold it too, none alone
+
+    Raises: ArtifactError when another process holds it
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
             handle.seek(0)
             holder = handle.read(64).strip()
@@ -184,7 +196,7 @@ def lock(path: Path, what: str) -> Iterator[None]:
 def is_locked(path: Path) -> bool:
     """Whether some process holds `path` (this one included)."""
     try:
-        with path.open("a") as handle:
+        with path.open() as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -2,14 +2,9 @@
 
 import dataclasses
 import datetime
-import hashlib
 import importlib.metadata
-import json
-import os
 import platform
-import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +16,9 @@ from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 
+from clstm_core.artifacts.folder import file_sha256, json_sha256, whole_folder, write_json
+from clstm_core.artifacts.manifest import FILE, files_of
+from clstm_core.artifacts.manifests import BundleManifest
 from clstm_core.checkpoint import load_policy
 from clstm_core.deployment import runtimes
 from clstm_core.deployment.export import (
@@ -38,12 +36,11 @@ from clstm_core.deployment.export import (
 from clstm_core.deployment.parity import MAX_LOGIT_DIFFERENCE, ParityResult, check_parity, measure_latency
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.errors import BundleError
-from clstm_core.market.tensors import file_sha256
 from clstm_core.model.clstm import CLSTM
 from clstm_core.specs import ACTIONS, OBSERVATION
 
 GOLDEN_STEPS, GOLDEN_BATCH = 32, 2
-BUNDLE_VERSION = 1
+REQUIRED = {"policy.safetensors", "policy.onnx", "policy_full.onnx", "policy.ts", "config.json", "golden.safetensors"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +48,7 @@ class BundleResult:
     """A finished bundle and what its checks gave."""
 
     folder: Path
+    manifest: BundleManifest
     parity: list[ParityResult]
     latency: list[dict[str, Any]]
     golden_max_difference: float
@@ -66,7 +64,7 @@ class Bundle:
     """A verified bundle: its manifest, and the ONNX policy ready to decide."""
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: BundleManifest
     policy: runtimes.Runtime
 
 
@@ -76,13 +74,17 @@ def build_bundle(
     *,
     make_env: Callable[[int], BatchedEnv],
     provenance: dict[str, Any],
+    parents: Mapping[str, str] | None = None,
+    made_from: str = "",
     parity_steps: int = 1000,
     progress: Callable[[int, int], None] | None = None,
 ) -> BundleResult:
     """Export a checkpoint to `folder` (whole or not at all), and check every export against eager PyTorch.
 
     make_env(batch): an environment to trade `parity_steps` recurrent steps in, for batches 1 and 7
-    provenance:      what the policy was made from: market hash, data label, report, run; goes into the manifest
+    provenance:      what a person is told of the policy: run, data label, verdict, report
+    parents:         identities of what the policy was made from, besides its checkpoint
+    made_from:       what the maker finds this bundle again by
 
     Raises: BundleError when an export disagrees with the trained policy; the folder is then left as it was
     """
@@ -90,24 +92,22 @@ def build_bundle(
     policy = policy.eval().cpu()
     actor, full = actor_step(policy), full_step(policy)
     tick = progress or (lambda done, total: None)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
-    try:
+    with whole_folder(folder) as place:
         schema = {"observation": list(OBSERVATION), "actions": list(ACTIONS)}
-        schema_sha256 = hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest()
+        schema_sha256 = json_sha256(schema)
         properties = schema_metadata(OBSERVATION, ACTIONS, schema_sha256)
-        save_file({k: v.contiguous() for k, v in policy.state_dict().items()}, temporary / "policy.safetensors")
-        (temporary / "config.json").write_text(json.dumps(meta["config"], indent=1, sort_keys=True))
-        export_torchscript(actor, temporary / "policy.ts")
+        save_file({k: v.contiguous() for k, v in policy.state_dict().items()}, place / "policy.safetensors")
+        write_json(place / "config.json", meta["config"])
+        export_torchscript(actor, place / "policy.ts")
         tick(1, 5)
-        export_onnx(actor, temporary / "policy.onnx", properties)
+        export_onnx(actor, place / "policy.onnx", properties)
         tick(2, 5)
-        export_onnx(full, temporary / "policy_full.onnx", properties)
+        export_onnx(full, place / "policy_full.onnx", properties)
         tick(3, 5)
         candidates = {
             "eager": runtimes.eager(policy),
-            "torchscript": runtimes.torchscript(temporary / "policy.ts"),
-            "onnx": runtimes.onnx(temporary / "policy.onnx"),
+            "torchscript": runtimes.torchscript(place / "policy.ts"),
+            "onnx": runtimes.onnx(place / "policy.onnx"),
         }
         parity = [
             result
@@ -125,67 +125,70 @@ def build_bundle(
             )
         tick(4, 5)
         latency = measure_latency(policy, candidates)
-        golden = _golden_vectors(policy, candidates["eager"], make_env(GOLDEN_BATCH))
-        save_arrays(golden, temporary / "golden.safetensors")
-        manifest = {
-            "version": BUNDLE_VERSION,
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "policy": {
-                key: meta[key] for key in ("milestone", "env_steps", "git_commit", "data_sha256") if key in meta
-            },
-            "checkpoint": checkpoint.name,
-            "provenance": provenance,
-            "schema": schema,
-            "schema_sha256": schema_sha256,
-            "graphs": {
+        save_arrays(_golden_vectors(policy, candidates["eager"], make_env(GOLDEN_BATCH)), place / "golden.safetensors")
+        difference = _replay_golden(place, runtimes.onnx(place / "policy.onnx"))
+        facts = ("milestone", "env_steps", "git_commit", "training_data_sha256")
+        manifest = BundleManifest(
+            run=str(provenance.get("run", checkpoint.parent.parent.name)),
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            made_from=made_from,
+            policy={key: meta[key] for key in facts if key in meta},
+            provenance=provenance,
+            schema=schema,
+            schema_sha256=schema_sha256,
+            graphs={
                 "policy.onnx": {"inputs": input_names(actor), "outputs": output_names(actor)},
                 "policy.ts": {"inputs": input_names(actor), "outputs": output_names(actor)},
                 "policy_full.onnx": {"inputs": input_names(full), "outputs": output_names(full)},
             },
-            "shapes": _shapes(full),
-            "opset": OPSET,
-            "versions": {
+            shapes=_shapes(full),
+            opset=OPSET,
+            versions={
                 "python": platform.python_version(),
                 **{name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxruntime", "numpy")},
             },
-            "parity": [dataclasses.asdict(result) | {"passed": result.passed} for result in parity],
-            "latency": latency,
-            "golden": {"file": "golden.safetensors", "steps": GOLDEN_STEPS, "batch": GOLDEN_BATCH},
-        }
-        (temporary / "MODEL_CARD.md").write_text(_model_card(manifest))
-        manifest["files"] = {path.name: file_sha256(path) for path in sorted(temporary.iterdir())}
-        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
-        difference = _replay_golden(temporary, runtimes.onnx(temporary / "policy.onnx"))
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
-        tick(5, 5)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return BundleResult(folder=folder, parity=parity, latency=latency, golden_max_difference=difference)
+            parity=[dataclasses.asdict(result) | {"passed": result.passed} for result in parity],
+            latency=latency,
+            golden={
+                "file": "golden.safetensors",
+                "steps": GOLDEN_STEPS,
+                "batch": GOLDEN_BATCH,
+                "max_difference": difference,
+            },
+            parents={"checkpoint": file_sha256(checkpoint / FILE), **(parents or {})},
+            bytes={},
+        )
+        (place / "MODEL_CARD.md").write_text(_model_card(manifest))
+        sizes = {path.name: path.stat().st_size for path in sorted(place.iterdir())}
+        manifest = dataclasses.replace(manifest, files=files_of(place), bytes=sizes).write(place / FILE)
+    tick(5, 5)
+    return BundleResult(
+        folder=folder,
+        manifest=dataclasses.replace(manifest, place=folder / FILE),
+        parity=parity,
+        latency=latency,
+        golden_max_difference=difference,
+    )
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Verify every file's hash, replay the golden vectors through ONNX Runtime, and hand over the policy.
+    """Verify the manifest and every file's hash, replay the golden vectors in ONNX Runtime, hand over the policy.
 
-    Raises: BundleError when a file is missing or altered, or a golden output is not reproduced
+    Raises: BundleError when a file is missing or altered, the manifest's names are not those inside the graph, or a
+            golden output is not reproduced
     """
-    manifest_path = folder / "manifest.json"
-    if not manifest_path.is_file():
-        raise BundleError(f"no bundle at {folder}: expected manifest.json. Materialize policy_bundle.")
-    try:
-        manifest = json.loads(manifest_path.read_text())
-        files = dict(manifest["files"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"unreadable {manifest_path}: {error}. Materialize policy_bundle again.") from error
-    for name, expected in files.items():
-        path = folder / name
-        found = file_sha256(path) if path.is_file() else "no file"
-        if found != expected:
+    manifest = BundleManifest.read(folder / FILE)
+    if missing := REQUIRED - set(manifest.files):
+        raise BundleError(f"bundle {folder} names no {', '.join(sorted(missing))}: expected them. {manifest.remedy}")
+    if json_sha256(manifest.schema) != manifest.schema_sha256:
+        raise BundleError(
+            f"bundle {folder} has other names of observations or actions than its schema's hash. {manifest.remedy}"
+        )
+    for name in ("policy.onnx", "policy_full.onnx"):
+        if (inside := runtimes.onnx_metadata(folder / name).get("schema_sha256")) != manifest.schema_sha256:
             raise BundleError(
-                f"altered bundle file {path}: sha256 {found[:12]}, expected {expected[:12]}. "
-                "Materialize policy_bundle again."
+                f"bundle {folder} has other names of observations or actions than {name} was exported with (schema "
+                f"{manifest.schema_sha256[:12]}, expected {str(inside)[:12]}). {manifest.remedy}"
             )
     policy = runtimes.onnx(folder / "policy.onnx")
     _replay_golden(folder, policy)
@@ -241,8 +244,8 @@ def _shapes(step: PolicyStep) -> dict[str, dict[str, Any]]:
     }
 
 
-def _model_card(manifest: dict[str, Any]) -> str:
-    policy, provenance = manifest["policy"], manifest["provenance"]
+def _model_card(manifest: BundleManifest) -> str:
+    policy, provenance = manifest.policy, manifest.provenance
     lines = [
         "# Model card",
         "",
@@ -268,7 +271,7 @@ def _model_card(manifest: dict[str, Any]) -> str:
         *(
             f"- {row['runtime']}, batch {row['batch']}, {row['steps']} recurrent steps: "
             f"{row['actions_differing']} actions differ, largest |d logit| {row['max_logit_difference']:.1e}."
-            for row in manifest["parity"]
+            for row in manifest.parity
         ),
         "",
     ]

@@ -58,6 +58,16 @@ def onnx(path: Path, threads: int = 1) -> Runtime:
     return run
 
 
+def onnx_metadata(path: Path) -> dict[str, str]:
+    """What an ONNX file says of itself."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return dict(session.get_modelmeta().custom_metadata_map)
+
+
 def carry(outputs: Arrays) -> Arrays:
     """The state part of an actor's outputs (all but the logits), to be given back at the next snapshot."""
     return outputs[1:]

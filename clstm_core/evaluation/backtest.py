@@ -5,10 +5,6 @@ never sees another, so that the ledgers are those of a run alone, and the enviro
 """
 
 import dataclasses
-import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +15,9 @@ import numpy as np
 import polars as pl
 import torch
 
+from clstm_core.artifacts.folder import scratch, settle
+from clstm_core.artifacts.manifest import FILE, files_of
+from clstm_core.artifacts.manifests import BacktestManifest
 from clstm_core.config import EnvConfig
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.env.state import AccountState, Orders
@@ -26,11 +25,9 @@ from clstm_core.errors import EvaluationError
 from clstm_core.evaluation import ledgers, summary
 from clstm_core.evaluation.policies import Policy
 from clstm_core.evaluation.statistics import Floats
-from clstm_core.market.tensors import MarketTensors, file_sha256
+from clstm_core.market.tensors import MarketTensors
 from clstm_core.specs import ACTIONS
 
-BACKTEST_VERSION = 1
-MANIFEST = "manifest.json"
 Progress = Callable[[int, int], None]
 
 
@@ -41,6 +38,7 @@ class BacktestResult:
     id: str
     folder: Path
     manifest: dict[str, Any]
+    artifact: BacktestManifest
 
     @property
     def name(self) -> str:
@@ -142,7 +140,7 @@ def run_backtests(
         env_config: costs, limits, fill rule and lag; its horizon is replaced by the whole window
         out_dir: folder of backtests; each becomes `out_dir/<id>`
         quotes: path and sha256 of the canonical quotes file; those of `market.info` when left out
-        meta: run, config_sha256, data_sha256, git_commit, ... kept in the manifests; `premium` says whether a modelled
+        meta: run, config_sha256, git_commit, ... kept in the manifests; `premium` says whether a modelled
             world has one where `market.info` does not
         progress: called with steps done and steps in all
 
@@ -180,7 +178,8 @@ def run_backtests(
             names=symbols,
         )
         facts = _facts(policy, market, config, (name, start, stop), seed, quotes or {}, meta or {})
-        results.append(_write(tables, facts, out_dir))
+        parents = {"tensors": market.identity, "checkpoint": (facts["trader"]["checkpoint"] or {}).get("sha256")}
+        results.append(_write(tables, facts, {role: found for role, found in parents.items() if found}, out_dir))
     return results
 
 
@@ -189,20 +188,10 @@ def fill_rule_name(config: EnvConfig) -> str:
     return "touch" if config.fill_rule == "touch" else f"fraction {config.fill_fraction:g}"
 
 
-def load_backtest(folder: Path) -> BacktestResult:
-    """A backtest that was written before; EvaluationError when it is not whole."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        altered = [name for name, digest in manifest["files"].items() if file_sha256(folder / name) != digest]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EvaluationError(
-            f"unreadable backtest {folder}: {error}. Expected {MANIFEST} and four Parquet files. Run it again."
-        ) from error
-    if altered:
-        raise EvaluationError(
-            f"altered backtest {folder}: {', '.join(altered)} differ from the manifest's sha256. Run it again."
-        )
-    return BacktestResult(id=manifest["id"], folder=folder, manifest=manifest)
+def load_backtest(folder: Path, *, identity: str | None = None) -> BacktestResult:
+    """A backtest that was written before; EvaluationError when it is not whole or not the one of that identity."""
+    manifest = BacktestManifest.read(folder / FILE, identity=identity)
+    return BacktestResult(id=manifest.id, folder=folder, manifest=manifest.flat(), artifact=manifest)
 
 
 def _steps(market: MarketTensors, start: int, stop: int) -> int:
@@ -255,7 +244,6 @@ def _facts(
     last = start + _steps(market, start, stop)
     first_snapshot, last_snapshot = (_timestamp(int(market.snapshot_T[index])) for index in (start, last))
     return {
-        "version": BACKTEST_VERSION,
         "name": policy.name,
         "policy": "checkpoint" if policy.kind == "checkpoint" else policy.name,
         "milestone": checkpoint.get("milestone", ""),
@@ -279,7 +267,8 @@ def _facts(
             "path": quotes.get("path") or info.get("quotes_path"),
             "sha256": quotes.get("sha256") or info.get("quotes_sha256"),
         },
-        "market_config_sha256": info.get("config_sha256"),
+        "market_settings": info.get("settings", {}),
+        "data_sha256": market.identity,
         "notes": policy.notes(),
         **({"config_sha256": checkpoint["config_sha256"]} if checkpoint.get("config_sha256") else {}),
         **meta,
@@ -299,33 +288,22 @@ def _timestamp(nanoseconds: int) -> str:
     return str(np.datetime64(nanoseconds, "ns").astype("datetime64[s]")) + "Z"
 
 
-def _write(tables: Mapping[str, pl.DataFrame], facts: dict[str, Any], out_dir: Path) -> BacktestResult:
+def _write(
+    tables: Mapping[str, pl.DataFrame], facts: dict[str, Any], parents: dict[str, str], out_dir: Path
+) -> BacktestResult:
     """Write the ledgers and the manifest as `out_dir/<content hash>`, whole or not at all."""
-    out_dir.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out_dir, prefix=".backtest.", suffix=".tmp"))
-    try:
-        files = {}
+    with scratch(out_dir, "backtest") as place:
         for name, table in tables.items():
-            path = temporary / f"{name}.parquet"
-            table.write_parquet(path, compression="zstd")
-            files[path.name] = file_sha256(path)
+            table.write_parquet(place / f"{name}.parquet", compression="zstd")
+        files = files_of(place)
         identity = summary.content_hash(facts, files)
-        manifest = {
-            "id": identity,
-            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            **facts,
-            "quotes_path": facts["quotes"]["path"],
-            "quotes_sha256": facts["quotes"]["sha256"],
-            "files": files,
-            "summary": summary.summarise(tables, capital=facts["env"]["capital_usd"]),
-        }
-        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True, default=str))
-        folder = out_dir / identity
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.chmod(temporary, 0o755)
-        os.replace(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return BacktestResult(id=identity, folder=folder, manifest=json.loads((folder / MANIFEST).read_text()))
+        BacktestManifest(
+            id=identity,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            facts=facts,
+            summary=summary.summarise(tables, capital=facts["env"]["capital_usd"]),
+            files=files,
+            parents=parents,
+        ).write(place / FILE)
+        settle(place, out_dir / identity)
+    return load_backtest(out_dir / identity)

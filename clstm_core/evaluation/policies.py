@@ -4,21 +4,21 @@ A rule decides on what the account holds and what is listed at the decision's sn
 pays the same fills, fees and margin. Contracts are whole; a size of zero means that it cannot trade, and is counted.
 """
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from clstm_core.checkpoint import MANIFEST, load_policy
-from clstm_core.config import EnvConfig
+from clstm_core.artifacts.folder import file_sha256
+from clstm_core.artifacts.manifest import FILE
+from clstm_core.checkpoint import load_policy
+from clstm_core.config import EnvConfig, RunConfig
 from clstm_core.env import derived as col
 from clstm_core.env.fills import share_half_spread
 from clstm_core.env.margin import margin_requirement
 from clstm_core.env.state import AccountState, Orders
 from clstm_core.errors import EvaluationError
-from clstm_core.market.tensors import MarketTensors, file_sha256
+from clstm_core.market.tensors import MarketTensors
 from clstm_core.model.clstm import CLSTM
 from clstm_core.specs import ACTIONS, CELL_INDEX, OBSERVATION
 
@@ -297,18 +297,19 @@ def load_checkpoint(
     Raises: what `checkpoint.load_policy` raises for a missing or altered folder
     """
     model, meta = load_policy(folder)
+    run = folder.parent.parent.name
     facts = {
-        "folder": str(folder),
-        "sha256": file_sha256(folder / MANIFEST),
-        "run": folder.parent.parent.name,
+        "folder": f"runs/{run}/checkpoints/{folder.name}",
+        "sha256": file_sha256(folder / FILE),
+        "run": run,
         "milestone": str(meta["milestone"]),
         "env_steps": int(meta["env_steps"]),
         "seed": meta["config"]["seed"],
-        "config_sha256": hashlib.sha256(json.dumps(meta["config"], sort_keys=True).encode()).hexdigest(),
+        "config_sha256": RunConfig.from_dict(meta["config"]).sha256,
         "git_commit": meta.get("git_commit"),
         "trained_on": meta.get("data_source"),
         "trained_label": meta.get("data_label"),
-        "training_data_sha256": meta.get("data_sha256"),
+        "training_data_sha256": meta.get("training_data_sha256"),
     }
     return [
         CheckpointPolicy(

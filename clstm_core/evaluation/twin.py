@@ -4,44 +4,68 @@ What a policy earns beside it is what it earned from the assumption.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from clstm_core.config import EnvConfig, MarketConfig
-from clstm_core.evaluation.backtest import BacktestResult, run_backtests
+from clstm_core.artifacts.manifests import RunInputs
+from clstm_core.artifacts.places import Places
+from clstm_core.config import EnvConfig, MarketConfig, RunConfig
+from clstm_core.evaluation.backtest import BacktestResult, Progress, run_backtests
 from clstm_core.evaluation.policies import Policy, Rule, ShortStraddle, load_checkpoint
 from clstm_core.market.cache import ensure_quotes, ensure_tensors
-from clstm_core.market.tensors import MarketTensors, load_market
+from clstm_core.market.tensors import MarketTensors
+
+WITH_TWIN = ("sp500_modelled",)
+"""Sources whose prices contain an assumed premium that can be left out on the same path."""
 
 
-def has_twin(market: MarketTensors) -> bool:
-    """Whether the market's prices contain an assumed premium that can be left out on the same path."""
-    return market.info["source"] == "sp500_modelled"
+def ensure_twin(config: MarketConfig, cache_dir: Path, embargo: int, *, make: bool = True) -> Path | None:
+    """The folder of the twin's tensors, with the windows of the market with the premium; None where there is no twin.
 
-
-def twin_backtests(
-    checkpoint: Path, market: MarketTensors, config: MarketConfig, env_config: EnvConfig, cache_dir: Path, out_dir: Path
-) -> list[BacktestResult]:
-    """The checkpoint, cash and the short straddle over the test dates of the twin.
-
-    Args:
-        market: the one with the premium, whose test window and embargo are taken
-        config: what it was made with
+    Raises: MarketDataError where `make` is False and it was not made
     """
+    if config.source not in WITH_TWIN:
+        return None
     bare = dataclasses.replace(config, premium=False)
-    folder = ensure_tensors(ensure_quotes(bare, cache_dir), bare, cache_dir, embargo=market.info["embargo"])
+    return ensure_tensors(ensure_quotes(bare, cache_dir, make=make), bare, cache_dir, embargo=embargo, make=make)
+
+
+def find_twin(inputs: RunInputs, places: Places) -> Path | None:
+    """The twin of the market that a run is judged on.
+
+    Raises: MarketDataError where it was not made
+    """
+    config = RunConfig.from_dict(dict(inputs.config))
+    embargo = config.env.horizon + config.market.feature_lookback
+    return ensure_twin(config.market, places.cache, embargo, make=False)
+
+
+def backtest_twin(
+    checkpoints: Sequence[Path],
+    market: MarketTensors,
+    env_config: EnvConfig,
+    out_dir: Path,
+    progress: Progress | None = None,
+    *,
+    meta: Mapping[str, Any] | None = None,
+) -> list[BacktestResult]:
+    """Each checkpoint's likeliest action, cash and the short straddle over the test dates of the twin `market`."""
     policies: list[Policy] = [
-        *load_checkpoint(checkpoint, modes=("argmax",)),
+        *(policy for folder in checkpoints for policy in load_checkpoint(folder, modes=("argmax",))),
         Rule("cash", "Cash at the risk-free rate"),
         ShortStraddle("short_straddle", "Short at-the-money straddle, unhedged"),
     ]
-    meta = {"premium": False}
-    return run_backtests(policies, load_market(folder), env_config, market.split("test"), out_dir=out_dir, meta=meta)
+    facts = {**(meta or {}), "premium": False}
+    return run_backtests(policies, market, env_config, "test", out_dir=out_dir, meta=facts, progress=progress)
 
 
-def twin_sentence(results: list[BacktestResult]) -> str:
-    """What the twin says, for the verdict."""
-    policy, cash, straddle = (result.manifest["summary"]["total_return"] for result in results)
+def twin_sentence(results: Sequence[BacktestResult], policy: str) -> str | None:
+    """What the twin says of the policy called `policy`, for the verdict; None where it was not traded there."""
+    returned = {result.name: result.manifest["summary"]["total_return"] for result in results}
+    if policy not in returned:
+        return None
     return (
         "On the zero-premium twin (the same path, options priced without the assumed premium) it returned "
-        f"{policy:+.1%}, cash {cash:+.1%}, the short straddle {straddle:+.1%}."
+        f"{returned[policy]:+.1%}, cash {returned['cash']:+.1%}, the short straddle {returned['short_straddle']:+.1%}."
     )

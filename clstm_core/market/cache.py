@@ -1,21 +1,20 @@
-"""Raw files -> canonical tables -> tensors, each kept under the hash of what it was made from.
+"""Raw files -> canonical tables -> tensors, each kept by content and found again by what it was made from.
 
-    cache_dir/sessions/<source>/<hash>.parquet   one vendor file, parsed; only new or changed files are parsed again
-    cache_dir/quotes/<hash>/                     canonical tables, findings, quarantine and a manifest
-    cache_dir/tensors/<hash>/                    MarketTensors, memory-mapped
+    cache_dir/sessions/<source>/<key>.parquet   one vendor file, parsed; only new or changed files are parsed again
+    cache_dir/quotes/<identity>/                canonical tables, findings, quarantine and a manifest
+    cache_dir/tensors/<identity>/               MarketTensors, memory-mapped
+    cache_dir/index/<key>.json                  which identity the same source, files, settings and code gave before
 
 Everything is written beside its place and renamed into it, carries its sha256, and is verified before it is used: a
 half-written or altered file is said in one warning and rebuilt, never read.
 """
 
 import dataclasses
-import hashlib
-import json
 import os
 import shutil
-import tempfile
+import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,21 +23,23 @@ import numpy as np
 import polars as pl
 
 from clstm_core.artifacts.code import code_sha256
-from clstm_core.config import MarketConfig
+from clstm_core.artifacts.folder import file_sha256, json_sha256, read_json, scratch, sweep, write_json, write_text
+from clstm_core.artifacts.manifest import FILE, AnyManifest, files_of, write_named_by_content
+from clstm_core.artifacts.manifests import QuotesManifest, RunInputs, TensorsManifest
+from clstm_core.artifacts.places import DIGITS, Places
+from clstm_core.config import MarketConfig, non_defaults
 from clstm_core.errors import MarketDataError
 from clstm_core.market.file_source import FileSource
 from clstm_core.market.source import Source, SourceTables
 from clstm_core.market.sources import open_source
 from clstm_core.market.tables.quality import inspect
 from clstm_core.market.tables.schema import QUOTES
-from clstm_core.market.tensors import file_sha256, load_market, save_market
 
 Progress = Callable[[int, int], None]
 
-QUOTES_VERSION = 1
 TABLES = ("quotes", "underlyings", "rates", "quarantine", "findings")
-DIGITS = 16
 FALLBACK_SOURCE = "sp500_modelled"
+KEPT_DAYS = 30.0
 QUALITY, BUILDER = "clstm_core.market.tables.quality", "clstm_core.market.build.assemble"
 
 
@@ -50,68 +51,108 @@ class TrainingMarkets(NamedTuple):
     reason: str
 
 
-def ensure_quotes(config: MarketConfig, cache_dir: Path, progress: Progress | None = None) -> Path:
+def ensure_quotes(
+    config: MarketConfig, cache_dir: Path, progress: Progress | None = None, *, make: bool = True
+) -> Path:
     """The folder of the source's canonical tables, made when missing or altered.
 
-    Returns: cache_dir/quotes/<hash> with quotes, underlyings, rates, quarantine, findings (.parquet) and manifest.json
+    Args:
+        make: False only looks: MarketDataError where the tables are not there
+
+    Returns: cache_dir/quotes/<identity> with quotes, underlyings, rates, quarantine, findings (.parquet) and a manifest
     Raises:  ConfigError and MarketDataError of the source, e.g. for a missing data folder
-    Assumes: the hash covers the raw files, the code that reads them, and for model sources the whole configuration
+    Assumes: the key covers the raw files, the code that reads them, and for model sources the whole configuration
     """
     source = open_source(config)
-    parents = _raw_hashes(source)
-    settings = {} if isinstance(source, FileSource) else _settings(config)
-    identity = {
-        "version": QUOTES_VERSION,
-        "source": source.name,
-        "settings": settings,
-        "parents": parents,
-        "code": code_sha256(type(source).__module__, QUALITY),
-    }
-    folder = cache_dir / "quotes" / _digest(identity)
-    if _whole(folder):
+    raw_files = _raw_hashes(source)
+    key = json_sha256(
+        {
+            "source": source.name,
+            "settings": {} if isinstance(source, FileSource) else _settings(config),
+            "raw_files": raw_files,
+            "code": code_sha256(type(source).__module__, QUALITY),
+        }
+    )
+
+    def fits(found: QuotesManifest) -> bool:
+        said = (found.source, found.label, found.spread, dict(found.raw_files))
+        return said == (source.name, source.label, source.spread, raw_files)
+
+    if (folder := _find(cache_dir, "quotes", key, QuotesManifest, fits)) is not None:
         _report(progress, 1, 1)
         return folder
+    if not make:
+        raise MarketDataError(
+            f"no canonical quotes of {source.name} as these settings and files give them: expected them in the cache. "
+            "Materialize market_quotes with the same recipe first."
+        )
     tables = _read(source, cache_dir / "sessions" / source.name, progress)
     for unreadable in tables.findings.filter(pl.col("check") == "unreadable_file")["detail"]:
         warnings.warn(unreadable, stacklevel=2)
     # What the source says about itself (premium assumed, taken after hours, ...) travels with the tensors.
     notes = tables.findings.filter(pl.col("severity") == "info")["detail"].to_list()
     tables = inspect(tables, quoted=source.spread == "quoted")
-    _write_folder(folder, lambda place: _write_tables(tables, place, source, config, identity, notes))
-    return folder
+
+    def write(place: Path) -> QuotesManifest:
+        for name in TABLES:
+            getattr(tables, name).write_parquet(place / f"{name}.parquet")
+        manifest = QuotesManifest(
+            source=source.name,
+            label=source.label,
+            spread=source.spread,
+            notes=notes,
+            settings=non_defaults(config),
+            raw_files=raw_files,
+            counts=_counts(tables),
+            files=files_of(place),
+        )
+        return manifest.write(place / FILE)
+
+    return _keep(cache_dir, "quotes", key, write)
 
 
-def ensure_tensors(quotes_dir: Path, config: MarketConfig, cache_dir: Path, *, embargo: int) -> Path:
+def ensure_tensors(quotes_dir: Path, config: MarketConfig, cache_dir: Path, *, embargo: int, make: bool = True) -> Path:
     """The folder of the MarketTensors built from `quotes_dir`, made when missing or altered.
+
+    Args:
+        make: False only looks: MarketDataError where the tensors are not there
 
     Units:   embargo in snapshots (episode horizon + feature lookback)
     Raises:  MarketDataError when the canonical tables are missing or altered, or cannot be traded
     """
-    from clstm_core.market.build.assemble import build_market_tensors
+    quotes = QuotesManifest.read(quotes_dir / FILE, files=make)
+    key = json_sha256(
+        {
+            "quotes": quotes.identity,
+            "settings": _settings(config),
+            "embargo": embargo,
+            "code": code_sha256(BUILDER),
+        }
+    )
 
-    manifest = read_manifest(quotes_dir)
-    identity = {
-        "files": manifest["files"],
-        "settings": _settings(config),
-        "embargo": embargo,
-        "code": code_sha256(BUILDER),
-    }
-    folder = cache_dir / "tensors" / _digest(identity)
-    if folder.exists():
-        try:
-            load_market(folder)
-            return folder
-        except MarketDataError as error:
-            warnings.warn(f"corrupt cache: {str(error).split('. ')[0]}; it is rebuilt now.", stacklevel=2)
-            shutil.rmtree(folder)
+    def fits(found: TensorsManifest) -> bool:
+        said = (found.parents.get("quotes"), found.info["label"], found.info["embargo"])
+        return said == (quotes.identity, quotes.label, embargo)
+
+    if (folder := _find(cache_dir, "tensors", key, TensorsManifest, fits)) is not None:
+        return folder
+    if not make:
+        raise MarketDataError(
+            f"no market tensors of {quotes.source} as these settings give them: expected them in the cache. "
+            "Materialize market_tensors with the same recipe first."
+        )
+    from clstm_core.market.build.assemble import build_market_tensors
+    from clstm_core.market.tensors import write_market
+
     tables = load_tables(quotes_dir)
     info = {
-        "source": manifest["source"],
-        "label": manifest["label"],
-        "spread": manifest["spread"],
-        "notes": manifest["notes"],
-        "quotes_path": str(quotes_dir / "quotes.parquet"),
-        "quotes_sha256": manifest["files"]["quotes.parquet"],
+        "source": quotes.source,
+        "label": quotes.label,
+        "spread": quotes.spread,
+        "notes": list(quotes.notes),
+        "quotes_path": Places(cache_dir.parent).relative(quotes_dir / "quotes.parquet"),
+        "quotes_sha256": quotes.files["quotes.parquet"],
+        "settings": non_defaults(config),
     }
     market = build_market_tensors(
         to_columns(tables.quotes.select(list(QUOTES))),
@@ -121,61 +162,51 @@ def ensure_tensors(quotes_dir: Path, config: MarketConfig, cache_dir: Path, *, e
         embargo=embargo,
         info=info,
     )
-    save_market(market, folder)
-    return folder
+    parents = {"quotes": quotes.identity}
+    return _keep(cache_dir, "tensors", key, lambda place: write_market(market, place, parents=parents))
 
 
 def training_tensors(
-    config: MarketConfig, cache_dir: Path, embargo: int, progress: Progress | None = None
+    config: MarketConfig, cache_dir: Path, embargo: int, progress: Progress | None = None, *, make: bool = True
 ) -> TrainingMarkets:
     """Where to train and where to evaluate a policy for `config.source`, and why, in a sentence.
 
     A source with a train window trains itself. One that is too short is evaluated whole, and a modelled S&P 500 market
     with the same tenor targets is what the policy learns on.
 
+    Args:
+        make: False only looks: MarketDataError where quotes or tensors are not there
+
     Raises: MarketDataError when the modelled market has no train window either
     """
-    evaluation = ensure_tensors(ensure_quotes(config, cache_dir, progress), config, cache_dir, embargo=embargo)
-    market = load_market(evaluation, verify=False)
-    if "train" in market.info["splits"]:
-        start, stop = market.split("train")
-        reason = f"{config.source} trains on its own first {stop - start} of {market.n_snapshots} snapshots."
+
+    def of(settings: MarketConfig, tell: Progress | None = None) -> Path:
+        quotes = ensure_quotes(settings, cache_dir, tell, make=make)
+        return ensure_tensors(quotes, settings, cache_dir, embargo=embargo, make=make)
+
+    evaluation = of(config, progress)
+    splits, n_snapshots = _splits(evaluation)
+    if "train" in splits:
+        start, stop = splits["train"]
+        reason = f"{config.source} trains on its own first {stop - start} of {n_snapshots} snapshots."
         return TrainingMarkets(evaluation, evaluation, reason)
     if config.source == FALLBACK_SOURCE:
         raise MarketDataError(
-            f"no train window in {config.source}: found {market.n_snapshots} snapshots, expected at least "
+            f"no train window in {config.source}: found {n_snapshots} snapshots, expected at least "
             f"{config.min_training_snapshots} besides an embargo of {embargo}. Shorten the horizon."
         )
-    learned = dataclasses.replace(config, source=FALLBACK_SOURCE, data_dir=None)
-    training = ensure_tensors(ensure_quotes(learned, cache_dir), learned, cache_dir, embargo=embargo)
+    training = of(dataclasses.replace(config, source=FALLBACK_SOURCE, data_dir=None))
     reason = (
-        f"{config.source} has {market.n_snapshots} snapshots, too few to train on ({config.min_training_snapshots} "
+        f"{config.source} has {n_snapshots} snapshots, too few to train on ({config.min_training_snapshots} "
         f"besides an embargo of {embargo} between windows): trained on {FALLBACK_SOURCE} with tenors of "
         f"{config.near_days:g} and {config.far_days:g} days, evaluated on every snapshot of {config.source}."
     )
     return TrainingMarkets(training, evaluation, reason)
 
 
-def read_manifest(quotes_dir: Path) -> dict[str, Any]:
-    """manifest.json of a quotes folder; MarketDataError when it is missing or unreadable."""
-    path = quotes_dir / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text())
-        if not isinstance(manifest["files"], dict):
-            raise KeyError("files")
-        return manifest
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MarketDataError(
-            f"no usable manifest at {path}: found {error!r}, expected files and their hashes. "
-            "Materialize market_quotes again."
-        ) from error
-
-
 def load_tables(quotes_dir: Path) -> SourceTables:
     """The tables of a quotes folder, verified; MarketDataError names the file that is missing or altered."""
-    manifest = read_manifest(quotes_dir)
-    if problem := _problem(quotes_dir, manifest):
-        raise MarketDataError(f"{problem}. Materialize market_quotes again.")
+    QuotesManifest.read(quotes_dir / FILE)
     return SourceTables(**{name: pl.read_parquet(quotes_dir / f"{name}.parquet") for name in TABLES})
 
 
@@ -194,6 +225,29 @@ def to_columns(frame: pl.DataFrame) -> dict[str, np.ndarray]:
         else:
             columns[name] = series.to_numpy()
     return columns
+
+
+def prune(places: Places, *, days: float = KEPT_DAYS) -> list[str]:
+    """Remove what nobody used for `days`: quotes and tensors that no run was made from, and parsed files.
+
+    Returns: names of what was removed, below the data folder
+    """
+    kept: set[str] = set()
+    for place in places.runs.glob("*/inputs.json"):
+        inputs = RunInputs.kept(place)
+        kept.update(identity[:DIGITS] for identity in (inputs.parents.values() if inputs else ()))
+    for place in (places.cache / "tensors").glob(f"*/{FILE}"):
+        tensors = TensorsManifest.kept(place, files=False)
+        if tensors is not None and place.parent.name in kept:
+            kept.update(identity[:DIGITS] for identity in tensors.parents.values())
+    oldest = time.time() - days * 86_400
+    removed = []
+    for room in ("quotes", "tensors", "sessions/*"):
+        for path in sorted((places.cache).glob(f"{room}/[!.]*")):
+            if path.name not in kept and path.stat().st_mtime < oldest:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                removed.append(places.relative(path))
+    return removed
 
 
 def _read(source: Source, sessions_dir: Path, progress: Progress | None) -> SourceTables:
@@ -216,99 +270,72 @@ def _read(source: Source, sessions_dir: Path, progress: Progress | None) -> Sour
 
 def _parsed(source: FileSource, path: Path, sessions_dir: Path, code: str) -> pl.DataFrame:
     """One vendor file's rows, from the sessions cache where it holds them whole."""
-    key = _digest({"name": path.name, "raw": file_sha256(path), "code": code})
+    key = json_sha256({"name": path.name, "raw": file_sha256(path), "code": code})[:DIGITS]
     kept, mark = sessions_dir / f"{key}.parquet", sessions_dir / f"{key}.sha256"
     if kept.is_file():
         if mark.is_file() and mark.read_text() == file_sha256(kept):
+            for path_used in (kept, mark):
+                os.utime(path_used)
             return pl.read_parquet(kept)
         warnings.warn(f"corrupt cache file {kept}: its sha256 is not the one written; it is rebuilt now.", stacklevel=2)
     rows = source.parse(path)
-    sessions_dir.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=sessions_dir, suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        rows.write_parquet(temporary)
-        mark.write_text(file_sha256(temporary))
-        os.replace(temporary, kept)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with scratch(sessions_dir, key) as place:
+        rows.write_parquet(place / kept.name)
+        write_text(mark, file_sha256(place / kept.name))
+        os.replace(place / kept.name, kept)
     return rows
 
 
-def _write_tables(
-    tables: SourceTables,
-    place: Path,
-    source: Source,
-    config: MarketConfig,
-    identity: Mapping[str, Any],
-    notes: list[str],
-) -> None:
-    files = {}
-    for name in TABLES:
-        path = place / f"{name}.parquet"
-        frame: pl.DataFrame = getattr(tables, name)
-        frame.write_parquet(path)
-        files[path.name] = file_sha256(path)
-    severities = dict(tables.findings.group_by("severity").len().iter_rows())
-    manifest = {
-        "version": QUOTES_VERSION,
-        "source": source.name,
-        "label": source.label,
-        "spread": source.spread,
-        "notes": notes,
-        "config": _settings(config),
-        "code": identity["code"],
-        "files": files,
-        "parents": identity["parents"],
-        "counts": {
-            "rows": tables.quotes.height,
-            "snapshots": tables.quotes["snapshot"].n_unique(),
-            "contracts": tables.quotes["contract_id"].n_unique(),
-            "quarantined": tables.quarantine.height,
-            "findings": {name: severities.get(name, 0) for name in ("info", "warning", "error")},
-        },
-    }
-    (place / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
-
-
-def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a sibling, then rename it into place: the folder appears whole or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+def _find(
+    cache_dir: Path, room: str, key: str, kind: type[AnyManifest], fits: Callable[[AnyManifest], bool]
+) -> Path | None:
+    """The folder that an earlier call kept under `key`, verified; an altered one is said, removed and to be rebuilt."""
+    known = read_json(_index(cache_dir, key))
+    identity = known.get(room) if isinstance(known, dict) else None
+    folder = cache_dir / room / str(identity)[:DIGITS]
+    if not isinstance(identity, str) or not folder.exists():
+        return None
     try:
-        write(temporary)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def _whole(folder: Path) -> bool:
-    """Whether a quotes folder is there and unaltered; an altered one is said, removed and to be rebuilt."""
-    if not folder.exists():
-        return False
-    try:
-        problem = _problem(folder, read_manifest(folder))
+        found = kind.read(folder / FILE, identity=identity)
+        if not fits(found):
+            raise MarketDataError(f"{folder / FILE} says other things than its parents do")
     except MarketDataError as error:
-        problem = str(error).split(". ")[0]
-    if problem is None:
-        return True
-    warnings.warn(f"corrupt cache: {problem}; it is rebuilt now.", stacklevel=3)
-    shutil.rmtree(folder)
-    return False
+        warnings.warn(f"corrupt cache: {str(error).split('. ')[0]}; it is rebuilt now.", stacklevel=3)
+        shutil.rmtree(folder)
+        return None
+    os.utime(folder)  # `prune` counts days since a folder was last used
+    return folder
 
 
-def _problem(folder: Path, manifest: Mapping[str, Any]) -> str | None:
-    for name in (f"{table}.parquet" for table in TABLES):
-        path, expected = folder / name, manifest["files"].get(name, "")
-        if not path.is_file():
-            return f"missing file {path}: expected it beside its manifest"
-        if (found := file_sha256(path)) != expected:
-            return f"altered file {path}: sha256 {found[:12]}, expected {expected[:12]}"
-    return None
+def _keep(cache_dir: Path, room: str, key: str, write: Callable[[Path], AnyManifest]) -> Path:
+    """Write a folder, named by its content, and remember that `key` gave it."""
+    sweep(cache_dir / room)
+    manifest = write_named_by_content(cache_dir / room, write)
+    write_json(_index(cache_dir, key), {room: manifest.identity})
+    return manifest.folder
+
+
+def _index(cache_dir: Path, key: str) -> Path:
+    return cache_dir / "index" / f"{key[:DIGITS]}.json"
+
+
+def _splits(tensors_dir: Path) -> tuple[dict[str, list[int]], int]:
+    """Windows and number of snapshots of market tensors."""
+    from clstm_core.market.tensors import load_market
+
+    market = load_market(tensors_dir, verify=False)
+    return market.info["splits"], market.n_snapshots
+
+
+def _counts(tables: SourceTables) -> dict[str, Any]:
+    severities = dict(tables.findings.group_by("severity").len().iter_rows())
+    return {
+        "rows": tables.quotes.height,
+        "snapshots": tables.quotes["snapshot"].n_unique(),
+        "contracts": tables.quotes["contract_id"].n_unique(),
+        "quarantined": tables.quarantine.height,
+        "findings": {name: severities.get(name, 0) for name in ("info", "warning", "error")},
+    }
 
 
 def _raw_hashes(source: Source) -> dict[str, str]:
@@ -322,10 +349,6 @@ def _raw_hashes(source: Source) -> dict[str, str]:
 def _settings(config: MarketConfig) -> dict[str, Any]:
     """The configuration without the place where the files happen to lie."""
     return {name: value for name, value in dataclasses.asdict(config).items() if name != "data_dir"}
-
-
-def _digest(identity: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
 def _report(progress: Progress | None, done: int, total: int) -> None:

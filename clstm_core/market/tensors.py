@@ -7,11 +7,7 @@ gather of `next_row`; a contract whose `settle_index` is the new snapshot leaves
 """
 
 import dataclasses
-import hashlib
-import json
-import os
-import shutil
-import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +16,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from clstm_core.artifacts.folder import whole_folder
+from clstm_core.artifacts.manifest import FILE, files_of
+from clstm_core.artifacts.manifests import TensorsManifest
 from clstm_core.errors import MarketDataError
 from clstm_core.specs import CELLS, MARKET_FEATURES
 
-TENSORS_VERSION = 1
+TENSORS_FILE = "market.safetensors"
 ID_BYTES = 32
+_FACTS = ("info", "identity")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,8 +74,10 @@ class MarketTensors:
     settle_value_K: torch.Tensor  # float64: cash a share at settlement; NaN when beyond the data
     # facts: source, label ("real quotes" | "modelled quotes" | "simulated quotes"), spread ("quoted" | "modelled"),
     # splits {"train"|"validation"|"test": [start, stop]} (a split may be absent), scaler {"mean": [...], "std": [...],
-    # "fitted_on": [start, stop]}, quotes_path, quotes_sha256, config_sha256, near_days, far_days, notes
+    # "fitted_on": [start, stop]}, quotes_path (below the data folder), quotes_sha256 (of that file), settings,
+    # near_days, far_days, notes
     info: dict[str, Any]
+    identity: str = ""  # of the manifest that it was loaded with; empty for a market that was never written
 
     @property
     def n_snapshots(self) -> int:
@@ -104,12 +106,13 @@ class MarketTensors:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Every tensor by field name."""
-        fields = (f.name for f in dataclasses.fields(self) if f.name != "info")
-        return {name: getattr(self, name) for name in fields}
+        names = (item.name for item in dataclasses.fields(self) if item.name not in _FACTS)
+        return {name: getattr(self, name) for name in names}
 
     def to(self, device: torch.device | str) -> "MarketTensors":
         """The same market with every tensor on `device`."""
-        return MarketTensors(**{k: v.to(device) for k, v in self.tensors().items()}, info=self.info)
+        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in self.tensors().items()}
+        return dataclasses.replace(self, **moved)
 
 
 def encode_contract_ids(ids: list[str]) -> torch.Tensor:
@@ -125,70 +128,48 @@ def encode_contract_ids(ids: list[str]) -> torch.Tensor:
     return out
 
 
-def file_sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+def save_market(market: MarketTensors, folder: Path, *, parents: Mapping[str, str] | None = None) -> TensorsManifest:
+    """Write `market.safetensors` and its manifest as `folder`, whole or not at all.
 
-
-def save_market(market: MarketTensors, folder: Path) -> str:
-    """Write `market.safetensors` and `manifest.json` atomically; the sha256 of the tensors file.
-
-    The folder appears whole or not at all: a temporary sibling is renamed into place.
+    Args:
+        parents: identities of what the tensors were built from, by role
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
-    try:
-        target = temporary / "market.safetensors"
-        save_file({k: v.contiguous().cpu() for k, v in market.tensors().items()}, target)
-        digest = file_sha256(target)
-        manifest = {"version": TENSORS_VERSION, "files": {"market.safetensors": digest}, "info": market.info}
-        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return digest
+    with whole_folder(folder) as place:
+        manifest = write_market(market, place, parents=parents)
+    return dataclasses.replace(manifest, place=folder / FILE)
 
 
-def load_market(folder: Path, *, verify: bool = True) -> MarketTensors:
+def write_market(market: MarketTensors, place: Path, *, parents: Mapping[str, str] | None = None) -> TensorsManifest:
+    """Write the two files into a folder that is there."""
+    save_file({k: v.contiguous().cpu() for k, v in market.tensors().items()}, place / TENSORS_FILE)
+    manifest = TensorsManifest(info=market.info, files=files_of(place, TENSORS_FILE), parents=dict(parents or {}))
+    return manifest.write(place / FILE)
+
+
+def load_market(folder: Path, *, verify: bool = True, identity: str | None = None) -> MarketTensors:
     """Load what `save_market` wrote, memory-mapped.
+
+    Args:
+        identity: what it must be, where something was made from it
 
     Raises: MarketDataError when the folder is missing, half-written or altered (its hash differs from the manifest's).
     """
-    manifest_path, tensors_path = folder / "manifest.json", folder / "market.safetensors"
-    if not manifest_path.is_file() or not tensors_path.is_file():
-        raise MarketDataError(
-            f"no market tensors at {folder}: expected manifest.json and market.safetensors. "
-            "Materialize market_tensors again."
-        )
+    manifest = TensorsManifest.read(folder / FILE, files=verify, identity=identity)
     try:
-        manifest = json.loads(manifest_path.read_text())
-        expected = manifest["files"]["market.safetensors"]
-        version = manifest["version"]
-    except (ValueError, KeyError, TypeError) as error:
+        tensors = load_file(folder / TENSORS_FILE)
+    except (SafetensorError, FileNotFoundError) as error:
         raise MarketDataError(
-            f"unreadable manifest {manifest_path}: {error}. Delete {folder} and materialize market_tensors again."
+            f"unreadable market tensors {folder / TENSORS_FILE}: {error}. Delete {folder} and materialize "
+            "market_tensors again."
         ) from error
-    if version != TENSORS_VERSION:
+    expected = {item.name for item in dataclasses.fields(MarketTensors)} - set(_FACTS)
+    if set(tensors) != expected:
+        differing = ", ".join(sorted(set(tensors) ^ expected))
         raise MarketDataError(
-            f"market tensors at {folder} have version {version}: expected {TENSORS_VERSION}. "
-            "Materialize market_tensors again."
+            f"market tensors at {folder} hold other tensors than this release's: {differing} differ. Materialize "
+            "market_tensors again."
         )
-    if verify and (found := file_sha256(tensors_path)) != expected:
-        raise MarketDataError(
-            f"altered market tensors {tensors_path}: sha256 {found[:12]}, expected {expected[:12]}. "
-            f"Delete {folder} and materialize market_tensors again."
-        )
-    try:
-        tensors = load_file(tensors_path)
-    except SafetensorError as error:
-        raise MarketDataError(
-            f"unreadable market tensors {tensors_path}: {error}. Delete {folder} and materialize market_tensors again."
-        ) from error
-    market = MarketTensors(**tensors, info=manifest["info"])
+    market = MarketTensors(**tensors, info=dict(manifest.info), identity=manifest.identity)
     if market.features_TF.shape[1] != len(MARKET_FEATURES) or market.grid_row_TG.shape[1] != len(CELLS):
         raise MarketDataError(
             f"market tensors at {folder} hold {market.features_TF.shape[1]} features and {market.grid_row_TG.shape[1]} "

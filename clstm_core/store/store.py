@@ -1,9 +1,11 @@
 """The metrics store: one DuckDB file, one writer at a time, short transactions, nothing lost when it is locked.
 
 JSONL and Parquet files are the truth; this store answers questions about them and can be rebuilt from them. Its tables
-stand in `clstm_core/metrics/schema.py` and are explained in `docs/metrics.md`.
+stand in `clstm_core/store/schema.py` and are explained in `docs/metrics.md`.
 """
 
+import contextlib
+import errno
 import logging
 import os
 import random
@@ -18,10 +20,12 @@ from typing import Any
 
 import duckdb
 
+from clstm_core.artifacts.folder import scratch
+from clstm_core.artifacts.manifest import Manifest
 from clstm_core.errors import MetricsError
 from clstm_core.store.journal import Journal
-from clstm_core.store.rows import rows_of
-from clstm_core.store.schema import SCHEMA_VERSION, TABLES, migrations
+from clstm_core.store.rows import fitting, rows_of
+from clstm_core.store.schema import SCHEMA_VERSION, TABLES, TRIALS, migrations
 from clstm_core.store.values import clean_row, table_named
 
 _log = logging.getLogger(__name__)
@@ -101,16 +105,45 @@ class MetricsStore:
             return False
         return True
 
-    def rebuild(self, data_dir: Path | str) -> dict[str, int]:
-        """Upsert everything that the files under `data_dir` tell; rows written a table.
+    def record(self, *manifests: Manifest) -> None:
+        """Write what each manifest says of itself: the same rows that `rebuild` reads back from its file."""
+        for manifest in manifests:
+            for table, rows in manifest.rows().items():
+                self.upsert(table, fitting(table, rows))
 
-        Reads runs/*/metrics.jsonl and the manifests of runs, checkpoints, backtests and bundles. Unreadable files are
-        skipped with a warning that names them.
+    def forget(self, run: str) -> None:
+        """Remove what is known of a run that was set aside; its backtests and its trials stay counted."""
+        if not self.path.exists():
+            return
+        with self._connection(read_only=False) as connection, self.journal.draining() as waiting:
+            self._transaction(connection, waiting)
+            for table in TABLES.values():
+                if "run" in table.key and table.name != TRIALS.name:
+                    # identifiers come from the schema alone, values are bound
+                    connection.execute(f'DELETE FROM "{table.name}" WHERE run = ?', [run])  # noqa: S608
+
+    def rebuild(self, data_dir: Path | str) -> dict[str, int]:
+        """Write the store anew from the files under `data_dir`; rows by table.
+
+        The new store takes the place of the old one when it is whole. Files that cannot be read are left out with a
+        warning that names them.
+
+        Raises: StoreLockedError when another process has the store open
         """
-        counts = {}
-        for table, rows in rows_of(Path(data_dir)).items():
-            self.upsert(table, rows)
-            counts[table] = len(rows)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            self._require_unlocked()
+        with scratch(self.path.parent, self.path.name) as place:
+            fresh = MetricsStore(place / self.path.name)
+            for found in rows_of(Path(data_dir)):
+                for table, rows in found.items():
+                    fresh.upsert(table, fitting(table, rows))
+            if not fresh.path.exists():
+                fresh.drain()
+            counts = {name: fresh.query(f'SELECT count(*) AS n FROM "{name}"')[0]["n"] for name in TABLES}  # noqa: S608
+            with _process_lock(self.path):
+                self.path.with_name(f"{self.path.name}.wal").unlink(missing_ok=True)
+                os.replace(fresh.path, self.path)
         return counts
 
     def publish(self, path: Path | str) -> Path:
@@ -161,17 +194,40 @@ class MetricsStore:
 
     def _write(self, entries: list[tuple[str, dict[str, Any]]]) -> None:
         with self._connection(read_only=False) as connection, self.journal.draining() as waiting:
-            connection.execute("BEGIN")
-            try:
-                self._migrate(connection)
-                for table, columns, rows in _batches(waiting + entries):
-                    _upsert(connection, table, columns, rows)
-                connection.execute("COMMIT")
-            except BaseException as error:
+            self._transaction(connection, waiting + entries)
+
+    def _transaction(self, connection: duckdb.DuckDBPyConnection, entries: list[tuple[str, dict[str, Any]]]) -> None:
+        """Bring the schema up to date and upsert the entries, all or nothing."""
+        connection.execute("BEGIN")
+        try:
+            self._migrate(connection)
+            for table, columns, rows in _batches(entries):
+                _upsert(connection, table, columns, rows)
+            connection.execute("COMMIT")
+        except BaseException as error:
+            with contextlib.suppress(duckdb.Error):  # what failed may have ended the transaction already
                 connection.execute("ROLLBACK")
-                if isinstance(error, duckdb.Error):
-                    raise MetricsError(f"nothing was written to {self.path}: {str(error).splitlines()[0]}") from error
-                raise
+            if isinstance(error, duckdb.Error):
+                raise self._failure(error, f"nothing was written to {self.path}") from error
+            raise
+
+    def _require_unlocked(self) -> None:
+        """Raise StoreLockedError when another process has the store open; a damaged file is nobody's."""
+        try:
+            with self._connection(read_only=False):
+                pass
+        except StoreLockedError:
+            raise
+        except MetricsError as error:
+            _log.warning("%s It is written anew.", error)
+
+    def _failure(self, error: duckdb.Error, what: str) -> Exception:
+        """DuckDB's error as ours; one of the disk is the disk's, whatever it did to the store."""
+        text = str(error).splitlines()[0]
+        for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            if os.strerror(code).lower() in str(error).lower():
+                return OSError(code, os.strerror(code), str(self.path))
+        return MetricsError(f"{what}: {text}")
 
     def _migrate(self, connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
@@ -205,10 +261,13 @@ class MetricsStore:
             except duckdb.Error as error:
                 waited = time.monotonic() - started
                 if not _is_lock(error):
-                    raise MetricsError(
-                        f"unreadable metrics store {self.path}: {str(error).splitlines()[0]} Expected a DuckDB file. "
-                        "Move it away and rebuild the metrics from the run folders."
-                    ) from error
+                    failure = self._failure(error, f"unreadable metrics store {self.path}")
+                    if isinstance(failure, MetricsError):
+                        failure = MetricsError(
+                            f"{failure} Expected a DuckDB file. Run `clstm rebuild-metrics`: it is written anew from "
+                            "the files of the runs."
+                        )
+                    raise failure from error
                 if waited >= self.timeout_s:
                     raise StoreLockedError(self.path, waited, error) from error
                 time.sleep(random.uniform(0.02, 0.15))

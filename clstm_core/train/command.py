@@ -1,4 +1,4 @@
-"""The trainer's command line: `python -m clstm_core.train.loop`."""
+"""The trainer's command line: `python -m clstm_core.train`."""
 
 import argparse
 import dataclasses
@@ -14,15 +14,14 @@ import torch
 from clstm_core.config import RECIPES, RunConfig
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.errors import (
-    CheckpointError,
+    ClstmError,
     ConfigError,
-    MarketDataError,
     NonFiniteError,
     SelfTestError,
     file_system_sentence,
     of_file_system,
 )
-from clstm_core.market.tensors import load_market
+from clstm_core.market.tensors import MarketTensors, load_market
 from clstm_core.train.loop import train
 from clstm_core.train.run import TrainingResult
 
@@ -31,7 +30,7 @@ BAR = 24
 
 EPILOG = """
 The published command is
-  python -m clstm_core.train.loop --timesteps 100000000 --n-envs 1024 --n-steps 128 --batch-size 4096 \\
+  python -m clstm_core.train --timesteps 100000000 --n-envs 1024 --n-steps 128 --batch-size 4096 \\
       --reward-scale 0.02 --hidden-dim 256
 which is also the default recipe. A flag that is left out keeps the recipe's value. Calling the same command again
 resumes the run. Ctrl-C writes a checkpoint and stops with exit code 130.
@@ -46,7 +45,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """The flags; those of the published command keep its names."""
     out = _Parser(
-        prog="python -m clstm_core.train.loop",
+        prog="python -m clstm_core.train",
         description="Train the CLSTM policy with recurrent PPO and leave a ladder of checkpoints.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -89,18 +88,23 @@ def run_config(options: argparse.Namespace) -> RunConfig:
 
 
 def make_envs(config: RunConfig, market_folder: Path | None) -> tuple[BatchedEnv, BatchedEnv | None]:
-    """Training envs, and held-out envs on the validation window where the market has one."""
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device='cuda' but no GPU is usable here. Use --device cpu or --device auto.")
-    device = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
+    """`envs_on` the market of a folder, or a simulated world."""
     if market_folder is None:
         from clstm_core.market.worlds.black_scholes import simulated_market
 
         market = simulated_market(config.market, embargo=config.env.horizon + config.market.feature_lookback)
     else:
         market = load_market(market_folder)
+    return envs_on(config, market)
+
+
+def envs_on(config: RunConfig, market: MarketTensors) -> tuple[BatchedEnv, BatchedEnv | None]:
+    """Training envs, and held-out envs on the validation window where the market has one."""
     from clstm_core.env.options_env import OptionsEnv
 
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device='cuda' but no GPU is usable here. Use --device cpu or --device auto.")
+    device = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
     market = market.to(device)
     env = OptionsEnv(market, config.env, n_envs=config.ppo.n_envs, seed=config.seed, device=device)
     if "validation" not in market.info.get("splits", {}):
@@ -151,19 +155,30 @@ class Progress:
             self.stream.write("\n")
 
 
-class StopOnInterrupt:
-    """Asked by the trainer after each iteration; a first Ctrl-C makes it say stop, a second one kills as usual."""
+class StopOnSignal:
+    """Asked by the trainer after each iteration; Ctrl-C, SIGTERM or a closed terminal make it say stop.
+
+    A second signal stops at once: what was saved before stays whole.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         self.asked = False
-        self._before = signal.signal(signal.SIGINT, self._note)
+        self._before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
 
     def __call__(self) -> bool:
         return self.asked
 
+    def release(self) -> None:
+        """Leave the signals to whoever had them before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
     def _note(self, _signal: int, _frame: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
         self.asked = True
-        signal.signal(signal.SIGINT, self._before)
 
 
 def main(
@@ -178,6 +193,7 @@ def main(
     """
     options = parser().parse_args(arguments)
     progress, began = Progress(sys.stderr), time.perf_counter()
+    stop = StopOnSignal()
     try:
         config = run_config(options)
         run_dir = options.run_dir or Path("data/runs") / f"{config.recipe}-{config.seed}"
@@ -185,22 +201,23 @@ def main(
             raise ConfigError(f"threads={options.threads}: expected at least 1. Use --threads 1.")
         torch.set_num_threads(options.threads)
         env, heldout_env = envs(config, options.market)
-        stop = StopOnInterrupt()
         result = train(config, env, run_dir=run_dir, heldout_env=heldout_env, report=progress, stop=stop)
-    except (SelfTestError, NonFiniteError) as error:
+    except KeyboardInterrupt:
+        progress.close()
+        print("stopped at once; the same command resumes from the last checkpoint that was saved", file=sys.stderr)
+        return INTERRUPTED
+    except ClstmError as error:
         progress.close()
         print(f"error: {error}", file=sys.stderr)
-        return FAILED
-    except (ConfigError, CheckpointError, MarketDataError) as error:
-        progress.close()
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
+        return FAILED if isinstance(error, (SelfTestError, NonFiniteError)) else USER_ERROR
     except Exception as error:
         progress.close()
         if not of_file_system(error):
             raise
         print(f"error: {file_system_sentence(error)}", file=sys.stderr)
         return USER_ERROR
+    finally:
+        stop.release()
     progress.close()
     print(_summary(result, time.perf_counter() - began))
     return 0 if result.completed else INTERRUPTED

@@ -1,6 +1,6 @@
 """Train a policy: prove the recurrence, warm the critic, then iterate and leave a ladder of checkpoints.
 
-`python -m clstm_core.train.loop --help` lists the flags of the published command.
+`python -m clstm_core.train --help` lists the flags of the published command.
 """
 
 from collections.abc import Callable

@@ -8,15 +8,19 @@ from typing import Any
 
 import torch
 
-from clstm_core.checkpoint import Checkpoint, git_commit, newest_checkpoint, save_checkpoint, write_json
+from clstm_core.artifacts.code import git_commit
+from clstm_core.artifacts.folder import read_jsonl, write_json, write_text
+from clstm_core.artifacts.manifests import RunInputs
+from clstm_core.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from clstm_core.config import RunConfig
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.errors import CheckpointError
 from clstm_core.ppo.learner import Learner
 from clstm_core.ppo.self_test import require, run_self_test
-from clstm_core.specs import ACTIONS, MILESTONES, OBSERVATION
+from clstm_core.specs import ACTIONS, MILESTONES, OBSERVATION, RUNGS
 
 LATEST, WARM = "latest", "000"
+INPUTS, METRICS = "inputs.json", "metrics.jsonl"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -41,19 +45,20 @@ class TrainingRun:
         self.config, self.env, self.run_dir = config, env, run_dir
         self.learner = Learner(config, env, heldout_env)
         self.result = TrainingResult(run_dir=run_dir, completed=False, iterations=0, env_steps=0, seconds=0.0)
-        self.market_info: dict[str, Any] = getattr(getattr(env, "market", None), "info", {})
+        market = getattr(env, "market", None)
+        self.market_info: dict[str, Any] = getattr(market, "info", {})
         self.commit = git_commit()
-        self.parents: dict[str, str | None] = {"market": self.market_info.get("quotes_sha256")}
-        self._check_config()
+        self.inputs = self._inputs(getattr(market, "identity", ""))
+        self.parents = {**self.inputs.parents, "inputs": self.inputs.identity}
 
     def continue_from(self, checkpoint: Checkpoint) -> None:
         """Restore the learner, and drop the metrics of iterations that will be walked again."""
         self.learner.restore(checkpoint.model, checkpoint.state, checkpoint.meta)
         self.result.warmup, self.result.seconds = checkpoint.meta["warmup"], checkpoint.meta["seconds"]
-        self.parents["initial"] = checkpoint.sha256
+        self.parents["initial"] = checkpoint.manifest.identity
         self._count()
         self._keep_metrics_until(self.learner.iteration)
-        for milestone in (WARM, *map(_label, MILESTONES)):
+        for milestone in (WARM, *RUNGS):
             if (folder := self.run_dir / "checkpoints" / milestone).is_dir():
                 self.result.checkpoints[milestone] = folder
 
@@ -91,14 +96,14 @@ class TrainingRun:
             "eta_seconds": left * self.result.seconds / self.learner.iteration,
         }
         self.result.last_metrics = metrics
-        with (self.run_dir / "metrics.jsonl").open("a") as handle:
+        with (self.run_dir / METRICS).open("a") as handle:
             handle.write(json.dumps(metrics) + "\n")
         return metrics
 
     def milestones_reached(self) -> list[str]:
         """Labels of the rungs that the last iteration reached."""
         before, now = self.learner.iteration - 1, self.learner.iteration
-        rungs = ((_label(share), share * self.config.n_iterations) for share in MILESTONES)
+        rungs = zip(RUNGS, (share * self.config.n_iterations for share in MILESTONES), strict=True)
         return [label for label, at in rungs if before < at - 1e-9 <= now]
 
     def save(self, name: str) -> Path:
@@ -117,7 +122,7 @@ class TrainingRun:
                 "mean": learner.model.encoder.obs_mean.tolist(),
                 "std": learner.model.encoder.obs_std.tolist(),
             },
-            "data_sha256": self.market_info.get("quotes_sha256"),
+            "training_data_sha256": self.inputs.training_data_sha256,
             "data_source": self.market_info.get("source"),
             "data_label": self.market_info.get("label"),
             "git_commit": self.commit,
@@ -132,36 +137,57 @@ class TrainingRun:
     def _count(self) -> None:
         self.result.iterations, self.result.env_steps = self.learner.iteration, self.learner.env_steps
 
-    def _check_config(self) -> None:
-        path, config = self.run_dir / "config.json", self.config.to_dict()
-        if path.is_file() and (found := _object(path.read_text())) != config and newest_checkpoint(self.run_dir):
-            different = sorted(name for name in config if found.get(name) != config[name])
-            raise CheckpointError(
-                f"run folder {self.run_dir} was begun with another configuration: {', '.join(different)} differ. "
-                "Pass another run folder, or the configuration in its config.json."
-            )
-        write_json(path, config)
+    def _inputs(self, market: str) -> RunInputs:
+        """What this run is made from: as its folder says, or written there where it begins.
+
+        Raises: CheckpointError when the folder holds checkpoints that were made from something else
+        """
+        place = self.run_dir / INPUTS
+        began = newest_checkpoint(self.run_dir) is not None
+        if place.is_file() and began:
+            kept = RunInputs.read(place)
+            if different := _different(RunConfig.from_dict(dict(kept.config)), self.config):
+                raise CheckpointError(
+                    f"run folder {self.run_dir} was begun with another configuration: {', '.join(different)} differ. "
+                    f"Pass another run folder, or the configuration in its {INPUTS}."
+                )
+            if market and kept.training_data_sha256 not in (None, market):
+                raise CheckpointError(
+                    f"run folder {self.run_dir} was begun on other market tensors: found {market[:12]}, expected "
+                    f"{str(kept.training_data_sha256)[:12]}. Pass another run folder, or the market it was begun on."
+                )
+            return kept
+        if (kept_inputs := RunInputs.kept(place)) is not None and not began:
+            same = RunConfig.from_dict(dict(kept_inputs.config)) == self.config
+            if same and kept_inputs.training_data_sha256 in (None, market):
+                return kept_inputs
+        names = ("source", "label", "spread", "quotes_sha256")
+        return RunInputs(
+            run=self.run_dir.name,
+            config=self.config.to_dict(),
+            config_sha256=self.config.sha256,
+            git_commit=self.commit,
+            facts={name: self.market_info[name] for name in names if name in self.market_info},
+            parents={"training_tensors": market} if market else {},
+        ).write(place)
 
     def _keep_metrics_until(self, iteration: int) -> None:
-        path = self.run_dir / "metrics.jsonl"
+        path = self.run_dir / METRICS
         if path.is_file():
-            lines = [line for line in path.read_text(errors="replace").splitlines(keepends=True) if line.endswith("\n")]
-            temporary = path.with_name(f".{path.name}.tmp")
-            temporary.write_text("".join(line for line in lines if 0 < _object(line).get("iteration", 0) <= iteration))
-            temporary.replace(path)
+            rows = [row for row in read_jsonl(path) if 0 < row.get("iteration", 0) <= iteration]
+            write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def _object(text: str) -> dict[str, Any]:
-    """A JSON object; empty for text that is torn or something else."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _label(share: float) -> str:
-    return f"{round(100 * share):03d}"
+def _different(one: RunConfig, other: RunConfig) -> list[str]:
+    """Names of the settings that differ, with their room's name."""
+    a, b = one.to_dict(), other.to_dict()
+    found = []
+    for name, value in a.items():
+        if isinstance(value, dict):
+            found += [f"{name}.{key}" for key in value if value[key] != b[name][key]]
+        elif value != b[name]:
+            found.append(name)
+    return sorted(found)
 
 
 def _gpu_memory_mb(device: torch.device) -> float:

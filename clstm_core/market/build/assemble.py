@@ -219,7 +219,7 @@ def _panel(life: _Lives, rows: Rows, quoted: np.ndarray, contracts: Contracts, n
     )
 
 
-def _values(panel: _Panel, per: PerSnapshot, contracts: Contracts) -> dict[str, torch.Tensor]:
+def _values(panel: _Panel, per: PerSnapshot, contracts: Contracts) -> dict[str, Any]:
     """Quotes, marks, volatilities and Greeks of every row, by field name of MarketTensors."""
     index = panel.contracts[panel.contract]
     stale = panel.source < 0

@@ -21,6 +21,11 @@ TENORS: dict[str, tuple[float, float]] = {"spx_barchart": (5.0, 9.0)}
 """Near and far targets in days where a set does not reach the default 30 and 60."""
 
 
+def source_names() -> tuple[str, ...]:
+    """Names of the sources there are."""
+    return tuple(REGISTRY)
+
+
 def open_source(config: MarketConfig) -> "Source":
     """The source that `config.source` names.
 

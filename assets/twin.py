@@ -1,0 +1,68 @@
+"""The zero-premium twin of a modelled market: the same path, options priced without the premium that it assumes."""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from assets.backtests import book_checks, materialize, rungs
+from assets.market_data import GROUP, market_tensors
+from assets.partitions import training_run
+from assets.resources import Metrics, ProjectPaths, Recipe
+from assets.support import check, run_stage, stage
+from assets.training import trained_policy
+from clstm_core.artifacts.manifests import BacktestSet, RunInputs
+from clstm_core.specs import RUNGS
+
+if TYPE_CHECKING:
+    from assets.support import Progress
+    from clstm_core.config import RunConfig
+    from clstm_core.market.tensors import MarketTensors
+
+NONE = "These quotes assume no premium, or none that could be left out: there is no twin."
+
+
+@dg.asset(group_name=GROUP, deps=[market_tensors], kinds={"torch"}, owners=["team:research"])
+def twin_tensors(context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths) -> dg.MaterializeResult:
+    """The same index path with options priced without the variance premium; nothing for quotes that assume none."""
+    with stage(context, "twin") as progress:
+        from clstm_core.evaluation.twin import ensure_twin
+
+        chosen = recipe.core()
+        folder = ensure_twin(chosen.market(), paths.places.cache, chosen.embargo)
+        progress(1, 1)
+    if folder is None:
+        return dg.MaterializeResult(metadata={"twin": NONE})
+    return dg.MaterializeResult(
+        metadata={"twin": "premium left out", "folder": dg.MetadataValue.path(str(folder))},
+        data_version=dg.DataVersion(folder.name),
+    )
+
+
+@dg.asset(
+    group_name="evaluation",
+    deps=[trained_policy, twin_tensors],
+    partitions_def=training_run,
+    kinds={"torch", "parquet"},
+    owners=["team:research"],
+    check_specs=book_checks("twin_backtests"),
+)
+def twin_backtests(context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics) -> dg.MaterializeResult:
+    """The ladder, cash and the short straddle over the test dates of the twin: what was earned from the assumption."""
+    with run_stage(context, "twin backtests", paths) as (progress, run):
+        from clstm_core.audit.gate import read_tensors
+        from clstm_core.evaluation.twin import backtest_twin, find_twin
+
+        inputs = RunInputs.read(run.inputs)
+        folder = find_twin(inputs, paths.places)
+        if folder is None:
+            progress.reused(NONE)
+            BacktestSet(run=run.name, made_from="", ids=[]).write(run.backtests("twin_backtests"))
+            nothing = [check(name, True, NONE, blocking=True) for name in ("ledgers_recompute", "margin_enforced")]
+            return dg.MaterializeResult(metadata={"twin": NONE}, check_results=nothing)
+
+        def walk(config: "RunConfig", market: "MarketTensors", meta: dict[str, Any], tell: "Progress") -> Any:
+            folders = [run.checkpoint(name) for name in RUNGS]
+            return backtest_twin(folders, market, config.env, paths.places.backtests, tell, meta=meta)
+
+        twin = read_tensors(folder).identity
+        return materialize(context, paths, metrics, run, progress, "twin_backtests", rungs(run), walk, twin)

@@ -1,0 +1,138 @@
+"""Where things lie below one data folder, and the one rule of a run's name. Paths in manifests are relative to it.
+
+cache/sessions/<source>/             vendor files, parsed
+cache/quotes/<identity>/             canonical tables          (the first 16 digits of the manifest's sha256)
+cache/tensors/<identity>/            market tensors
+cache/audits/<key>.json              verdicts, by what they prove
+runs/<run>/                          inputs.json, checkpoints/, metrics.jsonl, gates/, comparison.json, ...
+backtests/<id>/                      four ledgers and their manifest
+bundles/<run>/                       what is deployed
+set_aside/<run>.<time>/              a run of the same name that was made from something else
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from clstm_core.errors import ConfigError
+
+DIGITS = 16
+"""Digits of an identity that name a folder."""
+
+NAME_BYTES = 100
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def run_name(name: str) -> str:
+    """`name` where it can name a run everywhere: as a folder, a partition key, a URL and an argument.
+
+    Raises: ConfigError that says the rule
+    """
+    if not _NAME.fullmatch(name) or ".." in name or len(name.encode(errors="replace")) > NAME_BYTES:
+        raise ConfigError(
+            f"run name {name!r}: expected A-Z, a-z, 0-9, '_', '-' and '.', a letter, digit or '_' first, no '..', at "
+            f"most {NAME_BYTES} bytes. Pass another RUN."
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Files of one training run."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    @property
+    def inputs(self) -> Path:
+        """What it is made from."""
+        return self.path / "inputs.json"
+
+    @property
+    def status(self) -> Path:
+        """How far it came."""
+        return self.path / "status.json"
+
+    @property
+    def comparison(self) -> Path:
+        """The ladder against the baselines."""
+        return self.path / "comparison.json"
+
+    @property
+    def evidence(self) -> Path:
+        """The folder of what the report shows."""
+        return self.path / "evidence"
+
+    @property
+    def report(self) -> Path:
+        """The manifest of its page."""
+        return self.path / "report.json"
+
+    def checkpoint(self, name: str) -> Path:
+        """The folder of a checkpoint."""
+        return self.path / "checkpoints" / name
+
+    def backtests(self, asset: str) -> Path:
+        """The set of backtests that an asset left."""
+        return self.path / f"{asset}.json"
+
+    def gates(self, asset: str) -> Path:
+        """The results of an asset's checks."""
+        return self.path / "gates" / f"{asset}.json"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders of one data folder; nothing is written outside them."""
+
+    root: Path
+
+    @property
+    def cache(self) -> Path:
+        """Canonical tables, tensors and verdicts, by content."""
+        return self.root / "cache"
+
+    @property
+    def runs(self) -> Path:
+        """One folder per training run."""
+        return self.root / "runs"
+
+    @property
+    def backtests(self) -> Path:
+        """One folder per backtest, by content."""
+        return self.root / "backtests"
+
+    @property
+    def bundles(self) -> Path:
+        """One folder per exported run."""
+        return self.root / "bundles"
+
+    @property
+    def set_aside(self) -> Path:
+        """Runs that gave way to another of their name."""
+        return self.root / "set_aside"
+
+    def run(self, name: str) -> RunFolder:
+        """One training run's folder; ConfigError for a name that cannot be one."""
+        return RunFolder(self.runs / run_name(name))
+
+    def bundle(self, name: str) -> Path:
+        """The bundle exported from a run; ConfigError for a name that cannot be one."""
+        return self.bundles / run_name(name)
+
+    def quotes(self, identity: str) -> Path:
+        """Canonical tables of that identity."""
+        return self.cache / "quotes" / identity[:DIGITS]
+
+    def tensors(self, identity: str) -> Path:
+        """Market tensors of that identity."""
+        return self.cache / "tensors" / identity[:DIGITS]
+
+    def relative(self, path: Path) -> str:
+        """A path as manifests name it: below the data folder, wherever that lies today."""
+        return Path(os.path.relpath(path.resolve(), self.root.resolve())).as_posix()

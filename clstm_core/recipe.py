@@ -1,0 +1,75 @@
+"""What one run is made from, chosen once: a market, named settings, and how hard to look at the market first."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from clstm_core.config import RECIPES, EnvConfig, MarketConfig, RunConfig
+from clstm_core.errors import ConfigError
+
+AUDITS = ("quick", "full")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """One choice for every stage: each resolves its parents from this and from the files, never from what ran last.
+
+    Units: n_snapshots of the simulated source; timesteps in env steps, in place of the named settings'
+    """
+
+    name: str = "default_cpu"
+    source: str = "sp500_modelled"
+    data_dir: str | None = None
+    n_snapshots: int | None = None
+    timesteps: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    audit: str = "quick"
+
+    def __post_init__(self) -> None:
+        if self.name not in RECIPES:
+            raise ConfigError(
+                f"unknown recipe {self.name!r}: expected one of {', '.join(RECIPES)}. Pass one as RECIPE."
+            )
+        if self.audit not in AUDITS:
+            raise ConfigError(f"unknown audit {self.audit!r}: expected one of {', '.join(AUDITS)}.")
+
+    @property
+    def settings(self) -> RunConfig:
+        """The named settings."""
+        return RECIPES[self.name]()
+
+    @property
+    def env(self) -> EnvConfig:
+        """The account that is audited, trained and judged."""
+        return self.settings.env
+
+    @property
+    def embargo(self) -> int:
+        """Snapshots between windows: the episode horizon and the feature lookback."""
+        return self.env.horizon + self.market().feature_lookback
+
+    def market(self) -> MarketConfig:
+        """The market's settings with the tenors of its source.
+
+        Raises: ConfigError for an unknown source or setting
+        """
+        from clstm_core.market.sources import default_config
+
+        given = {"data_dir": self.data_dir, "n_snapshots": self.n_snapshots}
+        return default_config(self.source, **{name: value for name, value in given.items() if value is not None})
+
+    def run_config(self) -> RunConfig:
+        """The whole configuration of a training run; where the market's files lie is no part of it."""
+        usual = self.settings
+        return dataclasses.replace(
+            usual,
+            timesteps=self.timesteps or usual.timesteps,
+            seed=self.seed,
+            device=self.device,
+            market=dataclasses.replace(self.market(), data_dir=None),
+        )
+
+    def flags(self) -> str:
+        """The recipe as flags of the `clstm` command, for a remedy that can be typed."""
+        said = {"source": self.source, "data": self.data_dir, "recipe": self.name, "snapshots": self.n_snapshots}
+        return " ".join(f"--{flag} {value}" for flag, value in said.items() if value is not None)

@@ -1,0 +1,117 @@
+"""Stages of the chain one at a time, on small simulated markets, with a verdict in place of the audit's minutes."""
+
+import dagster as dg
+import pytest
+
+from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
+from assets.support import PARTITION_TAG
+
+SMALL = {"name": "smoke", "source": "simulated", "n_snapshots": 260}
+
+
+class Chain:
+    """Stages launched as the UI launches them: one asset of one run at a time, with a recipe of its own."""
+
+    def __init__(self, home, instance, run, **recipe):
+        self.home, self.instance, self.run = home, instance, run
+        self.recipe = Recipe(**(SMALL | recipe))
+
+    @property
+    def data(self):
+        return self.home / "data"
+
+    @property
+    def folder(self):
+        return self.data / "runs" / self.run
+
+    def stage(self, *assets, ops=None):
+        """The result of materializing these assets in one launch; a failure does not raise."""
+        return dg.materialize(
+            list(assets),
+            instance=self.instance,
+            partition_key=self.run if any(asset.partitions_def for asset in assets) else None,
+            # a stage that is not partitioned knows the run it is launched for by the run's tag
+            tags=None if any(asset.partitions_def for asset in assets) else {PARTITION_TAG: self.run},
+            resources={
+                "paths": ProjectPaths(home=str(self.home)),
+                "metrics": Metrics(path=str(self.data / "metrics.duckdb")),
+                "report_server": ReportServer(),
+                "recipe": self.recipe,
+            },
+            run_config={"ops": ops or {}},
+            raise_on_error=False,
+        )
+
+    def does(self, *assets, **options):
+        """Each asset in a launch of its own, all of them well."""
+        for asset in assets:
+            result = self.stage(asset, **options)
+            assert result.success, sentence(result)
+        return self
+
+
+def sentence(result):
+    """What a failed launch says to the user."""
+    failures = [event.event_specific_data for event in result.all_events if event.is_step_failure]
+    return " ".join(
+        found.user_failure_data.description if found.user_failure_data else str(found.error) for found in failures
+    )
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def instance(tmp_path):
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as found:
+        found.add_dynamic_partitions("training_run", ["one", "two"])
+        yield found
+
+
+@pytest.fixture
+def chain(home, instance):
+    """Builds a chain of a run; keywords go to its recipe."""
+
+    def build(run="one", **recipe):
+        return Chain(home, instance, run, **recipe)
+
+    return build
+
+
+@pytest.fixture
+def said():
+    """What a failed launch says to the user."""
+    return sentence
+
+
+@pytest.fixture
+def verdict(monkeypatch):
+    """Replaces the audit, which has tests of its own, by a given verdict; the list grows by each audit asked for."""
+    import clstm_core.audit.run as audit_run
+    from clstm_core.audit.result import AuditReport, ProofResult
+
+    asked = []
+
+    def give(failing=()):
+        def audit(market, env_config, *, size, progress=None):
+            asked.append(size)
+            proofs = tuple(
+                ProofResult(
+                    name=name,
+                    passed=name not in failing,
+                    statistic=2.0 if name in failing else 0.0,
+                    threshold=1.0,
+                    detail="planted" if name in failing else "holds",
+                    seconds=0.0,
+                )
+                for name in audit_run.PROOFS
+            )
+            return AuditReport(proofs=proofs, size=size, market="test")
+
+        monkeypatch.setattr(audit_run, "audit", audit)
+        return asked
+
+    return give
