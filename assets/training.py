@@ -132,8 +132,12 @@ def trained_policy(context: dg.AssetExecutionContext, paths: ProjectPaths, metri
 
 def _is_of(run: RunFolder, rung: str, inputs: RunInputs) -> bool:
     """Whether a rung is whole and was trained from these inputs."""
-    manifest = CheckpointManifest.kept(run.checkpoint(rung) / "manifest.json")
-    return manifest is not None and manifest.parents.get("inputs") == inputs.identity
+    from clstm_core.checkpoint import verify_checkpoint
+
+    try:
+        return verify_checkpoint(run.checkpoint(rung)).parents.get("inputs") == inputs.identity
+    except CheckpointError:
+        return False
 
 
 @contextmanager

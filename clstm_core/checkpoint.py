@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from clstm_core.artifacts.folder import lock, sweep, whole_folder, write_json
+from clstm_core.artifacts.folder import lock, read_json, sweep, whole_folder, write_json
 from clstm_core.artifacts.manifest import FILE, files_of
 from clstm_core.artifacts.manifests import CheckpointManifest
 from clstm_core.config import RunConfig
@@ -75,6 +75,12 @@ def verify_checkpoint(folder: Path) -> CheckpointManifest:
             f"checkpoint {folder} names no {', '.join(sorted(missing))}: expected {MODEL}, {STATE} and {META}. "
             f"{manifest.remedy}"
         )
+    meta = read_json(folder / META) or {}
+    for name in ("env_steps", "iteration"):
+        if (found := getattr(manifest, name)) != (expected := int(meta.get(name, 0))):
+            raise CheckpointError(
+                f"altered manifest {manifest.place}: {name} {found}, expected {expected} as {META} says. {manifest.remedy}"
+            )
     return manifest
 
 

@@ -1,12 +1,38 @@
 """Stages of the chain one at a time, on small simulated markets, with a verdict in place of the audit's minutes."""
 
+import shutil
+
 import dagster as dg
 import pytest
 
+from assets.backtests import baseline_backtests, policy_backtests
+from assets.checkpoint_comparison import checkpoint_comparison
+from assets.critic_warmup import warm_critic
+from assets.environment_audit import environment_audit
+from assets.exports import policy_bundle
+from assets.market_data import market_quotes, market_tensors
+from assets.reports import backtest_report
 from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
 from assets.support import PARTITION_TAG
+from assets.training import trained_policy
+from assets.twin import twin_backtests, twin_tensors
 
 SMALL = {"name": "smoke", "source": "simulated", "n_snapshots": 260}
+STAGES = (
+    market_quotes,
+    market_tensors,
+    twin_tensors,
+    environment_audit,
+    warm_critic,
+    trained_policy,
+    policy_backtests,
+    baseline_backtests,
+    twin_backtests,
+    checkpoint_comparison,
+    policy_bundle,
+    backtest_report,
+)
+FAST = {"policy_bundle": {"config": {"parity_steps": 20}}}
 
 
 class Chain:
@@ -26,6 +52,7 @@ class Chain:
 
     def stage(self, *assets, ops=None):
         """The result of materializing these assets in one launch; a failure does not raise."""
+        names = {asset.key.path[-1] for asset in assets}
         return dg.materialize(
             list(assets),
             instance=self.instance,
@@ -38,7 +65,7 @@ class Chain:
                 "report_server": ReportServer(),
                 "recipe": self.recipe,
             },
-            run_config={"ops": ops or {}},
+            run_config={"ops": {name: value for name, value in (ops or {}).items() if name in names}},
             raise_on_error=False,
         )
 
@@ -81,37 +108,65 @@ def chain(home, instance):
     return build
 
 
+@pytest.fixture(scope="session")
+def stages():
+    """Every asset of the chain, in order, and the settings that make them quick."""
+    return STAGES, FAST
+
+
 @pytest.fixture
 def said():
     """What a failed launch says to the user."""
     return sentence
 
 
-@pytest.fixture
-def verdict(monkeypatch):
-    """Replaces the audit, which has tests of its own, by a given verdict; the list grows by each audit asked for."""
+def stub_audit(patch, failing=()):
+    """Replace the audit by a given verdict; the list grows by each audit asked for."""
     import clstm_core.audit.run as audit_run
     from clstm_core.audit.result import AuditReport, ProofResult
 
     asked = []
 
-    def give(failing=()):
-        def audit(market, env_config, *, size, progress=None):
-            asked.append(size)
-            proofs = tuple(
-                ProofResult(
-                    name=name,
-                    passed=name not in failing,
-                    statistic=2.0 if name in failing else 0.0,
-                    threshold=1.0,
-                    detail="planted" if name in failing else "holds",
-                    seconds=0.0,
-                )
-                for name in audit_run.PROOFS
+    def audit(market, env_config, *, size, progress=None):
+        asked.append(size)
+        proofs = tuple(
+            ProofResult(
+                name=name,
+                passed=name not in failing,
+                statistic=2.0 if name in failing else 0.0,
+                threshold=1.0,
+                detail="planted" if name in failing else "holds",
+                seconds=0.0,
             )
-            return AuditReport(proofs=proofs, size=size, market="test")
+            for name in audit_run.PROOFS
+        )
+        return AuditReport(proofs=proofs, size=size, market="test")
 
-        monkeypatch.setattr(audit_run, "audit", audit)
-        return asked
+    patch.setattr(audit_run, "audit", audit)
+    return asked
 
-    return give
+
+@pytest.fixture
+def verdict(monkeypatch):
+    """Replaces the audit, which has tests of its own, by a given verdict; the list grows by each audit asked for."""
+    return lambda failing=(): stub_audit(monkeypatch, failing)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A home in which run "one" went through the whole chain; tests work on copies of it."""
+    root = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral(tempdir=str(root)) as found:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        stub_audit(patch)
+        found.add_dynamic_partitions("training_run", ["one"])
+        Chain(root / "home", found, "one").does(*STAGES, ops=FAST)
+    return root / "home"
+
+
+@pytest.fixture
+def moved(finished, tmp_path, instance, verdict):
+    """The finished chain, copied to another place: its old place is not there for it."""
+    verdict()
+    home = shutil.copytree(finished, tmp_path / "elsewhere" / "project")
+    return Chain(home, instance, "one")

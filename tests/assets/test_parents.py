@@ -4,15 +4,10 @@ import json
 
 import pytest
 
-from assets.backtests import baseline_backtests, policy_backtests
-from assets.checkpoint_comparison import checkpoint_comparison
 from assets.critic_warmup import warm_critic
 from assets.environment_audit import environment_audit
-from assets.exports import policy_bundle
 from assets.market_data import market_quotes, market_tensors
-from assets.reports import backtest_report
 from assets.training import trained_policy
-from assets.twin import twin_backtests, twin_tensors
 from clstm_core.artifacts.manifests import (
     BacktestManifest,
     BacktestSet,
@@ -25,22 +20,6 @@ from clstm_core.artifacts.manifests import (
     TensorsManifest,
 )
 from clstm_core.artifacts.places import Places
-
-STAGES = (
-    market_quotes,
-    market_tensors,
-    twin_tensors,
-    environment_audit,
-    warm_critic,
-    trained_policy,
-    policy_backtests,
-    baseline_backtests,
-    twin_backtests,
-    checkpoint_comparison,
-    policy_bundle,
-    backtest_report,
-)
-FAST = {"policy_bundle": {"config": {"parity_steps": 20}}}
 
 
 def walked_back(data, run):
@@ -70,12 +49,13 @@ def walked_back(data, run):
     return quotes.counts["snapshots"]
 
 
-def test_two_chains_interleaved_step_by_step_keep_their_own_parents(chain, verdict):
+def test_two_chains_interleaved_step_by_step_keep_their_own_parents(chain, verdict, stages):
     verdict()
+    order, ops = stages
     chains = {260: chain("one", n_snapshots=260), 230: chain("two", n_snapshots=230)}
-    for number, stage in enumerate(STAGES):
+    for number, stage in enumerate(order):
         for found in list(chains.values())[:: 1 if number % 2 else -1]:  # now the one first, now the other
-            result = found.stage(stage, ops=FAST if stage is policy_bundle else None)
+            result = found.stage(stage, ops=ops)
             assert result.success
     for snapshots, found in chains.items():
         assert walked_back(found.data, found.run) == snapshots
