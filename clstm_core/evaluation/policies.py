@@ -13,10 +13,11 @@ import torch
 
 from clstm_core.checkpoint import MANIFEST, load_policy
 from clstm_core.config import EnvConfig
-from clstm_core.env import derived as col
+from clstm_core.env import columns as col
 from clstm_core.env.fills import share_half_spread
 from clstm_core.env.margin import margin_requirement
 from clstm_core.env.state import AccountState, Orders
+from clstm_core.env.view import MarketView
 from clstm_core.errors import EvaluationError
 from clstm_core.market.tensors import MarketTensors, file_sha256
 from clstm_core.model.clstm import CLSTM
@@ -35,7 +36,7 @@ class Lanes(Protocol):
     n_envs: int
     market: MarketTensors
     config: EnvConfig
-    derived: Any
+    view: MarketView
 
     @property
     def state(self) -> AccountState:
@@ -178,7 +179,7 @@ class ShortStraddle(Rule):
 
     def write(self, env: Lanes, state: AccountState, orders: Orders) -> None:
         rows = cell_rows(env, state, "near_call_atm", "near_put_atm")
-        facts = env.derived.row_QC[rows.clamp(min=0)]
+        facts = env.view.facts(rows)
         unit_pnl = -(facts[..., col.MULTIPLIER, None] * facts[..., col.SCENARIOS :]).sum(dim=1)
         margin = margin_requirement(unit_pnl, torch.full_like(unit_pnl[:, 0], 2.0), env.config)
         size = torch.floor(STRADDLE_MARGIN_SHARE * state.equity_N / margin)
