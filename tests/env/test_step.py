@@ -186,6 +186,18 @@ def test_no_branch_and_no_sync_looks_at_data(world, lag):
         bool((empty.account.equity_N > 0).any())
 
 
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_step_is_traced_whole(world, lag):
+    env, generator = make(world, lag), torch.Generator().manual_seed(lag)
+    orders = some_orders(env, generator)
+    torch.compiler.reset()
+    whole = torch.compile(advance, fullgraph=True, backend="eager")  # a graph break raises
+    assert equal(
+        leaves(whole(env.view, env.config, env.state, orders)),
+        leaves(advance(env.view, env.config, env.state, orders)),
+    )
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("lag", [0, 1])
 def test_a_step_is_captured_as_a_graph(world, lag):
