@@ -20,7 +20,7 @@ ILLEGAL_LOGIT = -1e9
 
 
 class RecurrentState(NamedTuple):
-    """Everything the policy remembers, one row an env; the critic's part is empty where the trunk is shared.
+    """Everything the policy remembers, one row per env; the critic's part is empty where the trunk is shared.
 
     Shapes: h, c [N, H]; memory [N, W, H] newest last; valid [N, W] bool
     """
@@ -151,19 +151,6 @@ class CLSTM(nn.Module):
         y_critic, critic = self.critic_trunk.step(features, state.critic)
         return self.policy_logits(y, mask_NA), self.values(y_critic), state.with_critic(critic)
 
-    def actor_step(
-        self,
-        obs_NF: torch.Tensor,
-        mask_NA: torch.Tensor,
-        h_NH: torch.Tensor,
-        c_NH: torch.Tensor,
-        memory_NWH: torch.Tensor,
-        valid_NW: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """`act` with every tensor spelt out, for tracing and export: logits, h, c, memory, valid."""
-        y, actor = self.actor_trunk.step(self.encoder(obs_NF), TrunkState(h_NH, c_NH, memory_NWH, valid_NW))
-        return self.policy_logits(y, mask_NA), *actor
-
     def unroll(
         self, obs_TNF: torch.Tensor, mask_TNA: torch.Tensor | None, start_TN: torch.Tensor, state: RecurrentState
     ) -> tuple[torch.Tensor, torch.Tensor, RecurrentState]:
@@ -183,7 +170,7 @@ class CLSTM(nn.Module):
     def unroll_actor(
         self, features_TNH: torch.Tensor, mask_TNA: torch.Tensor | None, start_TN: torch.Tensor, state: TrunkState
     ) -> tuple[torch.Tensor, TrunkState]:
-        """The actor's half of `unroll`, from encoder features: masked logits [T, N, A] state after."""
+        """The actor's half of `unroll`, from encoder features: masked logits [T, N, A], state after."""
         y, last, _ = self.actor_trunk.unroll(features_TNH, start_TN, state)
         return self.policy_logits(y, mask_TNA), last
 

@@ -24,7 +24,7 @@ def make(market, lag=1, n_envs=16, dtype=torch.float64, **changes) -> OptionsEnv
 
 
 def pick(mask: torch.Tensor, draw: torch.Tensor) -> torch.Tensor:
-    """A legal action an env from a draw in 0..1."""
+    """A legal action per env from a draw in 0..1."""
     rank = (draw * mask.sum(dim=1)).long()
     return (mask.cumsum(dim=1) > rank[:, None]).long().argmax(dim=1)
 
@@ -40,14 +40,14 @@ def test_money_is_conserved(world, lag):
         env.step(pick(mask, torch.rand(16, generator=generator)))
         x = env.last
         spent = (x.fill_quantity_NX * x.fill_price_NX * x.fill_multiplier_NX).sum(1) + x.fill_fee_NX.sum(1)
-        carried = x.interest_N + x.dividends_N - x.borrow_N
-        torch.testing.assert_close(x.cash_before_N + carried - spent, x.cash_N, rtol=0, atol=1e-6)
+        flows = x.interest_N + x.dividends_N - x.borrow_N
+        torch.testing.assert_close(x.cash_before_N + flows - spent, x.cash_N, rtol=0, atol=1e-6)
         marked = (x.leg_quantity_NL * x.leg_multiplier_NL * x.leg_mark_NL).sum(1)
         torch.testing.assert_close(x.cash_N + x.shares_N * x.spot_N + marked, x.equity_N, rtol=0, atol=1e-6)
         profit = x.equity_N - x.equity_before_N
         costs = x.fees_N + x.slippage_N
-        flows = x.option_mark_change_N + x.share_mark_change_N + carried - costs + x.settlement_N
-        torch.testing.assert_close(flows, profit, rtol=0, atol=1e-6)
+        moved = x.option_mark_change_N + x.share_mark_change_N + flows - costs + x.settlement_N
+        torch.testing.assert_close(moved, profit, rtol=0, atol=1e-6)
         greeks = x.attribution_delta_N + x.attribution_gamma_N + x.attribution_vega_N + x.attribution_theta_N
         explained = greeks + x.attribution_carry_N + x.settlement_N - costs + x.attribution_residual_N
         torch.testing.assert_close(explained, profit, rtol=0, atol=1e-6)
