@@ -14,7 +14,7 @@ class Greeks(NamedTuple):
     """Price and sensitivities of one option on one share.
 
     Units: price in currency; delta in shares; gamma in shares per currency unit of spot; vega per 1.00 of vol; theta
-           per year of calendar time passing (negative for most long options); rho per 1.00 of rate, dividend yield held.
+           per year of calendar time passing (negative for most long options); rho per 1.00 of rate, yield held.
     """
 
     price: torch.Tensor

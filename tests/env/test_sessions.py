@@ -224,3 +224,25 @@ def test_mistakes_are_named(world):
     tensors["next_row_Q"][0] = -1
     with pytest.raises(MarketDataError, match="has no next row"):
         make(MarketTensors(**tensors, info=world.info))
+
+
+def test_a_market_that_would_lose_money_or_misread_is_refused_by_row(world):
+    def altered(**changes) -> MarketTensors:
+        tensors = {name: tensor.clone() for name, tensor in world.tensors().items()}
+        for name, (index, value) in changes.items():
+            tensors[name][index] = value
+        return MarketTensors(**tensors, info=world.info)
+
+    settling = int((world.settle_index_K[world.row_contract_Q] == world.row_snapshot_Q + 1).nonzero()[0])
+    contract = int(world.row_contract_Q[settling])
+    named = rf"row {settling} \({world.contract_id(contract)} at snapshot {int(world.row_snapshot_Q[settling])}\)"
+    with pytest.raises(MarketDataError, match=f"{named} has a next row although its contract settles"):
+        make(altered(next_row_Q=(settling, settling + 1)))
+    at = int(world.settle_index_K[contract])
+    with pytest.raises(MarketDataError, match=f"is of a contract that settles at snapshot {at} without a value"):
+        make(altered(settle_value_K=(contract, torch.nan)))
+    short = {"mean": world.info["scaler"]["mean"][:-1], "std": world.info["scaler"]["std"]}
+    with pytest.raises(
+        MarketDataError, match=r"means and \d+ deviations: expected \d+ of each, one per market feature"
+    ):
+        make(dataclasses.replace(world, info=world.info | {"scaler": short}))
