@@ -40,8 +40,14 @@ TORCH_DRAWS = {
 }
 """Draw from torch's global generator unless `generator=` is given."""
 
-TORCH_GLOBAL = {"torch.rand_like", "torch.randn_like", "torch.randint_like", "torch.seed", "torch.cuda.seed"}
+TORCH_GLOBAL = {
+    *("torch.rand_like", "torch.randn_like", "torch.randint_like", "torch.seed", "torch.cuda.seed", "torch.dropout"),
+    *("torch.nn.Dropout", "torch.nn.functional.dropout", "torch.nn.RReLU", "torch.nn.functional.rrelu"),
+}
 """Take no generator (in every version that we support), or a seed from the machine."""
+
+SEEDED_METHODS = {"sample", "shuffle"}
+"""Of tables and distributions: they draw from a global generator unless `seed=` or `generator=` is given."""
 
 IN_PLACE_DRAWS = {
     *("random_", "uniform_", "normal_", "exponential_", "bernoulli_", "geometric_", "cauchy_", "log_normal_"),
@@ -218,19 +224,35 @@ class _Scope:
     def _called(self, node: ast.Call) -> str:
         name = self._name(node.func)
         keywords = {keyword.arg for keyword in node.keywords}
+        if reason := self._asks_the_machine(node, name):
+            return reason
         if name in SEEDED_BY_ARGUMENT and not _has_seed(node):
             return f"{name} without a seed"
         draws = name in TORCH_DRAWS
         if isinstance(node.func, ast.Attribute) and not draws:
             method = not name.startswith(INITIALISERS) and node.func.attr in IN_PLACE_DRAWS
             draws = method or (node.func.attr in ("multinomial", "bernoulli") and not name.startswith("torch."))
-            draws = draws and not self._generator(node.func.value)
-        if draws and "generator" not in keywords and None not in keywords:
+            draws = (draws or node.func.attr in SEEDED_METHODS) and not self._generator(node.func.value)
+        if draws and not keywords & {"generator", "seed", None}:
             return f"{name or node.func.attr} without generator="
         if self._keeps_order(node, name) and any(self._is_set(argument) for argument in node.args):
             return "takes a set in its order"
         if isinstance(node.func, ast.Attribute) and node.func.attr == "pop" and self._is_set(node.func.value):
             return "pops from a set"
+        return ""
+
+    def _asks_the_machine(self, node: ast.Call, name: str) -> str:
+        """What a call reads that no other run reads: the clock, or a seed of this process."""
+        if name == "hash":
+            return "hash() of a text differs from process to process"
+        words = {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+        if name == "numpy.datetime64" and words & {"now", "today"}:
+            return "numpy.datetime64 reads the clock"
+        method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        if method in ("now", "utcnow", "today"):
+            return f".{method}() reads the clock"
+        if method == "seed" and not node.args:
+            return ".seed() takes a seed from the machine"
         return ""
 
     def _ordered_by_a_set(self, node: ast.ListComp | ast.DictComp | ast.GeneratorExp) -> bool:
@@ -255,6 +277,10 @@ def _has_seed(node: ast.Call) -> bool:
 
 
 def _says_set(annotation: ast.AST) -> bool:
+    if isinstance(annotation, ast.BinOp):
+        return _says_set(annotation.left) or _says_set(annotation.right)
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value).split(".")[-1] == "Optional":
+        return _says_set(annotation.slice)
     text = ast.unparse(annotation).strip("'\"")
     return text.split("[")[0].split(".")[-1] in {"set", "frozenset", "Set", "AbstractSet", "MutableSet", "FrozenSet"}
 
@@ -304,6 +330,18 @@ FORBIDDEN = {
     "import os\nx = os.urandom(8)": "without a seed",
     "import uuid\nx = uuid.uuid4()": "without a seed",
     "import secrets\nx = secrets.token_hex()": "without a seed",
+    "import numpy as np\nx = np.datetime64('now')": "reads the clock",
+    "import pandas\nx = pandas.Timestamp.now(zone)": "reads the clock",
+    "import torch\ng = torch.Generator()\ng.seed()": "seed from the machine",
+    "import torch\nx = torch.nn.Dropout(0.1)": "without a seed",
+    "from torch.nn import functional as F\nx = F.dropout(y)": "without a seed",
+    "x = table.sample(3)": "without generator",
+    "x = series.shuffle()": "without generator",
+    "x = torch.distributions.Normal(0, 1).sample()": "without generator",
+    "x = hash('a') % 7": "from process to process",
+    "def f(names: set[str] | None):\n    return list(names)": "takes a set in its order",
+    "from typing import Optional\ndef f(a: Optional[set[str]]):\n    return list(a)": "takes a set in its order",
+    "def f(names: 'frozenset[str]'):\n    return list(names)": "takes a set in its order",
     "for x in {1, 2}:\n    pass": "iterates over a set",
     "for x in set(y):\n    pass": "iterates over a set",
     "y = [x for x in frozenset(z)]": "iterates over a set",
@@ -345,6 +383,9 @@ ALLOWED = (
     "import torch\ntorch.nn.init.normal_(w)",
     "from torch import nn\nnn.init.normal_(w, std=0.02)",
     "for x in sorted(set(y)):\n    pass",
+    "x = table.sample(3, seed=1), rng.shuffle(y), generator.sample(3)",
+    "import numpy as np\nx = np.datetime64('2001-01-01')",
+    "def f(names: dict[str, set[str]]):\n    return list(names)",
     "seen = set()\nif x in seen:\n    seen.add(x)",
     "y = len(set(x)), max({1, 2}), {a for a in [1, 2]}",
     "for key in a.keys():\n    pass",

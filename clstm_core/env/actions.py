@@ -105,7 +105,7 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
 
 
 def _price_units(facts, rows, quantity_AP, used_AP, shares, defined_A, spot, move_S, config) -> torch.Tensor:
-    """The columns col.UNIT_RISK .. col.UNIT_SCENARIOS + S of one chunk of snapshots [T, A, C]."""
+    """The columns UNIT_RISK .. UNIT_SCENARIOS + S of one chunk of snapshots [T, A, C]."""
     weight = quantity_AP * facts[..., col.MULTIPLIER]
     price = side_price(quantity_AP, facts[..., col.BUY], facts[..., col.SELL])
     fees = contract_fee(quantity_AP, config).sum(dim=-1) + share_fee(shares, config)

@@ -20,7 +20,7 @@ from clstm_core.env.state import AccountState, Orders, StepLedger, choose
 from clstm_core.env.step import Step, advance, value_account
 from clstm_core.env.table_view import TableView
 from clstm_core.env.view import MarketView, Offered
-from clstm_core.errors import ConfigError
+from clstm_core.errors import CheckpointError, ConfigError
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.specs import ACTIONS, OBSERVATION
 
@@ -119,16 +119,16 @@ class OptionsEnv:
         return {name: tensor.clone() for name, tensor in self.state.tensors().items()}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Continue from `state_dict`; ValueError when a tensor is missing or of another shape or dtype."""
+        """Continue from `state_dict`; CheckpointError when a tensor is missing or of another shape or dtype."""
         values = {}
         for name, mine in self.state.tensors().items():
             if name not in state:
-                raise ValueError(
+                raise CheckpointError(
                     f"env state lacks {name}: found {', '.join(sorted(state))}. Save it with state_dict()."
                 )
             theirs = state[name]
             if theirs.shape != mine.shape or theirs.dtype != mine.dtype:
-                raise ValueError(
+                raise CheckpointError(
                     f"env state {name} is {theirs.dtype} {tuple(theirs.shape)}: expected {mine.dtype} "
                     f"{tuple(mine.shape)}. Build the env with the same n_envs and dtype as the one that saved it."
                 )

@@ -106,12 +106,12 @@ class CLSTM(nn.Module):
 
     def actor_parameters(self) -> list[nn.Parameter]:
         """What the actor's optimizer moves: encoder, actor trunk, policy head."""
-        return [p for room in (self.encoder, self.actor_trunk, self.policy_head) for p in room.parameters()]
+        return [p for part in (self.encoder, self.actor_trunk, self.policy_head) for p in part.parameters()]
 
     def critic_parameters(self) -> list[nn.Parameter]:
         """What the critic's optimizer moves: critic trunk (where there is one) and value head."""
-        rooms = [self.value_head] if self.critic_trunk is None else [self.critic_trunk, self.value_head]
-        return [p for room in rooms for p in room.parameters()]
+        parts = [self.value_head] if self.critic_trunk is None else [self.critic_trunk, self.value_head]
+        return [p for part in parts for p in part.parameters()]
 
     def initial_state(self, n_envs: int, device: torch.device | str = "cpu") -> RecurrentState:
         """The state at an episode's start: all zero."""

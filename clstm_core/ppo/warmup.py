@@ -96,7 +96,7 @@ def warm_critic(
 
 
 def _actor_weights(model: CLSTM) -> list[torch.Tensor]:
-    return [weight for room in (model.actor_trunk, model.policy_head) for weight in room.state_dict().values()]
+    return [weight for part in (model.actor_trunk, model.policy_head) for weight in part.state_dict().values()]
 
 
 def _targets(rollout: Rollout, config: PPOConfig) -> tuple[torch.Tensor, torch.Tensor]:

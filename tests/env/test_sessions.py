@@ -9,7 +9,7 @@ from clstm_core.config import EnvConfig
 from clstm_core.env.actions import is_defined_risk
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.env.state import Orders
-from clstm_core.errors import ConfigError, MarketDataError
+from clstm_core.errors import CheckpointError, ConfigError, MarketDataError
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.specs import ACTIONS, MAX_LEGS, TEMPLATES
 
@@ -109,7 +109,7 @@ def test_a_saved_state_continues_bit_identically(world):
         action = pick(env.observe()[1], draw)
         for left, right in zip(env.step(action), other.step(action), strict=True):
             assert torch.equal(left, right)
-    with pytest.raises(ValueError, match=r"expected torch\.float32"):
+    with pytest.raises(CheckpointError, match=r"expected torch\.float32"):
         env.load_state_dict(make(world).state_dict())
 
 
