@@ -139,7 +139,7 @@ class NoiseEnv(ToyEnv):
 class BlindCartPole(ToyEnv):
     """CartPole-v1's dynamics; only cart position and pole angle are seen, velocities must be remembered.
 
-    Reward 0.05 a step, so that returns are of the order 1 to 10.
+    Reward 0.05 per step, so that returns are of the order 1 to 10.
 
     Source: Barto, Sutton & Anderson 1983, with Gym's constants and Euler steps of 0.02 s
     """

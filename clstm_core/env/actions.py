@@ -5,11 +5,13 @@ from dataclasses import dataclass
 import torch
 
 from clstm_core.config import EnvConfig
-from clstm_core.env import derived as col
-from clstm_core.env.book import Book, Holdings, closable_legs, gather_facts
+from clstm_core.env import columns as col
+from clstm_core.env.book import Book, closable_legs
 from clstm_core.env.derived import Derived
 from clstm_core.env.fills import contract_fee, fillable, share_fee, share_half_spread, side_price
 from clstm_core.env.margin import margin_requirement
+from clstm_core.env.state import Holdings, Orders
+from clstm_core.env.view import Offered
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.specs import (
     ACTIONS,
@@ -25,15 +27,6 @@ from clstm_core.specs import (
     Template,
 )
 
-(
-    UNIT_RISK,
-    UNIT_COST,  # slippage + fees
-    UNIT_CALL_NOTIONAL,  # short calls' strike x multiplier
-    UNIT_PUT_NOTIONAL,
-    AVAILABLE,  # 1 where every leg is listed, distinct, and quoted on the side needed
-    UNIT_SCENARIOS,  # first of the S scenario columns
-) = range(6)
-
 MIN_RISK_OF_NOTIONAL = 0.001
 """No unit is sized as if it risked less than this share of one contract's notional (quotes may show free money)."""
 
@@ -44,8 +37,8 @@ _CHUNK = 512
 class Packages:
     """The templates of `specs.TEMPLATES` on the listed contracts of each snapshot, one unit each.
 
-    Shapes: row_TAP int64 (-1 = no leg); quantity_AP contracts a unit; shares_TA shares a unit; unit_TAC the columns
-            above; n_legs_A; short_contracts_A. A counts templates here, without hold, close_all and hedge_delta.
+    Shapes: row_TAP int64 (-1 = no leg); quantity_AP contracts per unit; shares_TA shares per unit; unit_TAC the unit
+            columns; n_legs_A; short_contracts_A. A counts templates here, without hold, close_all and hedge_delta.
             Snapshots outside the window have AVAILABLE = 0.
     """
 
@@ -87,7 +80,7 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
     used_AP = cell_AP >= 0
 
     n_snapshots, n_templates = market.n_snapshots, len(TEMPLATES)
-    width = UNIT_SCENARIOS + derived.move_S.shape[0]
+    width = col.UNIT_SCENARIOS + derived.move_S.shape[0]
     row_TAP = torch.full((n_snapshots, n_templates, PACKAGE_LEGS), -1, dtype=torch.int64, device=device)
     shares_TA = torch.zeros(n_snapshots, n_templates, dtype=dtype, device=device)
     unit_TAC = torch.zeros(n_snapshots, n_templates, width, dtype=dtype, device=device)
@@ -95,7 +88,7 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
         chunk = slice(low, min(low + _CHUNK, window[1]))
         rows = torch.where(used_AP, market.grid_row_TG[chunk][:, cell_AP.clamp(min=0)], -1)
         row_TAP[chunk] = rows
-        facts = gather_facts(derived.row_QC, rows)
+        facts = derived.row_QC[rows.clamp(min=0)]
         spot = derived.snapshot_TC[chunk, None, col.SPOT]
         shares_TA[chunk] = lots_A * facts[:, :, 0, col.MULTIPLIER]
         unit_TAC[chunk] = _price_units(
@@ -146,34 +139,32 @@ def _price_units(facts, rows, quantity_AP, used_AP, shares, defined_A, spot, mov
 
 
 def sizes_and_mask(
-    packages: Packages,
-    snapshot_N: torch.Tensor,
-    holdings: Holdings,
-    book: Book,
-    move_S: torch.Tensor,
-    config: EnvConfig,
+    offered: Offered, holdings: Holdings, book: Book, move_S: torch.Tensor, config: EnvConfig
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Units of each template an account would open, and which of all actions it may take.
 
     Shapes: size_NA [N, templates] whole units in the money dtype; mask [N, len(ACTIONS)] bool
     Assumes: the account's own book at this snapshot's quotes; nothing after it is read
     """
-    unit = packages.unit_TAC[snapshot_N]
+    unit = offered.unit_NAC
     equity = book.equity
     room = config.assignable_fraction * equity
-    size = torch.floor(config.risk_fraction * equity[:, None] / unit[..., UNIT_RISK])
-    for side, held in ((UNIT_CALL_NOTIONAL, book.short_call_notional), (UNIT_PUT_NOTIONAL, book.short_put_notional)):
+    size = torch.floor(config.risk_fraction * equity[:, None] / unit[..., col.UNIT_RISK])
+    for side, held in (
+        (col.UNIT_CALL_NOTIONAL, book.short_call_notional),
+        (col.UNIT_PUT_NOTIONAL, book.short_put_notional),
+    ):
         notional = unit[..., side]
         cap = torch.floor((room - held)[:, None] / notional)  # +-inf or NaN where the unit is short none
         size = torch.where(notional > 0, torch.minimum(size, cap), size)
-    size = torch.where(unit[..., AVAILABLE] > 0, size.clamp(min=0.0), 0.0)
+    size = torch.where(unit[..., col.AVAILABLE] > 0, size.clamp(min=0.0), 0.0)
 
-    pnl = book.pnl[:, None, :] + size[..., None] * unit[..., UNIT_SCENARIOS:]
-    shorts = book.short_contracts[:, None] + size * packages.short_contracts_A
-    covered = margin_requirement(pnl, shorts, config) <= equity[:, None] - size * unit[..., UNIT_COST]
+    pnl = book.pnl[:, None, :] + size[..., None] * unit[..., col.UNIT_SCENARIOS :]
+    shorts = book.short_contracts[:, None] + size * offered.short_contracts_A
+    covered = margin_requirement(pnl, shorts, config) <= equity[:, None] - size * unit[..., col.UNIT_COST]
     held_legs = holdings.quantity != 0
     free_legs = held_legs.shape[1] - held_legs.sum(dim=1)
-    package = (size >= 1) & covered & (packages.n_legs_A <= free_legs[:, None])
+    package = (size >= 1) & covered & (offered.n_legs_A <= free_legs[:, None])
 
     hold = torch.ones_like(free_legs, dtype=torch.bool)
     anything = held_legs.any(dim=1) | (holdings.shares != 0)
@@ -185,6 +176,22 @@ def sizes_and_mask(
         margin_requirement(hedged_pnl, book.short_contracts, config) <= equity - hedge_cost
     )
     return size, torch.cat([torch.stack([hold, close, hedge], dim=1), package], dim=1)
+
+
+def orders_of(action_N: torch.Tensor, offered: Offered, size_NA: torch.Tensor, mask_NA: torch.Tensor) -> Orders:
+    """The order that each account's discrete action [N] means; an illegal action orders nothing."""
+    env = torch.arange(len(action_N), device=action_N.device)
+    action = torch.where(mask_NA[env, action_N], action_N, HOLD)
+    opens = action >= FIRST_TEMPLATE
+    template = (action - FIRST_TEMPLATE).clamp(min=0)
+    size = torch.where(opens, size_NA[env, template], 0.0)
+    return Orders(
+        leg_row_NP=torch.where(opens[:, None], offered.row_NAP[env, template], -1),
+        leg_quantity_NP=offered.quantity_AP[template] * size[:, None],
+        share_quantity_N=offered.shares_NA[env, template] * size,
+        close_all_N=action == CLOSE_ALL,
+        hedge_N=action == HEDGE_DELTA,
+    )
 
 
 assert (HOLD, CLOSE_ALL, HEDGE_DELTA) == (0, 1, 2)

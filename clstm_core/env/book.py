@@ -5,25 +5,16 @@ from typing import NamedTuple
 import torch
 
 from clstm_core.config import EnvConfig
-from clstm_core.env import derived as col
+from clstm_core.env import columns as col
 from clstm_core.env.fills import contract_fee, fillable, share_fee, share_price, side_price
 from clstm_core.env.margin import margin_requirement
-
-
-class Holdings(NamedTuple):
-    """What an account owns: cash_N, shares_N, row_NL (-1 = empty), quantity_NL, entry_price_NL."""
-
-    cash: torch.Tensor
-    shares: torch.Tensor
-    row: torch.Tensor
-    quantity: torch.Tensor
-    entry_price: torch.Tensor
+from clstm_core.env.state import Holdings
 
 
 class Book(NamedTuple):
     """Holdings valued at one snapshot.
 
-    Shapes: facts_NLC the legs' rows of the derived table; weight_NL contracts x multiplier; sums_NC weighted sums of
+    Shapes: facts_NLC what the view says of the legs; weight_NL contracts x multiplier; sums_NC weighted sums of
             the columns; pnl_NS profit of options and shares by scenario; the rest [N]
     """
 
@@ -38,11 +29,6 @@ class Book(NamedTuple):
     margin: torch.Tensor
     equity: torch.Tensor
     delta: torch.Tensor  # of options and shares, in shares
-
-
-def gather_facts(row_QC: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
-    """The derived table's rows [..., C]; an empty slot (-1) reads row 0, which its zero quantity silences."""
-    return row_QC[row.clamp(min=0)]
 
 
 def value_book(

@@ -29,7 +29,7 @@ def mix(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 
 def env_seeds(seed: int, n_envs: int, device: torch.device) -> torch.Tensor:
-    """One int64 seed an env [N], each from (seed, env index) alone."""
+    """One int64 seed per env [N], each from (seed, env index) alone."""
     index = torch.arange(n_envs, dtype=torch.int64, device=device)
     return mix(torch.full_like(index, seed), index)
 

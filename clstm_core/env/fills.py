@@ -12,7 +12,7 @@ def fill_prices(bid: torch.Tensor, ask: torch.Tensor, config: EnvConfig) -> tupl
         fraction: buy, sell = mid +- f x half-spread
 
     Shapes:  any, equal
-    Units:   currency a share
+    Units:   currency per share
     Assumes: a stressed sale (f > 1) never pays the buyer: its price stops at 0
     """
     if config.fill_rule == "touch":
@@ -41,7 +41,7 @@ def share_half_spread(config: EnvConfig) -> float:
 
 
 def share_price(quantity: torch.Tensor, spot: torch.Tensor, config: EnvConfig) -> torch.Tensor:
-    """What a share costs when bought (quantity > 0) or brings when sold, currency a share."""
+    """What a share costs when bought (quantity > 0) or brings when sold, currency per share."""
     half = share_half_spread(config)
     # two tensors, since torch.where of two Python numbers is float32 and rounds away dollars
     return torch.where(quantity > 0, spot * (1.0 + half), spot * (1.0 - half))

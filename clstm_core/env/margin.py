@@ -32,7 +32,7 @@ def option_scenarios(
         V(S (1 + move), sigma (1 + shock)) - V(S, sigma)
 
     Shapes:  all [Q]; the result [Q, S] in the inputs' dtype
-    Units:   currency a share
+    Units:   currency per share
     Assumes: model value against model value, so that a wide quote's mark adds nothing to the margin
     """
     move_S, shock_S = (shock.to(spot) for shock in scenario_shocks(config))
@@ -48,7 +48,7 @@ def margin_requirement(pnl_S: torch.Tensor, short_contracts: torch.Tensor, confi
 
     Shapes: pnl_S [..., S]; short_contracts [...] (sum of the absolute quantities of short legs)
     Units:  currency
-    Source: OCC's minimum of 37.50 a short contract
+    Source: OCC's minimum of 37.50 per short contract
     """
     worst = -pnl_S.amin(dim=-1)
     return torch.maximum(worst, config.min_margin_per_short_usd * short_contracts).clamp(min=0.0)

@@ -2,11 +2,19 @@
 
 import torch
 
-from clstm_core.env import derived as col
-from clstm_core.env.book import Book, Holdings
+from clstm_core.env import columns as col
+from clstm_core.env.book import Book
+from clstm_core.env.state import AccountState, Holdings
+from clstm_core.env.view import MarketView
 from clstm_core.errors import MarketDataError
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.specs import BOOK_FEATURES, MARKET_FEATURES, OBSERVATION
+
+
+def observe_accounts(view: MarketView, account: AccountState, book: Book) -> torch.Tensor:
+    """What the policy sees of its snapshot and of its own book [N, F] float32, in the order of `specs.OBSERVATION`."""
+    own = book_features(account.holdings, book, account.entry_equity_N)
+    return torch.cat([view.features(account.snapshot_index_N), own.float()], dim=1)
 
 
 def book_features(holdings: Holdings, book: Book, entry_equity: torch.Tensor) -> torch.Tensor:
@@ -46,13 +54,12 @@ def scaler(market: MarketTensors, device: torch.device) -> tuple[torch.Tensor, t
     mean, std = torch.zeros(len(OBSERVATION), device=device), torch.ones(len(OBSERVATION), device=device)
     stored = market.info.get("scaler")
     if stored:
-        found = {len(stored["mean"]), len(stored["std"])}
-        if found not in ({len(MARKET_FEATURES)}, {len(OBSERVATION)}):
+        width = len(stored["mean"])
+        if width not in (len(MARKET_FEATURES), len(OBSERVATION)) or len(stored["std"]) != width:
             raise MarketDataError(
-                f"the market's scaler has {sorted(found)} entries: expected {len(MARKET_FEATURES)}, one a market "
-                "feature. Build the market tensors again."
+                f"the market's scaler has {width} means and {len(stored['std'])} deviations: expected "
+                f"{len(MARKET_FEATURES)} of each, one per market feature. Build the market tensors again."
             )
-        width = found.pop()
         mean[:width] = torch.tensor(stored["mean"], dtype=torch.float32)
         std[:width] = torch.tensor(stored["std"], dtype=torch.float32)
     return mean, std

@@ -1,15 +1,12 @@
 """Writing a step down: flows, attribution, fills and positions of every account."""
 
-from dataclasses import dataclass
-
 import torch
 
 from clstm_core.config import EnvConfig
-from clstm_core.env import derived as col
-from clstm_core.env.book import Book, Holdings, liquidation_equity
+from clstm_core.env import columns as col
+from clstm_core.env.book import liquidation_equity
 from clstm_core.env.fills import contract_fee, share_fee, share_price
 from clstm_core.env.rewards import explain
-from clstm_core.env.settlement import Carry
 from clstm_core.env.state import (
     EXPIRY,
     FIRST_SHARE_SLOT,
@@ -17,61 +14,39 @@ from clstm_core.env.state import (
     NONE,
     SLOT_REASON,
     UNDERLYING_CONTRACT,
-    AccountState,
     StepLedger,
 )
-from clstm_core.env.trading import Decision, Execution, Liquidation
+from clstm_core.env.step import Step
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StepFacts:
-    """What one step computed, in the order it happened; `carried` is what was held over the interval."""
+def write_ledger(step: Step, row_contract_Q: torch.Tensor, config: EnvConfig) -> StepLedger:
+    """The StepLedger of one step; every flow from quotes, only the attribution's residual as a remainder.
 
-    before: AccountState
-    after: AccountState
-    decision: Decision  # rows at the fill snapshot
-    met_row: torch.Tensor  # [N, L] legs that the orders met
-    execution: Execution
-    execution_book: Book  # the book that the orders met
-    carried: Holdings
-    carried_book: Book  # at t
-    carried_facts: torch.Tensor  # the same legs at t + 1
-    flows: Carry
-    settles: torch.Tensor
-    liquidation: Liquidation
-    breach_book: Book  # before any liquidation
-    breach_row: torch.Tensor  # [N, L] legs before any liquidation
-    book: Book  # at the end
-    snapshot_now: torch.Tensor
-    snapshot_then: torch.Tensor
-    terminated: torch.Tensor
-    truncated: torch.Tensor
-
-
-def write_ledger(facts: StepFacts, row_contract_Q: torch.Tensor, config: EnvConfig) -> StepLedger:
-    """The StepLedger of one step; every flow from quotes, only the attribution's residual as a remainder."""
-    before, after, execution, liquidation = facts.before, facts.after, facts.execution, facts.liquidation
-    old, new = facts.carried_book.facts, facts.carried_facts
-    weight = facts.carried_book.weight
-    spot_change = facts.snapshot_then[:, col.SPOT] - facts.snapshot_now[:, col.SPOT]
-    staying = torch.where(facts.settles, 0.0, weight)
-    settling = torch.where(facts.settles, weight, 0.0)
+    Shapes: row_contract_Q [Q] int64, the contract of each of the view's rows
+    """
+    facts, after, book = step.facts, step.account, step.book
+    before, execution, liquidation, interval = facts.before, facts.execution, facts.liquidation, facts.interval
+    old, new = interval.book.facts, interval.facts_next
+    weight = interval.book.weight
+    spot_change = facts.then[:, col.SPOT] - facts.now[:, col.SPOT]
+    staying = torch.where(interval.settles, 0.0, weight)
+    settling = torch.where(interval.settles, weight, 0.0)
     mark_change = (staying * (new[..., col.MARK] - old[..., col.MARK])).sum(dim=1)
     settlement = (settling * (old[..., col.SETTLE_VALUE] - old[..., col.MARK])).sum(dim=1)
-    share_change = facts.carried.shares * spot_change
+    share_change = interval.held.shares * spot_change
     explained = explain(
-        facts.carried_book,
+        interval.book,
         new,
-        facts.carried.shares,
+        interval.held.shares,
         spot_change,
-        facts.snapshot_then[:, col.RATE] - facts.snapshot_now[:, col.RATE],
-        facts.snapshot_now[:, col.DT],
+        facts.then[:, col.RATE] - facts.now[:, col.RATE],
+        facts.now[:, col.DT],
     )
-    interest, dividends, borrow = facts.flows
+    interest, dividends, borrow = interval.flows
     by_greeks = explained.delta + explained.gamma + explained.vega + explained.theta + explained.rho
     held = after.leg_quantity_NL != 0
-    final = facts.book.facts
-    fills = _fills(facts, row_contract_Q, config)
+    final = book.facts
+    fills = _fills(step, row_contract_Q, config)
     return StepLedger(
         episode_N=before.episode_N,
         snapshot_from_N=before.snapshot_index_N,
@@ -82,10 +57,10 @@ def write_ledger(facts: StepFacts, row_contract_Q: torch.Tensor, config: EnvConf
         cash_N=after.cash_N,
         shares_N=after.shares_N,
         equity_N=after.equity_N,
-        equity_liquidation_N=liquidation_equity(liquidation.holdings, facts.book, config),
-        option_mark_N=facts.book.sums[:, col.MARK],
-        spot_N=facts.book.spot,
-        margin_N=facts.book.margin,
+        equity_liquidation_N=liquidation_equity(after.holdings, book, config),
+        option_mark_N=book.sums[:, col.MARK],
+        spot_N=book.spot,
+        margin_N=book.margin,
         interest_N=interest,
         dividends_N=dividends,
         borrow_N=borrow,
@@ -104,9 +79,9 @@ def write_ledger(facts: StepFacts, row_contract_Q: torch.Tensor, config: EnvConf
         unfilled_N=execution.unfilled,
         rejected_N=execution.rejected,
         liquidated_N=liquidation.liquidated,
-        breached_N=facts.book.margin > facts.book.equity,
-        terminated_N=facts.terminated,
-        truncated_N=facts.truncated,
+        breached_N=book.margin > book.equity,
+        terminated_N=step.terminated,
+        truncated_N=step.truncated,
         **fills,
         leg_contract_NL=torch.where(held, _contract(after.leg_row_NL, row_contract_Q), -1),
         leg_quantity_NL=after.leg_quantity_NL,
@@ -120,22 +95,23 @@ def _contract(row: torch.Tensor, row_contract_Q: torch.Tensor) -> torch.Tensor:
     return torch.where(row >= 0, row_contract_Q[row.clamp(min=0)], UNDERLYING_CONTRACT)
 
 
-def _fills(facts: StepFacts, row_contract_Q: torch.Tensor, config: EnvConfig) -> dict[str, torch.Tensor]:
+def _fills(step: Step, row_contract_Q: torch.Tensor, config: EnvConfig) -> dict[str, torch.Tensor]:
     """The fill_* fields [N, X], slots in the order of `state.SLOT_REASON`; values of empty slots are 0."""
+    facts, interval = step.facts, step.facts.interval
     execution, liquidation = facts.execution, facts.liquidation
     expiring, met, opened, closed = (
-        facts.carried_book.facts,
-        facts.execution_book.facts,
+        interval.book.facts,
+        facts.met_book.facts,
         execution.open_facts,
         facts.breach_book.facts,
     )
     value = expiring[..., col.SETTLE_VALUE]
     shares = torch.cat([execution.share_quantity, liquidation.share_quantity[:, None]], dim=1)
-    spot = torch.cat([facts.execution_book.spot[:, None].expand(-1, 3), facts.book.spot[:, None]], dim=1)
+    spot = torch.cat([facts.met_book.spot[:, None].expand(-1, 3), step.book.spot[:, None]], dim=1)
     half_quote = 0.5e-4 * config.share_spread_bps
     quantity = torch.cat(
         [
-            torch.where(facts.settles, -facts.carried.quantity, 0.0),
+            torch.where(interval.settles, -interval.held.quantity, 0.0),
             execution.close_quantity,
             execution.open_quantity,
             liquidation.quantity,
@@ -151,7 +127,7 @@ def _fills(facts: StepFacts, row_contract_Q: torch.Tensor, config: EnvConfig) ->
 
     reason = torch.tensor(SLOT_REASON, device=quantity.device)
     rows = torch.cat(
-        [facts.carried.row, facts.met_row, facts.decision.row, facts.breach_row, torch.full_like(shares, -1).long()],
+        [interval.held.row, facts.met_row, facts.decision.row, facts.breach_row, torch.full_like(shares, -1).long()],
         dim=1,
     )
     price = torch.cat(
@@ -167,7 +143,7 @@ def _fills(facts: StepFacts, row_contract_Q: torch.Tensor, config: EnvConfig) ->
         dim=1,
     )
     arrived = (reason == EXPIRY) | (reason == LIQUIDATION)
-    before, after = facts.before.snapshot_index_N[:, None], facts.after.snapshot_index_N[:, None]
+    before, after = facts.before.snapshot_index_N[:, None], step.account.snapshot_index_N[:, None]
     return {
         "fill_contract_NX": torch.where(filled, _contract(rows, row_contract_Q), UNDERLYING_CONTRACT),
         "fill_quantity_NX": quantity,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 
 from clstm_core.config import EnvConfig
-from clstm_core.env import derived as col
+from clstm_core.env import columns as col
 from clstm_core.env.book import Book
 
 

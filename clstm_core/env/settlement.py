@@ -5,9 +5,10 @@ from typing import NamedTuple
 import torch
 
 from clstm_core.config import EnvConfig
+from clstm_core.env import columns as col
 
 
-class Carry(NamedTuple):
+class HoldingFlows(NamedTuple):
     """Cash flows of holding, each [N]; interest and dividends are signed, borrow is a cost (0 or more)."""
 
     interest: torch.Tensor
@@ -15,27 +16,20 @@ class Carry(NamedTuple):
     borrow: torch.Tensor
 
 
-def carry(
-    cash: torch.Tensor,
-    shares: torch.Tensor,
-    spot: torch.Tensor,
-    spot_next: torch.Tensor,
-    interest_growth: torch.Tensor,
-    dividend_growth: torch.Tensor,
-    dt_years: torch.Tensor,
-    config: EnvConfig,
-) -> Carry:
+def holding_flows(
+    cash: torch.Tensor, shares: torch.Tensor, now: torch.Tensor, spot_next: torch.Tensor, config: EnvConfig
+) -> HoldingFlows:
     """Interest on cash (debts pay the same rate), dividends on shares (short sellers pay them), borrow on short shares.
 
         interest = cash (e^{r dt} - 1), dividends = shares S' (e^{q dt} - 1), borrow = max(-shares, 0) S b dt
 
-    Shapes:  all [N]; interest_growth = e^{r dt} - 1 and dividend_growth = e^{q dt} - 1, known at the first snapshot
+    Shapes:  cash, shares, spot_next [N]; now [N, 5] the first snapshot's facts, at which rates and yields are known
     Assumes: shares are lent at the value they had at the first snapshot
     """
-    return Carry(
-        interest=cash * interest_growth,
-        dividends=shares * spot_next * dividend_growth,
-        borrow=torch.clamp(-shares, min=0.0) * spot * (config.borrow_rate * dt_years),
+    return HoldingFlows(
+        interest=cash * now[:, col.INTEREST_GROWTH],
+        dividends=shares * spot_next * now[:, col.DIVIDEND_GROWTH],
+        borrow=torch.clamp(-shares, min=0.0) * now[:, col.SPOT] * (config.borrow_rate * now[:, col.DT]),
     )
 
 
@@ -44,6 +38,6 @@ def settlement_cash(
 ) -> torch.Tensor:
     """Cash paid to the account for the contracts that settle now (negative: it pays), summed over legs.
 
-    Shapes: all [N, L]; settles is bool; value is the contract's cash a share
+    Shapes: all [N, L]; settles is bool; value is the contract's cash per share
     """
     return torch.where(settles, quantity * multiplier * value, 0.0).sum(dim=-1)

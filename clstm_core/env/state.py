@@ -4,7 +4,6 @@ Fill slots X of a StepLedger, in order: L expiries, L closes, P opens, L liquida
 trades (close, open, hedge, liquidation). A slot with quantity 0 holds no fill.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import torch
@@ -27,18 +26,27 @@ UNDERLYING_CONTRACT = -1
 """`fill_contract_NX` of a share trade (and of empty option slots; their quantity is 0)."""
 
 
-@dataclasses.dataclass(slots=True)
-class AccountState:
+class Holdings(NamedTuple):
+    """What an account owns: cash_N, shares_N, row_NL (-1 = empty), quantity_NL, entry_price_NL."""
+
+    cash: torch.Tensor
+    shares: torch.Tensor
+    row: torch.Tensor
+    quantity: torch.Tensor
+    entry_price: torch.Tensor
+
+
+class AccountState(NamedTuple):
     """N accounts, each somewhere in the market.
 
     Shapes: `_N` [N]; `_NL` [N, L]. An empty leg slot has row -1 and quantity 0.
     Units:  money in the account's currency in the env's dtype; quantities in contracts and shares (whole numbers kept
-            in the same dtype); `leg_entry_price_NL` a share.
+            in the same dtype); `leg_entry_price_NL` per share.
     """
 
     cash_N: torch.Tensor
     shares_N: torch.Tensor
-    leg_row_NL: torch.Tensor  # int64 row of MarketTensors at snapshot_index_N
+    leg_row_NL: torch.Tensor  # int64 row of the market view at snapshot_index_N
     leg_quantity_NL: torch.Tensor
     leg_entry_price_NL: torch.Tensor
     entry_equity_N: torch.Tensor
@@ -48,9 +56,56 @@ class AccountState:
     episode_N: torch.Tensor  # int64
     seed_N: torch.Tensor  # int64: of this env alone; with episode_N it determines the episode
 
+    @classmethod
+    def fresh(
+        cls,
+        capital_usd: float,
+        *,
+        snapshot_index_N: torch.Tensor,
+        seed_N: torch.Tensor,
+        episode_N: torch.Tensor,
+        age_N: torch.Tensor,
+        dtype: torch.dtype,
+    ) -> "AccountState":
+        """Accounts all in cash where their episodes begin."""
+        cash = torch.full_like(seed_N, capital_usd, dtype=dtype)
+        slots = cash.new_zeros(len(cash), MAX_LEGS)
+        return cls(
+            cash_N=cash,
+            shares_N=torch.zeros_like(cash),
+            leg_row_NL=torch.full_like(slots, -1, dtype=torch.int64),
+            leg_quantity_NL=slots,
+            leg_entry_price_NL=slots.clone(),
+            entry_equity_N=cash.clone(),
+            equity_N=cash.clone(),
+            snapshot_index_N=snapshot_index_N,
+            age_N=age_N,
+            episode_N=episode_N,
+            seed_N=seed_N,
+        )
+
+    @property
+    def holdings(self) -> Holdings:
+        """What the accounts own."""
+        return Holdings(*self[:5])
+
+    def moved(self, holdings: Holdings, **changes: torch.Tensor) -> "AccountState":
+        """The same accounts with other holdings, and whatever else changes."""
+        return AccountState(*holdings, *self[5:])._replace(**changes)
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """Every tensor by field name."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return self._asdict()
+
+
+def choose(flag_N: torch.Tensor, yes: AccountState, no: AccountState) -> AccountState:
+    """`yes` where the flag holds, field by field."""
+    return AccountState(*(where_env(flag_N, a, b) for a, b in zip(yes, no, strict=True)))
+
+
+def where_env(flag_N: torch.Tensor, yes: torch.Tensor, no: torch.Tensor | float) -> torch.Tensor:
+    """Choose by env, whatever the trailing dimensions of `yes`."""
+    return torch.where(flag_N.view(-1, *([1] * (yes.dim() - 1))), yes, no)
 
 
 class Orders(NamedTuple):
@@ -89,7 +144,7 @@ class StepLedger(NamedTuple):
                          = attribution_delta + gamma + vega + theta + carry - slippage - fees + settlement + residual
 
     Shapes: `_N` [N]; `_NX` [N, fill slots]; `_NL` [N, L] positions after the step.
-    Units:  currency; prices and marks a share; rates of change as MarketTensors states them.
+    Units:  currency; prices and marks per share; rates of change as MarketTensors states them.
     Assumes: every term is computed from quotes; only attribution_residual is a remainder (what Greeks do not explain).
     """
 

@@ -5,10 +5,11 @@ from typing import NamedTuple
 import torch
 
 from clstm_core.config import EnvConfig
-from clstm_core.env import derived as col
-from clstm_core.env.book import Book, Holdings, closable_legs, gather_facts, value_book
+from clstm_core.env import columns as col
+from clstm_core.env.book import Book, closable_legs, value_book
 from clstm_core.env.fills import contract_fee, fillable, share_fee, share_half_spread, share_price, side_price
-from clstm_core.env.state import Orders
+from clstm_core.env.state import Holdings, Orders, where_env
+from clstm_core.env.view import MarketView
 
 
 class Decision(NamedTuple):
@@ -44,13 +45,15 @@ class Execution(NamedTuple):
     rejected: torch.Tensor
 
 
-def decide(orders: Orders, book: Book, shares: torch.Tensor, row_QC: torch.Tensor) -> Decision:
-    """Fix the hedge's whole shares at the decision: minus the delta of the book after this order."""
-    dtype = row_QC.dtype
+def decide(orders: Orders, book: Book, facts: torch.Tensor) -> Decision:
+    """Fix the hedge's whole shares at the decision: minus the delta of the book after this order.
+
+    Shapes: facts [N, P, C] of the rows ordered
+    """
+    dtype = facts.dtype
     quantity = torch.where(orders.leg_row_NP >= 0, orders.leg_quantity_NP.to(dtype), 0.0)
     bought = orders.share_quantity_N.to(dtype)
-    row = orders.leg_row_NP.clamp(min=0)
-    opened = (quantity * row_QC[row, col.MULTIPLIER] * row_QC[row, col.DELTA]).sum(dim=1)
+    opened = (quantity * facts[..., col.MULTIPLIER] * facts[..., col.DELTA]).sum(dim=1)
     delta = torch.where(orders.close_all_N, 0.0, book.delta) + opened + bought
     return Decision(
         row=orders.leg_row_NP,
@@ -61,14 +64,7 @@ def decide(orders: Orders, book: Book, shares: torch.Tensor, row_QC: torch.Tenso
     )
 
 
-def execute(
-    decision: Decision,
-    holdings: Holdings,
-    book: Book,
-    row_QC: torch.Tensor,
-    move_S: torch.Tensor,
-    config: EnvConfig,
-) -> Execution:
+def execute(view: MarketView, config: EnvConfig, decision: Decision, holdings: Holdings, book: Book) -> Execution:
     """Fill each order against its snapshot's quotes, or leave the account as it is.
 
     An order fills when every leg it trades is quoted on the side needed, free slots are enough, and the margin of the
@@ -76,7 +72,7 @@ def execute(
     """
     quantity, held = decision.quantity, holdings.quantity
     spot = book.spot
-    open_facts = gather_facts(row_QC, decision.row)
+    open_facts = view.facts(decision.row)
     closing = torch.where(decision.close[:, None], -held, 0.0)
     share_quantity = torch.stack(
         [torch.where(decision.close, -holdings.shares, 0.0), decision.package_shares, decision.hedge_shares], dim=1
@@ -111,30 +107,25 @@ def execute(
     )
     after, enough_slots = _place(decision, holdings, open_price)
     after = after._replace(cash=holdings.cash - paid - fees, shares=holdings.shares + share_quantity.sum(dim=1))
-    candidate = value_book(after, gather_facts(row_QC, after.row), spot, move_S, config)
+    candidate = value_book(after, view.facts(after.row), spot, view.move_S, config)
     holds = ~opens | (enough_slots & (candidate.margin <= candidate.equity))
 
     ordered = opens | closes
     fills = ordered & quoted & holds
     return Execution(
-        holdings=Holdings(*(_where(fills, new, old) for new, old in zip(after, holdings, strict=True))),
-        close_quantity=_where(fills, closing, 0.0),
+        holdings=Holdings(*(where_env(fills, new, old) for new, old in zip(after, holdings, strict=True))),
+        close_quantity=where_env(fills, closing, 0.0),
         close_price=close_price,
-        open_quantity=_where(fills, quantity, 0.0),
+        open_quantity=where_env(fills, quantity, 0.0),
         open_price=open_price,
         open_facts=open_facts,
-        share_quantity=_where(fills, share_quantity, 0.0),
-        fees=_where(fills, fees, 0.0),
-        slippage=_where(fills, slippage, 0.0),
+        share_quantity=where_env(fills, share_quantity, 0.0),
+        fees=where_env(fills, fees, 0.0),
+        slippage=where_env(fills, slippage, 0.0),
         ordered=ordered,
         unfilled=ordered & ~quoted,
         rejected=ordered & quoted & ~holds,
     )
-
-
-def _where(flag: torch.Tensor, new: torch.Tensor, old: torch.Tensor | float) -> torch.Tensor:
-    """Choose by env, whatever the trailing dimensions."""
-    return torch.where(flag.view(-1, *([1] * (new.dim() - 1))), new, old)
 
 
 def _place(decision: Decision, holdings: Holdings, price: torch.Tensor) -> tuple[Holdings, torch.Tensor]:

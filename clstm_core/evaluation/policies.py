@@ -13,10 +13,11 @@ from clstm_core.artifacts.folder import file_sha256
 from clstm_core.artifacts.manifest import FILE
 from clstm_core.checkpoint import load_policy
 from clstm_core.config import EnvConfig, RunConfig
-from clstm_core.env import derived as col
+from clstm_core.env import columns as col
 from clstm_core.env.fills import share_half_spread
 from clstm_core.env.margin import margin_requirement
 from clstm_core.env.state import AccountState, Orders
+from clstm_core.env.view import MarketView
 from clstm_core.errors import EvaluationError
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.model.clstm import CLSTM
@@ -35,7 +36,7 @@ class Lanes(Protocol):
     n_envs: int
     market: MarketTensors
     config: EnvConfig
-    derived: Any
+    view: MarketView
 
     @property
     def state(self) -> AccountState:
@@ -178,7 +179,7 @@ class ShortStraddle(Rule):
 
     def write(self, env: Lanes, state: AccountState, orders: Orders) -> None:
         rows = cell_rows(env, state, "near_call_atm", "near_put_atm")
-        facts = env.derived.row_QC[rows.clamp(min=0)]
+        facts = env.view.facts(rows)
         unit_pnl = -(facts[..., col.MULTIPLIER, None] * facts[..., col.SCENARIOS :]).sum(dim=1)
         margin = margin_requirement(unit_pnl, torch.full_like(unit_pnl[:, 0], 2.0), env.config)
         size = torch.floor(STRADDLE_MARGIN_SHARE * state.equity_N / margin)
@@ -292,7 +293,7 @@ def baselines(market: MarketTensors, *, seed: int = 0, random_episodes: int = 4)
 def load_checkpoint(
     folder: Path, *, modes: tuple[str, ...] = ("argmax", "stochastic"), seed: int = 0, stochastic_episodes: int = 4
 ) -> list[CheckpointPolicy]:
-    """One checkpoint folder as policies, one a mode; its hashes are verified.
+    """One checkpoint folder as policies, one per mode; its hashes are verified.
 
     Raises: what `checkpoint.load_policy` raises for a missing or altered folder
     """

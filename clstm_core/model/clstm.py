@@ -20,7 +20,7 @@ ILLEGAL_LOGIT = -1e9
 
 
 class RecurrentState(NamedTuple):
-    """Everything the policy remembers, one row an env; the critic's part is empty where the trunk is shared.
+    """Everything the policy remembers, one row per env; the critic's part is empty where the trunk is shared.
 
     Shapes: h, c [N, H]; memory [N, W, H] newest last; valid [N, W] bool
     """
@@ -106,12 +106,12 @@ class CLSTM(nn.Module):
 
     def actor_parameters(self) -> list[nn.Parameter]:
         """What the actor's optimizer moves: encoder, actor trunk, policy head."""
-        return [p for room in (self.encoder, self.actor_trunk, self.policy_head) for p in room.parameters()]
+        return [p for part in (self.encoder, self.actor_trunk, self.policy_head) for p in part.parameters()]
 
     def critic_parameters(self) -> list[nn.Parameter]:
         """What the critic's optimizer moves: critic trunk (where there is one) and value head."""
-        rooms = [self.value_head] if self.critic_trunk is None else [self.critic_trunk, self.value_head]
-        return [p for room in rooms for p in room.parameters()]
+        parts = [self.value_head] if self.critic_trunk is None else [self.critic_trunk, self.value_head]
+        return [p for part in parts for p in part.parameters()]
 
     def initial_state(self, n_envs: int, device: torch.device | str = "cpu") -> RecurrentState:
         """The state at an episode's start: all zero."""
@@ -151,19 +151,6 @@ class CLSTM(nn.Module):
         y_critic, critic = self.critic_trunk.step(features, state.critic)
         return self.policy_logits(y, mask_NA), self.values(y_critic), state.with_critic(critic)
 
-    def actor_step(
-        self,
-        obs_NF: torch.Tensor,
-        mask_NA: torch.Tensor,
-        h_NH: torch.Tensor,
-        c_NH: torch.Tensor,
-        memory_NWH: torch.Tensor,
-        valid_NW: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """`act` with every tensor spelt out, for tracing and export: logits, h, c, memory, valid."""
-        y, actor = self.actor_trunk.step(self.encoder(obs_NF), TrunkState(h_NH, c_NH, memory_NWH, valid_NW))
-        return self.policy_logits(y, mask_NA), *actor
-
     def unroll(
         self, obs_TNF: torch.Tensor, mask_TNA: torch.Tensor | None, start_TN: torch.Tensor, state: RecurrentState
     ) -> tuple[torch.Tensor, torch.Tensor, RecurrentState]:
@@ -183,7 +170,7 @@ class CLSTM(nn.Module):
     def unroll_actor(
         self, features_TNH: torch.Tensor, mask_TNA: torch.Tensor | None, start_TN: torch.Tensor, state: TrunkState
     ) -> tuple[torch.Tensor, TrunkState]:
-        """The actor's half of `unroll`, from encoder features: masked logits [T, N, A] state after."""
+        """The actor's half of `unroll`, from encoder features: masked logits [T, N, A], state after."""
         y, last, _ = self.actor_trunk.unroll(features_TNH, start_TN, state)
         return self.policy_logits(y, mask_TNA), last
 

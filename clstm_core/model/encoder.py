@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 OBSERVATION_CLIP = 10.0
-"""Standardised features are cut at this many standard deviations."""
+"""Standardised features are clipped at this many standard deviations."""
 
 
 class Encoder(nn.Module):

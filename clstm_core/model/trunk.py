@@ -26,8 +26,8 @@ class WindowAttention(nn.Module):
 
         score(t, s) = q_t . (k_s + age[t - s]) / sqrt(d),  t - W < s <= t, same episode
 
-    The age encoding is a learned vector a slot, added to the keys. `step` folds the key and value projections into the
-    query and the output, so that it never projects the whole ring; `unroll` projects every output once.
+    The age encoding is a learned vector per slot, added to the keys. `step` folds the key and value projections into
+    the query and the output, so that it never projects the whole ring; `unroll` projects every output once.
     """
 
     def __init__(self, hidden_dim: int, n_heads: int, window: int):

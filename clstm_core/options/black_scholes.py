@@ -13,8 +13,8 @@ INV_SQRT_2PI = 0.3989422804014327
 class Greeks(NamedTuple):
     """Price and sensitivities of one option on one share.
 
-    Units: price in currency; delta a share; gamma a currency unit squared; vega per 1.00 of vol; theta per year of
-           calendar time passing (negative for most long options); rho per 1.00 of rate, dividend yield held.
+    Units: price in currency; delta in shares; gamma in shares per currency unit of spot; vega per 1.00 of vol; theta
+           per year of calendar time passing (negative for most long options); rho per 1.00 of rate, yield held.
     """
 
     price: torch.Tensor
@@ -26,7 +26,7 @@ class Greeks(NamedTuple):
 
 
 def forward_price(spot: torch.Tensor, tte_years: torch.Tensor, rate: torch.Tensor, dividend_yield: torch.Tensor):
-    """F = S e^{(r - q) T}: what the spot must be carried to, in currency a share."""
+    """F = S e^{(r - q) T}: what the spot must be carried to, in currency per share."""
     return spot * torch.exp((rate - dividend_yield) * tte_years)
 
 
@@ -44,7 +44,7 @@ def price(
         w (S e^{-qT} N(w d1) - K e^{-rT} N(w d2)),   w = +1 call, -1 put
 
     Shapes:  all broadcast together, float64; right is +1 (call) or -1 (put)
-    Units:   currency a share; vol, rate and dividend_yield are fractions a year, continuous
+    Units:   currency per share; vol, rate and dividend_yield are fractions per year, continuous
     Assumes: vol or tte_years of zero (or less) give the discounted intrinsic value of the forward
     """
     d1, d2, spot_present, strike_present = _terms(spot, strike, tte_years, vol, rate, dividend_yield)
@@ -74,14 +74,14 @@ def greeks(
     alive = deviation > 0
     safe = torch.where(alive, deviation, torch.ones_like(deviation))
     density = torch.where(alive, INV_SQRT_2PI * torch.exp(-0.5 * d1.clamp(-1e3, 1e3) ** 2), torch.zeros_like(d1))
-    carry = spot_present / spot
+    share_discount = spot_present / spot
     vega = spot_present * density * torch.sqrt(tte)
     decay = torch.where(alive, spot_present * density * vol * vol / (2.0 * safe), torch.zeros_like(density))
     theta = -decay + right * (dividend_yield * spot_present * cdf1 - rate * strike_present * cdf2)
     return Greeks(
         price=value,
-        delta=right * carry * cdf1,
-        gamma=carry * density / (spot * safe),
+        delta=right * share_discount * cdf1,
+        gamma=share_discount * density / (spot * safe),
         vega=vega,
         theta=theta,
         rho=right * tte * strike_present * cdf2,

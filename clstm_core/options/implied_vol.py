@@ -29,13 +29,13 @@ def implied_vol(
     """The volatility at which Black-Scholes gives `price`; NaN where no volatility does.
 
     Shapes:  all broadcast together, float64; right is +1 (call) or -1 (put)
-    Units:   price, spot and strike in currency a share; tte in years; the rest fractions a year, continuous
+    Units:   price, spot and strike in currency per share; tte in years; the rest fractions per year, continuous
     Assumes: bounds are strict: at or below the discounted intrinsic value, at or above the present value of the share
              (call) or of the strike (put), at tte_years <= 0, and for non-finite inputs the answer is NaN
     """
     inputs = torch.broadcast_tensors(price, spot, strike, tte_years, rate, dividend_yield, right)
-    price, spot, strike, tte, rate, carry, right = (x.to(torch.float64) for x in inputs)
-    forward = spot * torch.exp((rate - carry) * tte)
+    price, spot, strike, tte, rate, dividend, right = (x.to(torch.float64) for x in inputs)
+    forward = spot * torch.exp((rate - dividend) * tte)
     scale = torch.exp(-rate * tte) * torch.sqrt(forward * strike)
     moneyness = torch.log(forward / strike)
     # Time value, over the geometric mean of forward and strike: the price of the out-of-the-money twin.

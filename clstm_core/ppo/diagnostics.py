@@ -1,9 +1,11 @@
-"""The numbers that say whether training is healthy: computed on the device, fetched once an iteration."""
+"""The numbers that say whether training is healthy: computed on the device, fetched once per iteration."""
 
 import torch
 
-from clstm_core.ppo.losses import masked_mean
-from clstm_core.ppo.rollout import Rollout
+from clstm_core.model.clstm import CLSTM
+from clstm_core.model.trunk import TrunkState
+from clstm_core.ppo.losses import approximate_kl, log_prob_of, masked_mean
+from clstm_core.ppo.storage import Rollout, Sequences
 
 
 def explained_variance(predicted: torch.Tensor, actual: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -30,6 +32,14 @@ def value_diagnostics(value: torch.Tensor, returns: torch.Tensor, weight: torch.
         "monte_carlo_mean": g_mean,
         "monte_carlo_std": g_std,
     }
+
+
+@torch.no_grad()
+def policy_kl(model: CLSTM, walked: Rollout | Sequences, state: TrunkState) -> torch.Tensor:
+    """KL of the policy as it is now from the one that walked, unrolled from the actor's state before the first step."""
+    logits, _ = model.unroll_actor(model.encoder(walked.observation), walked.mask, walked.start, state)
+    log_ratio = log_prob_of(walked.action, logits.log_softmax(-1)) - walked.log_prob
+    return approximate_kl(log_ratio, walked.free.to(log_ratio.dtype))
 
 
 def reward_diagnostics(rollout: Rollout) -> dict[str, torch.Tensor]:

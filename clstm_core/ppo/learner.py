@@ -14,11 +14,11 @@ from clstm_core.env.protocol import BatchedEnv, observation_scaler
 from clstm_core.errors import ConfigError, NonFiniteError
 from clstm_core.model.clstm import CLSTM, RecurrentState
 from clstm_core.ppo.advantages import generalised_advantages, monte_carlo_returns, normalise
-from clstm_core.ppo.diagnostics import explained_variance, fetch, reward_diagnostics, value_diagnostics
-from clstm_core.ppo.losses import approximate_kl
-from clstm_core.ppo.rollout import Carry, Rollout, Sequences, begin, collect, cut, sequences
+from clstm_core.ppo.diagnostics import explained_variance, fetch, policy_kl, reward_diagnostics, value_diagnostics
+from clstm_core.ppo.rollout import Carry, begin, collect
 from clstm_core.ppo.schedule import adapted, annealed, linear
-from clstm_core.ppo.update import Tally, make_optimizers, update
+from clstm_core.ppo.storage import Rollout, Sequences, cut, sequences
+from clstm_core.ppo.update import MinibatchSums, make_optimizers, update
 from clstm_core.ppo.warmup import WarmupResult, warm_critic
 
 
@@ -43,6 +43,8 @@ class Learner:
         self.model = model.to(self.device)
         self.optimizers = make_optimizers(self.model, config.ppo)
         self.generator = torch.Generator(device=self.device).manual_seed(config.seed)
+        self.rollout = self._allocate(env)
+        self.heldout_rollout = None if heldout_env is None else self._allocate(heldout_env)
         self.carry = begin(self.model, env)
         self.iteration = 0
         self.lr_scale = 1.0
@@ -76,20 +78,14 @@ class Learner:
         self.optimizers.set_lr(actor_lr, critic_lr)
 
         state_before = self.carry.state
-        rollout, self.carry = collect(
-            self.model,
-            self.env,
-            self.carry,
-            n_steps=ppo.n_steps,
-            bptt_steps=ppo.bptt_steps,
-            generator=self.generator,
-        )
+        rollout = self.rollout
+        self.carry = collect(self.model, self.env, self.carry, rollout, generator=self.generator)
         advantage = self._advantage(rollout)
         returns, weight = monte_carlo_returns(
             rollout.reward, rollout.next_value, rollout.terminated, rollout.truncated, gamma=ppo.gamma
         )
-        data = sequences(rollout, ppo.bptt_steps)
-        tally = update(
+        data = sequences(rollout)
+        sums = update(
             self.model,
             self.optimizers,
             data,
@@ -99,15 +95,15 @@ class Learner:
             entropy_coef=entropy_coef,
             generator=self.generator,
         )
-        values = tally.means() | value_diagnostics(rollout.value, returns, weight) | reward_diagnostics(rollout)
+        values = sums.means() | value_diagnostics(rollout.value, returns, weight) | reward_diagnostics(rollout)
         last = self.iteration + 1 == self.config.n_iterations
         if self.iteration % ppo.evaluate_every == 0 or last:
-            values["full_unroll_kl"] = self._full_unroll_kl(rollout, state_before)
+            values["full_unroll_kl"] = policy_kl(self.model, rollout, state_before.actor)
             if self.heldout_env is not None:
                 values["heldout_explained_variance"] = self._heldout_explained_variance()
-        row = fetch(values | {"bad": tally.bad})
+        row = fetch(values | {"bad": sums.bad})
         if row.pop("bad") != -1:
-            self._abort(tally, data, crash_dir)
+            self._abort(sums, data, crash_dir)
 
         self.iteration += 1
         self.lr_scale = adapted(self.lr_scale, row["approx_kl"] or 0.0, ppo.target_kl)
@@ -174,6 +170,11 @@ class Learner:
         self.iteration, self.lr_scale = int(facts["iteration"]), float(facts["lr_scale"])
         self.entropy_at_start = facts["entropy_at_start"]
 
+    def _allocate(self, env: BatchedEnv) -> Rollout:
+        """Buffers for this run's rollouts of an env; the learner's own are written over by every iteration."""
+        ppo = self.config.ppo
+        return Rollout.allocate(self.model, env, n_steps=ppo.n_steps, bptt_steps=ppo.bptt_steps)
+
     def _advantage(self, rollout: Rollout) -> torch.Tensor:
         return generalised_advantages(
             rollout.reward,
@@ -185,37 +186,23 @@ class Learner:
             gae_lambda=self.config.ppo.gae_lambda,
         )
 
-    @torch.no_grad()
-    def _full_unroll_kl(self, rollout: Rollout, state: RecurrentState) -> torch.Tensor:
-        """KL of the updated policy from the one that walked, unrolled over the whole rollout with states of its own."""
-        features = self.model.encoder(rollout.observation)
-        logits, _ = self.model.unroll_actor(features, rollout.mask, rollout.start, state.actor)
-        log_prob = logits.log_softmax(-1).gather(-1, rollout.action.unsqueeze(-1)).squeeze(-1)
-        return approximate_kl(log_prob - rollout.log_prob, rollout.free.to(log_prob.dtype))
-
     def _heldout_explained_variance(self) -> torch.Tensor:
         """Explained variance on envs of held-out dates, walked from a reset with randomness of its own."""
-        ppo, env = self.config.ppo, self.heldout_env
+        env, rollout = self.heldout_env, self.heldout_rollout
         assert env is not None
+        assert rollout is not None
         generator = torch.Generator(device=env.device).manual_seed(self.config.seed + 1)
-        rollout, _ = collect(
-            self.model,
-            env,
-            begin(self.model, env),
-            n_steps=ppo.n_steps,
-            bptt_steps=ppo.bptt_steps,
-            generator=generator,
-        )
+        collect(self.model, env, begin(self.model, env), rollout, generator=generator)
         returns, weight = monte_carlo_returns(
-            rollout.reward, rollout.next_value, rollout.terminated, rollout.truncated, gamma=ppo.gamma
+            rollout.reward, rollout.next_value, rollout.terminated, rollout.truncated, gamma=self.config.ppo.gamma
         )
         return explained_variance(rollout.value, returns, weight)
 
-    def _abort(self, tally: Tally, data: Sequences, crash_dir: Path | None) -> None:
-        minibatch = int(tally.bad.item())
+    def _abort(self, sums: MinibatchSums, data: Sequences, crash_dir: Path | None) -> None:
+        minibatch = int(sums.bad.item())
         saved = "it was not saved"
         if crash_dir is not None:
-            batch = data.select(tally.indices[minibatch])
+            batch = data.select(sums.indices[minibatch])
             tensors = {name: value for name, value in batch._asdict().items() if name != "state"}
             tensors |= {f"state.{name}": value for name, value in batch.state._asdict().items()}
             path = crash_dir / f"non_finite_{self.iteration + 1}.safetensors"

@@ -27,6 +27,11 @@ def approximate_kl(log_ratio: torch.Tensor, weight: torch.Tensor) -> torch.Tenso
     return masked_mean(torch.expm1(log_ratio) - log_ratio, weight)
 
 
+def log_prob_of(action: torch.Tensor, log_probs: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities [...] of the actions [...] int64 taken, from those of all actions [..., A]."""
+    return log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+
 def policy_loss(
     logits: torch.Tensor,
     action: torch.Tensor,
@@ -45,7 +50,7 @@ def policy_loss(
     """
     weight = free.to(logits.dtype)
     log_probs = logits.log_softmax(dim=-1)
-    log_ratio = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1) - old_log_prob
+    log_ratio = log_prob_of(action, log_probs) - old_log_prob
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1 - clip_epsilon, 1 + clip_epsilon)
     surrogate = torch.minimum(ratio * advantage, clipped * advantage)

@@ -14,8 +14,9 @@ from clstm_core.config import PPOConfig
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.errors import SelfTestError
 from clstm_core.model.clstm import CLSTM, RecurrentState
-from clstm_core.ppo.losses import approximate_kl, masked_mean
-from clstm_core.ppo.rollout import Sequences, begin, collect, sequences
+from clstm_core.ppo.losses import approximate_kl, log_prob_of, masked_mean
+from clstm_core.ppo.rollout import Carry, begin, collect
+from clstm_core.ppo.storage import Rollout, Sequences, sequences
 
 RATIO_TOLERANCE = 1e-4
 KL_TOLERANCE = 1e-6
@@ -68,17 +69,10 @@ def run_self_test(
     steps = min(config.n_steps, MAX_CHUNKS * config.bptt_steps)
     t, n = torch.arange(steps, device=env.device).unsqueeze(1), torch.arange(env.n_envs, device=env.device)
     staggered = (t + 5 * n) % 13 == 7
+    rollout = Rollout.allocate(model, env, n_steps=steps, bptt_steps=config.bptt_steps)
 
-    def walk(carry: Any) -> Any:
-        return collect(
-            model,
-            env,
-            carry,
-            n_steps=steps,
-            bptt_steps=config.bptt_steps,
-            generator=generator,
-            forced_start=staggered,
-        )
+    def walk(carry: Carry) -> Carry:
+        return collect(model, env, carry, rollout, generator=generator, forced_start=staggered)
 
     try:
         start = begin(model, env)
@@ -87,9 +81,8 @@ def run_self_test(
         scale = max(1.0, LOGIT_STD / max(spread.item(), 1e-6))
         model.policy_head.weight.mul_(scale)
         model.policy_head.bias.mul_(scale)
-        _, carry = walk(start)
-        rollout, _ = walk(carry)
-        data = sequences(rollout, config.bptt_steps)
+        walk(walk(start))
+        data = sequences(rollout)
         log_ratio, value_error = _recompute(model, data if plant is None else plant(data), data)
         control, _ = _recompute(model, forgetful(data), data)
     finally:
@@ -137,7 +130,7 @@ def zeroed(state: RecurrentState) -> RecurrentState:
 
 def _recompute(model: CLSTM, seen: Sequences, data: Sequences) -> tuple[torch.Tensor, torch.Tensor]:
     logits, value, _ = model.unroll(seen.observation, seen.mask, seen.start, seen.state)
-    log_prob = logits.log_softmax(-1).gather(-1, data.action.unsqueeze(-1)).squeeze(-1)
+    log_prob = log_prob_of(data.action, logits.log_softmax(-1))
     error = (value - data.value).abs().max() / (1 + data.value.abs().max())
     return log_prob - data.log_prob, error
 

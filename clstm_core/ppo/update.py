@@ -8,7 +8,7 @@ from torch import nn
 from clstm_core.config import PPOConfig
 from clstm_core.model.clstm import CLSTM
 from clstm_core.ppo.losses import policy_loss, value_loss
-from clstm_core.ppo.rollout import Sequences, select_rows
+from clstm_core.ppo.storage import Sequences, select_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ def make_optimizers(model: CLSTM, config: PPOConfig) -> Optimizers:
 
 
 @dataclass(slots=True)
-class Tally:
-    """Sums over minibatches, on the device; `bad` is the number of the first minibatch that was not finite, or -1."""
+class MinibatchSums:
+    """Sums of diagnostics on the device; `bad` is the number of the first minibatch that was not finite, or -1."""
 
-    sums: dict[str, torch.Tensor]
+    totals: dict[str, torch.Tensor]
     counts: dict[str, int]
     bad: torch.Tensor
     indices: list[torch.Tensor]
@@ -48,12 +48,12 @@ class Tally:
         self.bad = torch.where((self.bad < 0) & ~finite, len(self.indices), self.bad)
         self.indices.append(index)
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.detach()
+            self.totals[name] = self.totals.get(name, 0.0) + value.detach()
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def means(self) -> dict[str, torch.Tensor]:
         """Average of each value over the minibatches that had it."""
-        return {name: total / self.counts[name] for name, total in self.sums.items()}
+        return {name: total / self.counts[name] for name, total in self.totals.items()}
 
 
 def update(
@@ -66,13 +66,13 @@ def update(
     *,
     entropy_coef: float,
     generator: torch.Generator,
-) -> Tally:
+) -> MinibatchSums:
     """`policy_epochs` of policy and critic together, then `extra_critic_epochs` of the critic on cached features.
 
     Shapes:  advantage (normalised) and target [C, S], cut like `data`
     Assumes: the critic's gradient stops at the encoder, so the encoder is still during the extra epochs
     """
-    tally = Tally({}, {}, torch.tensor(-1, device=advantage.device), [])
+    sums = MinibatchSums({}, {}, torch.tensor(-1, device=advantage.device), [])
     for _ in range(config.policy_epochs):
         for index in minibatches(data, config.sequences_per_minibatch, generator):
             batch = data.select(index)
@@ -91,7 +91,7 @@ def update(
             (policy.loss - entropy_coef * policy.entropy + critic_loss).backward()
             policy_norm = descend(optimizers.actor, config.max_grad_norm)
             value_norm = descend(optimizers.critic, config.max_grad_norm)
-            tally.add(
+            sums.add(
                 index,
                 policy_loss=policy.loss,
                 entropy=policy.entropy,
@@ -114,8 +114,8 @@ def update(
             optimizers.critic.zero_grad()
             critic_loss.backward()
             value_norm = descend(optimizers.critic, config.max_grad_norm)
-            tally.add(index, value_loss=critic_loss, value_grad_norm=value_norm)
-    return tally
+            sums.add(index, value_loss=critic_loss, value_grad_norm=value_norm)
+    return sums
 
 
 def minibatches(data: Sequences, size: int, generator: torch.Generator) -> tuple[torch.Tensor, ...]:

@@ -8,10 +8,12 @@ import torch
 from clstm_core.config import PPOConfig
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.model.clstm import CLSTM
+from clstm_core.model.trunk import TrunkState
 from clstm_core.ppo.advantages import monte_carlo_returns
-from clstm_core.ppo.diagnostics import explained_variance
-from clstm_core.ppo.losses import approximate_kl, value_loss
-from clstm_core.ppo.rollout import Carry, Rollout, Sequences, begin, collect, cut, sequences, value_steps
+from clstm_core.ppo.diagnostics import explained_variance, policy_kl
+from clstm_core.ppo.losses import value_loss
+from clstm_core.ppo.rollout import Carry, begin, collect, value_steps
+from clstm_core.ppo.storage import Rollout, Sequences, cut, sequences
 from clstm_core.ppo.update import descend, minibatches
 
 KL_LIMIT = 1e-3
@@ -61,14 +63,13 @@ def warm_critic(
     judge_state = carry.state
     for _ in range(config.warmup_rollouts + 1):
         judge_state = carry.state
-        rollout, carry = collect(
-            model, env, carry, n_steps=config.n_steps, bptt_steps=config.bptt_steps, generator=generator
-        )
+        rollout = Rollout.allocate(model, env, n_steps=config.n_steps, bptt_steps=config.bptt_steps)
+        carry = collect(model, env, carry, rollout, generator=generator)
         rollouts.append(rollout)
     judge = rollouts.pop()
     actor_before = [weight.clone() for weight in _actor_weights(model)]
     before = _judge(model, judge, model.critic_state(judge_state), config)
-    data = [(sequences(rollout, config.bptt_steps), *_targets(rollout, config)) for rollout in rollouts]
+    data = [(sequences(rollout), *_targets(rollout, config)) for rollout in rollouts]
     optimizer = torch.optim.Adam(
         [
             {"params": model.critic_parameters(), "lr": config.warmup_lr},
@@ -81,7 +82,7 @@ def warm_critic(
     for _ in range(config.warmup_epochs):
         encoder_before = {name: value.clone() for name, value in model.encoder.state_dict().items()}
         losses.append(_epoch(model, optimizer, data, config, generator))
-        moved = max((_policy_kl(model, batch) for batch, _, _ in data), default=0.0)
+        moved = max((policy_kl(model, batch, batch.state.actor).item() for batch, _, _ in data), default=0.0)
         if moved > KL_LIMIT:
             model.encoder.load_state_dict(encoder_before)
             optimizer.param_groups[1]["lr"], frozen = 0.0, True
@@ -95,7 +96,7 @@ def warm_critic(
 
 
 def _actor_weights(model: CLSTM) -> list[torch.Tensor]:
-    return [weight for room in (model.actor_trunk, model.policy_head) for weight in room.state_dict().values()]
+    return [weight for part in (model.actor_trunk, model.policy_head) for weight in part.state_dict().values()]
 
 
 def _targets(rollout: Rollout, config: PPOConfig) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,17 +128,9 @@ def _epoch(
 
 
 @torch.no_grad()
-def _policy_kl(model: CLSTM, batch: Sequences) -> float:
-    logits, _ = model.unroll_actor(model.encoder(batch.observation), batch.mask, batch.start, batch.state.actor)
-    log_prob = logits.log_softmax(-1).gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
-    return approximate_kl(log_prob - batch.log_prob, batch.free.to(log_prob.dtype)).item()
-
-
-@torch.no_grad()
-def _judge(model: CLSTM, rollout: Rollout, state: Any, config: PPOConfig) -> float:
-    value, next_value, _, _ = value_steps(
-        model, rollout.observation, rollout.final_observation, rollout.start, state, config.bptt_steps
-    )
+def _judge(model: CLSTM, rollout: Rollout, state: TrunkState, config: PPOConfig) -> float:
+    value, next_value = torch.empty_like(rollout.value), torch.empty_like(rollout.next_value)
+    value_steps(model, rollout, state, value, next_value)
     returns, weight = monte_carlo_returns(
         rollout.reward, next_value, rollout.terminated, rollout.truncated, gamma=config.gamma
     )

@@ -8,10 +8,10 @@ import torch
 
 from clstm_core.audit.run import audit
 from clstm_core.config import EnvConfig
-from clstm_core.env import actions, options_env, record, trading
-from clstm_core.env import derived as col
+from clstm_core.env import actions, options_env, record, step, table_view, trading
+from clstm_core.env import columns as col
 from clstm_core.env.options_env import OptionsEnv
-from clstm_core.env.settlement import Carry
+from clstm_core.env.settlement import HoldingFlows
 
 CONFIG = EnvConfig(horizon=21)
 
@@ -49,7 +49,7 @@ def fill_at_tomorrows_quote(patch):
         row[:, col.BUY], row[:, col.SELL] = tomorrow[:, col.BUY], tomorrow[:, col.SELL]
         return dataclasses.replace(table, row_QC=row)
 
-    _wrap(patch, "derive", later, options_env)
+    _wrap(patch, "derive", later, table_view)
 
 
 def spread_paid_once_for_two_legs(patch):
@@ -65,27 +65,27 @@ def spread_paid_once_for_two_legs(patch):
 
 
 def expiry_settled_twice(patch):
-    _wrap(patch, "settlement_cash", lambda paid, *_: 2 * paid, options_env)
+    _wrap(patch, "settlement_cash", lambda paid, *_: 2 * paid, step)
 
 
 def interest_on_debt_with_the_wrong_sign(patch):
-    _wrap(patch, "carry", lambda flows, *_: flows._replace(interest=flows.interest.abs()), options_env)
+    _wrap(patch, "holding_flows", lambda flows, *_: flows._replace(interest=flows.interest.abs()), step)
 
 
 def no_interest_on_debt(patch):
-    _wrap(patch, "carry", lambda flows, *_: flows._replace(interest=flows.interest.clamp(min=0.0)), options_env)
+    _wrap(patch, "holding_flows", lambda flows, *_: flows._replace(interest=flows.interest.clamp(min=0.0)), step)
 
 
 def dividends_paid_to_nobody(patch):
-    _wrap(patch, "carry", lambda f, *_: Carry(f.interest, torch.zeros_like(f.dividends), f.borrow), options_env)
+    _wrap(patch, "holding_flows", lambda f, *_: HoldingFlows(f.interest, torch.zeros_like(f.dividends), f.borrow), step)
 
 
 def short_sellers_keep_the_dividend(patch):
-    _wrap(patch, "carry", lambda flows, *_: flows._replace(dividends=flows.dividends.clamp(min=0.0)), options_env)
+    _wrap(patch, "holding_flows", lambda flows, *_: flows._replace(dividends=flows.dividends.clamp(min=0.0)), step)
 
 
 def borrow_is_free(patch):
-    _wrap(patch, "carry", lambda flows, *_: flows._replace(borrow=torch.zeros_like(flows.borrow)), options_env)
+    _wrap(patch, "holding_flows", lambda flows, *_: flows._replace(borrow=torch.zeros_like(flows.borrow)), step)
 
 
 def _table(patch, change):
@@ -96,7 +96,7 @@ def _table(patch, change):
         change(row, market)
         return dataclasses.replace(table, row_QC=row)
 
-    _wrap(patch, "derive", altered, options_env)
+    _wrap(patch, "derive", altered, table_view)
 
 
 def stale_contract_tradable(patch):
@@ -141,7 +141,7 @@ def liquidation_at_mid(patch):
             holdings=result.holdings._replace(cash=result.holdings.cash + back), slippage=torch.zeros_like(back)
         )
 
-    _wrap(patch, "liquidate", generous, options_env)
+    _wrap(patch, "liquidate", generous, step)
 
 
 def no_margin_call(patch):
@@ -150,7 +150,7 @@ def no_margin_call(patch):
     def patient(holdings, book, config):
         return honest(holdings, book._replace(margin=torch.zeros_like(book.margin)), config)
 
-    patch.setattr(options_env, "liquidate", patient)
+    patch.setattr(step, "liquidate", patient)
 
 
 def half_the_margin(patch):
@@ -163,27 +163,25 @@ def half_the_margin(patch):
 
 
 def mask_peeks_ahead(patch):
-    honest = options_env.sizes_and_mask
+    honest = OptionsEnv._enter
 
-    def peek(packages, snapshot, holdings, book, move, config):
-        ahead = (snapshot + 1).clamp(max=packages.unit_TAC.shape[0] - 1)
-        size, _ = honest(packages, snapshot, holdings, book, move, config)
-        _, mask = honest(packages, ahead, holdings, book, move, config)
-        return size, mask
+    def peek(self, state):
+        honest(self, state)
+        ahead = (state.snapshot_index_N + 1).clamp(max=self.market.n_snapshots - 1)
+        _, self._mask_NA = actions.sizes_and_mask(
+            self.view.offered(ahead), state.holdings, self._book, self.view.move_S, self.config
+        )
 
-    patch.setattr(options_env, "sizes_and_mask", peek)
+    patch.setattr(OptionsEnv, "_enter", peek)
 
 
 def features_of_tomorrow(patch):
-    honest = OptionsEnv._observation
-
-    def peek(self, state, book):
-        seen = honest(self, state, book)
-        ahead = (state.snapshot_index_N + 1).clamp(max=self.market.n_snapshots - 1)
-        seen[:, 0] = self.market.features_TF[ahead, 0]
+    def peek(seen, view, account, book):
+        ahead = (account.snapshot_index_N + 1).clamp(max=len(view.features_TF) - 1)
+        seen[:, 0] = view.features(ahead)[:, 0]
         return seen
 
-    patch.setattr(OptionsEnv, "_observation", peek)
+    _wrap(patch, "observe_accounts", peek, options_env)
 
 
 def sizes_twice_the_risk(patch):
@@ -191,12 +189,12 @@ def sizes_twice_the_risk(patch):
 
 
 def reward_without_the_cost_of_cash(patch):
-    honest = options_env.excess_reward
+    honest = step.excess_reward
 
     def generous(equity, equity_next, growth, *rest):
         return honest(equity, equity_next, torch.zeros_like(growth), *rest)
 
-    patch.setattr(options_env, "excess_reward", generous)
+    patch.setattr(step, "excess_reward", generous)
 
 
 def fees_rebated_in_bulk(patch):
@@ -207,7 +205,7 @@ def accounts_share_a_purse(patch):
     def pooled(flows, *_):
         return flows._replace(interest=flows.interest.mean().expand_as(flows.interest))
 
-    _wrap(patch, "carry", pooled, options_env)
+    _wrap(patch, "holding_flows", pooled, step)
 
 
 def _rough(money: torch.Tensor) -> bool:
@@ -222,16 +220,16 @@ def interest_on_debt_with_the_wrong_sign_in_float32(patch):
     def flip(flows, *_):
         return flows._replace(interest=flows.interest.abs()) if _rough(flows.interest) else flows
 
-    _wrap(patch, "carry", flip, options_env)
+    _wrap(patch, "holding_flows", flip, step)
 
 
 def reward_without_the_cost_of_cash_in_float32(patch):
-    honest = options_env.excess_reward
+    honest = step.excess_reward
 
     def generous(equity, equity_next, growth, *rest):
         return honest(equity, equity_next, 0.0 * growth if _rough(equity) else growth, *rest)
 
-    patch.setattr(options_env, "excess_reward", generous)
+    patch.setattr(step, "excess_reward", generous)
 
 
 LEAKS: list[tuple[Plant, str]] = [

@@ -9,7 +9,7 @@ from clstm_core.config import EnvConfig
 from clstm_core.env.actions import is_defined_risk
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.env.state import Orders
-from clstm_core.errors import ConfigError, MarketDataError
+from clstm_core.errors import CheckpointError, ConfigError, MarketDataError
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.specs import ACTIONS, MAX_LEGS, TEMPLATES
 
@@ -24,7 +24,7 @@ def make(market, lag=1, n_envs=16, dtype=torch.float64, **changes) -> OptionsEnv
 
 
 def pick(mask: torch.Tensor, draw: torch.Tensor) -> torch.Tensor:
-    """A legal action an env from a draw in 0..1."""
+    """A legal action per env from a draw in 0..1."""
     rank = (draw * mask.sum(dim=1)).long()
     return (mask.cumsum(dim=1) > rank[:, None]).long().argmax(dim=1)
 
@@ -40,14 +40,14 @@ def test_money_is_conserved(world, lag):
         env.step(pick(mask, torch.rand(16, generator=generator)))
         x = env.last
         spent = (x.fill_quantity_NX * x.fill_price_NX * x.fill_multiplier_NX).sum(1) + x.fill_fee_NX.sum(1)
-        carried = x.interest_N + x.dividends_N - x.borrow_N
-        torch.testing.assert_close(x.cash_before_N + carried - spent, x.cash_N, rtol=0, atol=1e-6)
+        flows = x.interest_N + x.dividends_N - x.borrow_N
+        torch.testing.assert_close(x.cash_before_N + flows - spent, x.cash_N, rtol=0, atol=1e-6)
         marked = (x.leg_quantity_NL * x.leg_multiplier_NL * x.leg_mark_NL).sum(1)
         torch.testing.assert_close(x.cash_N + x.shares_N * x.spot_N + marked, x.equity_N, rtol=0, atol=1e-6)
         profit = x.equity_N - x.equity_before_N
         costs = x.fees_N + x.slippage_N
-        flows = x.option_mark_change_N + x.share_mark_change_N + carried - costs + x.settlement_N
-        torch.testing.assert_close(flows, profit, rtol=0, atol=1e-6)
+        moved = x.option_mark_change_N + x.share_mark_change_N + flows - costs + x.settlement_N
+        torch.testing.assert_close(moved, profit, rtol=0, atol=1e-6)
         greeks = x.attribution_delta_N + x.attribution_gamma_N + x.attribution_vega_N + x.attribution_theta_N
         explained = greeks + x.attribution_carry_N + x.settlement_N - costs + x.attribution_residual_N
         torch.testing.assert_close(explained, profit, rtol=0, atol=1e-6)
@@ -109,7 +109,7 @@ def test_a_saved_state_continues_bit_identically(world):
         action = pick(env.observe()[1], draw)
         for left, right in zip(env.step(action), other.step(action), strict=True):
             assert torch.equal(left, right)
-    with pytest.raises(ValueError, match=r"expected torch\.float32"):
+    with pytest.raises(CheckpointError, match=r"expected torch\.float32"):
         env.load_state_dict(make(world).state_dict())
 
 
@@ -224,3 +224,23 @@ def test_mistakes_are_named(world):
     tensors["next_row_Q"][0] = -1
     with pytest.raises(MarketDataError, match="has no next row"):
         make(MarketTensors(**tensors, info=world.info))
+
+
+def test_a_market_that_would_lose_money_or_misread_is_refused_by_row(world):
+    def altered(**changes) -> MarketTensors:
+        tensors = {name: tensor.clone() for name, tensor in world.tensors().items()}
+        for name, (index, value) in changes.items():
+            tensors[name][index] = value
+        return MarketTensors(**tensors, info=world.info)
+
+    settling = int((world.settle_index_K[world.row_contract_Q] == world.row_snapshot_Q + 1).nonzero()[0])
+    contract = int(world.row_contract_Q[settling])
+    named = rf"row {settling} \({world.contract_id(contract)} at snapshot {int(world.row_snapshot_Q[settling])}\)"
+    with pytest.raises(MarketDataError, match=f"{named} has a next row although its contract settles"):
+        make(altered(next_row_Q=(settling, settling + 1)))
+    at = int(world.settle_index_K[contract])
+    with pytest.raises(MarketDataError, match=f"is of a contract that settles at snapshot {at} without a value"):
+        make(altered(settle_value_K=(contract, torch.nan)))
+    short = {"mean": world.info["scaler"]["mean"][:-1], "std": world.info["scaler"]["std"]}
+    with pytest.raises(MarketDataError, match=r"means and \d+ deviations: expected \d+ of each, one per"):
+        make(dataclasses.replace(world, info=world.info | {"scaler": short}))

@@ -32,7 +32,7 @@ def batch() -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("spot", "strike", "tte", "vol", "rate", "carry", "right", "expected"),
+    ("spot", "strike", "tte", "vol", "rate", "dividend", "right", "expected"),
     [
         # Hull, Options, Futures and Other Derivatives: the example of the Black-Scholes-Merton chapter.
         (42.0, 40.0, 0.5, 0.20, 0.10, 0.0, 1, 4.759422392871532),
@@ -43,8 +43,8 @@ def batch() -> dict[str, torch.Tensor]:
         (930.0, 900.0, 2 / 12, 0.20, 0.08, 0.03, 1, 51.83),
     ],
 )
-def test_golden_prices(spot, strike, tte, vol, rate, carry, right, expected):
-    found = price(f64(spot), f64(strike), f64(tte), f64(vol), f64(rate), f64(carry), f64(right)).item()
+def test_golden_prices(spot, strike, tte, vol, rate, dividend, right, expected):
+    found = price(f64(spot), f64(strike), f64(tte), f64(vol), f64(rate), f64(dividend), f64(right)).item()
     digits = len(str(expected).split(".")[1])
     assert found == pytest.approx(expected, abs=0.6 * 10 ** -min(digits, 12))
 
@@ -52,9 +52,9 @@ def test_golden_prices(spot, strike, tte, vol, rate, carry, right, expected):
 def test_put_call_parity(batch):
     call = price(**{**batch, "right": torch.ones_like(batch["right"])})
     put = price(**{**batch, "right": -torch.ones_like(batch["right"])})
-    carried = batch["spot"] * torch.exp(-batch["dividend_yield"] * batch["tte_years"])
+    spot_present = batch["spot"] * torch.exp(-batch["dividend_yield"] * batch["tte_years"])
     strike = batch["strike"] * torch.exp(-batch["rate"] * batch["tte_years"])
-    torch.testing.assert_close(call - put, carried - strike, rtol=0, atol=1e-11)
+    torch.testing.assert_close(call - put, spot_present - strike, rtol=0, atol=1e-11)
 
 
 def test_greeks_agree_with_autograd(batch):
@@ -80,8 +80,8 @@ def test_greeks_agree_with_autograd(batch):
 @pytest.mark.parametrize("right", [1.0, -1.0])
 @pytest.mark.parametrize(("tte", "vol"), [(0.0, 0.2), (0.5, 0.0), (1e-12, 0.2)])
 def test_without_time_or_volatility_the_forward_intrinsic_is_left(right, tte, vol):
-    spot, strike, rate, carry = f64(90, 100, 110), f64(100.0), f64(0.05), f64(0.02)
-    found = greeks(spot, strike, f64(tte), f64(vol), rate, carry, f64(right))
+    spot, strike, rate, dividend = f64(90, 100, 110), f64(100.0), f64(0.05), f64(0.02)
+    found = greeks(spot, strike, f64(tte), f64(vol), rate, dividend, f64(right))
     expected = (right * (spot * math.exp(-0.02 * tte) - strike * math.exp(-0.05 * tte))).clamp(min=0)
     torch.testing.assert_close(found.price, expected, atol=1e-4, rtol=0)
     assert all(torch.isfinite(x).all() for x in found if x is not found.gamma)
@@ -106,10 +106,10 @@ def test_discounted_price_is_the_mean_of_simulated_payoffs():
     generator = torch.Generator().manual_seed(3)
     z = torch.randn(200_000, generator=generator, dtype=torch.float64)
     z = torch.cat([z, -z])
-    spot, strike, tte, vol, rate, carry = 100.0, 105.0, 0.4, 0.3, 0.04, 0.01
-    final = spot * torch.exp((rate - carry - vol**2 / 2) * tte + vol * math.sqrt(tte) * z)
+    spot, strike, tte, vol, rate, dividend = 100.0, 105.0, 0.4, 0.3, 0.04, 0.01
+    final = spot * torch.exp((rate - dividend - vol**2 / 2) * tte + vol * math.sqrt(tte) * z)
     for right in (1.0, -1.0):
         payoff = math.exp(-rate * tte) * (right * (final - strike)).clamp(min=0)
         error = payoff.std().item() / math.sqrt(len(payoff))
-        closed = price(*(f64(x) for x in (spot, strike, tte, vol, rate, carry, right))).item()
+        closed = price(*(f64(x) for x in (spot, strike, tte, vol, rate, dividend, right))).item()
         assert payoff.mean().item() == pytest.approx(closed, abs=4 * error)

@@ -17,11 +17,11 @@ def test_round_trip_out_of_the_money_to_machine_precision():
     moneyness = torch.linspace(-0.6, 0.6, 61, dtype=torch.float64)[:, None, None]
     vol = f64(0.05, 0.1, 0.2, 0.5, 1.0, 3.0)[None, :, None]
     tte = f64(0.003, 0.08, 0.5, 2.0)[None, None, :]
-    spot, rate, carry = f64(4000.0), f64(0.03), f64(0.015)
-    strike = spot * torch.exp((rate - carry) * tte + moneyness)
+    spot, rate, dividend = f64(4000.0), f64(0.03), f64(0.015)
+    strike = spot * torch.exp((rate - dividend) * tte + moneyness)
     right = torch.where(moneyness >= 0, 1.0, -1.0).to(torch.float64)
-    value = price(spot, strike, tte, vol, rate, carry, right)
-    found = implied_vol(value, spot, strike, tte, rate, carry, right)
+    value = price(spot, strike, tte, vol, rate, dividend, right)
+    found = implied_vol(value, spot, strike, tte, rate, dividend, right)
     # `price` itself cancels where a price is a millionth of a point or less.
     seen = value > 1e-6
     assert seen.sum() > 900
@@ -36,12 +36,12 @@ def test_round_trip_out_of_the_money_to_machine_precision():
     vol=st.floats(0.03, 3.0),
     tte=st.floats(0.002, 3.0),
     rate=st.floats(-0.03, 0.12),
-    carry=st.floats(-0.02, 0.06),
+    dividend=st.floats(-0.02, 0.06),
     right=st.sampled_from([1.0, -1.0]),
 )
-def test_the_answer_gives_the_price_back(moneyness, vol, tte, rate, carry, right):
+def test_the_answer_gives_the_price_back(moneyness, vol, tte, rate, dividend, right):
     spot, strike = f64(100.0), f64(100.0) * torch.exp(f64(moneyness))
-    terms = (f64(tte), f64(rate), f64(carry))
+    terms = (f64(tte), f64(rate), f64(dividend))
     value = price(spot, strike, terms[0], f64(vol), terms[1], terms[2], f64(right))
     found = implied_vol(value, spot, strike, *terms, f64(right))
     intrinsic = price(spot, strike, terms[0], f64(0.0), terms[1], terms[2], f64(right))

@@ -5,7 +5,9 @@ import torch
 
 from clstm_core.config import ModelConfig
 from clstm_core.model.clstm import CLSTM
-from clstm_core.ppo.rollout import begin, collect, sample, sequences
+from clstm_core.ppo.losses import log_prob_of
+from clstm_core.ppo.rollout import begin, collect, sample
+from clstm_core.ppo.storage import Rollout, sequences
 
 ENVS, STEPS, CHUNK, LENGTH = 6, 12, 4, 5
 
@@ -17,9 +19,10 @@ def model_for(env, **kind) -> CLSTM:
 
 def walk(env, model, rollouts=1, **more):
     carry, generator = begin(model, env), torch.Generator().manual_seed(1)
+    rollout = Rollout.allocate(model, env, n_steps=STEPS, bptt_steps=CHUNK)
     for _ in range(rollouts):
         before = carry
-        rollout, carry = collect(model, env, carry, n_steps=STEPS, bptt_steps=CHUNK, generator=generator, **more)
+        carry = collect(model, env, carry, rollout, generator=generator, **more)
     return rollout, before, carry
 
 
@@ -54,7 +57,7 @@ def test_episode_sums_restart_with_the_episode(toys):
 def test_sequences_keep_time_and_env_together(toys):
     env = toys.CountingEnv(ENVS, length=LENGTH)
     rollout, _, _ = walk(env, model_for(env))
-    data = sequences(rollout, CHUNK)
+    data = sequences(rollout)
     for k in range(STEPS // CHUNK):
         for n in range(ENVS):
             index = k * ENVS + n
@@ -83,7 +86,7 @@ def test_values_and_bootstraps_equal_the_step_by_step_critic(toys, kind):
                     torch.testing.assert_close(stored[fresh], getattr(state, name)[fresh], atol=1e-5, rtol=0)
             logits, value, state = model.step(rollout.observation[t], rollout.mask[t], state)
             _, ahead, _ = model.step(rollout.final_observation[t], None, state)
-            log_prob = logits.log_softmax(-1).gather(-1, rollout.action[t].unsqueeze(-1)).squeeze(-1)
+            log_prob = log_prob_of(rollout.action[t], logits.log_softmax(-1))
             torch.testing.assert_close(rollout.value[t], value, atol=1e-5, rtol=0)
             torch.testing.assert_close(rollout.next_value[t], ahead, atol=1e-5, rtol=0)
             torch.testing.assert_close(rollout.log_prob[t], log_prob, atol=1e-5, rtol=0)

@@ -110,8 +110,8 @@ def test_a_policy_that_cannot_remember_proves_nothing(setup):
 def test_a_rollout_that_forgets_its_carry_proves_nothing(setup, monkeypatch):
     honest = self_test.collect
 
-    def forgets(model, env, carry, **options):
-        return honest(model, env, carry._replace(state=zeroed(carry.state)), **options)
+    def forgets(model, env, carry, rollout, **options):
+        return honest(model, env, carry._replace(state=zeroed(carry.state)), rollout, **options)
 
     monkeypatch.setattr(self_test, "collect", forgets)
     report = run_self_test(*setup())

@@ -8,7 +8,8 @@ from clstm_core.config import ModelConfig, PPOConfig
 from clstm_core.errors import ConfigError, NonFiniteError
 from clstm_core.ppo.learner import Learner
 from clstm_core.ppo.losses import policy_loss
-from clstm_core.ppo.rollout import collect, sequences
+from clstm_core.ppo.rollout import collect
+from clstm_core.ppo.storage import sequences
 from clstm_core.ppo.update import minibatches, update
 
 
@@ -19,22 +20,14 @@ def learner(toys, tiny):
 
 
 def walk(learner):
-    ppo = learner.config.ppo
-    rollout, learner.carry = collect(
-        learner.model,
-        learner.env,
-        learner.carry,
-        n_steps=ppo.n_steps,
-        bptt_steps=ppo.bptt_steps,
-        generator=learner.generator,
-    )
-    return rollout
+    learner.carry = collect(learner.model, learner.env, learner.carry, learner.rollout, generator=learner.generator)
+    return learner.rollout
 
 
 def test_ratio_is_one_before_the_first_update(learner):
     learner.model.policy_head.weight.data *= 100
     walk(learner)
-    data = sequences(walk(learner), 8)
+    data = sequences(walk(learner))
     logits, value, _ = learner.model.unroll(data.observation, data.mask, data.start, data.state)
     found = policy_loss(logits, data.action, data.log_prob, torch.ones_like(data.value), data.free, clip_epsilon=1e-4)
     assert found.clip_fraction == 0
@@ -43,7 +36,7 @@ def test_ratio_is_one_before_the_first_update(learner):
 
 
 def test_minibatches_are_whole_sequences_each_once(learner):
-    data = sequences(walk(learner), 8)
+    data = sequences(walk(learner))
     parts = minibatches(data, 4, learner.generator)
     assert [len(part) for part in parts] == [4, 4, 4, 4]
     assert sorted(torch.cat(parts).tolist()) == list(range(16))
@@ -51,7 +44,7 @@ def test_minibatches_are_whole_sequences_each_once(learner):
 
 def moved_by(learner, **settings):
     ppo = PPOConfig(**{name: getattr(learner.config.ppo, name) for name in PPOConfig.__slots__} | settings)
-    data = sequences(walk(learner), 8)
+    data = sequences(walk(learner))
     before = {name: value.clone() for name, value in learner.model.state_dict().items()}
     advantage = torch.randn(data.value.shape, generator=torch.Generator().manual_seed(3))
     update(

@@ -1,0 +1,38 @@
+"""The columns of what a market view says of a contract at a snapshot, and of a snapshot. Prices are per share."""
+
+(
+    BID,
+    ASK,
+    MARK,
+    BUY,
+    SELL,
+    MULTIPLIER,
+    IMPLIED_VOL,
+    TTE,
+    DELTA,
+    GAMMA,
+    VEGA,
+    THETA,
+    RHO,
+    CALL_STRIKE,  # the strike of a call, 0 of a put
+    PUT_STRIKE,
+    CAN_BUY,
+    CAN_SELL,
+    STALE,
+    SETTLES,  # 1 when the contract settles at the next snapshot
+    SETTLE_VALUE,  # its cash per share then, else 0
+    SCENARIOS,  # first of the S scenario columns: profit of one long option on one share in each
+) = range(21)
+
+SPOT, RATE, DT, INTEREST_GROWTH, DIVIDEND_GROWTH = range(5)
+"""Of a snapshot; the last three lead to the next one: years, e^{r dt} - 1, e^{q dt} - 1."""
+
+(
+    UNIT_RISK,
+    UNIT_COST,  # slippage + fees
+    UNIT_CALL_NOTIONAL,  # short calls' strike x multiplier
+    UNIT_PUT_NOTIONAL,
+    AVAILABLE,  # 1 where every leg is listed, distinct, and quoted on the side needed
+    UNIT_SCENARIOS,  # first of the S scenario columns
+) = range(6)
+"""Of one unit of a package."""

@@ -1,0 +1,63 @@
+"""What a step asks of a market, and nothing else: any market that answers this can be traded in.
+
+`TableView` answers from tables computed once; a live session answers from the pair of snapshots it has just seen.
+"""
+
+from typing import NamedTuple, Protocol
+
+import torch
+
+
+class Offered(NamedTuple):
+    """The packages of `specs.TEMPLATES` on the contracts listed at each account's snapshot, one unit of each.
+
+    Shapes: row_NAP int64 (-1 = no leg); quantity_AP signed contracts per unit; shares_NA shares per unit; unit_NAC the
+            unit columns of `columns.py`; n_legs_A int64; short_contracts_A
+    """
+
+    row_NAP: torch.Tensor
+    quantity_AP: torch.Tensor
+    shares_NA: torch.Tensor
+    unit_NAC: torch.Tensor
+    n_legs_A: torch.Tensor
+    short_contracts_A: torch.Tensor
+
+
+class MarketView(Protocol):
+    """A market as one configuration sees it, asked by snapshot index and by row.
+
+    An index names a snapshot and a row names one contract at one snapshot; what the numbers are is the view's own
+    affair, as long as `index + 1` is the snapshot after `index` and -1 is no row.
+
+    Assumes: answers are gathers on the accounts' device in their money dtype, all finite, without a host sync; what is
+             asked of a snapshot was known at it, but for the three columns that lead to the next one
+    """
+
+    @property
+    def move_S(self) -> torch.Tensor:
+        """Relative moves of the spot [S] in the margin's scenarios."""
+        ...
+
+    def snapshot(self, index_N: torch.Tensor) -> torch.Tensor:
+        """Facts [N, 5] of snapshots and of the way to the next: columns SPOT .. DIVIDEND_GROWTH."""
+        ...
+
+    def facts(self, row: torch.Tensor) -> torch.Tensor:
+        """Facts [..., C] of contracts: columns BID .. SCENARIOS + S. Row -1 reads any row: its quantity is zero."""
+        ...
+
+    def next_row(self, row: torch.Tensor) -> torch.Tensor:
+        """The same contracts' rows at the next snapshot; -1 where there is none, and of -1."""
+        ...
+
+    def ends_after(self, index_N: torch.Tensor) -> torch.Tensor:
+        """Whether [N] the snapshot after this one is the last that an episode can reach."""
+        ...
+
+    def offered(self, index_N: torch.Tensor) -> Offered:
+        """The packages that each account could open at its snapshot."""
+        ...
+
+    def features(self, index_N: torch.Tensor) -> torch.Tensor:
+        """The market's part of the observation [N, F] float32."""
+        ...
