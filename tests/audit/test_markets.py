@@ -2,7 +2,7 @@
 
 import torch
 
-from clstm_core.audit.proofs.lookahead import built_in_time, fitted_in_time, same
+from clstm_core.audit.proofs.no_look_ahead import built_in_time, fitted_in_time, same
 from clstm_core.audit.worlds.markets import FUTURES, cut, stretch, with_altered_future, with_holes, with_info
 
 

@@ -9,20 +9,13 @@ import torch
 
 from clstm_core.audit.reference.ledger import Account, Day, Fill, Ledger
 from clstm_core.audit.reference.limits import broken_limits
-from clstm_core.audit.reference.plain import plain_market, plain_orders, plain_steps
+from clstm_core.audit.reference.plain import plain_market
 from clstm_core.audit.reference.rules import Rules
 from clstm_core.audit.result import Finding
+from clstm_core.audit.sessions.orders import random_actions, wild_orders
+from clstm_core.audit.sessions.records import Before, before, done_step, plain_orders, plain_steps
+from clstm_core.audit.sessions.scene import Scene, on_device
 from clstm_core.audit.worlds.markets import with_holes
-from clstm_core.audit.worlds.sessions import (
-    Before,
-    EnvFactory,
-    before,
-    done_step,
-    make_env,
-    random_actions,
-    wild_orders,
-)
-from clstm_core.config import EnvConfig
 from clstm_core.market.tensors import MarketTensors
 
 CENT = 0.01
@@ -65,60 +58,50 @@ class Tally:
             self.worst[name] = (gap, f"{where}: env {found}, ledger {expected}" if gap else "")
 
     def findings(self, label: str) -> list[Finding]:
-        """One finding a quantity, in dollars against a cent."""
+        """One finding per quantity, in dollars against a cent."""
         return [
             Finding(check=f"{label} {name}", statistic=gap, threshold=CENT, detail=detail)
             for name, (gap, detail) in self.worst.items()
         ]
 
 
-def conservation(
-    market: MarketTensors,
-    world: MarketTensors,
-    config: EnvConfig,
-    factory: EnvFactory,
-    *,
-    n_envs: int,
-    n_steps: int,
-    device: str,
-    seed: int = 0,
-) -> list[Finding]:
+def conservation(scene: Scene, world: MarketTensors) -> list[Finding]:
     """Replay random sessions, of legal actions and of wild orders, through the reference ledger.
 
-    `market` is the one to be traded; `world` is a simulated one, long enough that everything in EVENTS must happen.
-    Both are also walked with holes in their quotes.
+    The scene's market is the one to be traded; `world` is a simulated one, long enough that everything in EVENTS must
+    happen. It is walked with holes in its quotes, and with the other fill lag too.
     """
     findings = []
     events: Counter[str] = Counter()
-    generator = torch.Generator().manual_seed(seed)
-    holed, other_lag = with_holes(world, seed + 1), dataclasses.replace(config, fill_lag=1 - config.fill_lag)
-    plain, plain_holed = plain_market(market), plain_market(holed)
-    for label, place, quotes, rules, styles in (
-        ("market", market, plain, config, ("actions", "orders")),
-        ("world", holed, plain_holed, config, ("actions", "orders")),
-        (f"world, lag {other_lag.fill_lag}", holed, plain_holed, other_lag, ("orders",)),
+    generator = scene.generator()
+    holed = dataclasses.replace(scene, market=with_holes(world, scene.seed + 1))
+    lagged = holed.under(fill_lag=1 - scene.config.fill_lag)
+    plain, plain_holed = plain_market(scene.market), plain_market(holed.market)
+    for label, place, quotes, styles in (
+        ("market", scene, plain, ("actions", "orders")),
+        ("world", holed, plain_holed, ("actions", "orders")),
+        (f"world, lag {lagged.config.fill_lag}", lagged, plain_holed, ("orders",)),
     ):
         tally = Tally()
-        ledger = Ledger(quotes, Rules.of(rules))
+        ledger = Ledger(quotes, Rules.of(place.config))
         for style in styles:
-            steps = min(n_steps, 4 * place.n_snapshots)
-            _walk(place, ledger, rules, factory, style, n_envs, steps, device, generator, tally)
+            _walk(place, ledger, style, generator, tally)
         findings += tally.findings(label)
-        events += tally.events if place is holed else Counter()
+        events += tally.events if place is not scene else Counter()
     missing = [event for event in EVENTS if not events[event]]
     seen = ", ".join(f"{events[event]} {event}" for event in EVENTS)
     detail = f"never met: {', '.join(missing)}" if missing else seen
     return [*findings, Finding(check="events missing", statistic=len(missing), threshold=0.0, detail=detail)]
 
 
-def _walk(market, ledger, config, factory, style, n_envs, n_steps, device, generator, tally) -> None:
-    """One session of n_envs accounts, replayed step by step."""
-    horizon = min(config.horizon, market.n_snapshots - 1)
-    env = make_env(factory, market, dataclasses.replace(config, horizon=horizon), n_envs, device)
+def _walk(scene: Scene, ledger: Ledger, style: str, generator: torch.Generator, tally: Tally) -> None:
+    """One session of every account, replayed step by step."""
+    market, config = scene.market, scene.config
+    env = scene.under(horizon=min(config.horizon, market.n_snapshots - 1)).env()
     _, mask = env.reset()
-    accounts = [Account(config.capital_usd) for _ in range(n_envs)]
-    entry = [config.capital_usd] * n_envs
-    for step in range(n_steps):
+    accounts = [Account(config.capital_usd) for _ in range(scene.n_envs)]
+    entry = [config.capital_usd] * scene.n_envs
+    for step in range(min(scene.n_steps, 4 * market.n_snapshots)):
         start = before(env)
         if style == "actions":
             action = random_actions(mask, generator)
@@ -128,9 +111,9 @@ def _walk(market, ledger, config, factory, style, n_envs, n_steps, device, gener
             result = env.step(action.to(env.device))
         else:
             orders = wild_orders(env, market, generator)
-            result = env.step_orders(_to(orders, env.device))
+            result = env.step_orders(on_device(orders, env.device))
         records = plain_steps(done_step(env))
-        for n, order in enumerate(plain_orders(_to(orders, "cpu"), market)):
+        for n, order in enumerate(plain_orders(on_device(orders, "cpu"), market)):
             where = f"{style} step {step} env {n}"
             t = int(start.snapshot[n])
             opening = _compare_account(start, n, accounts[n], market, tally, where)
@@ -148,17 +131,13 @@ def _compare_limits(env, start, mask, accounts, ledger, config, market, tally, w
     some = min(env.n_envs, LIMITS_ENVS)
     every = torch.arange(mask.shape[1])
     ordered = [
-        plain_orders(_to(env.orders_for(torch.full((env.n_envs,), int(a), device=env.device)), "cpu"), market)
+        plain_orders(on_device(env.orders_for(torch.full((env.n_envs,), int(a), device=env.device)), "cpu"), market)
         for a in every
     ]
     for n in range(some):
         orders = {int(a): ordered[int(a)][n] for a in every}
         broken = broken_limits(ledger, config, accounts[n], int(start.snapshot[n]), mask[n].tolist(), orders)
         tally.differ("limits", broken, [], f"{where} env {n}")
-
-
-def _to(orders, device):
-    return type(orders)(*(tensor.to(device) for tensor in orders))
 
 
 def _compare_account(start: Before, n: int, account: Account, market, tally: Tally, where: str) -> float:
