@@ -52,7 +52,7 @@ def scaler(market: MarketTensors, device: torch.device) -> tuple[torch.Tensor, t
                 f"the market's scaler has {sorted(found)} entries: expected {len(MARKET_FEATURES)}, one a market "
                 "feature. Build the market tensors again."
             )
-        width = found.pop()
+        width = len(stored["mean"])
         mean[:width] = torch.tensor(stored["mean"], dtype=torch.float32)
         std[:width] = torch.tensor(stored["std"], dtype=torch.float32)
     return mean, std
