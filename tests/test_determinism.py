@@ -37,6 +37,8 @@ IN_PLACE_DRAWS = {
     "uniform_",
 }
 ORDERLESS = {"sorted", "set", "frozenset", "min", "max", "any", "all", "len", "bool", "isinstance"}
+SEQUENCES = {"list", "tuple", "enumerate", "iter", "next", "zip", "map", "filter", "reversed", "join", "sum"}
+SEQUENCES |= {"fromkeys", "fromiter", "extend", "array", "asarray", "tensor", "chain", "Series"}
 SET_METHODS = {"union", "intersection", "difference", "symmetric_difference"}
 
 
@@ -53,22 +55,29 @@ def calls(tree: ast.AST) -> Iterator[tuple[int, str]]:
         if not isinstance(node, ast.Call):
             continue
         name, options = dotted(node.func, known), {option.arg for option in node.keywords}
-        bare = not node.args and not node.keywords
+        given = [*node.args, *(option.value for option in node.keywords)]
+        bare = all(isinstance(value, ast.Constant) and value.value is None for value in given)
         method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        if name in CLOCKS:
+        if name in CLOCKS or (name == "numpy.datetime64" and is_now(given)):
             yield node.lineno, f"{name} asks what time it is"
         elif name.startswith(UNSEEDED) or name == "hash":
             yield node.lineno, f"{name} differs from process to process"
         elif name.startswith("numpy.random."):
-            if (name != "numpy.random.default_rng" or bare) and not name.rpartition(".")[2][0].isupper():
+            if bare or not (name == "numpy.random.default_rng" or name.rpartition(".")[2][0].isupper()):
                 yield node.lineno, f"{name} draws without a seed"
         elif name.startswith("random.") and (name != "random.Random" or bare):
             yield node.lineno, f"{name} draws without a seed"
-        elif name.startswith("torch.") and name.removeprefix("torch.") in TORCH_DRAWS | {"Generator.seed"}:
+        elif name.startswith("torch.") and name.removeprefix("torch.") in TORCH_DRAWS:
             if "generator" not in options:
                 yield node.lineno, f"{name} draws without a generator"
+        elif method == "seed" and bare:
+            yield node.lineno, ".seed() takes one from the system"
         elif method in IN_PLACE_DRAWS | {"multinomial", "bernoulli"} and "generator" not in options:
             yield node.lineno, f".{method} draws without a generator"
+
+
+def is_now(given: list[ast.expr]) -> bool:
+    return any(isinstance(value, ast.Constant) and value.value in ("now", "today") for value in given)
 
 
 def modules(tree: ast.AST) -> dict[str, str]:
@@ -119,7 +128,7 @@ def set_orders(tree: ast.AST) -> Iterator[tuple[int, str]]:
             elif isinstance(node, ast.Call):
                 name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
                 taken = any(is_set(argument, names) for argument in node.args)
-                if taken and name in {"list", "tuple", "enumerate", "iter", "zip", "map", "join", "sum", "fromiter"}:
+                if taken and name in SEQUENCES:
                     yield node.lineno, f"{name} of a set"
                 if name == "pop" and isinstance(node.func, ast.Attribute) and is_set(node.func.value, names):
                     yield node.lineno, "an element popped from a set"
@@ -187,6 +196,10 @@ def test_a_room_neither_asks_the_clock_nor_draws_unseeded_nor_walks_a_set(room):
         "import torch\ntorch.multinomial(torch.ones(3), 1)",
         "def f(x):\n    return x.uniform_()",
         "import uuid\nuuid.uuid4()",
+        "import numpy as np\nnp.datetime64('now')",
+        "import numpy as np\nnp.random.Generator(np.random.PCG64())",
+        "import numpy as np\nnp.random.default_rng(None)",
+        "def f(generator):\n    generator.seed()",
         "hash('a')",
         "for x in {1, 2}:\n    pass",
         "a = [x for x in set('ab')]",
@@ -195,6 +208,7 @@ def test_a_room_neither_asks_the_clock_nor_draws_unseeded_nor_walks_a_set(room):
         "', '.join({'a', 'b'})",
         "names = frozenset('ab')\nfirst = list(names)",
         "def f(a):\n    return set(a).pop()",
+        "def f(a):\n    return dict.fromkeys(set(a))",
     ],
 )
 def test_a_planted_fault_is_found(planted):
