@@ -5,7 +5,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from clstm_core.audit.result import Finding
@@ -13,6 +12,7 @@ from clstm_core.audit.sessions.orders import random_actions, wild_orders
 from clstm_core.audit.sessions.records import done_step
 from clstm_core.audit.sessions.scene import Scene, on_device
 from clstm_core.audit.worlds.markets import FUTURES, with_altered_future
+from clstm_core.audit.worlds.tables import TABLE_FUTURES, with_other_future
 from clstm_core.config import MarketConfig
 from clstm_core.env.state import Orders
 from clstm_core.market.tensors import MarketTensors
@@ -168,44 +168,17 @@ def built_in_time(market: MarketTensors, *, n_snapshots: int, n_cuts: int, seed:
     info = simulated_info(config)
     truth = build_market_tensors(*tables, config, embargo=0, info=info)
     findings = []
-    for kind in ("ends", "crash", "shuffled"):
+    for kind in TABLE_FUTURES:
         different: list[str] = []
         for i in range(n_cuts):
             cut = n_snapshots * (i + 1) // (n_cuts + 1)
-            altered = _with_other_tables(tables, int(truth.snapshot_T[cut]), kind, seed + i)
+            altered = with_other_future(tables, int(truth.snapshot_T[cut]), kind, seed + i)
             built = build_market_tensors(*altered, config, embargo=0, info=info)
             # fewer rows end elsewhere in a vector register, and an exponential there may round its last bit otherwise
             alike = _to_rounding if kind == "ends" else same
             different += [f"{name} (cut {cut})" for name in _built_differences(truth, built, cut, alike)]
         findings.append(_difference(f"tables {kind} after t", different))
     return findings
-
-
-Tables = tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]
-
-
-def _with_other_tables(tables: Tables, cut_ns: int, kind: str, seed: int) -> Tables:
-    """The same tables up to the cut; after it none, prices a tenth, or each row's prices taken from another."""
-    quotes, underlyings, rates = ({name: column.copy() for name, column in table.items()} for table in tables)
-    cut_date = np.datetime64(cut_ns, "ns").astype("datetime64[D]")
-    after = (quotes["snapshot"] > cut_ns, underlyings["snapshot"] > cut_ns, rates["date"] > cut_date)
-    if kind == "ends":
-        kept = [
-            {name: column[~late] for name, column in table.items()}
-            for table, late in zip((quotes, underlyings, rates), after, strict=True)
-        ]
-        return kept[0], kept[1], kept[2]
-    rng = np.random.default_rng(seed)
-    for table, late, prices in (
-        (quotes, after[0], (("bid", "ask"),)),
-        (underlyings, after[1], (("open", "high", "low", "close"),)),
-        (rates, after[2], (("rate",), ("dividend_yield",))),
-    ):
-        order = rng.permutation(np.flatnonzero(late))
-        for group in prices:
-            for name in group:
-                table[name][late] = 0.1 * table[name][late] if kind == "crash" else table[name][order]
-    return quotes, underlyings, rates
 
 
 def _to_rounding(one: torch.Tensor, two: torch.Tensor) -> bool:
