@@ -46,13 +46,12 @@ def scaler(market: MarketTensors, device: torch.device) -> tuple[torch.Tensor, t
     mean, std = torch.zeros(len(OBSERVATION), device=device), torch.ones(len(OBSERVATION), device=device)
     stored = market.info.get("scaler")
     if stored:
-        found = {len(stored["mean"]), len(stored["std"])}
-        if found not in ({len(MARKET_FEATURES)}, {len(OBSERVATION)}):
-            raise MarketDataError(
-                f"the market's scaler has {sorted(found)} entries: expected {len(MARKET_FEATURES)}, one a market "
-                "feature. Build the market tensors again."
-            )
         width = len(stored["mean"])
+        if width not in (len(MARKET_FEATURES), len(OBSERVATION)) or len(stored["std"]) != width:
+            raise MarketDataError(
+                f"the market's scaler has {width} means and {len(stored['std'])} deviations: expected "
+                f"{len(MARKET_FEATURES)} of each, one per market feature. Build the market tensors again."
+            )
         mean[:width] = torch.tensor(stored["mean"], dtype=torch.float32)
         std[:width] = torch.tensor(stored["std"], dtype=torch.float32)
     return mean, std
