@@ -66,6 +66,21 @@ def test_a_planted_import_is_found(tmp_path):
     assert "polars.selectors" not in imports(planted, top_level=True)
 
 
+def test_the_reference_ledger_shares_no_code_with_what_it_judges():
+    """The market, the configuration and the specs are all that it and the env have in common."""
+    allowed = ("market.tensors", "config", "specs", "audit.reference")
+    for path in files("clstm_core/audit/reference"):
+        ours = {name.removeprefix("clstm_core.") for name in imports(path) if name.startswith("clstm_core.")}
+        assert not {name for name in ours if not name.startswith(allowed)}, path.name
+
+
+def test_the_audit_knows_the_env_by_its_records_and_its_interface_alone():
+    allowed = ("clstm_core.env.state", "clstm_core.env.protocol", "clstm_core.env.options_env")
+    known = {name for path in files("clstm_core/audit") for name in imports(path) if name.startswith("clstm_core.env.")}
+    assert known
+    assert not {name for name in known if not name.startswith(allowed)}
+
+
 @pytest.mark.parametrize(
     ("rooms", "banned"),
     [
@@ -117,3 +132,10 @@ def test_the_trainer_loads_without_the_rest():
     modules = loaded("import clstm_core.train.loop")
     assert not modules & {"dagster", "polars", "duckdb", "plotly", "pandas"}
     assert "torch" in modules
+
+
+@pytest.mark.parametrize("module", ["names", "reference.ledger", "reference.limits"])
+def test_names_of_proofs_and_the_reference_ledger_load_no_torch(module):
+    modules = loaded(f"import clstm_core.audit.{module}")
+    assert not modules & {"torch", "numpy", "polars"}
+    assert "clstm_core" in modules

@@ -1,34 +1,28 @@
 """The environment audit: every proof that the market cannot be cheated, in one verdict."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
+from clstm_core.audit.names import PROOFS
 from clstm_core.audit.proofs.conservation import conservation
-from clstm_core.audit.proofs.fees import fees_never_help
+from clstm_core.audit.proofs.fees_never_help import fees_never_help
 from clstm_core.audit.proofs.invariance import invariance
-from clstm_core.audit.proofs.lookahead import built_in_time, fitted_in_time, look_ahead
-from clstm_core.audit.proofs.martingale import martingale_exact
-from clstm_core.audit.proofs.sampled import Decide, martingale_sampled
-from clstm_core.audit.result import AuditReport, Finding, ProofResult, prove
+from clstm_core.audit.proofs.martingale_exact import martingale_exact
+from clstm_core.audit.proofs.martingale_sampled import Decide, martingale_sampled
+from clstm_core.audit.proofs.no_look_ahead import no_look_ahead
+from clstm_core.audit.result import AuditReport, Finding, prove
+from clstm_core.audit.sessions.scene import EnvFactory, Scene
 from clstm_core.audit.worlds.markets import fair_world, stretch
-from clstm_core.audit.worlds.sessions import EnvFactory
 from clstm_core.config import EnvConfig
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.errors import AuditError
 from clstm_core.market.tensors import MarketTensors
 
 Size = Literal["quick", "full"]
-PROOFS = (
-    "conservation",
-    "martingale_exact",
-    "martingale_sampled",
-    "no_look_ahead",
-    "fees_never_help",
-    "invariance",
-)
-"""Names of the proofs, in the order in which they run; `size` changes how long each looks, never what it asks."""
+Proof = Callable[[], list[Finding]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +33,7 @@ class _Effort:
     world: int  # snapshots of the simulated world
     envs: int
     steps: int
-    visited: int  # snapshots branched, a fill lag
+    visited: int  # snapshots branched per fill lag
     branched_envs: int  # accounts x nodes of one branching
     episodes: int
     horizon: int
@@ -108,43 +102,10 @@ def audit(
         raise AuditError(
             f"a market of {market.n_snapshots} snapshots proves nothing: expected at least 3. Use a longer history."
         )
-    effort = _EFFORT[size]
     market = market.to("cpu")
-    part = stretch(market, effort.snapshots)
-    world = fair_world(market, effort.world)
-    place = (env_config, env_factory)
-    walk: dict[str, Any] = {"n_envs": effort.envs, "n_steps": effort.steps, "device": device}
-    proofs: dict[str, Callable[[], list[Finding]]] = {
-        "conservation": partial(conservation, part, world, *place, **walk),
-        "martingale_exact": partial(
-            martingale_exact,
-            world,
-            *place,
-            n_envs=effort.envs,
-            snapshots=effort.visited,
-            steps=min(effort.steps, effort.world - 2),
-            max_envs=effort.branched_envs,
-            device=device,
-        ),
-        "martingale_sampled": partial(
-            martingale_sampled,
-            market,
-            *place,
-            episodes=effort.episodes,
-            horizon=effort.horizon,
-            device=device,
-            policies=policies,
-        ),
-        "no_look_ahead": lambda: [
-            *look_ahead(part, *place, n_envs=16, n_cuts=effort.cuts, n_steps=effort.steps // 2, device=device),
-            *fitted_in_time(market),
-            *built_in_time(market, n_snapshots=effort.table_snapshots, n_cuts=effort.cuts),
-        ],
-        "fees_never_help": partial(fees_never_help, part, *place, **walk),
-        "invariance": partial(invariance, part, *place, n_envs=effort.envs, n_steps=20, device=device),
-    }
-    results: list[ProofResult] = []
+    proofs = _proofs(market, env_config, _EFFORT[size], device, env_factory, policies)
     wanted = [name for name in PROOFS if name in only]
+    results = []
     for done, name in enumerate(wanted):
         if progress:
             progress(done, len(wanted), name)
@@ -153,3 +114,45 @@ def audit(
         progress(len(wanted), len(wanted), "")
     label = f"{market.info.get('source', 'unnamed')} ({market.info.get('label', 'unlabelled quotes')})"
     return AuditReport(proofs=tuple(results), size=size, market=label)
+
+
+def _proofs(
+    market: MarketTensors,
+    config: EnvConfig,
+    effort: _Effort,
+    device: str,
+    factory: EnvFactory,
+    policies: Mapping[str, Decide] | None,
+) -> dict[str, Proof]:
+    """The code behind each name of PROOFS: where it walks, and for how long."""
+    world = fair_world(market, effort.world)
+    scene = Scene(
+        market=stretch(market, effort.snapshots),
+        config=config,
+        factory=factory,
+        device=device,
+        n_envs=effort.envs,
+        n_steps=effort.steps,
+    )
+    walked = partial(dataclasses.replace, scene)
+    return {
+        "conservation": partial(conservation, scene, world),
+        "martingale_exact": partial(
+            martingale_exact,
+            walked(market=world, n_steps=min(effort.steps, effort.world - 2)),
+            snapshots=effort.visited,
+            max_envs=effort.branched_envs,
+        ),
+        "martingale_sampled": partial(
+            martingale_sampled, walked(market=market, n_envs=effort.episodes, n_steps=effort.horizon), policies
+        ),
+        "no_look_ahead": partial(
+            no_look_ahead,
+            walked(n_envs=16, n_steps=effort.steps // 2),
+            market,
+            n_cuts=effort.cuts,
+            table_snapshots=effort.table_snapshots,
+        ),
+        "fees_never_help": partial(fees_never_help, scene),
+        "invariance": partial(invariance, walked(n_steps=20)),
+    }

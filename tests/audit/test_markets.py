@@ -2,16 +2,16 @@
 
 import torch
 
-from clstm_core.audit.proofs.lookahead import built_in_time, fitted_in_time, same
-from clstm_core.audit.worlds.markets import FUTURES, cut, stretch, with_altered_future, with_holes, with_info
+from clstm_core.audit.proofs.no_look_ahead import built_in_time, fitted_in_time, same
+from clstm_core.audit.worlds.markets import FUTURES, between, stretch, with_altered_future, with_holes, with_info
 
 
 def _first_row(market, t: int) -> int:
     return int(market.row_offset_T1[t])
 
 
-def test_a_cut_keeps_quotes_contracts_and_the_way_from_row_to_row(fair_market) -> None:
-    part = cut(fair_market, 40, 80)
+def test_a_part_keeps_quotes_contracts_and_the_way_from_row_to_row(fair_market) -> None:
+    part = between(fair_market, 40, 80)
     offset = _first_row(fair_market, 40)
     rows = torch.arange(part.n_rows)
     assert torch.equal(part.bid_Q, fair_market.bid_Q[offset : offset + part.n_rows])

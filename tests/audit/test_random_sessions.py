@@ -4,8 +4,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clstm_core.audit.proofs.conservation import conservation
+from clstm_core.audit.sessions.scene import Scene
 from clstm_core.config import EnvConfig
-from clstm_core.env.options_env import OptionsEnv
 
 configs = st.builds(
     EnvConfig,
@@ -27,8 +27,7 @@ configs = st.builds(
 @settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(config=configs, seed=st.integers(0, 2**31 - 1))
 def test_money_is_conserved_whatever_the_session_and_the_costs(premium_market, fair_market, config, seed):
-    findings = conservation(
-        premium_market, fair_market, config, OptionsEnv, n_envs=4, n_steps=25, device="cpu", seed=seed
-    )
+    scene = Scene(market=premium_market, config=config, n_envs=4, n_steps=25, seed=seed)
+    findings = conservation(scene, fair_market)
     wrong = [finding for finding in findings if finding.ratio > 1 and finding.check != "events missing"]
     assert not wrong, wrong

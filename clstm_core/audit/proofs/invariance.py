@@ -1,15 +1,14 @@
 """Proof 6: who else is in the batch, in what order, and at what precision, changes no account's story."""
 
-import dataclasses
+from functools import partial
+from typing import Any
 
 import torch
 
-from clstm_core.audit.proofs.fees import modest_orders
 from clstm_core.audit.result import Finding
-from clstm_core.audit.worlds.sessions import EnvFactory, done_step, make_env, random_actions, wild_orders
-from clstm_core.config import EnvConfig
-from clstm_core.env.state import Orders
-from clstm_core.market.tensors import MarketTensors
+from clstm_core.audit.sessions.orders import modest_orders, random_actions, wild_orders
+from clstm_core.audit.sessions.records import done_step
+from clstm_core.audit.sessions.scene import Scene, on_device
 
 ROUNDING_USD = 1e-5
 """Sums may be taken in another order in another batch; money may differ by this, decisions by nothing."""
@@ -30,50 +29,40 @@ _EXACT = ("snapshot_N", "fill_quantity_NX", "fill_contract_NX", "leg_contract_NL
 _MONEY = ("equity_N", "cash_N", "fees_N", "slippage_N", "interest_N", "margin_N", "settlement_N")
 
 
-def invariance(
-    market: MarketTensors,
-    config: EnvConfig,
-    factory: EnvFactory,
-    *,
-    n_envs: int,
-    n_steps: int,
-    device: str,
-    seed: int = 0,
-) -> list[Finding]:
+def invariance(scene: Scene) -> list[Finding]:
     """Permute the batch, take accounts out of it one by one, and walk a session again in float32.
 
     Episodes are short, so that resets happen on the way and must agree too.
     """
-    short = dataclasses.replace(config, horizon=max(1, min(6, market.n_snapshots - 1)))
-    generator = torch.Generator().manual_seed(seed)
-    env = make_env(factory, market, short, n_envs, device, seed=seed, stagger=True)
+    n_envs, device = scene.n_envs, scene.device
+    short = scene.under(horizon=max(1, min(6, scene.market.n_snapshots - 1)))
+    generator = scene.generator()
+    env = short.env(seed=scene.seed, stagger=True)
     _, mask = env.reset()
     births = env.state_dict()
     for _ in range(3):
         mask = env.step(random_actions(mask, generator).to(device)).action_mask
     began = {name: tensor.clone() for name, tensor in env.state_dict().items()}
     actions, truth = [], []
-    for _ in range(n_steps):
+    for _ in range(scene.n_steps):
         actions.append(random_actions(mask, generator))
         result = env.step(actions[-1].to(device))
         mask = result.action_mask
         truth.append(_outcome(env, result))
 
     order = torch.randperm(n_envs, generator=generator)
-    findings = _agree("permuted", market, short, factory, began, order, actions, truth, device, n_envs)
+    findings = _agree("permuted", short, began, order, actions, truth)
     for n in range(0, n_envs, max(1, n_envs // 3)):
-        alone = torch.tensor([n])
-        findings += _agree("alone", market, short, factory, began, alone, actions, truth, device, n_envs)
+        findings += _agree("alone", short, began, torch.tensor([n]), actions, truth)
     few = max(1, n_envs // 4)
-    smaller = make_env(factory, market, short, few, device, seed=seed, stagger=True)
+    smaller = short.env(few, seed=scene.seed, stagger=True)
     smaller.reset()
     young = smaller.state_dict()
     unequal = sum(
         int((young[name] != births[name][:few]).sum()) for name in ("snapshot_index_N", "age_N", "seed_N", "episode_N")
     )
     findings.append(Finding(check="episodes depend on the batch", statistic=unequal, threshold=0.0))
-    findings += _precision(market, config, factory, n_envs, device, seed)
-    return [*findings, *_float32_step(market, config, factory, n_envs, device, seed)]
+    return [*findings, *_precision(scene), *_float32_step(scene)]
 
 
 def _outcome(env, result) -> dict[str, torch.Tensor]:
@@ -83,18 +72,18 @@ def _outcome(env, result) -> dict[str, torch.Tensor]:
     return chosen | {name: tensor.detach().cpu().clone() for name, tensor in extra.items()}
 
 
-def _agree(label, market, config, factory, began, order, actions, truth, device, n_envs) -> list[Finding]:
+def _agree(label: str, scene: Scene, began, order, actions, truth) -> list[Finding]:
     """Replay the accounts `order` from the same beginning; every outcome must be that of the whole batch."""
-    env = make_env(factory, market, config, len(order), device)
+    env = scene.env(len(order))
     env.reset()
     state = {
-        name: tensor[order.to(tensor.device)] if tensor.dim() and tensor.shape[0] == n_envs else tensor
+        name: tensor[order.to(tensor.device)] if tensor.dim() and tensor.shape[0] == scene.n_envs else tensor
         for name, tensor in began.items()
     }
     env.load_state_dict(state)
     money, decisions, seen = 0.0, 0, 0.0
     for action, expected in zip(actions, truth, strict=True):
-        result = env.step(action[order].to(device))
+        result = env.step(action[order].to(scene.device))
         found = _outcome(env, result)
         for name, tensor in found.items():
             reference = expected[name][order]
@@ -112,25 +101,30 @@ def _agree(label, market, config, factory, began, order, actions, truth, device,
     ]
 
 
-def _precision(market, config, factory, n_envs, device, seed) -> list[Finding]:
-    """The same modest orders in float64 and float32."""
-    n_steps = max(1, min(20, market.n_snapshots - 1))
-    rules = dataclasses.replace(config, horizon=n_steps)
-    generator = torch.Generator().manual_seed(seed)
-    exact = make_env(factory, market, rules, n_envs, device, seed=seed, fixed_start=True)
-    rough = make_env(factory, market, rules, n_envs, device, seed=seed, fixed_start=True, dtype=torch.float32)
+def _pair(scene: Scene, most_steps: int) -> tuple[Any, Any, int]:
+    """The same accounts in float64 and in float32, and the steps that they walk."""
+    n_steps = max(1, min(most_steps, scene.market.n_snapshots - 1))
+    walk = partial(scene.under(horizon=n_steps).env, seed=scene.seed, fixed_start=True)
+    exact, rough = walk(dtype=torch.float64), walk(dtype=torch.float32)
     exact.reset()
     rough.reset()
+    return exact, rough, n_steps
+
+
+def _precision(scene: Scene) -> list[Finding]:
+    """The same modest orders in float64 and float32."""
+    exact, rough, n_steps = _pair(scene, 20)
+    generator = scene.generator()
     drift, other = 0.0, 0
     for _ in range(n_steps):
-        orders = Orders(*(tensor.to(device) for tensor in modest_orders(exact, market, generator)))
+        orders = on_device(modest_orders(exact, scene.market, generator), scene.device)
         exact.step_orders(orders)
         rough.step_orders(orders)
         one, two = done_step(exact), done_step(rough)
         drift = max(drift, float((one.equity_N - two.equity_N.double()).abs().max()))
         other += int((one.fill_quantity_NX != two.fill_quantity_NX.double()).sum())
     return [
-        Finding(check="float32: money", statistic=drift, threshold=FLOAT32_TOLERANCE * config.capital_usd),
+        Finding(check="float32: money", statistic=drift, threshold=FLOAT32_TOLERANCE * scene.config.capital_usd),
         Finding(check="float32: fills", statistic=other, threshold=0.0),
     ]
 
@@ -139,24 +133,19 @@ _COSTS = ("fees_N", "slippage_N", "interest_N", "dividends_N", "borrow_N")
 _SUMS = ("cash_N", "equity_N", "settlement_N", "option_mark_change_N", "share_mark_change_N")
 
 
-def _float32_step(market, config, factory, n_envs, device, seed) -> list[Finding]:
+def _float32_step(scene: Scene) -> list[Finding]:
     """Wild orders, each step from one and the same account: what rounding may not hide over a session.
 
     A session's drift tolerates more than the fees of its fills; here every flow stands beside its own float64 value.
     """
-    n_steps = max(1, min(40, market.n_snapshots - 1))
-    rules = dataclasses.replace(config, horizon=n_steps)
-    generator = torch.Generator().manual_seed(seed)
-    exact = make_env(factory, market, rules, n_envs, device, seed=seed, fixed_start=True)
-    rough = make_env(factory, market, rules, n_envs, device, seed=seed, fixed_start=True, dtype=torch.float32)
-    exact.reset()
-    rough.reset()
+    exact, rough, n_steps = _pair(scene, 40)
+    config, generator = scene.config, scene.generator()
     worst = dict.fromkeys((*_COSTS, *_SUMS, "reward", "observation"), 0.0)
     other = 0
     for _ in range(n_steps):
         state = {name: t.float() if t.is_floating_point() else t for name, t in exact.state_dict().items()}
         rough.load_state_dict(state)
-        orders = Orders(*(tensor.to(device) for tensor in wild_orders(exact, market, generator)))
+        orders = on_device(wild_orders(exact, scene.market, generator), scene.device)
         result_one, result_two = exact.step_orders(orders), rough.step_orders(orders)
         one, two = done_step(exact)._asdict(), done_step(rough)._asdict()
         same = (one["fill_quantity_NX"] == two["fill_quantity_NX"].double()).all(dim=1)
@@ -182,5 +171,5 @@ def _float32_step(market, config, factory, n_envs, device, seed) -> list[Finding
         )
         for name, gap in worst.items()
     ]
-    share = other / (n_steps * n_envs)
+    share = other / (n_steps * scene.n_envs)
     return [*findings, Finding(check="float32 step: other fills", statistic=share, threshold=UNDECIDED)]

@@ -16,7 +16,7 @@ UNDERLYING = -1
 
 
 class Quote(NamedTuple):
-    """One contract at one snapshot; prices a share."""
+    """One contract at one snapshot; prices per share."""
 
     bid: float
     ask: float
@@ -36,7 +36,7 @@ class Quote(NamedTuple):
 
 
 class Contract(NamedTuple):
-    """Terms of one listed option; settle_value is cash a share, NaN beyond the data."""
+    """Terms of one listed option; settle_value is cash per share, NaN beyond the data."""
 
     strike: float
     right: int  # +1 call, -1 put
@@ -46,7 +46,7 @@ class Contract(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """The market at one session's close; rates are a year, continuous, and hold until the next snapshot."""
+    """The market at one session's close; rates are per year, continuous, and hold until the next snapshot."""
 
     time_ns: int
     spot: float
@@ -61,11 +61,11 @@ class PlainMarket:
 
     snapshots: list[Snapshot]
     contracts: list[Contract]
-    grid: list[list[int]]  # contract a cell, -1 = none
+    grid: list[list[int]]  # contract per cell, -1 = none
     scenario_cache: dict[tuple[int, int], list[float]] = field(default_factory=dict)
 
     def scenarios(self, t: int, contract: int, rules: Rules) -> list[float]:
-        """Profit a share of one long contract in each margin scenario at snapshot t."""
+        """Profit per share of one long contract in each margin scenario at snapshot t."""
         key = (t, contract)
         if key not in self.scenario_cache:
             now, terms = self.snapshots[t], self.contracts[contract]

@@ -11,9 +11,9 @@ from clstm_core.specs import MAX_LEGS
 def black_scholes(
     spot: float, strike: float, years: float, vol: float, rate: float, dividend_yield: float, right: int
 ) -> float:
-    """Value a share of a European option, term by term from the textbook.
+    """Value per share of a European option, term by term from the textbook.
 
-    Units:  currency a share; vol, rate and dividend_yield fractions a year
+    Units:  currency per share; vol, rate and dividend_yield fractions per year
     Source: Black and Scholes 1973; Merton 1973
     """
     paid, carried = strike * math.exp(-rate * years), spot * math.exp(-dividend_yield * years)

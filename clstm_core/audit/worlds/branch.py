@@ -1,4 +1,4 @@
-"""One step branched over every state of tomorrow: quadrature nodes for the spot, and a market with one history a node.
+"""One step branched over every state of tomorrow: quadrature nodes for the spot, a market with one history per node.
 
 A martingale in a Black-Scholes world is an integral over one normal variable. Between two strikes that settle
 tomorrow every portfolio is a smooth function of it, so Gauss-Legendre nodes on pieces split at those strikes give the
@@ -26,7 +26,7 @@ def spot_nodes(
         S' = S exp((carry - vol^2 / 2) dt + vol sqrt(dt) z),   sum(w f(S')) = E[f(S')]
 
     Shapes:  both [M] float64; the weights sum to 1 within 1e-12
-    Units:   carry = rate - dividend yield and vol are fractions a year
+    Units:   carry = rate - dividend yield and vol are fractions per year
     Assumes: f is smooth between neighbouring kinks (strikes that settle tomorrow)
     """
     deviation = vol * math.sqrt(dt_years)
@@ -49,7 +49,7 @@ def branch_market(market: MarketTensors, t: int, spot_M: np.ndarray, vol: float,
     """A market of M histories of two snapshots: history k is snapshot t, then t + 1 at spot_M[k].
 
     Snapshot t is at index 2k and t + 1 at 2k + 1. Row j of snapshot t is at `branch_row(market, t, k, j)`. Every quote
-    is the Black-Scholes price under `vol` with a symmetric, unrounded spread of half_spread x price a side.
+    is the Black-Scholes price under `vol` with a symmetric, unrounded spread of half_spread x price per side.
 
     Assumes: snapshot t is no segment's end; its rate and dividend yield hold for the step
     """

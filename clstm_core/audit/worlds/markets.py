@@ -41,7 +41,7 @@ def whole(market: MarketTensors) -> MarketTensors:
     return with_info(market, splits={"train": [0, market.n_snapshots]})
 
 
-def cut(market: MarketTensors, start: int, stop: int) -> MarketTensors:
+def between(market: MarketTensors, start: int, stop: int) -> MarketTensors:
     """Snapshots [start, stop) as a market of their own; contracts that settle later stay open at its end."""
     rows = slice(int(market.row_offset_T1[start]), int(market.row_offset_T1[stop]))
     used, contract = torch.unique(market.row_contract_Q[rows], return_inverse=True)
@@ -75,7 +75,7 @@ def stretch(market: MarketTensors, length: int) -> MarketTensors:
     start, stop = market.info.get("splits", {}).get("train", (0, market.n_snapshots))
     if stop - start < 2:
         start, stop = 0, market.n_snapshots
-    return cut(market, max(int(start), int(stop) - length), int(stop))
+    return between(market, max(int(start), int(stop) - length), int(stop))
 
 
 def with_holes(market: MarketTensors, seed: int, share: float = 0.04) -> MarketTensors:

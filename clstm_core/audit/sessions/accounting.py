@@ -4,7 +4,7 @@ import dataclasses
 
 import torch
 
-from clstm_core.audit.worlds.sessions import Before
+from clstm_core.audit.sessions.records import Before
 from clstm_core.config import EnvConfig
 from clstm_core.env.state import EXPIRY, FIRST_SHARE_SLOT, LIQUIDATION, SLOT_REASON, StepLedger
 from clstm_core.market.tensors import MarketTensors

@@ -13,12 +13,12 @@ from statistics import NormalDist
 
 import torch
 
-from clstm_core.audit.reference.accounting import overnight_greeks, stated_costs, without_costs
 from clstm_core.audit.result import Finding
+from clstm_core.audit.sessions.accounting import overnight_greeks, stated_costs, without_costs
+from clstm_core.audit.sessions.orders import random_actions
+from clstm_core.audit.sessions.records import before, done_step
+from clstm_core.audit.sessions.scene import Scene
 from clstm_core.audit.worlds.markets import fair_world, pricing_vol
-from clstm_core.audit.worlds.sessions import EnvFactory, before, done_step, make_env, random_actions
-from clstm_core.config import EnvConfig
-from clstm_core.market.tensors import MarketTensors
 from clstm_core.specs import ACTIONS, CLOSE_ALL, HEDGE_DELTA, OBSERVATION
 
 SIGNIFICANCE = 1e-3
@@ -73,32 +73,24 @@ def preset_policies(seed: int) -> dict[str, Decide]:
     }
 
 
-def martingale_sampled(
-    market: MarketTensors,
-    config: EnvConfig,
-    factory: EnvFactory,
-    *,
-    episodes: int,
-    horizon: int,
-    device: str,
-    seed: int = 0,
-    policies: Mapping[str, Decide] | None = None,
-) -> list[Finding]:
+def martingale_sampled(scene: Scene, policies: Mapping[str, Decide] | None = None) -> list[Finding]:
     """Play every policy over the same preset, non-overlapping episodes, with costs off and on.
 
-    `market` gives the tenors of the world; `policies` (trained ones, say) are played beside the preset ones.
+    The scene's accounts are the episodes of each policy, its steps their length; its market gives the tenors of the
+    simulated world. `policies` (trained ones, say) are played beside the preset ones.
     """
-    world = fair_world(market, episodes * (horizon + 1), seed=seed + 1)
+    episodes, capital = scene.n_envs, scene.config.capital_usd
+    world = fair_world(scene.market, episodes * (scene.n_steps + 1), seed=scene.seed + 1)
     findings = []
-    names = [*preset_policies(seed), *(policies or {})]
+    names = [*preset_policies(scene.seed), *(policies or {})]
     threshold = NormalDist().inv_cdf(1 - SIGNIFICANCE / (2 * 2 * len(names)))
-    for costs, trading in (("off", without_costs(config)), ("on", config)):
-        players = {**preset_policies(seed), **(policies or {})}
-        gain, fills = play(world, trading, factory, players, episodes=episodes, horizon=horizon, device=device)
+    for costs, config in (("off", without_costs(scene.config)), ("on", scene.config)):
+        players = {**preset_policies(scene.seed), **(policies or {})}
+        gain, fills = play(dataclasses.replace(scene, market=world, config=config), players)
         for name, mine, count in zip(names, gain, fills.tolist(), strict=True):
-            error = float(mine.std()) / math.sqrt(episodes) + 1e-9 * config.capital_usd
+            error = float(mine.std()) / math.sqrt(episodes) + 1e-9 * capital
             mean = float(mine.mean())
-            bps = 1e4 / config.capital_usd
+            bps = 1e4 / capital
             findings.append(
                 Finding(
                     check=f"{name} costs {costs}",
@@ -119,20 +111,12 @@ def martingale_sampled(
     return findings
 
 
-def play(
-    world: MarketTensors,
-    config: EnvConfig,
-    factory: EnvFactory,
-    players: Mapping[str, Decide],
-    *,
-    episodes: int,
-    horizon: int,
-    device: str,
-) -> tuple[torch.Tensor, torch.Tensor]:
+def play(scene: Scene, players: Mapping[str, Decide]) -> tuple[torch.Tensor, torch.Tensor]:
     """Discounted gain net of luck, costs added back [policies, episodes], and the fills of each policy [policies]."""
-    n_players = len(players)
+    world, config, device = scene.market, scene.config, scene.device
+    episodes, horizon, n_players = scene.n_envs, scene.n_steps, len(players)
     n = n_players * episodes
-    env = make_env(factory, world, dataclasses.replace(config, horizon=horizon), n, device)
+    env = scene.under(horizon=horizon).env(n)
     env.reset()
     state = env.state_dict()
     start = (torch.arange(episodes) * (horizon + 1)).repeat(n_players)
@@ -143,7 +127,6 @@ def play(
 
     vol = pricing_vol(world)
     clock, spot = world.time_years_T, world.spot_T
-    years = torch.zeros(n, dtype=torch.float64)
     log_discount = torch.zeros(n, dtype=torch.float64)
     gain = torch.full((n,), -config.capital_usd, dtype=torch.float64)
     final = torch.zeros(n, dtype=torch.float64)
@@ -177,6 +160,5 @@ def play(
         final = torch.where(alive, tomorrow * last.equity_N, final)
         traded = (last.fill_quantity_NX != 0) & (last.fill_reason_NX > 0) & (last.fill_reason_NX < 5)
         fills = fills + torch.where(alive, traded.sum(dim=1), 0)
-        years = years + dt
         alive = alive & ~(last.terminated_N | last.truncated_N)
     return (gain + final).view(n_players, episodes), fills.view(n_players, episodes).sum(dim=1)

@@ -11,20 +11,21 @@ from typing import Any, NamedTuple
 
 import torch
 
-from clstm_core.audit.reference.accounting import stated_costs, without_costs
 from clstm_core.audit.result import Finding
+from clstm_core.audit.sessions.accounting import stated_costs, without_costs
+from clstm_core.audit.sessions.orders import random_actions, wild_orders
+from clstm_core.audit.sessions.records import before, done_step
+from clstm_core.audit.sessions.scene import Scene, on_device
 from clstm_core.audit.worlds.branch import branch_market, branch_row, spot_nodes
 from clstm_core.audit.worlds.markets import pricing_vol
-from clstm_core.audit.worlds.sessions import EnvFactory, before, done_step, make_env, random_actions, wild_orders
-from clstm_core.config import EnvConfig
 from clstm_core.env.state import Orders
 from clstm_core.market.tensors import MarketTensors
 
 TOLERANCE = 1e-6
-"""Of the capital, an account and step."""
+"""Of the capital, per account and step."""
 
 HALF_SPREAD = 0.02
-"""Of the model price, a side, in the branched world."""
+"""Of the model price, per side, in the branched world."""
 
 
 class Visited(NamedTuple):
@@ -34,33 +35,22 @@ class Visited(NamedTuple):
     state: dict[str, torch.Tensor]
 
 
-def visit(
-    world: MarketTensors,
-    config: EnvConfig,
-    factory: EnvFactory,
-    *,
-    n_envs: int,
-    snapshots: int,
-    steps: int,
-    seed: int,
-    device: str,
-) -> list[Visited]:
+def visit(scene: Scene, snapshots: int) -> list[Visited]:
     """Walk a session and keep the accounts at some of its snapshots, all standing at the same one.
 
     Half of the steps take legal actions, half wild orders. Kept are moments spread evenly, each as near as can be to
     one before which something held is about to settle.
     """
-    generator = torch.Generator().manual_seed(seed)
-    long = dataclasses.replace(config, horizon=steps)
-    env = make_env(factory, world, long, n_envs, device, seed=seed, fixed_start=True, window=(0, steps + 1))
+    world, n_envs, steps = scene.market, scene.n_envs, scene.n_steps
+    generator = scene.generator()
+    env = scene.under(horizon=steps).env(seed=scene.seed, fixed_start=True, window=(0, steps + 1))
     _, mask = env.reset()
     kept: list[tuple[int, int, Visited]] = []
     for step in range(steps - 1):
         if step % 2:
-            result = env.step(random_actions(mask, generator).to(device))
+            result = env.step(random_actions(mask, generator).to(scene.device))
         else:
-            orders = wild_orders(env, world, generator)
-            result = env.step_orders(Orders(*(tensor.to(device) for tensor in orders)))
+            result = env.step_orders(on_device(wild_orders(env, world, generator), scene.device))
         mask = result.action_mask
         state = before(env)
         held = state.leg_row >= 0
@@ -73,21 +63,13 @@ def visit(
     return best
 
 
-def one_step_gaps(
-    world: MarketTensors,
-    visited: Visited,
-    config: EnvConfig,
-    factory: EnvFactory,
-    *,
-    seed: int,
-    device: str,
-    max_envs: int,
-) -> tuple[torch.Tensor, dict[str, int]]:
+def one_step_gaps(scene: Scene, visited: Visited, max_envs: int) -> tuple[torch.Tensor, dict[str, int]]:
     """Expected discounted gain [accounts] of one step, what was paid added back, and what the step met.
 
     Each account is also put in distress: twelve times its legs (a margin breach) and a hundredth of the equity it
     began with (ruin), since the visited ones seldom are.
     """
+    world, config, device = scene.market, scene.config, scene.device
     t = visited.snapshot
     vol = pricing_vol(world)
     dt = float(world.time_years_T[t + 1] - world.time_years_T[t])
@@ -104,11 +86,11 @@ def one_step_gaps(
     here = (visited.state["snapshot_index_N"].cpu() == t).nonzero().squeeze(1)[: max(1, max_envs // (2 * n_nodes))]
     account = torch.cat([here, here])
     n_accounts = len(account)
-    generator = torch.Generator().manual_seed(seed)
+    generator = scene.generator()
     stressed = torch.arange(n_accounts) >= len(here)
     ruined = stressed & (torch.rand(n_accounts, generator=generator) < 0.3)
 
-    env = make_env(factory, market, dataclasses.replace(config, horizon=1), n_accounts * n_nodes, device)
+    env = dataclasses.replace(scene, market=market).under(horizon=1).env(n_accounts * n_nodes)
     env.reset()
     node = torch.arange(n_nodes).repeat(n_accounts)
     which = torch.arange(n_accounts).repeat_interleave(n_nodes)
@@ -129,13 +111,13 @@ def one_step_gaps(
     env.load_state_dict(state)
 
     _, mask = env.observe()
-    first = which * n_nodes == torch.arange(len(which))  # one env an account decides for all of its nodes
-    if generator.initial_seed() % 2:
+    first = which * n_nodes == torch.arange(len(which))  # one env per account decides for all of its nodes
+    if scene.seed % 2:
         action = random_actions(mask[first.to(mask.device)].cpu(), generator)
         env.step(action[which].to(device))
     else:
         orders = _one_for_all(wild_orders(env, market, generator), first, which, node, market)
-        env.step_orders(Orders(*(tensor.to(device) for tensor in orders)))
+        env.step_orders(on_device(orders, device))
     last = done_step(env)
     paid_now, paid_later = stated_costs(last, market, config)
     discount = math.exp(-rate * dt)
@@ -173,55 +155,28 @@ def _one_for_all(
     return mine._replace(leg_row_NP=row)
 
 
-def martingale_exact(
-    world: MarketTensors,
-    config: EnvConfig,
-    factory: EnvFactory,
-    *,
-    n_envs: int,
-    snapshots: int,
-    steps: int,
-    max_envs: int,
-    device: str,
-    seed: int = 0,
-) -> list[Finding]:
+def martingale_exact(scene: Scene, *, snapshots: int, max_envs: int) -> list[Finding]:
     """Every combination of costs off and on with fills today and tomorrow, from many visited states.
 
-    `max_envs` bounds accounts x nodes of one branching, and so the memory.
+    The scene's market is a P = Q world. `max_envs` bounds accounts x nodes of one branching, and so the memory.
     """
     findings = []
     total = {"fills": 0, "settlements": 0, "liquidations": 0, "ruins": 0, "accounts": 0}
     for lag in (0, 1):
-        moments = visit(
-            world,
-            dataclasses.replace(config, fill_lag=lag),
-            factory,
-            n_envs=n_envs,
-            snapshots=snapshots,
-            steps=steps,
-            seed=seed + lag,
-            device=device,
-        )
-        for costs, trading in (("off", without_costs(config)), ("on", config)):
+        lagged = dataclasses.replace(scene, seed=scene.seed + lag).under(fill_lag=lag)
+        moments = visit(lagged, snapshots)
+        for costs, config in (("off", without_costs(lagged.config)), ("on", lagged.config)):
             worst, where = 0.0, ""
             for number, moment in enumerate(moments):
-                gap, met = one_step_gaps(
-                    world,
-                    moment,
-                    dataclasses.replace(trading, fill_lag=lag),
-                    factory,
-                    seed=seed + number,
-                    device=device,
-                    max_envs=max_envs,
-                )
+                branching = dataclasses.replace(lagged, config=config, seed=scene.seed + number)
+                gap, met = one_step_gaps(branching, moment, max_envs)
                 total = {name: total[name] + met[name] for name in total}
                 largest = float(gap.abs().max())
                 if not largest <= worst:
                     worst, where = largest, f"at snapshot {moment.snapshot}, {float(gap[gap.abs().argmax()]):+.4g}"
             check = f"costs {costs} lag {lag}"
-            findings.append(
-                Finding(check=check, statistic=worst, threshold=TOLERANCE * config.capital_usd, detail=where)
-            )
+            threshold = TOLERANCE * scene.config.capital_usd
+            findings.append(Finding(check=check, statistic=worst, threshold=threshold, detail=where))
     missing = [name for name, count in total.items() if not count]
     detail = ", ".join(f"{count} {name}" for name, count in total.items())
     return [*findings, Finding(check="events missing", statistic=len(missing), threshold=0.0, detail=detail)]

@@ -1,75 +1,12 @@
-"""Random trading: legal actions and wild orders, with what every step did, for the proofs to check."""
-
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+"""Random trading: legal actions, wild orders and modest ones."""
 
 import torch
 
-from clstm_core.config import EnvConfig
-from clstm_core.env.protocol import EnvStep
-from clstm_core.env.state import AccountState, Orders, StepLedger
+from clstm_core.audit.sessions.records import before
+from clstm_core.audit.sessions.scene import AuditedEnv
+from clstm_core.env.state import Orders
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.specs import CLOSE_ALL, FIRST_TEMPLATE, HEDGE_DELTA, MAX_LEGS, PACKAGE_LEGS
-
-
-class AuditedEnv(Protocol):
-    """What the proofs ask of an environment beyond BatchedEnv."""
-
-    n_envs: int
-    state: AccountState
-    last: StepLedger | None
-
-    def reset(self) -> tuple[torch.Tensor, torch.Tensor]: ...
-    def observe(self) -> tuple[torch.Tensor, torch.Tensor]: ...
-    def step(self, action: torch.Tensor) -> EnvStep: ...
-    def step_orders(self, orders: Orders) -> EnvStep: ...
-    def orders_for(self, action_N: torch.Tensor) -> Orders: ...
-    def state_dict(self) -> dict[str, torch.Tensor]: ...
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None: ...
-
-
-EnvFactory = Callable[..., Any]
-"""Called as OptionsEnv is: (market, config, n_envs=..., seed=..., dtype=..., window=..., stagger=..., ...)."""
-
-
-class Before(NamedTuple):
-    """An account as it stood when a step began; copies, so that a step in place changes nothing here."""
-
-    snapshot: torch.Tensor
-    cash: torch.Tensor
-    shares: torch.Tensor
-    leg_row: torch.Tensor
-    leg_quantity: torch.Tensor
-    entry_equity: torch.Tensor
-    equity: torch.Tensor
-
-
-def before(env: AuditedEnv) -> Before:
-    """Copy what the env holds now."""
-    s = env.state
-    fields = (s.snapshot_index_N, s.cash_N, s.shares_N, s.leg_row_NL, s.leg_quantity_NL, s.entry_equity_N, s.equity_N)
-    return Before(*(tensor.detach().cpu().clone() for tensor in fields))
-
-
-def done_step(env: AuditedEnv) -> StepLedger:
-    """The record of the last step, on the CPU and safe from the next one."""
-    if env.last is None:
-        raise RuntimeError("the environment kept no record of its step: expected `last` to be a StepLedger")
-    return StepLedger(*(tensor.detach().cpu().clone() for tensor in env.last))
-
-
-def make_env(
-    factory: EnvFactory, market: MarketTensors, config: EnvConfig, n_envs: int, device: str, **options: Any
-) -> Any:
-    """A float64 env over the whole of `market`, all accounts starting new episodes unless told otherwise."""
-    settings = {
-        "seed": 0,
-        "dtype": torch.float64,
-        "window": (0, market.n_snapshots),
-        "stagger": False,
-        "device": device,
-    }
-    return factory(market, config, n_envs=n_envs, **(settings | options))
 
 
 def random_actions(mask: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -116,4 +53,25 @@ def wild_orders(env: AuditedEnv, market: MarketTensors, generator: torch.Generat
     orders.share_quantity_N.copy_(shares)
     orders.hedge_N.copy_(((kind >= 0.57) & (kind < 0.65)) | (draw(n) < 0.05))
     orders.close_all_N.copy_(((kind >= 0.65) & (kind < 0.71)) | brim | (draw(n) < 0.03))
+    return orders
+
+
+def modest_orders(env: AuditedEnv, market: MarketTensors, generator: torch.Generator) -> Orders:
+    """A few contracts and shares each way, never more legs than fit: orders that always may be held."""
+    n = env.n_envs
+    state = before(env)
+    orders = Orders.none(n)
+
+    def chance(share: float, *shape: int) -> torch.Tensor:
+        return torch.rand(*shape, generator=generator) < share
+
+    first, last = market.row_offset_T1[state.snapshot], market.row_offset_T1[state.snapshot + 1]
+    row = first[:, None] + (torch.rand(n, PACKAGE_LEGS, generator=generator) * (last - first)[:, None]).long()
+    free = MAX_LEGS - (state.leg_quantity != 0).sum(dim=1)
+    wanted = (torch.arange(PACKAGE_LEGS) < free[:, None].clamp(max=2)) & chance(0.5, n, 1) & (last > first)[:, None]
+    quantity = torch.randint(1, 6, (n, PACKAGE_LEGS), generator=generator)
+    quantity = quantity * torch.where(chance(0.5, n, PACKAGE_LEGS), -1, 1) * wanted
+    orders.leg_row_NP.copy_(torch.where(quantity != 0, row, -1))
+    orders.leg_quantity_NP.copy_(quantity)
+    orders.share_quantity_N.copy_(torch.randint(-400, 401, (n,), generator=generator) * chance(0.4, n))
     return orders

@@ -5,13 +5,15 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from clstm_core.audit.result import Finding
+from clstm_core.audit.sessions.orders import random_actions, wild_orders
+from clstm_core.audit.sessions.records import done_step
+from clstm_core.audit.sessions.scene import Scene, on_device
 from clstm_core.audit.worlds.markets import FUTURES, with_altered_future
-from clstm_core.audit.worlds.sessions import EnvFactory, done_step, make_env, random_actions, wild_orders
-from clstm_core.config import EnvConfig, MarketConfig
+from clstm_core.audit.worlds.tables import TABLE_FUTURES, with_other_future
+from clstm_core.config import MarketConfig
 from clstm_core.env.state import Orders
 from clstm_core.market.tensors import MarketTensors
 
@@ -29,62 +31,60 @@ class _Session(NamedTuple):
     commands: list[torch.Tensor | Orders]
 
 
-def look_ahead(
-    market: MarketTensors,
-    config: EnvConfig,
-    factory: EnvFactory,
-    *,
-    n_envs: int,
-    n_cuts: int,
-    n_steps: int,
-    device: str,
-    seed: int = 0,
-) -> list[Finding]:
+def no_look_ahead(scene: Scene, market: MarketTensors, *, n_cuts: int, table_snapshots: int) -> list[Finding]:
+    """Nothing traded, fitted or built knows the future: sessions in the scene, and how `market` as a whole was made."""
+    return [
+        *traded_in_time(scene, n_cuts=n_cuts),
+        *fitted_in_time(market),
+        *built_in_time(market, n_snapshots=table_snapshots, n_cuts=n_cuts),
+    ]
+
+
+def traded_in_time(scene: Scene, *, n_cuts: int) -> list[Finding]:
     """Replay one session on markets whose future after a cut is another, with fills today and tomorrow.
 
     Up to and including the cut everything must be equal to the last bit: observation, mask, what each action would
     order, every flow and fill of completed steps, and of the step that begins at the cut whatever fills there.
     """
     findings = []
-    n_steps = min(n_steps, market.n_snapshots - 1)
+    n_steps = min(scene.n_steps, scene.market.n_snapshots - 1)
     cuts = sorted({max(1, n_steps * (i + 1) // (n_cuts + 1)) for i in range(n_cuts)})
     for lag in (0, 1):
-        rules = dataclasses.replace(config, fill_lag=lag, horizon=n_steps)
-        truth = _session(market, rules, factory, n_envs, n_steps, device, seed, None)
+        honest = scene.under(fill_lag=lag, horizon=n_steps)
+        truth = _session(honest, n_steps, None)
         for kind in FUTURES:
             different: list[str] = []
             for cut in cuts:
-                altered = with_altered_future(market, cut, kind)
-                replay = _session(altered, rules, factory, n_envs, cut + 1, device, seed, truth.commands)
+                altered = dataclasses.replace(honest, market=with_altered_future(scene.market, cut, kind))
+                replay = _session(altered, cut + 1, truth.commands)
                 different += [f"{name} (cut {cut})" for name in _differences(truth, replay, cut, lag)]
-            findings.append(
-                Finding(
-                    check=f"{kind} after t, lag {lag}",
-                    statistic=len(different),
-                    threshold=0.0,
-                    detail=", ".join(different[:4]),
-                )
-            )
+            findings.append(_difference(f"{kind} after t, lag {lag}", different))
     return findings
 
 
-def _session(market, config, factory, n_envs, n_steps, device, seed, commands) -> _Session:
-    generator = torch.Generator().manual_seed(seed)
-    env = make_env(factory, market, config, n_envs, device, seed=seed, fixed_start=True)
+def _difference(check: str, different: list[str]) -> Finding:
+    """Nothing may differ; the first few that do are named."""
+    return Finding(check=check, statistic=len(different), threshold=0.0, detail=", ".join(different[:4]))
+
+
+def _session(scene: Scene, n_steps: int, commands: list[torch.Tensor | Orders] | None) -> _Session:
+    """Walk the commands, or draw them on the way where there are none."""
+    generator, n_envs, device = scene.generator(), scene.n_envs, scene.device
+    env = scene.env(seed=scene.seed, fixed_start=True)
     observation, mask = env.reset()
     seen, done, given = [], [], []
     for step in range(n_steps):
-        sample = random_actions(mask.cpu(), generator) if commands is None else None
         probe = torch.arange(n_envs) % mask.shape[1]
         ordered = env.orders_for(probe.to(device))
         seen.append({"observation": observation, "mask": mask, **ordered._asdict()})
         if commands is not None:
             command = commands[step]
         else:
-            command = sample if step % 2 else wild_orders(env, market, generator)
+            drawn = random_actions(mask, generator)
+            command = drawn if step % 2 else wild_orders(env, scene.market, generator)
         given.append(command)
         if isinstance(command, Orders):
-            result = env.step_orders(Orders(*(tensor.to(device) for tensor in command)))
+            result = env.step_orders(on_device(command, device))
         else:
             result = env.step(command.to(device))
         seen[-1] = {name: tensor.detach().cpu().clone() for name, tensor in seen[-1].items()}
@@ -168,51 +168,17 @@ def built_in_time(market: MarketTensors, *, n_snapshots: int, n_cuts: int, seed:
     info = simulated_info(config)
     truth = build_market_tensors(*tables, config, embargo=0, info=info)
     findings = []
-    for kind in ("ends", "crash", "shuffled"):
+    for kind in TABLE_FUTURES:
         different: list[str] = []
         for i in range(n_cuts):
             cut = n_snapshots * (i + 1) // (n_cuts + 1)
-            altered = _with_other_tables(tables, int(truth.snapshot_T[cut]), kind, seed + i)
+            altered = with_other_future(tables, int(truth.snapshot_T[cut]), kind, seed + i)
             built = build_market_tensors(*altered, config, embargo=0, info=info)
             # fewer rows end elsewhere in a vector register, and an exponential there may round its last bit otherwise
             alike = _to_rounding if kind == "ends" else same
             different += [f"{name} (cut {cut})" for name in _built_differences(truth, built, cut, alike)]
-        findings.append(
-            Finding(
-                check=f"tables {kind} after t",
-                statistic=len(different),
-                threshold=0.0,
-                detail=", ".join(different[:4]),
-            )
-        )
+        findings.append(_difference(f"tables {kind} after t", different))
     return findings
-
-
-Tables = tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]
-
-
-def _with_other_tables(tables: Tables, cut_ns: int, kind: str, seed: int) -> Tables:
-    """The same tables up to the cut; after it none, prices a tenth, or each row's prices taken from another."""
-    quotes, underlyings, rates = ({name: column.copy() for name, column in table.items()} for table in tables)
-    cut_date = np.datetime64(cut_ns, "ns").astype("datetime64[D]")
-    after = (quotes["snapshot"] > cut_ns, underlyings["snapshot"] > cut_ns, rates["date"] > cut_date)
-    if kind == "ends":
-        kept = [
-            {name: column[~late] for name, column in table.items()}
-            for table, late in zip((quotes, underlyings, rates), after, strict=True)
-        ]
-        return kept[0], kept[1], kept[2]
-    rng = np.random.default_rng(seed)
-    for table, late, prices in (
-        (quotes, after[0], (("bid", "ask"),)),
-        (underlyings, after[1], (("open", "high", "low", "close"),)),
-        (rates, after[2], (("rate",), ("dividend_yield",))),
-    ):
-        order = rng.permutation(np.flatnonzero(late))
-        for group in prices:
-            for name in group:
-                table[name][late] = 0.1 * table[name][late] if kind == "crash" else table[name][order]
-    return quotes, underlyings, rates
 
 
 def _to_rounding(one: torch.Tensor, two: torch.Tensor) -> bool:
