@@ -1,11 +1,9 @@
 """Backtests: every rung and every baseline through the environment they were trained in, and the books checked."""
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -160,25 +158,18 @@ def equity_curve(results: "Sequence[BacktestResult]", label: str) -> str:
 
 def _books(results: "Sequence[BacktestResult]") -> dg.AssetCheckResult:
     """Every equity curve, recomputed from fills and quotes alone."""
-    import polars as pl
+    from clstm_core.evaluation.recompute import LEDGERS, faults, quotes_of, quotes_path, recompute
 
-    recompute = _tool("recompute_equity").recompute
-    worst, faults, quotes = 0.0, [], {}
+    worst, wrong = 0.0, []
     for result in results:
-        tables = [result.table(name) for name in ("equity", "fills", "positions")]
-        path = result.manifest["quotes"]["path"]
-        if path not in quotes:
-            columns = pl.scan_parquet(path).select("snapshot", "contract_id", "bid", "ask")
-            quotes[path] = columns.collect()
-        ids = pl.concat([tables[1]["contract_id"], tables[2]["contract_id"]]).drop_nulls().unique().implode()
-        wanted = quotes[path].filter(pl.col("contract_id").is_in(ids))
-        differences, counts = recompute(*tables, wanted)
+        equity, fills, positions = (result.table(name) for name in LEDGERS)
+        quotes = quotes_of(quotes_path(result.folder, result.manifest), fills, positions)
+        differences, counts = recompute(equity, fills, positions, quotes)
         worst = max(worst, *differences.values())
-        wrong = {key: count for key, count in counts.items() if count and key != "stale marks taken as given"}
-        if wrong or max(differences.values()) > CENT:
-            faults.append(f"{result.name} ({result.id}): {max(differences.values()):.2f} USD apart, {wrong}")
+        if found := faults(differences, counts):
+            wrong.append(f"{result.name} ({result.id}): {max(differences.values()):.2f} USD apart, {found}")
     words = f"{len(results)} accounts recomputed from fills and quotes; largest difference {worst:.6f} USD."
-    return check("ledgers_recompute", not faults, "; ".join(faults) or words, blocking=True, largest_usd=worst)
+    return check("ledgers_recompute", not wrong, "; ".join(wrong) or words, blocking=True, largest_usd=worst)
 
 
 def _margin(results: "Sequence[BacktestResult]") -> dg.AssetCheckResult:
@@ -199,14 +190,3 @@ def _margin(results: "Sequence[BacktestResult]") -> dg.AssetCheckResult:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
-
-
-def _tool(name: str) -> ModuleType:
-    """A program of tools/: it stands alone and belongs to no package, so it is loaded by its path."""
-    path = Path(__file__).parents[1] / "tools" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise dg.Failure(description=f"no program {path}: expected it in the checkout. Restore it from git.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

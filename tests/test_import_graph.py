@@ -95,16 +95,28 @@ def test_duckdb_has_one_door():
     assert doors <= {"clstm_core/store/store.py"}
 
 
+def test_the_recomputation_of_the_books_shares_nothing_with_what_wrote_them():
+    path = ROOT / "clstm_core" / "evaluation" / "recompute.py"
+    assert {name.split(".")[0] for name in imports(path)} - sys.stdlib_module_names == {"polars"}
+    modules = loaded("import clstm_core.evaluation.recompute", whole=True)
+    ours = {name for name in modules if name.split(".")[0] == "clstm_core"}
+    assert ours == {"clstm_core", "clstm_core.evaluation", "clstm_core.evaluation.recompute"}
+    assert not modules & {"torch", "numpy", "duckdb"}
+
+
 def test_assets_load_heavy_modules_only_in_their_bodies():
     assert offenders(["assets", "orchestration"], ["torch", "polars", "plotly", "duckdb"], top_level=True) == []
 
 
-def loaded(statement: str, *flags: str) -> set[str]:
-    code = f"import sys\n{statement}\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+def loaded(statement: str, *flags: str, whole: bool = False) -> set[str]:
+    """Modules that a statement loads in a fresh process: their rooms, or (whole) their full names."""
+    code = (
+        f"import sys\n{statement}\nprint(*sorted({{name if {whole} else name.split('.')[0] for name in sys.modules}}))"
+    )
     done = subprocess.run([sys.executable, *flags, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    return set(done.stdout.split())
+    return {name if whole else name.split(".")[0] for name in done.stdout.split()}
 
 
 def test_definitions_load_light_and_without_a_warning():

@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 
 from clstm_core.config import EnvConfig
 from clstm_core.errors import EvaluationError
-from clstm_core.evaluation import ledgers
+from clstm_core.evaluation import ledgers, recompute
 from clstm_core.evaluation.attribution import TERMS, by_month, totals
 from clstm_core.evaluation.backtest import load_backtest, resolve_window, run_backtest, run_backtests, windows_of
 from clstm_core.evaluation.comparison import compare
@@ -42,7 +42,7 @@ def headline(results, name):
     )
 
 
-def test_every_equity_curve_follows_from_fills_and_quotes_to_the_cent(results, recompute, capsys) -> None:
+def test_every_equity_curve_follows_from_fills_and_quotes_to_the_cent(results, capsys) -> None:
     for result in results:
         status = recompute.main([str(result.folder)])
         assert status == 0, f"{result.name} {result.manifest['window']} {capsys.readouterr().out}"
@@ -57,7 +57,7 @@ def test_every_policy_that_should_trade_did(results) -> None:
     assert headline(results, "cash").manifest["summary"]["n_fills"] == 0
 
 
-def test_tampering_with_a_price_is_found(results, recompute, edit, tmp_path) -> None:
+def test_tampering_with_a_price_is_found(results, edit, tmp_path) -> None:
     import shutil
 
     folder = tmp_path / "tampered"
