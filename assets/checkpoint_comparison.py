@@ -35,7 +35,8 @@ def checkpoint_comparison(
     run = context.partition_key
     run_dir, store = paths.run(run), metrics.store()
     with stage(context, "comparison") as progress:
-        from clstm_core.evaluation.comparison import MEAN_METRIC, compare
+        from clstm_core.evaluation.compare import compare
+        from clstm_core.evaluation.figures import MEAN_METRIC
         from clstm_core.store.schema import TABLES
         from clstm_core.store.values import known_columns
 

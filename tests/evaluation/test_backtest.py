@@ -14,9 +14,9 @@ from clstm_core.errors import EvaluationError
 from clstm_core.evaluation import ledgers, recompute
 from clstm_core.evaluation.attribution import TERMS, by_month, totals
 from clstm_core.evaluation.backtest import load_backtest, resolve_window, run_backtest, run_backtests, windows_of
-from clstm_core.evaluation.comparison import compare
+from clstm_core.evaluation.compare import compare
 from clstm_core.evaluation.ladder import backtest_baselines, backtest_ladder
-from clstm_core.evaluation.panel import series
+from clstm_core.evaluation.pairing import series
 from clstm_core.evaluation.policies import RandomPolicy, Rule, baselines, cell_rows, load_checkpoint
 
 CAPITAL = 5_000_000.0
@@ -225,7 +225,7 @@ def test_the_comparison_of_all(results) -> None:
     assert against == {"cash", "buy_and_hold", "put_write", "buy_write", "short_straddle", "random", "clstm_100_argmax"}
 
 
-def test_a_fraction_of_the_spread_is_recorded_and_still_adds_up(market, recompute, tmp_path) -> None:
+def test_a_fraction_of_the_spread_is_recorded_and_still_adds_up(market, tmp_path) -> None:
     config = EnvConfig(fill_rule="fraction", fill_fraction=0.5)
     found = {}
     for name, env_config in (("half", config), ("touch", EnvConfig())):
@@ -281,7 +281,7 @@ class Gambler(Rule):
         orders.leg_quantity_NP[:, 0] = torch.where(state.age_N == 0, -150, 0)
 
 
-def test_a_ruined_account_ends_its_ledger_there_and_still_adds_up(market, recompute, tmp_path) -> None:
+def test_a_ruined_account_ends_its_ledger_there_and_still_adds_up(market, tmp_path) -> None:
     # an account counts as ruined after losing a hundredth, so that a common day's move ruins it
     config = dataclasses.replace(EnvConfig(), capital_usd=4_000_000.0, ruin_fraction=0.99)
     both = [Gambler("gambler", "Naked calls"), Rule("cash", "Cash")]
