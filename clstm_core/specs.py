@@ -147,4 +147,4 @@ MILESTONES: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0)
 """Fractions of a run at which the checkpoint ladder has its rungs (20, 40, 60, 80, 100 M of the published run)."""
 
 RUNGS: tuple[str, ...] = tuple(f"{round(100 * share):03d}" for share in MILESTONES)
-"""Names of the ladder's rungs, earliest first: 020, 040, 060, 080, 100 percent of the run."""
+"""Names of the ladder's rungs, percent of the run: folders of its checkpoints."""

@@ -4,24 +4,16 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from clstm_core.evaluation.evidence import Curve, Evidence
+from clstm_core.evaluation.figures import ATTRIBUTION, MEAN_METRIC
 from reports.charts import OKABE_ITO, Chart, Table, framed, line, number, table, text
-from reports.data import Curve, ReportData
 
-ATTRIBUTION = {
-    "delta_usd": "delta",
-    "gamma_usd": "gamma",
-    "vega_usd": "vega",
-    "theta_usd": "theta",
-    "carry_usd": "carry",
-    "settlement_usd": "settlement",
-    "spread_usd": "spread paid",
-    "fees_usd": "fees",
-    "residual_usd": "residual",
-}
 _COLOURS = (*OKABE_ITO[:6], "#F0E442", "#F0E442", "#8C8C8C")
 _PATTERNS = ("", "/", "x", ".", "\\", "+", "", "x", "")
 _HATCH = {"fillmode": "overlay", "fgcolor": "#000000", "fgopacity": 0.35, "size": 7, "solidity": 0.2}
 LARGE_RESIDUAL = 0.25
+"""A residual above this share of all movement is flagged: the Greeks then explain too little."""
+
 FEW_DATES = 12
 """Up to so many, every date has its own tick: a time axis would show hours between them."""
 
@@ -50,7 +42,7 @@ def ordered(curves: list[Curve]) -> list[Curve]:
     return sorted(curves, key=lambda curve: not curve.is_policy)
 
 
-def equity_charts(data: ReportData) -> list[Chart]:
+def equity_charts(data: Evidence) -> list[Chart]:
     """Equity and underwater curves of the policy and the baselines."""
     curves = ordered([curve for curve in data.curves if len(curve.dates) >= 2])
     if not curves:
@@ -93,7 +85,7 @@ def _by_date(curves: list[Curve], series: list[list[float | None]]) -> Table:
     return table(rows, {"date": ("date", ""), **{str(i): (c.name, "percent") for i, c in enumerate(curves)}})
 
 
-def attribution_chart(data: ReportData) -> Chart | None:
+def attribution_chart(data: Evidence) -> Chart | None:
     """Profit a month by what explains it."""
     if not data.attribution:
         return None
@@ -120,12 +112,8 @@ def attribution_chart(data: ReportData) -> Chart | None:
     )
 
 
-def _residual_words(data: ReportData) -> str:
-    explained, residual = 0.0, 0.0
-    for row in data.attribution:
-        explained += sum(abs(number(row.get(key)) or 0.0) for key in ATTRIBUTION if key != "residual_usd")
-        residual += abs(number(row.get("residual_usd")) or 0.0)
-    share = residual / (explained + residual) if explained + residual else 0.0
+def _residual_words(data: Evidence) -> str:
+    share = data.residual_share or 0.0
     flag = "Large: the Greeks explain this book poorly. " if share > LARGE_RESIDUAL else ""
     return (
         f"Residual, what the Greeks do not explain: {text(share, 'percent')} of all movement. {flag}"
@@ -133,7 +121,7 @@ def _residual_words(data: ReportData) -> str:
     )
 
 
-def action_chart(data: ReportData) -> Chart | None:
+def action_chart(data: Evidence) -> Chart | None:
     """How often each action was chosen."""
     rows = sorted(data.actions, key=lambda row: number(row.get("share")) or 0.0)
     if not rows:
@@ -156,7 +144,7 @@ def action_chart(data: ReportData) -> Chart | None:
     )
 
 
-def lag_chart(data: ReportData) -> Chart | None:
+def lag_chart(data: Evidence) -> Chart | None:
     """Total return when orders fill at the decision's quotes against the next session's."""
     names = [curve.name for curve in ordered(data.curves)]
     returns: dict[str, dict[int, float | None]] = {}
@@ -194,10 +182,10 @@ def lag_chart(data: ReportData) -> Chart | None:
     )
 
 
-MEAN_METRIC, LADDER_BASELINES = "mean_daily_excess_bps", ("cash", "buy_and_hold")
+LADDER_BASELINES = ("cash", "buy_and_hold")
 
 
-def headline_pairs(data: ReportData) -> list[dict[str, Any]]:
+def headline_pairs(data: Evidence) -> list[dict[str, Any]]:
     """Rungs' mean differences from the main baselines at the headline's fills; whatever there is, without those."""
     rows = [row for row in data.ladder if row.get("milestone") and number(row.get("estimate")) is not None]
     latest = max((row["fill_lag"] for row in rows if row.get("fill_lag") is not None), default=None)
@@ -213,7 +201,7 @@ def headline_pairs(data: ReportData) -> list[dict[str, Any]]:
     return wanted or rows
 
 
-def overfitting_chart(data: ReportData) -> Chart | None:
+def overfitting_chart(data: Evidence) -> Chart | None:
     """Profit of every rung on data it was trained on beside data it was not."""
     rows = [row for row in data.overfitting if row.get("milestone")]
     if not rows:
@@ -246,7 +234,7 @@ def overfitting_chart(data: ReportData) -> Chart | None:
     )
 
 
-def ladder_chart(data: ReportData) -> Chart | None:
+def ladder_chart(data: Evidence) -> Chart | None:
     """Estimates with their intervals, rung by rung, against cash and holding the index."""
     rows = headline_pairs(data)
     if not rows:

@@ -5,8 +5,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from clstm_core.evaluation.evidence import Evidence
 from reports.charts import OKABE_ITO, REFERENCE, Chart, framed, has_values, line, number, table
-from reports.data import ReportData
 
 BOTH_EV = ("explained_variance", "heldout_explained_variance")
 PUBLISHED_NOTE = "published run; its environment was broken"
@@ -130,12 +130,12 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
 )
 
 
-def training_charts(data: ReportData) -> list[Chart]:
+def training_charts(data: Evidence) -> list[Chart]:
     """A figure for every diagnostic that the run logged."""
     return [_chart(d, index, data) for index, d in enumerate(DIAGNOSTICS) if has_values(data.training, *d.series)]
 
 
-def _chart(diagnostic: Diagnostic, index: int, data: ReportData) -> Chart:
+def _chart(diagnostic: Diagnostic, index: int, data: Evidence) -> Chart:
     steps = [number(row.get("env_steps")) for row in data.training]
     traces: list[Any] = [
         line(steps, [row.get(key) for row in data.training], name, style, connectgaps=True)
@@ -169,7 +169,7 @@ def _chart(diagnostic: Diagnostic, index: int, data: ReportData) -> Chart:
     )
 
 
-def _common_range(data: ReportData, keys: tuple[str, ...]) -> list[float]:
+def _common_range(data: Evidence, keys: tuple[str, ...]) -> list[float]:
     values = [v for row in data.training for key in keys if (v := number(row.get(key))) is not None]
     # explained variance has no lower bound: below -1 the figures are cut, the table is not
     return [max(-1.0, min(0.0, *values)) - 0.05, 1.05]

@@ -84,6 +84,12 @@ def test_imports_point_one_way(rooms, banned):
     assert offenders(rooms, banned) == []
 
 
+def test_a_report_draws_the_evidence_and_reads_nothing_else():
+    known = ("clstm_core.errors", "clstm_core.evaluation.evidence", "clstm_core.evaluation.figures")
+    found = {name for path in files("reports") for name in imports(path) if name.startswith("clstm_core")}
+    assert {name for name in found if not any(name == one or name.startswith(f"{one}.") for one in known)} == set()
+
+
 def test_what_runs_on_a_gpu_box_needs_torch_and_numpy_alone():
     rooms = [f"clstm_core/{name}" for name in (*BARE, *BARE_FILES)]
     assert offenders(rooms, HEAVY) == []
@@ -123,6 +129,18 @@ def test_definitions_load_light_and_without_a_warning():
     modules = loaded("import orchestration.definitions as d; d.build_defs().resolve_all_job_defs()", "-W", "error")
     assert not modules & {"torch", "polars", "plotly", "duckdb", "pandas", "onnx", "scipy"}
     assert "dagster" in modules
+
+
+@pytest.mark.parametrize(
+    "module", ["clstm_core.evaluation.evidence", "clstm_core.evaluation.figures", "clstm_core.evaluation.trials"]
+)
+def test_what_a_page_or_a_store_imports_of_the_evaluation_is_plain_python(module):
+    assert not loaded(f"import {module}") & {"torch", "numpy", *HEAVY}
+
+
+def test_evidence_is_built_and_drawn_without_torch_or_duckdb():
+    modules = loaded("import clstm_core.evaluation.build_evidence, reports.render")
+    assert not modules & {"torch", "duckdb", "dagster"}
 
 
 def test_the_trainer_loads_without_the_rest():

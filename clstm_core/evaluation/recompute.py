@@ -29,12 +29,17 @@ _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, Recu
 """What a folder that is no backtest's, or a manifest of another shape, raises on its way in."""
 
 
+def facts_of(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a backtest's manifest says of it, whether its facts stand by themselves or at the top."""
+    return manifest.get("facts", manifest)
+
+
 def quotes_path(folder: Path, manifest: Mapping[str, Any]) -> Path:
     """Where the quotes of a backtest lie: what its manifest says, below the data root when that is relative.
 
     Assumes: the folder is <data root>/backtests/<id>
     """
-    return folder.resolve().parent.parent / manifest["quotes"]["path"]
+    return folder.resolve().parent.parent / facts_of(manifest)["quotes"]["path"]
 
 
 def quotes_of(path: Path, fills: pl.DataFrame, positions: pl.DataFrame) -> pl.DataFrame:
@@ -171,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    print(f"{manifest.get('name', '?')}: {equity.height} rows of equity, {fills.height} fills")
+    print(f"{facts_of(manifest).get('name', '?')}: {equity.height} rows of equity, {fills.height} fills")
     for name, difference in differences.items():
         print(f"  largest difference in {name}: {difference:.9f}")
     for name, count in counts.items():
@@ -188,7 +193,7 @@ def _altered(folder: Path, manifest: Mapping[str, Any], quotes: Path) -> list[Pa
     if unnamed := [name for name in LEDGERS if f"{name}.parquet" not in manifest["files"]]:
         raise ValueError(f"the manifest names no hash of {', '.join(unnamed)}")
     expected = {folder / name: digest for name, digest in manifest["files"].items()}
-    if digest := manifest["quotes"]["sha256"]:
+    if digest := facts_of(manifest)["quotes"]["sha256"]:
         expected[quotes] = digest
     return [path for path, digest in expected.items() if _sha256(path) != digest]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One number of an iteration; `type` is of its column in DuckDB, `since` the schema version the column came with."""
+    """One number of an iteration; type: of its column in DuckDB; since: the schema version that column came with."""
 
     name: str
     unit: str

@@ -135,6 +135,17 @@ def test_quotes_are_found_below_the_data_root_wherever_that_was_moved(hand_made,
     assert "altered" not in capsys.readouterr().out
 
 
+def test_a_manifest_that_keeps_its_facts_apart_is_read_alike(hand_made, capsys):
+    path = hand_made.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    files = manifest.pop("files")
+    path.write_text(json.dumps({"kind": "backtest", "facts": manifest, "files": files, "seal": "0" * 64}))
+    assert recompute.main([str(hand_made.folder)]) == 0
+    assert capsys.readouterr().out.startswith("by hand: 4 rows")
+    hand_made.quotes.write_bytes(hand_made.quotes.read_bytes() + b"0")
+    assert recompute.main([str(hand_made.folder)]) == 1
+
+
 def test_quotes_that_are_gone_are_a_sentence_with_its_remedy(hand_made, tmp_path, capsys):
     elsewhere = hand_made.quotes.rename(tmp_path / "elsewhere.parquet")
     assert recompute.main([str(hand_made.folder)]) == 1
@@ -146,7 +157,18 @@ def test_quotes_that_are_gone_are_a_sentence_with_its_remedy(hand_made, tmp_path
 
 @pytest.mark.parametrize(
     "text",
-    ["[]", "null", "7", "{}", "{", "\xff", '{"files": {}}', '{"quotes": {"path": 7}}', '{"quotes": "q", "files": []}'],
+    [
+        "[]",
+        "null",
+        '{"facts": 7}',
+        "7",
+        "{}",
+        "{",
+        "\xff",
+        '{"files": {}}',
+        '{"quotes": {"path": 7}}',
+        '{"quotes": "q", "files": []}',
+    ],
 )
 def test_a_manifest_of_another_shape_is_one_sentence(hand_made, capsys, text):
     (hand_made.folder / "manifest.json").write_text(text, encoding="latin-1")
