@@ -6,7 +6,8 @@ import plotly.graph_objects as go
 
 from clstm_core.evaluation.evidence import Curve, Evidence
 from clstm_core.evaluation.figures import ATTRIBUTION, MEAN_METRIC
-from reports.charts import OKABE_ITO, Chart, Table, framed, line, number, table, text
+from reports.charts import Chart, Table, framed, line, number, table, text
+from reports.palette import OKABE_ITO
 
 _COLOURS = (*OKABE_ITO[:6], "#F0E442", "#F0E442", "#8C8C8C")
 _PATTERNS = ("", "/", "x", ".", "\\", "+", "", "x", "")
@@ -65,7 +66,7 @@ def equity_charts(data: Evidence) -> list[Chart]:
             "equity",
             "Profit since the start",
             [growth(curve) for curve in curves],
-            "Change of equity, marked at mid, in percent of the starting capital; one account a line, no resets.",
+            "Change of equity, marked at mid, in percent of the starting capital; one line per account, no resets.",
         ),
         chart(
             "underwater",
@@ -86,7 +87,7 @@ def _by_date(curves: list[Curve], series: list[list[float | None]]) -> Table:
 
 
 def attribution_chart(data: Evidence) -> Chart | None:
-    """Profit a month by what explains it."""
+    """Profit per month by what explains it."""
     if not data.attribution:
         return None
     months = [str(row.get("month")) for row in data.attribution]
@@ -102,8 +103,8 @@ def attribution_chart(data: Evidence) -> Chart | None:
     layout: dict[str, Any] = {"barmode": "relative", "xaxis": {"type": "category"}, "hovermode": "x unified"}
     return Chart(
         id="attribution",
-        title="Profit a month by source",
-        figure=framed(traces, "Profit a month by source", data.data_label, "USD", height=420, **layout),
+        title="Profit per month by source",
+        figure=framed(traces, "Profit per month by source", data.data_label, "USD", height=420, **layout),
         caption=_residual_words(data),
         table=table(
             [{**row, "total": total} for row, total in zip(data.attribution, totals, strict=True)],
@@ -139,7 +140,7 @@ def action_chart(data: Evidence) -> Chart | None:
         id="actions",
         title="Actions chosen",
         figure=framed([bar], "Actions chosen", data.data_label, "", **layout),
-        caption=f"Decisions of {data.policy_name} over the window, one a session.",
+        caption=f"Decisions of {data.policy_name} over the window, one per session.",
         table=table(rows[::-1], {"action": ("action", ""), "count": ("decisions", "count"), "share": ("", "percent")}),
     )
 
@@ -228,7 +229,7 @@ def overfitting_chart(data: Evidence) -> Chart | None:
     return Chart(
         id="overfitting",
         title=title,
-        figure=framed(traces, title, data.data_label, "bps of excess return a session", height=380, **layout),
+        figure=framed(traces, title, data.data_label, "bps of excess return per session", height=380, **layout),
         caption=data.overfitting_answer or "A rung that earns only on its training data has memorised it.",
         table=table(rows, columns),
     )

@@ -1,7 +1,7 @@
-"""Write a report: one HTML page a run, a gallery of all of them, and the scripts that they share.
+"""Write a report: one HTML page per run, a gallery of all of them, and the scripts that they share.
 
     <out_dir>/index.html  plotly.min.js  report.js  report.css     shared
-    <out_dir>/<run>/index.html  summary.json                       one run
+    <out_dir>/<run>/index.html  summary.json                       per run
 
 Everything is local: the pages open from disk without a network, and their content security policy lets nothing else in.
 """

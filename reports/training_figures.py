@@ -6,7 +6,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from clstm_core.evaluation.evidence import Evidence
-from reports.charts import OKABE_ITO, REFERENCE, Chart, framed, has_values, line, number, table
+from reports.charts import REFERENCE, Chart, framed, has_values, line, number, table
+from reports.palette import OKABE_ITO
 
 BOTH_EV = ("explained_variance", "heldout_explained_variance")
 PUBLISHED_NOTE = "published run; its environment was broken"
@@ -28,7 +29,7 @@ class Diagnostic:
 
 DIAGNOSTICS: tuple[Diagnostic, ...] = (
     Diagnostic(
-        title="KL a policy update",
+        title="KL per policy update",
         series={"approx_kl": "approximate KL", "full_unroll_kl": "full-unroll KL"},
         y_title="nats",
         published=(("final", 0.053),),
@@ -107,7 +108,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
         caption="Standard deviations: a critic that cannot tell states apart predicts with little spread.",
     ),
     Diagnostic(
-        title="Mean reward a step",
+        title="Mean reward per step",
         series={"mean_reward": "mean reward"},
         y_title="scaled reward",
         published=(("best", 1.47), ("final", 1.30)),
@@ -120,7 +121,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
         caption="Of single steps.",
     ),
     Diagnostic(
-        title="Steps a second",
+        title="Steps per second",
         series={"steps_per_second": "this run"},
         y_title="env steps/s",
         published=(("average, one H200", 196_000.0),),

@@ -116,7 +116,7 @@ def build_evidence(
         training=_rows(training_rows),
         gates=_rows(gates),
         quality=sorted(_rows(findings), key=_gravity),
-        exports=_rows(exports),
+        exports=_rows({name: value for name, value in row.items() if name != "folder"} for row in exports),
         parity=_with_latency(_rows(parity), _rows(latency)),
     )
 

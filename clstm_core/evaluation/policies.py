@@ -292,7 +292,7 @@ def baselines(market: MarketTensors, *, seed: int = 0, random_episodes: int = 4)
 def load_checkpoint(
     folder: Path, *, modes: tuple[str, ...] = ("argmax", "stochastic"), seed: int = 0, stochastic_episodes: int = 4
 ) -> list[CheckpointPolicy]:
-    """One checkpoint folder as policies, one a mode; its hashes are verified.
+    """One checkpoint folder as policies, one per mode; its hashes are verified.
 
     Raises: what `checkpoint.load_policy` raises for a missing or altered folder
     """
