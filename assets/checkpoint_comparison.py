@@ -36,18 +36,14 @@ def checkpoint_comparison(
     run_dir, store = paths.run(run), metrics.store()
     with stage(context, "comparison") as progress:
         from clstm_core.evaluation.compare import compare
-        from clstm_core.evaluation.figures import MEAN_METRIC
+        from clstm_core.evaluation.trials import COUNT_TRIALS
         from clstm_core.store.schema import TABLES
         from clstm_core.store.values import known_columns
 
         inputs = read_json(run_dir / INPUTS, "Materialize warm_critic for this run first.")
         results = results_of(run_dir, "policy_backtests", paths.backtests)
         results += results_of(run_dir, "baseline_backtests", paths.backtests)
-        tried = store.query(
-            "SELECT count(DISTINCT (run, milestone, mode, seed, config_sha256)) AS n FROM trials "
-            "WHERE policy = 'checkpoint' AND data_sha256 = ? AND \"window\" = 'test'",
-            [inputs["data_sha256"]],
-        )
+        tried = store.query(COUNT_TRIALS, {"data_sha256": inputs["data_sha256"], "window": "test"})
         comparison = compare(results, run=run, trials=tried[0]["n"] or None)
         if (beside := _twin(comparison.champion, run_dir, inputs, paths)) is not None:
             comparison = replace(comparison, verdict=f"{comparison.verdict} {beside}")
@@ -59,15 +55,7 @@ def checkpoint_comparison(
         rows = comparison.to_rows()
         scored = {row["milestone"] for row in rows if row["window"] == "test" and row["milestone"]}
         unscored = [name for name in RUNGS if name not in scored]
-        headline = {row["fill_lag"] for row in rows if row["headline"]}
-        judged = [
-            pair
-            for pair in comparison.pairs
-            if pair["policy_name"] == champion.get("name")
-            and (pair["window"], pair["metric"]) == ("test", MEAN_METRIC)
-            and pair["fill_lag"] in headline
-            and not pair["against"].startswith("clstm_")
-        ]
+        judged = comparison.judged()
         beaten = [pair["against"] for pair in judged if pair["distinguishable"] and pair["estimate"] > 0]
         others = [pair["against"] for pair in judged if pair["against"] not in beaten]
         checks = [

@@ -22,7 +22,9 @@ def window_rank(window: str) -> int:
 
 
 def headline_of(groups: Mapping[Key, Sequence[Backtest]]) -> Key:
-    """The test window with the later fill, at touch where there is that; without a test window, the next that counts.
+    """The test window with the later fill, at touch rather than inside the spread.
+
+    Without a test window it is the next of `WINDOWS`, so that a report has something to show.
 
     Assumes: at least one group
     """
