@@ -145,13 +145,23 @@ def action_chart(data: Evidence) -> Chart | None:
     )
 
 
+def _fills(row: dict[str, Any]) -> tuple[str, float | None]:
+    """How a row's orders were filled: at touch, or at a fraction of the half-spread."""
+    rule = row.get("fill_rule") or "touch"
+    return rule, None if rule == "touch" else row.get("fill_fraction")
+
+
+def _headline_fills(rows: list[dict[str, Any]]) -> tuple[str, float | None]:
+    return next((_fills(row) for row in rows if row.get("headline")), ("touch", None))
+
+
 def lag_chart(data: Evidence) -> Chart | None:
     """Total return when orders fill at the decision's quotes against the next session's."""
     names = [curve.name for curve in ordered(data.curves)]
     returns: dict[str, dict[int, float | None]] = {}
+    headline = _headline_fills(data.backtests)
     for row in data.backtests:
-        if row.get("fill_lag") in (0, 1) and row.get("fill_rule") in (None, "touch"):
-            # rows are in order of time: a later backtest of the same name takes an earlier one's place
+        if row.get("fill_lag") in (0, 1) and _fills(row) == headline:
             returns.setdefault(str(row.get("name")), {})[row["fill_lag"]] = number(row.get("total_return"))
     shown = [name for name in names if len(returns.get(name, {})) == 2]
     if not shown:
@@ -189,6 +199,7 @@ LADDER_BASELINES = ("cash", "buy_and_hold")
 def headline_pairs(data: Evidence) -> list[dict[str, Any]]:
     """Rungs' mean differences from the main baselines at the headline's fills; whatever there is, without those."""
     rows = [row for row in data.ladder if row.get("milestone") and number(row.get("estimate")) is not None]
+    headline = _headline_fills(data.ladder)
     latest = max((row["fill_lag"] for row in rows if row.get("fill_lag") is not None), default=None)
     wanted = [
         row
@@ -197,7 +208,7 @@ def headline_pairs(data: Evidence) -> list[dict[str, Any]]:
         and row.get("against") in LADDER_BASELINES
         and row.get("mode") in (None, "", "argmax")
         and row.get("fill_lag") == latest
-        and row.get("fill_rule") in (None, "touch")
+        and _fills(row) == headline
     ]
     return wanted or rows
 

@@ -49,7 +49,7 @@ def _equity(data: Evidence) -> Panel:
 
 def _attribution(data: Evidence) -> Panel:
     charts = _present(figures.attribution_chart(data))
-    message = "" if charts else "No attribution: the policy's backtest has no attribution columns or no whole step yet."
+    message = "" if charts else "No attribution: no checkpoint was judged, or its backtest has no whole step yet."
     return Panel(id="attribution", title="Where profit came from", message=message, charts=charts)
 
 

@@ -5,6 +5,8 @@ import pytest
 
 from clstm_core.evaluation import figures, summary
 from clstm_core.evaluation.figures import COSTS, FIGURE, FIGURES, PERFORMANCE, STORED, Figure, columns
+from clstm_core.ppo.metrics import METRICS
+from clstm_core.store.schema import BACKTESTS, TRAINING_METRICS
 
 
 def test_every_figure_has_what_a_column_needs():
@@ -24,6 +26,13 @@ def test_the_stores_columns_are_the_figures_that_say_so_in_their_order():
         "n_ruined",
         "stale_position_share",
     }
+
+
+def test_the_store_has_the_declared_columns_in_their_order():
+    for table, declared in ((BACKTESTS, STORED), (TRAINING_METRICS, METRICS)):
+        names = {item.name for item in declared}
+        columns_of = [(column.name, column.type) for column in table.columns if column.name in names]
+        assert columns_of == [(item.name, item.type) for item in declared]
 
 
 @pytest.mark.parametrize("names", [PERFORMANCE, COSTS])

@@ -164,14 +164,20 @@ def test_a_large_residual_is_flagged():
     assert "Residual, what the Greeks do not explain: 12.00% of all movement" in words(0.12)
 
 
-def test_fill_lags_compare_the_newest_backtests():
+@pytest.mark.parametrize(
+    ("headline", "shown"), [(("touch", 1.0), ["10.00%", "20.00%"]), (("fraction", 0.56), ["30.00%", "40.00%"])]
+)
+def test_fill_lags_are_compared_at_the_fills_of_the_headline(headline, shown):
+    fills = {("touch", 1.0): (0.1, 0.2), ("fraction", 0.56): (0.3, 0.4), ("fraction", 0.0): (0.5, 0.6)}
     rows = [
-        {"name": "cash", "fill_lag": lag, "fill_rule": rule, "total_return": value}
-        for lag, rule, value in ((0, "touch", 0.5), (1, "touch", 0.1), (0, "touch", 0.2), (0, "fraction", 0.9))
+        {"name": "cash", "fill_lag": lag, "fill_rule": rule, "fill_fraction": part, "total_return": value}
+        | {"headline": (rule, part) == headline and lag == 1}
+        for (rule, part), values in fills.items()
+        for lag, value in zip((1, 0), values, strict=True)
     ]
     curve = Curve(name="cash", dates=["2026-01-02", "2026-01-05"], equity=[1.0, 2.0])
     chart = figures.lag_chart(Evidence(run="r", curves=[curve], backtests=rows))
-    assert chart.table.rows == [["cash", "10.00%", "20.00%"]]
+    assert chart.table.rows == [["cash", *shown]]
 
 
 def test_gates_say_how_many_failed_and_block():
@@ -205,6 +211,9 @@ def test_the_ladder_shows_headline_fills_against_the_main_baselines():
     ]
     chosen = figures.headline_pairs(Evidence(run="r", ladder=rows))
     assert [pair["estimate"] for pair in chosen] == [1.0]
+    inside = [{**pair, "headline": pair.get("fill_rule") == "fraction 0.56"} for pair in rows]
+    chosen = figures.headline_pairs(Evidence(run="r", ladder=inside))
+    assert [pair["estimate"] for pair in chosen] == [4.0]
 
 
 def test_long_series_and_tables_are_thinned_with_both_ends_kept():
