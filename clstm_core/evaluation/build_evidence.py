@@ -80,7 +80,7 @@ def build_evidence(
     drawn += [member for member in members if member.manifest["policy"] != "checkpoint"]
     mine = _row(judged) if judged else {}
     known = {name: value for source in (mine, facts) for name, value in source.items() if value is not None}
-    if champion and "champion_milestone" not in known:
+    if champion:
         known["champion_milestone"] = champion["milestone"]
     months = _rows(by_month(_first_episode(judged, "equity")).to_dicts()) if judged else []
     return Evidence(
@@ -101,7 +101,7 @@ def build_evidence(
         ],
         curves=[_curve(result, is_policy=result is judged) for result in drawn],
         backtests=_rows(
-            {**_row(result), "headline": result in drawn}
+            {**_row(result), "headline": result.id in {member.id for member in drawn}}
             for result in results
             if result.manifest["window"]["name"] == window
         ),
