@@ -174,35 +174,31 @@ def equity_curve(results: "Sequence[BacktestResult]", label: str) -> str:
 
 def _books(results: "Sequence[BacktestResult]", places: Places) -> dg.AssetCheckResult:
     """Every equity curve, recomputed from fills and quotes alone, and every summary from the ledgers."""
-    import polars as pl
-
-    from clstm_core.evaluation.recompute import recompute
+    from clstm_core.evaluation.recompute import faults, quotes_of, recompute
     from clstm_core.evaluation.summary import summarise
 
-    worst, faults, quotes = 0.0, [], {}
+    worst, wrong = 0.0, []
+    for path, sha256 in {
+        (result.manifest["quotes"]["path"], result.manifest["quotes"]["sha256"]) for result in results
+    }:
+        if not (places.root / path).is_file() or file_sha256(places.root / path) != sha256:
+            raise EvaluationError(
+                f"quotes that backtests were traded on are missing or altered: expected {places.root / path} with "
+                f"sha256 {str(sha256)[:12]}. Materialize market_quotes and market_tensors again."
+            )
     for result in results:
         tables = {name: result.table(name) for name in ("equity", "fills", "positions", "decisions")}
-        said, path = result.manifest["quotes"], places.root / result.manifest["quotes"]["path"]
-        if path not in quotes:
-            if not path.is_file() or file_sha256(path) != said["sha256"]:
-                raise EvaluationError(
-                    f"the quotes of backtest {result.folder} are missing or altered: expected {path} with sha256 "
-                    f"{str(said['sha256'])[:12]}. Materialize market_quotes and market_tensors again."
-                )
-            columns = pl.scan_parquet(path).select("snapshot", "contract_id", "bid", "ask")
-            quotes[path] = columns.collect()
-        ids = pl.concat([tables["fills"]["contract_id"], tables["positions"]["contract_id"]])
-        wanted = quotes[path].filter(pl.col("contract_id").is_in(ids.drop_nulls().unique().implode()))
-        differences, counts = recompute(tables["equity"], tables["fills"], tables["positions"], wanted)
+        books = (tables["fills"], tables["positions"])
+        quotes = quotes_of(places.root / result.manifest["quotes"]["path"], *books)
+        differences, counts = recompute(tables["equity"], *books, quotes)
         worst = max(worst, *differences.values())
-        wrong = {key: count for key, count in counts.items() if count and key != "stale marks taken as given"}
-        if wrong or max(differences.values()) > CENT:
-            faults.append(f"{result.name} ({result.id}): {max(differences.values()):.2f} USD apart, {wrong}")
+        if found := faults(differences, counts):
+            wrong.append(f"{result.name} ({result.id}): {max(differences.values()):.2f} USD apart, {found}")
         capital = result.manifest["env"]["capital_usd"]
         if json_sha256(summarise(tables, capital=capital)) != json_sha256(result.manifest["summary"]):
-            faults.append(f"{result.name} ({result.id}): its summary does not follow from its ledgers")
+            wrong.append(f"{result.name} ({result.id}): its summary does not follow from its ledgers")
     words = f"{len(results)} accounts recomputed from fills and quotes; largest difference {worst:.6f} USD."
-    return check("ledgers_recompute", not faults, "; ".join(faults) or words, blocking=True, largest_usd=worst)
+    return check("ledgers_recompute", not wrong, "; ".join(wrong) or words, blocking=True, largest_usd=worst)
 
 
 def _margin(results: "Sequence[BacktestResult]") -> dg.AssetCheckResult:

@@ -32,16 +32,13 @@ def checkpoint_comparison(
 ) -> dg.MaterializeResult:
     """Which checkpoint to believe, chosen on validation dates, and what may be said of it on the test dates."""
     with run_stage(context, "comparison", paths) as (progress, run):
-        from clstm_core.evaluation.comparison import MEAN_METRIC, compare
+        from clstm_core.evaluation.compare import compare
+        from clstm_core.evaluation.trials import COUNT_TRIALS
         from clstm_core.evaluation.twin import twin_sentence
 
         inputs, store = RunInputs.read(run.inputs), metrics.store()
         sets, results = zip(*(results_of(run, name, paths.places) for name in PARENTS), strict=True)
-        tried = store.query(
-            "SELECT count(DISTINCT (run, milestone, mode, seed, config_sha256)) AS n FROM trials "
-            "WHERE policy = 'checkpoint' AND data_sha256 = ? AND \"window\" = 'test'",
-            [inputs.data_sha256],
-        )
+        tried = store.query(COUNT_TRIALS, {"data_sha256": inputs.data_sha256, "window": "test"})
         comparison = compare([*results[0], *results[1]], run=run.name, trials=tried[0]["n"] or None)
         champion = comparison.champion or {}
         if (beside := twin_sentence(results[2], champion.get("name", ""))) is not None:
@@ -55,15 +52,7 @@ def checkpoint_comparison(
         rows = comparison.to_rows()
         scored = {row["milestone"] for row in rows if row["window"] == "test" and row["milestone"]}
         unscored = [name for name in RUNGS if name not in scored]
-        headline = {row["fill_lag"] for row in rows if row["headline"]}
-        judged = [
-            pair
-            for pair in comparison.pairs
-            if pair["policy_name"] == champion.get("name")
-            and (pair["window"], pair["metric"]) == ("test", MEAN_METRIC)
-            and pair["fill_lag"] in headline
-            and not pair["against"].startswith("clstm_")
-        ]
+        judged = comparison.judged()
         beaten = [pair["against"] for pair in judged if pair["distinguishable"] and pair["estimate"] > 0]
         others = [pair["against"] for pair in judged if pair["against"] not in beaten]
         checks = [

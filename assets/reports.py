@@ -1,17 +1,31 @@
 """The report: what it shows, computed once and kept beside the run, and one page that opens without a network."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.checkpoint_comparison import checkpoint_comparison
+from assets.backtests import results_of
+from assets.checkpoint_comparison import PARENTS, checkpoint_comparison
 from assets.exports import policy_bundle
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import check, escaped, record_gates, run_stage
 from clstm_core.artifacts.folder import file_sha256
-from clstm_core.artifacts.manifests import BundleManifest, ComparisonManifest, ReportManifest, RunInputs
+from clstm_core.artifacts.manifests import (
+    AuditVerdict,
+    BundleManifest,
+    ComparisonManifest,
+    EvidenceManifest,
+    GateResults,
+    ReportManifest,
+    RunInputs,
+    RunStatus,
+)
+from clstm_core.artifacts.places import Places, RunFolder
+
+if TYPE_CHECKING:
+    from clstm_core.evaluation.evidence import Evidence
 
 REMOTE = ('src="http', "src='http", 'href="http://', "@import", "url(http")
 
@@ -32,14 +46,18 @@ def backtest_report(
 ) -> dg.MaterializeResult:
     """Verdict, equity against baselines, ladder, attribution, training and gates on one self-contained page."""
     with run_stage(context, "report", paths) as (progress, run):
-        from reports.collect import collect
+        from clstm_core.evaluation.evidence import load_evidence, save_evidence
         from reports.render import figure_count, render_report
 
         store, places = metrics.store(), paths.places
         inputs, comparison = RunInputs.read(run.inputs), ComparisonManifest.read(run.comparison)
         bundle = BundleManifest.read(places.bundle(run.name) / "manifest.json")
         bundle.require_parent("comparison", comparison)
-        page = render_report(collect(run.name, store, paths.data), paths.reports)
+        files = save_evidence(_evidence(run, inputs, comparison, bundle, places), run.evidence)
+        parents = {"comparison": comparison.identity, "bundle": bundle.identity, "inputs": inputs.identity}
+        named = {f"{run.evidence.name}/{name}": sha256 for name, sha256 in files.items()}
+        evidence = EvidenceManifest(run=run.name, files=named, parents=parents).write(run.path / "evidence.json")
+        page = render_report(load_evidence(run.evidence), paths.reports)
         progress(1, 1)
         figures, text = figure_count(page), page.read_text()
         remote = [mark for mark in REMOTE if mark in text]
@@ -54,7 +72,7 @@ def backtest_report(
             figures=figures,
             bytes=page.stat().st_size,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            parents={"comparison": comparison.identity, "bundle": bundle.identity},
+            parents={**parents, "evidence": evidence.identity},
         ).write(run.report)
         store.record(report)
         results = [
@@ -73,4 +91,38 @@ def backtest_report(
             "published_metrics": dg.MetadataValue.path(str(published)),
         },
         check_results=results,
+    )
+
+
+def _evidence(
+    run: RunFolder, inputs: RunInputs, comparison: ComparisonManifest, bundle: BundleManifest, places: Places
+) -> "Evidence":
+    """What the run's manifests say, as a report shows it."""
+    import polars as pl
+
+    from clstm_core.evaluation.build_evidence import build_evidence
+    from clstm_core.store.rows import metrics_rows
+
+    facts: dict[str, Any] = {}
+    for manifest in (RunStatus.read(run.status, files=False), inputs, comparison):
+        facts |= manifest.rows()["runs"][0]
+    gates = [GateResults.kept(place) for place in sorted(run.gates("any").parent.glob("*.json"))]
+    verdicts = [AuditVerdict.kept(place) for place in sorted((places.cache / "audits").glob("*.json"))]
+    mine = {inputs.parents.get("verdict"), inputs.parents.get("training_verdict")}
+    said = [*(found for found in verdicts if found and found.identity in mine), *filter(None, gates)]
+    results = {name: results_of(run, name, places)[1] for name in PARENTS}
+    findings = places.root / facts["quotes_dir"] / "findings.parquet"
+    return build_evidence(
+        run=run.name,
+        facts=facts,
+        comparison=comparison.comparison,
+        results=[*results["policy_backtests"], *results["baseline_backtests"]],
+        twin=results["twin_backtests"],
+        training_rows=metrics_rows(run.path),
+        gates=[row for manifest in said for row in manifest.rows()["gate_results"]],
+        exports=bundle.rows()["exports"],
+        parity=bundle.parity,
+        latency=bundle.latency,
+        findings=pl.read_parquet(findings).to_dicts() if findings.is_file() else [],
+        generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )

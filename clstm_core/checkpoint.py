@@ -79,7 +79,8 @@ def verify_checkpoint(folder: Path) -> CheckpointManifest:
     for name in ("env_steps", "iteration"):
         if (found := getattr(manifest, name)) != (expected := int(meta.get(name, 0))):
             raise CheckpointError(
-                f"altered manifest {manifest.place}: {name} {found}, expected {expected} as {META} says. {manifest.remedy}"
+                f"altered manifest {manifest.place}: {name} {found}, expected {expected} as {META} says. "
+                f"{manifest.remedy}"
             )
     return manifest
 

@@ -2,8 +2,8 @@
 
     python -m orchestration.chain REQUEST.json
 
-The request holds job, run, run_config, tags, progress (file), outcome (file) and lock: a file that this process inherits
-held, so that it falls free when this process ends, and not when the command that started it does.
+The request holds job, run, run_config, tags, progress (file), outcome (file) and lock: a file that this process
+inherits held, so that it falls free when this process ends, and not when the command that started it does.
 """
 
 import json

@@ -7,8 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
-"""Colour-blind safe (Okabe and Ito 2008), without the yellow that vanishes on white; grey stands in for black."""
+from reports.palette import OKABE_ITO
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 REFERENCE = "#8C8C8C"
@@ -22,8 +21,8 @@ class Table:
 
     columns: list[str]
     rows: list[list[str]]
-    kinds: list[str]  # a column: number, long or nothing
-    failed: list[bool]  # a row: whether it says that something did not hold
+    kinds: list[str]  # per column: number, long or nothing
+    failed: list[bool]  # per row: whether it says that something did not hold
     note: str = ""
 
 

@@ -4,24 +4,17 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from reports.charts import OKABE_ITO, Chart, Table, framed, line, number, table, text
-from reports.data import Curve, ReportData
+from clstm_core.evaluation.evidence import Curve, Evidence
+from clstm_core.evaluation.figures import ATTRIBUTION, MEAN_METRIC
+from reports.charts import Chart, Table, framed, line, number, table, text
+from reports.palette import OKABE_ITO
 
-ATTRIBUTION = {
-    "delta_usd": "delta",
-    "gamma_usd": "gamma",
-    "vega_usd": "vega",
-    "theta_usd": "theta",
-    "carry_usd": "carry",
-    "settlement_usd": "settlement",
-    "spread_usd": "spread paid",
-    "fees_usd": "fees",
-    "residual_usd": "residual",
-}
 _COLOURS = (*OKABE_ITO[:6], "#F0E442", "#F0E442", "#8C8C8C")
 _PATTERNS = ("", "/", "x", ".", "\\", "+", "", "x", "")
 _HATCH = {"fillmode": "overlay", "fgcolor": "#000000", "fgopacity": 0.35, "size": 7, "solidity": 0.2}
 LARGE_RESIDUAL = 0.25
+"""A residual above this share of all movement is flagged: the Greeks then explain too little."""
+
 FEW_DATES = 12
 """Up to so many, every date has its own tick: a time axis would show hours between them."""
 
@@ -50,7 +43,7 @@ def ordered(curves: list[Curve]) -> list[Curve]:
     return sorted(curves, key=lambda curve: not curve.is_policy)
 
 
-def equity_charts(data: ReportData) -> list[Chart]:
+def equity_charts(data: Evidence) -> list[Chart]:
     """Equity and underwater curves of the policy and the baselines."""
     curves = ordered([curve for curve in data.curves if len(curve.dates) >= 2])
     if not curves:
@@ -73,7 +66,7 @@ def equity_charts(data: ReportData) -> list[Chart]:
             "equity",
             "Profit since the start",
             [growth(curve) for curve in curves],
-            "Change of equity, marked at mid, in percent of the starting capital; one account a line, no resets.",
+            "Change of equity, marked at mid, in percent of the starting capital; one line per account, no resets.",
         ),
         chart(
             "underwater",
@@ -93,8 +86,8 @@ def _by_date(curves: list[Curve], series: list[list[float | None]]) -> Table:
     return table(rows, {"date": ("date", ""), **{str(i): (c.name, "percent") for i, c in enumerate(curves)}})
 
 
-def attribution_chart(data: ReportData) -> Chart | None:
-    """Profit a month by what explains it."""
+def attribution_chart(data: Evidence) -> Chart | None:
+    """Profit per month by what explains it."""
     if not data.attribution:
         return None
     months = [str(row.get("month")) for row in data.attribution]
@@ -110,8 +103,8 @@ def attribution_chart(data: ReportData) -> Chart | None:
     layout: dict[str, Any] = {"barmode": "relative", "xaxis": {"type": "category"}, "hovermode": "x unified"}
     return Chart(
         id="attribution",
-        title="Profit a month by source",
-        figure=framed(traces, "Profit a month by source", data.data_label, "USD", height=420, **layout),
+        title="Profit per month by source",
+        figure=framed(traces, "Profit per month by source", data.data_label, "USD", height=420, **layout),
         caption=_residual_words(data),
         table=table(
             [{**row, "total": total} for row, total in zip(data.attribution, totals, strict=True)],
@@ -120,12 +113,8 @@ def attribution_chart(data: ReportData) -> Chart | None:
     )
 
 
-def _residual_words(data: ReportData) -> str:
-    explained, residual = 0.0, 0.0
-    for row in data.attribution:
-        explained += sum(abs(number(row.get(key)) or 0.0) for key in ATTRIBUTION if key != "residual_usd")
-        residual += abs(number(row.get("residual_usd")) or 0.0)
-    share = residual / (explained + residual) if explained + residual else 0.0
+def _residual_words(data: Evidence) -> str:
+    share = data.residual_share or 0.0
     flag = "Large: the Greeks explain this book poorly. " if share > LARGE_RESIDUAL else ""
     return (
         f"Residual, what the Greeks do not explain: {text(share, 'percent')} of all movement. {flag}"
@@ -133,7 +122,7 @@ def _residual_words(data: ReportData) -> str:
     )
 
 
-def action_chart(data: ReportData) -> Chart | None:
+def action_chart(data: Evidence) -> Chart | None:
     """How often each action was chosen."""
     rows = sorted(data.actions, key=lambda row: number(row.get("share")) or 0.0)
     if not rows:
@@ -151,18 +140,28 @@ def action_chart(data: ReportData) -> Chart | None:
         id="actions",
         title="Actions chosen",
         figure=framed([bar], "Actions chosen", data.data_label, "", **layout),
-        caption=f"Decisions of {data.policy_name} over the window, one a session.",
+        caption=f"Decisions of {data.policy_name} over the window, one per session.",
         table=table(rows[::-1], {"action": ("action", ""), "count": ("decisions", "count"), "share": ("", "percent")}),
     )
 
 
-def lag_chart(data: ReportData) -> Chart | None:
+def _fills(row: dict[str, Any]) -> tuple[str, float | None]:
+    """How a row's orders were filled: at touch, or at a fraction of the half-spread."""
+    rule = row.get("fill_rule") or "touch"
+    return rule, None if rule == "touch" else row.get("fill_fraction")
+
+
+def _headline_fills(rows: list[dict[str, Any]]) -> tuple[str, float | None]:
+    return next((_fills(row) for row in rows if row.get("headline")), ("touch", None))
+
+
+def lag_chart(data: Evidence) -> Chart | None:
     """Total return when orders fill at the decision's quotes against the next session's."""
     names = [curve.name for curve in ordered(data.curves)]
     returns: dict[str, dict[int, float | None]] = {}
+    headline = _headline_fills(data.backtests)
     for row in data.backtests:
-        if row.get("fill_lag") in (0, 1) and row.get("fill_rule") in (None, "touch"):
-            # rows are in order of time: a later backtest of the same name takes an earlier one's place
+        if row.get("fill_lag") in (0, 1) and _fills(row) == headline:
             returns.setdefault(str(row.get("name")), {})[row["fill_lag"]] = number(row.get("total_return"))
     shown = [name for name in names if len(returns.get(name, {})) == 2]
     if not shown:
@@ -194,12 +193,13 @@ def lag_chart(data: ReportData) -> Chart | None:
     )
 
 
-MEAN_METRIC, LADDER_BASELINES = "mean_daily_excess_bps", ("cash", "buy_and_hold")
+LADDER_BASELINES = ("cash", "buy_and_hold")
 
 
-def headline_pairs(data: ReportData) -> list[dict[str, Any]]:
+def headline_pairs(data: Evidence) -> list[dict[str, Any]]:
     """Rungs' mean differences from the main baselines at the headline's fills; whatever there is, without those."""
     rows = [row for row in data.ladder if row.get("milestone") and number(row.get("estimate")) is not None]
+    headline = _headline_fills(data.ladder)
     latest = max((row["fill_lag"] for row in rows if row.get("fill_lag") is not None), default=None)
     wanted = [
         row
@@ -208,12 +208,12 @@ def headline_pairs(data: ReportData) -> list[dict[str, Any]]:
         and row.get("against") in LADDER_BASELINES
         and row.get("mode") in (None, "", "argmax")
         and row.get("fill_lag") == latest
-        and row.get("fill_rule") in (None, "touch")
+        and _fills(row) == headline
     ]
     return wanted or rows
 
 
-def overfitting_chart(data: ReportData) -> Chart | None:
+def overfitting_chart(data: Evidence) -> Chart | None:
     """Profit of every rung on data it was trained on beside data it was not."""
     rows = [row for row in data.overfitting if row.get("milestone")]
     if not rows:
@@ -240,13 +240,13 @@ def overfitting_chart(data: ReportData) -> Chart | None:
     return Chart(
         id="overfitting",
         title=title,
-        figure=framed(traces, title, data.data_label, "bps of excess return a session", height=380, **layout),
+        figure=framed(traces, title, data.data_label, "bps of excess return per session", height=380, **layout),
         caption=data.overfitting_answer or "A rung that earns only on its training data has memorised it.",
         table=table(rows, columns),
     )
 
 
-def ladder_chart(data: ReportData) -> Chart | None:
+def ladder_chart(data: Evidence) -> Chart | None:
     """Estimates with their intervals, rung by rung, against cash and holding the index."""
     rows = headline_pairs(data)
     if not rows:

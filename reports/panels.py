@@ -2,15 +2,17 @@
 
 from typing import Any
 
+from clstm_core.evaluation.evidence import Evidence
+from clstm_core.evaluation.figures import COSTS, PERFORMANCE, columns
 from reports import figures
 from reports.charts import NOTHING, Chart, Panel, Table, table
-from reports.data import ReportData
 from reports.training_figures import PUBLISHED_NOTE, training_charts
 
 AUDIT = "environment_audit"
+NAME = {"name": ("policy", "")}
 
 
-def panels_of(data: ReportData) -> list[Panel]:
+def panels_of(data: Evidence) -> list[Panel]:
     """Every panel below the verdict box."""
     return [
         _equity(data),
@@ -29,65 +31,47 @@ def _present(*charts: Chart | None) -> list[Chart]:
     return [chart for chart in charts if chart is not None]
 
 
-def _headline(data: ReportData) -> list[dict[str, Any]]:
+def _headline(data: Evidence) -> list[dict[str, Any]]:
     """Backtests of the curves that are drawn: the headline's fill lag, the policy first."""
     names = [curve.name for curve in figures.ordered(data.curves)]
     rows = [row for row in data.backtests if row.get("headline")]
     return sorted(rows, key=lambda row: names.index(row["name"]) if row.get("name") in names else len(names))
 
 
-def _equity(data: ReportData) -> Panel:
-    columns = {
-        "name": ("policy", ""),
-        "total_return": ("total return", "percent"),
-        "annual_return": ("a year", "percent"),
-        "annual_volatility": ("volatility", "percent"),
-        "sharpe": ("Sharpe", ""),
-        "max_drawdown": ("largest drawdown", "percent"),
-        "final_equity_usd": ("final equity, USD", "usd"),
-    }
+def _equity(data: Evidence) -> Panel:
     rows, charts = _headline(data), figures.equity_charts(data)
     message = "" if charts else "No curve to draw: no backtest of this run has two or more sessions yet."
-    tables = [("Performance", table(rows, columns))] if rows else []
+    tables = [("Performance", table(rows, NAME | columns(PERFORMANCE)))] if rows else []
     return Panel(
         id="equity", title="Equity and drawdown against baselines", message=message, charts=charts, tables=tables
     )
 
 
-def _attribution(data: ReportData) -> Panel:
+def _attribution(data: Evidence) -> Panel:
     charts = _present(figures.attribution_chart(data))
-    message = "" if charts else "No attribution: the policy's backtest has no attribution columns or no whole step yet."
+    message = "" if charts else "No attribution: no checkpoint was judged, or its backtest has no whole step yet."
     return Panel(id="attribution", title="Where profit came from", message=message, charts=charts)
 
 
-def _trading(data: ReportData) -> Panel:
-    columns = {
-        "name": ("policy", ""),
-        "n_fills": ("fills", "count"),
-        "fees_usd": ("fees, USD", "usd"),
-        "spread_usd": ("spread paid, USD", "usd"),
-        "turnover": ("turnover, x capital", ""),
-        "n_liquidations": ("liquidations", "count"),
-        "max_margin_used": ("largest margin", "percent"),
-    }
+def _trading(data: Evidence) -> Panel:
     rows, charts = _headline(data), _present(figures.action_chart(data))
     message = "" if charts else "No decision of the policy was recorded yet."
-    tables = [("Fills and costs", table(rows, columns))] if rows else []
+    tables = [("Fills and costs", table(rows, NAME | columns(COSTS)))] if rows else []
     return Panel(id="trading", title="What was traded", message=message, charts=charts, tables=tables)
 
 
-def _fill_lag(data: ReportData) -> Panel:
+def _fill_lag(data: Evidence) -> Panel:
     charts = _present(figures.lag_chart(data))
     message = "" if charts else "No comparison of fill lags: no policy was backtested at both lag 0 and lag 1."
     return Panel(id="fill-lag", title="Fill lag 0 against 1", message=message, charts=charts)
 
 
-def _ladder(data: ReportData) -> Panel:
+def _ladder(data: Evidence) -> Panel:
     charts = _present(figures.ladder_chart(data), figures.overfitting_chart(data))
     count = "not recorded" if data.trial_count is None else f"{data.trial_count:,}"
     trials = f"Trials on record (checkpoint x mode x seed x configuration ever evaluated on this window): {count}."
     missing = "" if charts else "No comparison of checkpoints: none was made, or the window was too short. "
-    columns = {
+    shown = {
         "policy_name": ("policy", ""),
         "window": ("window", ""),
         "fill_lag": ("fill lag", "count"),
@@ -105,11 +89,11 @@ def _ladder(data: ReportData) -> Panel:
         for row in data.ladder
         if row.get("champion") and row.get("mode") in (None, "", "argmax") and row.get("fill_lag") == latest
     ]
-    tables = [("The judged checkpoint against each other policy", table(rest, columns))] if rest else []
+    tables = [("The judged checkpoint against each other policy", table(rest, shown))] if rest else []
     return Panel(id="ladder", title="Checkpoint ladder", message=missing + trials, charts=charts, tables=tables)
 
 
-def _training(data: ReportData) -> Panel:
+def _training(data: Evidence) -> Panel:
     charts = training_charts(data)
     message = (
         f"Broken grey lines: {PUBLISHED_NOTE}. They are no target; a click on a legend entry hides its line, so that "
@@ -120,8 +104,8 @@ def _training(data: ReportData) -> Panel:
     return Panel(id="training", title="Training diagnostics", message=message, charts=charts)
 
 
-def _gates(data: ReportData) -> Panel:
-    columns = {
+def _gates(data: Evidence) -> Panel:
+    shown = {
         "gate": ("gate", ""),
         "name": ("check", ""),
         "passed": ("passed", ""),
@@ -138,12 +122,12 @@ def _gates(data: ReportData) -> Panel:
     audit = [row for row in data.gates if row.get("gate") == AUDIT]
     others = [row for row in data.gates if row.get("gate") != AUDIT]
     parts = (("Environment audit: can the market be cheated?", audit), ("Checks of every stage", others))
-    tables = [(caption, _dropping_empty(rows, columns)) for caption, rows in parts if rows]
+    tables = [(caption, _dropping_empty(rows, shown)) for caption, rows in parts if rows]
     return Panel(id="gates", title="Gates", message=message, tables=tables)
 
 
-def _quality(data: ReportData) -> Panel:
-    columns = {
+def _quality(data: Evidence) -> Panel:
+    shown = {
         "check": ("fault", ""),
         "severity": ("severity", ""),
         "count": ("rows", "count"),
@@ -152,11 +136,11 @@ def _quality(data: ReportData) -> Panel:
         "detail": ("detail", ""),
     }
     message = "" if data.quality else "No quality findings were recorded for this data."
-    tables = [("Faults found in the data", table(data.quality, columns))] if data.quality else []
+    tables = [("Faults found in the data", table(data.quality, shown))] if data.quality else []
     return Panel(id="quality", title="Data quality", message=message, tables=tables)
 
 
-def _bundle(data: ReportData) -> Panel:
+def _bundle(data: Evidence) -> Panel:
     files = {
         "file": ("file", ""),
         "format": ("format", ""),

@@ -1,7 +1,7 @@
-"""Write a report: one HTML page a run, a gallery of all of them, and the scripts that they share.
+"""Write a report: one HTML page per run, a gallery of all of them, and the scripts that they share.
 
     <out_dir>/index.html  plotly.min.js  report.js  report.css     shared
-    <out_dir>/<run>/index.html  summary.json                       one run
+    <out_dir>/<run>/index.html  summary.json                       per run
 
 Everything is local: the pages open from disk without a network, and their content security policy lets nothing else in.
 """
@@ -18,8 +18,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from clstm_core.errors import ReportError
+from clstm_core.evaluation.evidence import Evidence
 from reports.charts import Panel
-from reports.data import ReportData
 from reports.panels import panels_of
 
 CSP = (
@@ -44,7 +44,7 @@ SHORT_WINDOW = 60
 _SAFE_RUN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
 
 
-def render_report(data: ReportData, out_dir: Path) -> Path:
+def render_report(data: Evidence, out_dir: Path) -> Path:
     """Write `<out_dir>/<run>/index.html`, the shared files and the gallery; the report's path.
 
     Raises: ReportError when the run's name cannot be a folder
@@ -113,7 +113,7 @@ def label_kind(label: str | None) -> str:
     return word if word in MEANINGS else "unknown"
 
 
-def provenance(data: ReportData) -> list[tuple[str, str]]:
+def provenance(data: Evidence) -> list[tuple[str, str]]:
     """What the report was made from, in words."""
     trained = data.trained_on or "not recorded"
     if data.trained_label and data.trained_label not in trained:
@@ -128,7 +128,7 @@ def provenance(data: ReportData) -> list[tuple[str, str]]:
     ]
 
 
-def shortness(data: ReportData) -> str:
+def shortness(data: Evidence) -> str:
     """A warning when the window is too short to mean much."""
     if data.n_sessions is None or data.n_sessions >= SHORT_WINDOW:
         return ""
@@ -138,7 +138,7 @@ def shortness(data: ReportData) -> str:
     )
 
 
-def _summary(data: ReportData, panels: list[Panel]) -> dict[str, Any]:
+def _summary(data: Evidence, panels: list[Panel]) -> dict[str, Any]:
     sessions = "" if data.n_sessions is None else f"{data.n_sessions:,} sessions."
     return {
         "run": data.run,

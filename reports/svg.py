@@ -9,7 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, Template
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
+from reports.palette import OKABE_ITO
+
 DASHES = ("", "6 3", "2 3", "8 3 2 3", "10 4", "4 2 1 2")
 MAX_POINTS = 400
 MAX_SERIES = 12
@@ -26,7 +27,7 @@ def line_chart(
     width: int = 720,
     height: int = 320,
 ) -> str:
-    """An SVG of named lines; x is a number, a date or a datetime (one kind a chart), y a number.
+    """An SVG of named lines; x is a number, a date or a datetime (one kind per chart), y a number.
 
     Points whose y is None, NaN or infinite are gaps. Lines are thinned to MAX_POINTS, so a chart of a dozen stays far
     below 200 KB; series beyond MAX_SERIES are left out. `subtitle` is the place for the data's label.
@@ -50,7 +51,7 @@ def line_chart(
     lines = [
         {
             "name": name,
-            "colour": COLOURS[index % len(COLOURS)],
+            "colour": OKABE_ITO[index % len(OKABE_ITO)],
             "dash": DASHES[index % len(DASHES)],
             "width": 2.4 if index == 0 else 1.5,
             "parts": [" ".join(f"{at_x(x)},{at_y(y)}" for x, y in part) for part in _parts(values)],

@@ -5,8 +5,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from reports.charts import OKABE_ITO, REFERENCE, Chart, framed, has_values, line, number, table
-from reports.data import ReportData
+from clstm_core.evaluation.evidence import Evidence
+from reports.charts import REFERENCE, Chart, framed, has_values, line, number, table
+from reports.palette import OKABE_ITO
 
 BOTH_EV = ("explained_variance", "heldout_explained_variance")
 PUBLISHED_NOTE = "published run; its environment was broken"
@@ -28,7 +29,7 @@ class Diagnostic:
 
 DIAGNOSTICS: tuple[Diagnostic, ...] = (
     Diagnostic(
-        title="KL a policy update",
+        title="KL per policy update",
         series={"approx_kl": "approximate KL", "full_unroll_kl": "full-unroll KL"},
         y_title="nats",
         published=(("final", 0.053),),
@@ -107,7 +108,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
         caption="Standard deviations: a critic that cannot tell states apart predicts with little spread.",
     ),
     Diagnostic(
-        title="Mean reward a step",
+        title="Mean reward per step",
         series={"mean_reward": "mean reward"},
         y_title="scaled reward",
         published=(("best", 1.47), ("final", 1.30)),
@@ -120,7 +121,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
         caption="Of single steps.",
     ),
     Diagnostic(
-        title="Steps a second",
+        title="Steps per second",
         series={"steps_per_second": "this run"},
         y_title="env steps/s",
         published=(("average, one H200", 196_000.0),),
@@ -130,12 +131,12 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
 )
 
 
-def training_charts(data: ReportData) -> list[Chart]:
+def training_charts(data: Evidence) -> list[Chart]:
     """A figure for every diagnostic that the run logged."""
     return [_chart(d, index, data) for index, d in enumerate(DIAGNOSTICS) if has_values(data.training, *d.series)]
 
 
-def _chart(diagnostic: Diagnostic, index: int, data: ReportData) -> Chart:
+def _chart(diagnostic: Diagnostic, index: int, data: Evidence) -> Chart:
     steps = [number(row.get("env_steps")) for row in data.training]
     traces: list[Any] = [
         line(steps, [row.get(key) for row in data.training], name, style, connectgaps=True)
@@ -169,7 +170,7 @@ def _chart(diagnostic: Diagnostic, index: int, data: ReportData) -> Chart:
     )
 
 
-def _common_range(data: ReportData, keys: tuple[str, ...]) -> list[float]:
+def _common_range(data: Evidence, keys: tuple[str, ...]) -> list[float]:
     values = [v for row in data.training for key in keys if (v := number(row.get(key))) is not None]
     # explained variance has no lower bound: below -1 the figures are cut, the table is not
     return [max(-1.0, min(0.0, *values)) - 0.05, 1.05]

@@ -99,6 +99,12 @@ def test_imports_point_one_way(rooms, banned):
     assert offenders(rooms, banned) == []
 
 
+def test_a_report_draws_the_evidence_and_reads_nothing_else():
+    known = ("clstm_core.errors", "clstm_core.evaluation.evidence", "clstm_core.evaluation.figures")
+    found = {name for path in files("reports") for name in imports(path) if name.startswith("clstm_core")}
+    assert {name for name in found if not any(name == one or name.startswith(f"{one}.") for one in known)} == set()
+
+
 def test_what_runs_on_a_gpu_box_needs_torch_and_numpy_alone():
     rooms = [f"clstm_core/{name}" for name in (*BARE, *BARE_FILES)]
     assert offenders(rooms, HEAVY) == []
@@ -110,22 +116,46 @@ def test_duckdb_has_one_door():
     assert doors <= {"clstm_core/store/store.py"}
 
 
+def test_the_recomputation_of_the_books_shares_nothing_with_what_wrote_them():
+    path = ROOT / "clstm_core" / "evaluation" / "recompute.py"
+    assert {name.split(".")[0] for name in imports(path)} - sys.stdlib_module_names == {"polars"}
+    modules = loaded("import clstm_core.evaluation.recompute", whole=True)
+    ours = {name for name in modules if name.split(".")[0] == "clstm_core"}
+    assert ours == {"clstm_core", "clstm_core.evaluation", "clstm_core.evaluation.recompute"}
+    assert not modules & {"torch", "numpy", "duckdb"}
+
+
 def test_assets_load_heavy_modules_only_in_their_bodies():
     assert offenders(["assets", "orchestration"], ["torch", "polars", "plotly", "duckdb"], top_level=True) == []
 
 
-def loaded(statement: str, *flags: str) -> set[str]:
-    code = f"import sys\n{statement}\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+def loaded(statement: str, *flags: str, whole: bool = False) -> set[str]:
+    """Modules that a statement loads in a fresh process: their rooms, or (whole) their full names."""
+    code = (
+        f"import sys\n{statement}\nprint(*sorted({{name if {whole} else name.split('.')[0] for name in sys.modules}}))"
+    )
     done = subprocess.run([sys.executable, *flags, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    return set(done.stdout.split())
+    return {name if whole else name.split(".")[0] for name in done.stdout.split()}
 
 
 def test_definitions_load_light_and_without_a_warning():
     modules = loaded("import orchestration.definitions as d; d.build_defs().resolve_all_job_defs()", "-W", "error")
     assert not modules & {"torch", "polars", "plotly", "duckdb", "pandas", "onnx", "scipy"}
     assert "dagster" in modules
+
+
+@pytest.mark.parametrize(
+    "module", ["clstm_core.evaluation.evidence", "clstm_core.evaluation.figures", "clstm_core.evaluation.trials"]
+)
+def test_what_a_page_or_a_store_imports_of_the_evaluation_is_plain_python(module):
+    assert not loaded(f"import {module}") & {"torch", "numpy", *HEAVY}
+
+
+def test_evidence_is_built_and_drawn_without_torch_or_duckdb():
+    modules = loaded("import clstm_core.evaluation.build_evidence, reports.render")
+    assert not modules & {"torch", "duckdb", "dagster"}
 
 
 def test_the_trainer_loads_without_the_rest():

@@ -1,58 +1,41 @@
 """Where the money came from: Greeks, carry, costs and settlement, by month, and what they leave unexplained.
 
-equity' - equity = delta + gamma + vega + theta + carry - spread - fees + settlement + residual
+equity' - equity = delta + gamma + vega + theta + carry + settlement - spread - fees + residual
 """
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
-TERMS: dict[str, pl.Expr] = {
-    "delta_usd": pl.col("delta_usd"),
-    "gamma_usd": pl.col("gamma_usd"),
-    "vega_usd": pl.col("vega_usd"),
-    "theta_usd": pl.col("theta_usd"),
-    "carry_usd": pl.col("carry_usd"),
-    "spread_usd": -pl.col("slippage_usd"),
-    "fees_usd": -pl.col("fees_usd"),
-    "settlement_usd": pl.col("settlement_usd"),
-    "residual_usd": pl.col("residual_usd"),
-}
-"""Terms and how they follow from the columns of the `equity` ledger; costs are negative: all add up to pnl_usd."""
+from clstm_core.evaluation.figures import ATTRIBUTION
 
-LARGE_RESIDUAL = 0.25
-"""A residual above this share of what moved (the absolute terms' sum) is flagged: Greeks then explain too little."""
+_COSTS = {"spread_usd": -pl.col("slippage_usd"), "fees_usd": -pl.col("fees_usd")}
+TERMS: dict[str, pl.Expr] = {name: _COSTS.get(name, pl.col(name)) for name in ATTRIBUTION}
+"""Terms and how they follow from the columns of the `equity` ledger; costs are negative: all add up to pnl_usd."""
 
 
 def by_month(equity: pl.DataFrame) -> pl.DataFrame:
-    """Profit and its terms by month, the mean of episodes: `month, pnl_usd, ... residual_usd, large_residual`.
+    """Profit and its terms by month, the mean of episodes: `month` (as 2024-01), `pnl_usd`, and each of `TERMS`.
 
     Units: the account's currency
     """
-    return _summed(_steps(equity), ["month"]).sort("month")
-
-
-def totals(equity: pl.DataFrame) -> dict[str, float | bool]:
-    """Profit and its terms over the whole backtest, the mean of its episodes, and `large_residual`."""
-    return _summed(_steps(equity), []).row(0, named=True)
-
-
-def _steps(equity: pl.DataFrame) -> pl.DataFrame:
-    """Per step: its month, profit and terms."""
-    return (
+    steps = (
         equity.sort("episode", "step")
-        .with_columns(pnl_usd=pl.col("equity_usd").diff().over("episode"), episodes=pl.col("episode").n_unique())
+        .with_columns(pnl_usd=pl.col("equity_usd").diff().over("episode"))
         .filter(pl.col("step") > 0)
-        .select(
-            "pnl_usd",
-            "episodes",
-            month=pl.col("snapshot").dt.truncate("1mo").dt.date(),
-            **TERMS,
-        )
+        .select("pnl_usd", month=pl.col("snapshot").dt.strftime("%Y-%m"), **TERMS)
     )
+    n_episodes = equity["episode"].n_unique()
+    means = [pl.col(name).sum() / n_episodes for name in ("pnl_usd", *TERMS)]
+    return steps.group_by("month").agg(means).sort("month")
 
 
-def _summed(steps: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    names = ["pnl_usd", *TERMS]
-    sums = [(pl.col(name) / pl.col("episodes")).sum() for name in names]
-    frame = steps.group_by(keys).agg(sums) if keys else steps.select(sums)
-    moved = pl.sum_horizontal([pl.col(name).abs() for name in TERMS])
-    return frame.with_columns(large_residual=pl.col("residual_usd").abs() > LARGE_RESIDUAL * moved)
+def residual_share(months: Sequence[Mapping[str, Any]]) -> float | None:
+    """How much of all movement the Greeks do not explain: the absolute residuals over all absolute terms, by month.
+
+    None where nothing moved, or there is no month.
+    """
+    moved = {name: sum(abs(month[name]) for month in months) for name in TERMS}
+    total = sum(moved.values())
+    return moved["residual_usd"] / total if total else None

@@ -22,7 +22,7 @@ from clstm_core.config import EnvConfig
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.env.state import AccountState, Orders
 from clstm_core.errors import EvaluationError
-from clstm_core.evaluation import ledgers, summary
+from clstm_core.evaluation import ledgers, summary, words
 from clstm_core.evaluation.policies import Policy
 from clstm_core.evaluation.statistics import Floats
 from clstm_core.market.tensors import MarketTensors
@@ -185,7 +185,7 @@ def run_backtests(
 
 def fill_rule_name(config: EnvConfig) -> str:
     """`touch`, or `fraction 0.56` of the half-spread."""
-    return "touch" if config.fill_rule == "touch" else f"fraction {config.fill_fraction:g}"
+    return words.fill_rule(dataclasses.asdict(config))
 
 
 def load_backtest(folder: Path, *, identity: str | None = None) -> BacktestResult:

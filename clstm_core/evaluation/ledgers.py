@@ -26,7 +26,7 @@ FILLS: dict[str, Any] = {
     "kind": pl.String,  # option or underlying
     "contract_id": pl.String,  # null for the underlying
     "quantity": pl.Float64,  # signed contracts or shares
-    "price": pl.Float64,  # a share; an expiry's is the settlement value
+    "price": pl.Float64,  # per share; an expiry's is the settlement value
     "multiplier": pl.Float64,
     "fee_usd": pl.Float64,
     "reason": pl.String,  # open, close, hedge, liquidation, expiry
@@ -153,7 +153,7 @@ def frames(
     action_names: tuple[str, ...],
     names: np.ndarray | None = None,
 ) -> dict[str, pl.DataFrame]:
-    """The four tables of the lanes in `record`, one episode a lane; steps after an episode's end are left out.
+    """The four tables of the lanes in `record`, one episode per lane; steps after an episode's end are left out.
 
     Args:
         start: snapshot index that every episode began at

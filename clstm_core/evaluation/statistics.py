@@ -17,7 +17,7 @@ from clstm_core.errors import EvaluationError
 Floats = npt.NDArray[np.float64]
 
 PERIODS_PER_YEAR = 252.0
-"""Trading sessions a year that annualised figures assume; stated beside each of them."""
+"""Trading sessions per year that annualised figures assume; stated beside each of them."""
 
 MIN_OBSERVATIONS = 20
 """Below this many returns no interval is given: a bootstrap of so few dates says nothing."""
@@ -34,7 +34,7 @@ _NO_VARIATION = 1e-12
 class Performance:
     """What one curve did. Annual figures are None where there is too little to compute them.
 
-    Units: returns, volatility and drawdown as fractions; annual figures with `periods_per_year` periods a year;
+    Units: returns, volatility and drawdown as fractions; annual figures with `periods_per_year` periods per year;
            max_drawdown 0 or negative
     """
 
@@ -140,7 +140,7 @@ def performance(equity: Floats, cash_returns: Floats, periods_per_year: float = 
     returns = simple_returns(curve)
     if returns.shape != cash.shape:
         raise EvaluationError(
-            f"{returns.size} returns of equity beside {cash.size} of cash: expected one a step of each. "
+            f"{returns.size} returns of equity beside {cash.size} of cash: expected one per step of each. "
             "Take both from the same ledger."
         )
     total = float(curve[-1] / curve[0] - 1.0)
@@ -225,7 +225,7 @@ def paired_sharpe(
 ) -> Interval | None:
     """Difference in annualised Sharpe ratio, a - b, of excess returns on the same dates; None where one has none.
 
-    Shapes: a [T, E], b [T, E']: one column an episode; a policy's ratio is the mean over its episodes, so that several
+    Shapes: a [T, E], b [T, E']: one column per episode; a policy's ratio is the mean over its episodes, so that several
             accounts are not taken for one diversified one
     """
     d = _paired(a.mean(axis=1), b.mean(axis=1))
@@ -262,7 +262,7 @@ def difference_of_means(
 def _paired(a: Floats, b: Floats) -> Floats:
     if a.shape != b.shape or a.ndim != 1 or a.size == 0:
         raise EvaluationError(
-            f"series of shapes {a.shape} and {b.shape} cannot be paired: expected one return a date of each. "
+            f"series of shapes {a.shape} and {b.shape} cannot be paired: expected one return per date of each. "
             "Compare backtests of the same window."
         )
     d = a - b

@@ -1,62 +1,99 @@
-"""The figures of one backtest, computed from its ledgers alone, and the hash that names it."""
+"""An account's books as its figures take them, and the hash that names a backtest."""
 
+import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from clstm_core.evaluation.statistics import PERIODS_PER_YEAR, performance
+from clstm_core.evaluation.figures import FIGURES
+from clstm_core.evaluation.statistics import Performance, performance
 
 _MACHINE_FACTS = ("path", "folder", "quotes_path")
 
 
-def summarise(tables: Mapping[str, pl.DataFrame], *, capital: float) -> dict[str, Any]:
-    """What a reader asks of a backtest; several episodes by their mean, the drawdown and the margin by the worst.
+class Books:
+    """The ledgers of one backtest, with what several figures need of them.
 
-    Units: `_usd` in the account's currency; turnover in starting equities over the window (premium and stock value
-           traded, expiries apart); returns, volatility, drawdown and margin as fractions
+    Units: capital and what is named `_usd` in the account's currency
     """
-    equity, fills, decisions = tables["equity"], tables["fills"], tables["decisions"]
-    episodes = [part.sort("step") for part in equity.partition_by("episode", maintain_order=True)]
-    shown = [performance(part["equity_usd"].to_numpy(), part["cash_return"].to_numpy()[1:]) for part in episodes]
-    n = len(episodes)
-    trades = fills.filter(pl.col("reason") != "expiry")
-    traded = float((trades["quantity"] * trades["price"] * trades["multiplier"]).abs().sum())
-    used = equity.filter(pl.col("equity_usd") > 0).select((pl.col("margin_usd") / pl.col("equity_usd")).max()).item()
-    final = [float(part["equity_usd"][-1]) for part in episodes]
-    return {
-        "n_returns": max(part.n_returns for part in shown),
-        "periods_per_year": PERIODS_PER_YEAR,
-        "start_equity_usd": capital,
-        "final_equity_usd": float(np.mean(final)),
-        "final_equity_worst_usd": min(final),
-        "total_return": float(np.mean([part.total_return for part in shown])),
-        "annual_return": _mean([part.annual_return for part in shown]),
-        "annual_volatility": _mean([part.annual_volatility for part in shown]),
-        "sharpe": _mean([part.sharpe for part in shown]),
-        "max_drawdown": min(part.max_drawdown for part in shown),
-        "turnover": traded / capital / n,
-        "spread_usd": float(equity["slippage_usd"].sum()) / n,
-        "fees_usd": float(equity["fees_usd"].sum()) / n,
-        "n_fills": round(trades.height / n),
-        "n_expiries": round((fills.height - trades.height) / n),
-        "n_liquidations": int(equity["liquidated"].sum()),
-        "n_ruined": int(equity["terminated"].sum()),
-        "n_unfilled": int(decisions["unfilled"].sum()),
-        "n_rejected": int(decisions["rejected"].sum()),
-        "stale_position_share": _share(tables["positions"]["stale"]),
-        "max_margin_used": float(used or 0.0),
-        "action_mix": action_mix(decisions),
-    }
+
+    equity: pl.DataFrame
+    fills: pl.DataFrame
+    decisions: pl.DataFrame
+    positions: pl.DataFrame
+    capital: float
+    n_episodes: int
+
+    def __init__(self, tables: Mapping[str, pl.DataFrame], capital: float):
+        self.equity, self.fills = tables["equity"], tables["fills"]
+        self.decisions, self.positions = tables["decisions"], tables["positions"]
+        self.capital = capital
+        self.episodes = [part.sort("step") for part in self.equity.partition_by("episode", maintain_order=True)]
+        self.n_episodes = len(self.episodes)
+
+    @functools.cached_property
+    def performances(self) -> list[Performance]:
+        """What each episode's curve did."""
+        return [
+            performance(part["equity_usd"].to_numpy(), part["cash_return"].to_numpy()[1:]) for part in self.episodes
+        ]
+
+    @functools.cached_property
+    def final_equity(self) -> list[float]:
+        """Each episode's equity at its last snapshot."""
+        return [float(part["equity_usd"][-1]) for part in self.episodes]
+
+    @functools.cached_property
+    def trades(self) -> pl.DataFrame:
+        """Fills that somebody wanted: all but expiries."""
+        return self.fills.filter(pl.col("reason") != "expiry")
+
+    @functools.cached_property
+    def traded_usd(self) -> float:
+        """Premium and stock value of all trades."""
+        return float((self.trades["quantity"] * self.trades["price"] * self.trades["multiplier"]).abs().sum())
+
+    @functools.cached_property
+    def margin_used(self) -> float:
+        """The largest margin as a share of equity, where there is some."""
+        solvent = self.equity.filter(pl.col("equity_usd") > 0)
+        return float(solvent.select((pl.col("margin_usd") / pl.col("equity_usd")).max()).item() or 0.0)
+
+    def mean_of(self, name: str) -> float | None:
+        """Mean over episodes of a figure of their curves; None where none has it."""
+        return self.mean([getattr(part, name) for part in self.performances])
+
+    @staticmethod
+    def mean(values: Sequence[float | None]) -> float | None:
+        """Mean of the values that are known; None where none is."""
+        known = [value for value in values if value is not None]
+        return float(np.mean(known)) if known else None
+
+    @staticmethod
+    def share(flags: pl.Series) -> float:
+        """Share of flags that are set; 0 of none."""
+        return float(flags.mean() or 0.0) if len(flags) else 0.0  # type: ignore[arg-type]
+
+
+def summarise(tables: Mapping[str, pl.DataFrame], *, capital: float) -> dict[str, Any]:
+    """What a reader asks of a backtest: every figure of `figures.FIGURES`, and the action mix."""
+    books = Books(tables, capital)
+    return {figure.name: figure.of(books) for figure in FIGURES} | {"action_mix": action_mix(books.decisions)}
 
 
 def action_mix(decisions: pl.DataFrame) -> dict[str, float]:
     """Share of decisions that each action took, largest first; `rule` for orders written by a rule."""
+    return {name: count / decisions.height for name, count in action_counts(decisions)}
+
+
+def action_counts(decisions: pl.DataFrame) -> list[tuple[str, int]]:
+    """Decisions that each action took, largest first."""
     counts = decisions.group_by("action_name").len().sort("len", "action_name", descending=[True, False])
-    return {name: count / decisions.height for name, count in counts.iter_rows()}
+    return counts.rows()
 
 
 def content_hash(facts: Mapping[str, Any], files: Mapping[str, str]) -> str:
@@ -69,12 +106,3 @@ def content_hash(facts: Mapping[str, Any], files: Mapping[str, str]) -> str:
 
     text = json.dumps([portable(facts), dict(files)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
-
-
-def _share(flags: pl.Series) -> float:
-    return float(flags.mean() or 0.0) if len(flags) else 0.0  # type: ignore[arg-type]

@@ -6,12 +6,12 @@ from typing import Any
 from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, PERIODS_PER_YEAR
 
 _YEARLY_PERCENT = PERIODS_PER_YEAR / 1e4 * 100.0
-"""Basis points a session as percent a year."""
+"""Basis points per session as percent per year."""
 
 
-def fill_rule(manifest: Mapping[str, Any]) -> str:
-    """`touch`, or `fraction 0.56` (of the half-spread)."""
-    return "touch" if manifest["fill_rule"] == "touch" else f"fraction {manifest['fill_fraction']:g}"
+def fill_rule(facts: Mapping[str, Any]) -> str:
+    """`touch`, or `fraction 0.56` (of the half-spread), of a manifest or a configuration."""
+    return "touch" if facts["fill_rule"] == "touch" else f"fraction {facts['fill_fraction']:g}"
 
 
 def data_label(manifest: Mapping[str, Any]) -> str:
@@ -24,9 +24,9 @@ def data_label(manifest: Mapping[str, Any]) -> str:
 
 
 def claim(pair: Mapping[str, Any]) -> str:
-    """One paired difference with its interval, in percent a year of log return: `beats cash (+2.5% a year, ...)`.
+    """One paired difference with its interval, in percent per year of log return: `beats cash (+2.5% a year, ...)`.
 
-    Assumes: estimate and interval in basis points a session
+    Assumes: estimate and interval in basis points per session
     """
     relation = f"{_relation(pair)} {plain(pair['against'])}"
     low, high = pair["ci_low"], pair["ci_high"]
@@ -113,7 +113,9 @@ def overfitting(rows: Sequence[Mapping[str, Any]]) -> str:
     change = first["gap_less_last"]
     low, high = change["low"], change["high"]
     if low is None or high is None:
-        return f"Did early checkpoints overfit less? Too short to distinguish ({change['n_returns']} returns a window)."
+        return (
+            f"Did early checkpoints overfit less? Too short to distinguish ({change['n_returns']} returns per window)."
+        )
     figures = (
         f"gap of rung {first['milestone']} less the last rung's {change['estimate'] * _YEARLY_PERCENT:+.1f}% a year, "
         f"{change['confidence']:.0%} CI {low * _YEARLY_PERCENT:+.1f}% to {high * _YEARLY_PERCENT:+.1f}%"

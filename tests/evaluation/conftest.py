@@ -1,7 +1,6 @@
 """Hand-made backtest folders, a small simulated market with its quotes file, and tiny checkpoints."""
 
 import hashlib
-import importlib.util
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +20,6 @@ from clstm_core.market.worlds.black_scholes import simulated_columns, simulated_
 from clstm_core.model.clstm import CLSTM
 from clstm_core.specs import ACTIONS, OBSERVATION
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 FIRST = datetime(2020, 1, 2, 21, tzinfo=UTC)
 
 
@@ -47,15 +45,6 @@ def rewrite(folder: Path, name: str, change) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"][path.name] = sha256(path)
     (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-@pytest.fixture(scope="session")
-def recompute():
-    """The program under tools/, as a module."""
-    spec = importlib.util.spec_from_file_location("recompute_equity", REPOSITORY / "tools" / "recompute_equity.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")

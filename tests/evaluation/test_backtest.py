@@ -11,12 +11,12 @@ from polars.testing import assert_frame_equal
 
 from clstm_core.config import EnvConfig
 from clstm_core.errors import EvaluationError
-from clstm_core.evaluation import ledgers
-from clstm_core.evaluation.attribution import TERMS, by_month, totals
+from clstm_core.evaluation import ledgers, recompute
+from clstm_core.evaluation.attribution import TERMS, by_month
 from clstm_core.evaluation.backtest import load_backtest, resolve_window, run_backtest, run_backtests, windows_of
-from clstm_core.evaluation.comparison import compare
+from clstm_core.evaluation.compare import compare
 from clstm_core.evaluation.ladder import backtest_baselines, backtest_ladder
-from clstm_core.evaluation.panel import series
+from clstm_core.evaluation.pairing import series
 from clstm_core.evaluation.policies import RandomPolicy, Rule, baselines, cell_rows, load_checkpoint
 
 CAPITAL = 5_000_000.0
@@ -42,7 +42,7 @@ def headline(results, name):
     )
 
 
-def test_every_equity_curve_follows_from_fills_and_quotes_to_the_cent(results, recompute, capsys) -> None:
+def test_every_equity_curve_follows_from_fills_and_quotes_to_the_cent(results, capsys) -> None:
     for result in results:
         status = recompute.main([str(result.folder)])
         assert status == 0, f"{result.name} {result.manifest['window']} {capsys.readouterr().out}"
@@ -57,7 +57,7 @@ def test_every_policy_that_should_trade_did(results) -> None:
     assert headline(results, "cash").manifest["summary"]["n_fills"] == 0
 
 
-def test_tampering_with_a_price_is_found(results, recompute, edit, tmp_path) -> None:
+def test_tampering_with_a_price_is_found(results, edit, tmp_path) -> None:
     import shutil
 
     folder = tmp_path / "tampered"
@@ -190,13 +190,11 @@ def test_rewards_add_up_to_the_excess_over_cash(results) -> None:
 def test_attribution_adds_up_to_the_profit(results) -> None:
     for name in ("put_write", "short_straddle", "clstm_100_stochastic"):
         result = headline(results, name)
-        equity = result.table("equity")
-        found = totals(equity)
+        months = by_month(result.table("equity"))
+        found = months.sum().row(0, named=True)
         profit = result.manifest["summary"]["final_equity_usd"] - CAPITAL
         assert found["pnl_usd"] == pytest.approx(profit, abs=0.01)
         assert sum(found[term] for term in TERMS) == pytest.approx(profit, abs=0.01)
-        months = by_month(equity)
-        assert months["pnl_usd"].sum() == pytest.approx(profit, abs=0.01)
         assert months["month"].is_sorted()
         assert found["fees_usd"] < 0
         assert found["spread_usd"] < 0
@@ -225,7 +223,7 @@ def test_the_comparison_of_all(results) -> None:
     assert against == {"cash", "buy_and_hold", "put_write", "buy_write", "short_straddle", "random", "clstm_100_argmax"}
 
 
-def test_a_fraction_of_the_spread_is_recorded_and_still_adds_up(market, recompute, tmp_path) -> None:
+def test_a_fraction_of_the_spread_is_recorded_and_still_adds_up(market, tmp_path) -> None:
     config = EnvConfig(fill_rule="fraction", fill_fraction=0.5)
     found = {}
     for name, env_config in (("half", config), ("touch", EnvConfig())):
@@ -281,7 +279,7 @@ class Gambler(Rule):
         orders.leg_quantity_NP[:, 0] = torch.where(state.age_N == 0, -150, 0)
 
 
-def test_a_ruined_account_ends_its_ledger_there_and_still_adds_up(market, recompute, tmp_path) -> None:
+def test_a_ruined_account_ends_its_ledger_there_and_still_adds_up(market, tmp_path) -> None:
     # an account counts as ruined after losing a hundredth, so that a common day's move ruins it
     config = dataclasses.replace(EnvConfig(), capital_usd=4_000_000.0, ruin_fraction=0.99)
     both = [Gambler("gambler", "Naked calls"), Rule("cash", "Cash")]

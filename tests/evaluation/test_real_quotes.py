@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from clstm_core.config import EnvConfig
+from clstm_core.evaluation import recompute
 from clstm_core.evaluation.backtest import run_backtests
 from clstm_core.evaluation.policies import baselines
 from clstm_core.market.cache import ensure_quotes, ensure_tensors
@@ -17,7 +18,7 @@ REAL_DATA = os.environ.get("CLSTM_REAL_DATA")
 
 @pytest.mark.skipif(not REAL_DATA, reason="CLSTM_REAL_DATA names no folder of real option quotes")
 @pytest.mark.parametrize("lag", [0, 1])
-def test_baselines_on_real_quotes_to_the_cent(recompute, tmp_path_factory, lag, capsys) -> None:
+def test_baselines_on_real_quotes_to_the_cent(tmp_path_factory, lag, capsys) -> None:
     config = default_config("spx_cboe", data_dir=str(REAL_DATA))
     cache = Path(tmp_path_factory.getbasetemp()) / "real_cache"
     market = load_market(ensure_tensors(ensure_quotes(config, cache), config, cache, embargo=42))

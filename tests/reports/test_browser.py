@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.data import ReportData
+from clstm_core.evaluation.evidence import Evidence
 from reports.render import render_report
 
 CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if os.path.exists(path)), None)
@@ -97,7 +97,7 @@ def test_nothing_overlaps_or_scrolls_sideways(report_data, tmp_path, width):
 
 
 def test_an_empty_report_and_the_gallery_open_without_a_console_message(tmp_path):
-    index = render_report(ReportData(run="empty"), tmp_path / "out")
+    index = render_report(Evidence(run="empty"), tmp_path / "out")
     for page in (index, tmp_path / "out" / "index.html"):
         dom, console = browse(page, tmp_path / "profile")
         assert console == []

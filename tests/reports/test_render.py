@@ -7,8 +7,8 @@ import re
 import pytest
 
 from clstm_core.errors import ReportError
+from clstm_core.evaluation.evidence import Curve, Evidence
 from reports import charts, figures
-from reports.data import Curve, ReportData
 from reports.panels import panels_of
 from reports.render import CSP, figure_count, label_kind, render_report, shortness
 
@@ -51,7 +51,7 @@ def test_published_values_are_named_as_from_a_broken_environment(report_data, tm
 
 
 def test_an_empty_report_says_in_sentences_what_is_missing(tmp_path):
-    page = render_report(ReportData(run="empty"), tmp_path).read_text()
+    page = render_report(Evidence(run="empty"), tmp_path).read_text()
     assert figures_in(page) == []
     assert [identity for identity in PANELS if f'<section id="{identity}"' not in page] == []
     for sentence in ("No verdict:", "No curve to draw", "No comparison of checkpoints", "No training metrics"):
@@ -106,7 +106,7 @@ def test_text_from_data_is_escaped_everywhere(report_data, tmp_path):
 @pytest.mark.parametrize("run", ["", "..", "../evil", "a/b", "a\\b", ".hidden", "x\0"])
 def test_a_run_that_cannot_be_a_folder_is_refused(run, tmp_path):
     with pytest.raises(ReportError, match="cannot name a report's folder"):
-        render_report(ReportData(run=run), tmp_path / "out")
+        render_report(Evidence(run=run), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -119,12 +119,10 @@ def test_the_policy_admits_scripts_from_files_beside_the_page_alone(report_data,
 
 def test_the_gallery_lists_every_report_newest_first(tmp_path):
     for run, moment in (("old", "2026-01-01 10:00 UTC"), ("new", "2026-02-01 10:00 UTC")):
-        render_report(
-            ReportData(run=run, generated_at=moment, label="simulated quotes", verdict=f"{run} one"), tmp_path
-        )
+        render_report(Evidence(run=run, generated_at=moment, label="simulated quotes", verdict=f"{run} one"), tmp_path)
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "summary.json").write_text("{")
-    render_report(ReportData(run="old", generated_at="2026-01-01 10:00 UTC", verdict="again"), tmp_path)
+    render_report(Evidence(run="old", generated_at="2026-01-01 10:00 UTC", verdict="again"), tmp_path)
     page = (tmp_path / "index.html").read_text()
     assert re.findall(r'href="(\w+)/index.html"', page) == ["new", "old"]
     assert "again" in page
@@ -138,8 +136,8 @@ def test_rendering_again_leaves_the_same_files(report_data, tmp_path):
 
 
 def test_a_short_window_is_said_to_be_short():
-    assert "12 sessions: too few" in shortness(ReportData(run="r", n_sessions=12))
-    assert shortness(ReportData(run="r", n_sessions=250)) == ""
+    assert "12 sessions: too few" in shortness(Evidence(run="r", n_sessions=12))
+    assert shortness(Evidence(run="r", n_sessions=250)) == ""
 
 
 @pytest.mark.parametrize(
@@ -157,22 +155,29 @@ def test_growth_and_drawdown_are_percent_of_start_and_peak():
 
 
 def test_a_large_residual_is_flagged():
-    def words(residual: float) -> str:
-        rows = [{"month": "2026-01", "delta_usd": 70.0, "residual_usd": residual}]
-        return figures.attribution_chart(ReportData(run="r", attribution=rows)).caption
+    def words(share: float) -> str:
+        rows = [{"month": "2026-01", "delta_usd": 70.0, "residual_usd": 30.0}]
+        return figures.attribution_chart(Evidence(run="r", attribution=rows, residual_share=share)).caption
 
-    assert "Large: the Greeks explain this book poorly" in words(-30.0)
-    assert "Large" not in words(20.0)
+    assert "Large: the Greeks explain this book poorly" in words(0.26)
+    assert "Large" not in words(0.25)
+    assert "Residual, what the Greeks do not explain: 12.00% of all movement" in words(0.12)
 
 
-def test_fill_lags_compare_the_newest_backtests():
+@pytest.mark.parametrize(
+    ("headline", "shown"), [(("touch", 1.0), ["10.00%", "20.00%"]), (("fraction", 0.56), ["30.00%", "40.00%"])]
+)
+def test_fill_lags_are_compared_at_the_fills_of_the_headline(headline, shown):
+    fills = {("touch", 1.0): (0.1, 0.2), ("fraction", 0.56): (0.3, 0.4), ("fraction", 0.0): (0.5, 0.6)}
     rows = [
-        {"name": "cash", "fill_lag": lag, "fill_rule": rule, "total_return": value}
-        for lag, rule, value in ((0, "touch", 0.5), (1, "touch", 0.1), (0, "touch", 0.2), (0, "fraction", 0.9))
+        {"name": "cash", "fill_lag": lag, "fill_rule": rule, "fill_fraction": part, "total_return": value}
+        | {"headline": (rule, part) == headline and lag == 1}
+        for (rule, part), values in fills.items()
+        for lag, value in zip((1, 0), values, strict=True)
     ]
     curve = Curve(name="cash", dates=["2026-01-02", "2026-01-05"], equity=[1.0, 2.0])
-    chart = figures.lag_chart(ReportData(run="r", curves=[curve], backtests=rows))
-    assert chart.table.rows == [["cash", "10.00%", "20.00%"]]
+    chart = figures.lag_chart(Evidence(run="r", curves=[curve], backtests=rows))
+    assert chart.table.rows == [["cash", *shown]]
 
 
 def test_gates_say_how_many_failed_and_block():
@@ -181,7 +186,7 @@ def test_gates_say_how_many_failed_and_block():
         {"gate": "comparison", "name": "beats_baselines", "passed": False, "blocking": False},
         {"gate": "comparison", "name": "every_rung_scored", "passed": True, "blocking": True},
     ]
-    panel = next(panel for panel in panels_of(ReportData(run="r", gates=gates)) if panel.id == "gates")
+    panel = next(panel for panel in panels_of(Evidence(run="r", gates=gates)) if panel.id == "gates")
     assert panel.message == "3 checks, 2 failed, 1 of them blocking."
     (_, audit), (_, others) = panel.tables
     assert audit.rows == [["environment_audit", "fees", "no", "yes", "12,346"]]
@@ -190,7 +195,7 @@ def test_gates_say_how_many_failed_and_block():
 
 def test_a_few_dates_have_a_tick_each():
     curve = Curve(name="cash", dates=["2026-01-02", "2026-01-05"], equity=[1.0, 2.0])
-    chart = figures.equity_charts(ReportData(run="r", curves=[curve]))[0]
+    chart = figures.equity_charts(Evidence(run="r", curves=[curve]))[0]
     assert chart.figure["layout"]["xaxis"]["type"] == "category"
 
 
@@ -204,8 +209,11 @@ def test_the_ladder_shows_headline_fills_against_the_main_baselines():
         {**row, "estimate": 5.0, "metric": "sharpe"},
         {**row, "estimate": 6.0, "against": "put_write"},
     ]
-    chosen = figures.headline_pairs(ReportData(run="r", ladder=rows))
+    chosen = figures.headline_pairs(Evidence(run="r", ladder=rows))
     assert [pair["estimate"] for pair in chosen] == [1.0]
+    inside = [{**pair, "headline": pair.get("fill_rule") == "fraction 0.56"} for pair in rows]
+    chosen = figures.headline_pairs(Evidence(run="r", ladder=inside))
+    assert [pair["estimate"] for pair in chosen] == [4.0]
 
 
 def test_long_series_and_tables_are_thinned_with_both_ends_kept():
@@ -216,7 +224,7 @@ def test_long_series_and_tables_are_thinned_with_both_ends_kept():
 
 
 def test_one_session_or_one_iteration_is_enough_not_to_fail():
-    data = ReportData(
+    data = Evidence(
         run="r",
         curves=[Curve(name="cash", dates=["2026-01-02"], equity=[1.0], is_policy=True)],
         training=[{"env_steps": 64, "approx_kl": 0.01}],

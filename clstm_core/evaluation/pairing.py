@@ -1,12 +1,12 @@
 """Backtests grouped by what may be compared, and their returns on the same dates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from clstm_core.errors import EvaluationError
-from clstm_core.evaluation.backtest import BacktestResult
+from clstm_core.evaluation.protocol import Backtest
 from clstm_core.evaluation.statistics import Floats, log_returns, simple_returns
 
 
@@ -27,11 +27,11 @@ class Series(NamedTuple):
     cash: Floats
 
 
-def group(results: Sequence[BacktestResult]) -> dict[Key, list[BacktestResult]]:
+def group(results: Sequence[Backtest]) -> dict[Key, list[Backtest]]:
     """Backtests by window, lag and fill rule; EvaluationError for none at all, or a policy twice in one group."""
     if not results:
         raise EvaluationError("nothing to compare: expected backtests of checkpoints and baselines. Run them first.")
-    groups: dict[Key, list[BacktestResult]] = {}
+    groups: dict[Key, list[Backtest]] = {}
     for result in results:
         m = result.manifest
         key = Key(m["window"]["name"], m["fill_lag"], m["fill_rule"], m["fill_fraction"])
@@ -45,27 +45,18 @@ def group(results: Sequence[BacktestResult]) -> dict[Key, list[BacktestResult]]:
     return groups
 
 
-def headline_of(groups: Mapping[Key, list[BacktestResult]]) -> Key:
-    """The test window with the later fill, at touch where there is that; EvaluationError without a test window."""
-    tests = [key for key in groups if key.window == "test"]
-    if not tests:
-        found = ", ".join(sorted({key.window for key in groups}))
-        raise EvaluationError(f"no backtest of the test window: found {found}. Backtest the test window first.")
-    return max(tests, key=lambda key: (key.fill_lag, key.fill_rule == "touch", len(groups[key])))
-
-
-def rungs_of(members: Sequence[BacktestResult]) -> list[BacktestResult]:
+def rungs_of(members: Sequence[Backtest]) -> list[Backtest]:
     """Checkpoints playing their likeliest action, earliest first."""
     rungs = [r for r in members if r.manifest["policy"] == "checkpoint" and r.manifest["mode"] == "argmax"]
     return sorted(rungs, key=lambda r: (r.manifest["trader"]["checkpoint"].get("env_steps") or 0, r.name))
 
 
-def same(members: Sequence[BacktestResult], wanted: BacktestResult | None) -> BacktestResult | None:
-    """The backtest of the same policy among `members`, if any."""
-    return next((r for r in members if wanted is not None and r.name == wanted.name), None)
+def counterpart(members: Sequence[Backtest], wanted: Backtest | None) -> Backtest | None:
+    """The backtest among `members` of the policy of `wanted`, if any."""
+    return next((member for member in members if wanted is not None and member.name == wanted.name), None)
 
 
-def series(members: Sequence[BacktestResult]) -> dict[str, Series]:
+def series(members: Sequence[Backtest]) -> dict[str, Series]:
     """Returns of backtests of one window on the same dates, by policy name.
 
     An account that ended early (ruin) keeps its last equity to the window's end, outside the market and unpaid.

@@ -9,8 +9,9 @@ import pytest
 
 from clstm_core.errors import EvaluationError
 from clstm_core.evaluation.backtest import BacktestResult
-from clstm_core.evaluation.comparison import MEAN_METRIC, compare
-from clstm_core.evaluation.panel import series
+from clstm_core.evaluation.compare import compare
+from clstm_core.evaluation.figures import MEAN_METRIC
+from clstm_core.evaluation.pairing import series
 from clstm_core.evaluation.statistics import performance
 from clstm_core.evaluation.summary import summarise
 from clstm_core.evaluation.words import claim, data_label

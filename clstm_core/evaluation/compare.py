@@ -6,44 +6,35 @@ from typing import Any
 
 import numpy as np
 
+from clstm_core.errors import EvaluationError
 from clstm_core.evaluation import words
-from clstm_core.evaluation.backtest import BacktestResult
-from clstm_core.evaluation.panel import Key, group, headline_of, rungs_of, same, series
+from clstm_core.evaluation.figures import FIGURE, MEAN_METRIC, SHARPE_METRIC
+from clstm_core.evaluation.headline import champion_of, headline_of, judged_pairs, window_rank
+from clstm_core.evaluation.pairing import Key, counterpart, group, rungs_of, series
+from clstm_core.evaluation.protocol import Backtest
 from clstm_core.evaluation.statistics import (
-    MIN_OBSERVATIONS,
     REPLICATIONS,
     Interval,
     difference_of_means,
     paired_mean,
     paired_sharpe,
 )
+from clstm_core.evaluation.trials import count_trials
 
 BPS = 1e4
-MEAN_METRIC, SHARPE_METRIC = "mean_daily_excess_bps", "sharpe"
-
-_ROW = (
-    "total_return",
-    "annual_return",
-    "annual_volatility",
-    "sharpe",
-    "max_drawdown",
-    "turnover",
-    "spread_usd",
-    "fees_usd",
-    "n_fills",
-    "n_liquidations",
-    "n_ruined",
-    "max_margin_used",
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
     """What the backtests say, for a table, a store and a reader.
 
-    rows: one a backtest, best Sharpe ratio first within a window; pairs: one a paired difference, with the columns of
-    the store's `comparisons`; overfitting: in-sample against held-out, a rung a row, and the answer in words; champion:
-    which rung, chosen where and why; trials: how many policies looked at the test window; notes: caveats of policies
+    rows:        one per backtest, best Sharpe ratio first within a window
+    pairs:       one per paired difference, with the columns of the store's `comparisons`, and whether it is of the
+                 headline and against a baseline
+    overfitting: in-sample against held-out, one row per rung, and the answer in words
+    champion:    which rung, chosen where and why
+    trials:      how many policies looked at the test window
+    notes:       caveats of policies
     """
 
     rows: list[dict[str, Any]]
@@ -59,13 +50,17 @@ class Comparison:
         """The table of backtests."""
         return [dict(row) for row in self.rows]
 
+    def judged(self) -> list[dict[str, Any]]:
+        """The champion's mean difference from each baseline in the headline."""
+        return judged_pairs(self.pairs, self.champion)
+
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
         return asdict(self)
 
 
 def compare(
-    results: Sequence[BacktestResult],
+    results: Sequence[Backtest],
     *,
     trials: int | None = None,
     run: str | None = None,
@@ -74,8 +69,7 @@ def compare(
 ) -> Comparison:
     """Compare checkpoints with baselines on the same dates and say what follows.
 
-    The champion is the rung (likeliest action) with the best Sharpe ratio on the validation window, cash's being 0; the
-    last rung where there is no validation window long enough. The test window takes no part in the choice.
+    The champion is that of `headline.champion_of`: the test window takes no part in the choice.
 
     Args:
         trials: policies that were ever evaluated on the test window, from the registry; counted from `results` when
@@ -86,20 +80,23 @@ def compare(
     """
     groups = group(results)
     headline = headline_of(groups)
-    champion, reason = _choose(groups, headline)
+    if headline.window != "test":
+        found = ", ".join(sorted({key.window for key in groups}))
+        raise EvaluationError(f"no backtest of the test window: found {found}. Backtest the test window first.")
+    champion, reason = champion_of(groups, headline)
     run = run or next((r.manifest["run"] for r in results if r.manifest.get("run")), "")
     chosen_milestone = champion.manifest["milestone"] if champion else None
     pairs = [
         {**pair, "run": run, "champion": pair["milestone"] == chosen_milestone}
         for key, members in groups.items()
         if key.window in ("test", "validation")
-        for pair in _pairs(key, members, sharpes=key == headline, seed=seed, replications=replications)
+        for pair in _pairs(key, members, headline=key == headline, seed=seed, replications=replications)
     ]
-    counted = _count_trials(groups) if trials is None else trials
+    counted = count_trials(result.manifest for result in results) if trials is None else trials
     overfitting = _overfitting(groups, headline, seed, replications)
     reference = groups[headline]
     label = words.data_label(reference[0].manifest)
-    without_lag = same(groups.get(headline._replace(fill_lag=0), []), champion)
+    without_lag = counterpart(groups.get(headline._replace(fill_lag=0), []), champion)
     chosen = None
     if champion is not None:
         chosen = {
@@ -110,16 +107,7 @@ def compare(
             "backtest_id": champion.id,
             "reason": reason,
         }
-    against = {
-        pair["against"]: pair
-        for pair in pairs
-        if champion is not None
-        and pair["policy_name"] == champion.name
-        and pair["metric"] == MEAN_METRIC
-        and pair["against"] in {member.name for member in reference if member.manifest["policy"] != "checkpoint"}
-        and (pair["window"], pair["fill_lag"]) == (headline.window, headline.fill_lag)
-        and pair["fill_rule"] == words.fill_rule(reference[0].manifest)
-    }
+    against = {pair["against"]: pair for pair in judged_pairs(pairs, chosen)}
     return Comparison(
         rows=_rows(groups, champion, headline),
         pairs=pairs,
@@ -143,42 +131,7 @@ def compare(
     )
 
 
-def _choose(groups: Mapping[Key, list[BacktestResult]], headline: Key) -> tuple[BacktestResult | None, str]:
-    """The champion's headline backtest, and why it is the champion."""
-    tested = rungs_of(groups[headline])
-    if not tested:
-        return None, "no checkpoint was backtested"
-    validated = [r for r in rungs_of(groups.get(headline._replace(window="validation"), [])) if same(tested, r)]
-    last = tested[-1]
-    if not validated:
-        return last, "the last rung, for want of a validation window"
-    if validated[0].manifest["summary"]["n_returns"] < MIN_OBSERVATIONS:
-        return last, "the last rung, the validation window being too short to choose on"
-    # cash has no Sharpe ratio; a rung that never traded stands at cash's 0
-    best = max(reversed(validated), key=lambda r: r.manifest["summary"]["sharpe"] or 0.0)
-    return same(tested, best), "the best Sharpe ratio on the validation window"
-
-
-def _count_trials(groups: Mapping[Key, list[BacktestResult]]) -> int:
-    """Distinct checkpoint x mode x seed x configuration that looked at the test window."""
-    seen = {
-        (
-            m.get("run"),
-            m["milestone"],
-            m["mode"],
-            m["seed"],
-            m.get("config_sha256"),
-            m["trader"]["checkpoint"]["sha256"],
-        )
-        for key, members in groups.items()
-        if key.window == "test"
-        for m in (r.manifest for r in members)
-        if m["policy"] == "checkpoint" and m["trader"]["checkpoint"]
-    }
-    return len(seen)
-
-
-def _rows(groups: Mapping[Key, list[BacktestResult]], champion: BacktestResult | None, headline: Key) -> list[dict]:
+def _rows(groups: Mapping[Key, list[Backtest]], champion: Backtest | None, headline: Key) -> list[dict]:
     rows = []
     for key, members in groups.items():
         for r in members:
@@ -200,18 +153,18 @@ def _rows(groups: Mapping[Key, list[BacktestResult]], champion: BacktestResult |
                     "fill_rule": words.fill_rule(m),
                     "headline": key == headline,
                     "champion": champion is not None and r.name == champion.name,
-                    **{name: m["summary"][name] for name in _ROW},
+                    # a backtest of before a figure was added has none
+                    **{name: m["summary"].get(name) for name in FIGURE},
                 }
             )
-    order = {"test": 0, "validation": 1, "in_sample": 2}
     return sorted(
         rows,
-        key=lambda row: (not row["headline"], order.get(row["window"], 3), row["fill_lag"], -(row["sharpe"] or 0.0)),
+        key=lambda row: (not row["headline"], window_rank(row["window"]), row["fill_lag"], -(row["sharpe"] or 0.0)),
     )
 
 
 def _pairs(
-    key: Key, members: Sequence[BacktestResult], *, sharpes: bool, seed: int, replications: int
+    key: Key, members: Sequence[Backtest], *, headline: bool, seed: int, replications: int
 ) -> list[dict[str, Any]]:
     """Every checkpoint against every baseline, and each rung against the last one."""
     found = series(members)
@@ -227,16 +180,21 @@ def _pairs(
             a, b = found[result.name], found[other.name]
             mean = paired_mean(a.log_returns, b.log_returns, scale=BPS, seed=seed, replications=replications)
             intervals: list[tuple[str, Interval | None]] = [(MEAN_METRIC, mean)]
-            if sharpes:
+            if headline:
                 intervals.append(
                     (SHARPE_METRIC, paired_sharpe(a.excess, b.excess, seed=seed, replications=replications))
                 )
-            pairs += [_pair(key, result, other, metric, i, replications) for metric, i in intervals if i is not None]
+            facts = {"headline": headline, "baseline": other.manifest["policy"] != "checkpoint"}
+            pairs += [
+                {**_pair(key, result, other, metric, interval, replications), **facts}
+                for metric, interval in intervals
+                if interval is not None
+            ]
     return pairs
 
 
 def _pair(
-    key: Key, result: BacktestResult, other: BacktestResult, metric: str, interval: Interval, replications: int
+    key: Key, result: Backtest, other: Backtest, metric: str, interval: Interval, replications: int
 ) -> dict[str, Any]:
     m = result.manifest
     block = interval.block_length
@@ -265,15 +223,13 @@ def _pair(
     }
 
 
-def _overfitting(
-    groups: Mapping[Key, list[BacktestResult]], headline: Key, seed: int, replications: int
-) -> dict[str, Any]:
+def _overfitting(groups: Mapping[Key, list[Backtest]], headline: Key, seed: int, replications: int) -> dict[str, Any]:
     """Did early checkpoints overfit less? Each rung's gap, in-sample less held-out, against the last rung's.
 
-    Units: bps of excess log return a session
+    Units: bps of excess log return per session
     """
     inside = groups.get(headline._replace(window="in_sample"), [])
-    rungs = [r for r in rungs_of(groups[headline]) if same(rungs_of(inside), r)]
+    rungs = [r for r in rungs_of(groups[headline]) if counterpart(rungs_of(inside), r)]
     if len(rungs) < 2:
         return {"rows": [], "answer": words.overfitting([])}
     seen, held = series(inside), series(groups[headline])

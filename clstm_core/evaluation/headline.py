@@ -1,0 +1,80 @@
+"""What a reader is shown first: the headline's backtests, the policy that is judged, and how it differs from baselines.
+
+The headline is the test window at the later fill; the champion is chosen on other dates.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from clstm_core.errors import EvaluationError
+from clstm_core.evaluation.figures import MEAN_METRIC
+from clstm_core.evaluation.pairing import Key, counterpart, rungs_of
+from clstm_core.evaluation.protocol import Backtest
+from clstm_core.evaluation.statistics import MIN_OBSERVATIONS
+
+WINDOWS = ("test", "validation", "in_sample")
+"""From the one that counts to the one that counts least."""
+
+
+def window_rank(window: str) -> int:
+    """Place of a window among `WINDOWS`; others come last."""
+    return WINDOWS.index(window) if window in WINDOWS else len(WINDOWS)
+
+
+def headline_of(groups: Mapping[Key, Sequence[Backtest]]) -> Key:
+    """The test window with the later fill, at touch rather than inside the spread.
+
+    Without a test window it is the next of `WINDOWS`, so that a report has something to show.
+
+    Assumes: at least one group
+    """
+    return max(
+        groups, key=lambda key: (-window_rank(key.window), key.fill_lag, key.fill_rule == "touch", len(groups[key]))
+    )
+
+
+def champion_of(groups: Mapping[Key, Sequence[Backtest]], headline: Key) -> tuple[Backtest | None, str]:
+    """The champion's backtest in the headline, and why it is the champion.
+
+    It is the rung (likeliest action) with the best Sharpe ratio on the validation window, cash's being 0; the last rung
+    where there is no validation window long enough. The headline's own dates take no part in the choice.
+    """
+    tested = rungs_of(groups[headline])
+    if not tested:
+        return None, "no checkpoint was backtested"
+    validation = groups.get(headline._replace(window="validation"), [])
+    validated = [rung for rung in rungs_of(validation) if counterpart(tested, rung)]
+    last = tested[-1]
+    if not validated:
+        return last, "the last rung, for want of a validation window"
+    if validated[0].manifest["summary"]["n_returns"] < MIN_OBSERVATIONS:
+        return last, "the last rung, the validation window being too short to choose on"
+    # cash has no Sharpe ratio; a rung that never traded stands at cash's 0
+    best = max(reversed(validated), key=lambda rung: rung.manifest["summary"]["sharpe"] or 0.0)
+    return counterpart(tested, best), "the best Sharpe ratio on the validation window"
+
+
+def judged_of(members: Sequence[Backtest], champion: Mapping[str, Any] | None) -> Backtest | None:
+    """The backtest that a comparison's champion stands for among the headline's; None where there is no champion.
+
+    Raises: EvaluationError when the champion's backtest is not among them: they are not what was compared
+    """
+    if champion is None:
+        return None
+    found = next((member for member in members if member.id == champion["backtest_id"]), None)
+    if found is None:
+        raise EvaluationError(
+            f"the comparison judges {champion['name']} by backtest {champion['backtest_id']}: found none such among "
+            f"{len(members)} of the headline, expected the backtests that were compared. Compare the checkpoints again."
+        )
+    return found
+
+
+def judged_pairs(pairs: Iterable[Mapping[str, Any]], champion: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The champion's mean difference from each baseline in the headline: what the verdict claims and a check asks."""
+    name = champion["name"] if champion else None
+    return [
+        dict(pair)
+        for pair in pairs
+        if pair["policy_name"] == name and pair["headline"] and pair["baseline"] and pair["metric"] == MEAN_METRIC
+    ]

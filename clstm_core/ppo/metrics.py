@@ -1,0 +1,55 @@
+"""The metrics of one iteration (one rollout and its update), each declared once: name, unit, meaning.
+
+They are what `metrics.jsonl` holds and, in this order, the columns of the store's `training_metrics`. Plain Python
+alone, so that a store or a page can import it.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number of an iteration; type: of its column in DuckDB; since: the schema version that column came with."""
+
+    name: str
+    unit: str
+    note: str
+    type: str = "DOUBLE"
+    since: int = 1
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("iteration", "iterations", "rollouts done, from 1", "BIGINT"),
+    Metric("env_steps", "env steps", "environment steps done, over all envs", "BIGINT"),
+    Metric("progress", "0..1", "env steps done of those asked for"),
+    Metric("approx_kl", "nats", "KL of the old policy to the new, over the minibatches of the policy epoch"),
+    Metric("full_unroll_kl", "nats", "the same after the iteration, states recomputed from each rollout's start"),
+    Metric("clip_fraction", "0..1", "samples whose ratio left the clip range"),
+    Metric("entropy", "nats", "mean entropy of the policy where more than one action is legal"),
+    Metric("entropy_pct", "%", "entropy as a share of the first iteration's"),
+    Metric("policy_loss", "", "clipped surrogate loss"),
+    Metric("value_loss", "scaled reward squared", "critic's loss"),
+    Metric("policy_grad_norm", "", "gradient norm of actor and encoder before clipping"),
+    Metric("value_grad_norm", "", "gradient norm of the critic before clipping"),
+    Metric("actor_lr", "", "learning rate of actor and encoder"),
+    Metric("critic_lr", "", "learning rate of the critic"),
+    Metric("entropy_coef", "", "weight of the entropy bonus"),
+    Metric("explained_variance", "-inf..1", "of Monte Carlo returns, in sample"),
+    Metric("heldout_explained_variance", "-inf..1", "of Monte Carlo returns, on held-out snapshots"),
+    Metric("value_correlation", "-1..1", "of predicted values and Monte Carlo returns"),
+    Metric("predicted_mean", "scaled reward", "mean predicted value"),
+    Metric("predicted_std", "scaled reward", "standard deviation of predicted values"),
+    Metric("monte_carlo_mean", "scaled reward", "mean Monte Carlo return"),
+    Metric("monte_carlo_std", "scaled reward", "standard deviation of Monte Carlo returns"),
+    Metric("mean_reward", "scaled reward per step", "mean reward"),
+    Metric("reward_std", "scaled reward per step", "standard deviation of rewards"),
+    Metric("reward_p001", "scaled reward per step", "0.1% quantile of rewards"),
+    Metric("reward_p50", "scaled reward per step", "median reward"),
+    Metric("reward_p999", "scaled reward per step", "99.9% quantile of rewards"),
+    Metric("episode_reward", "scaled reward", "mean sum of rewards of the episodes that ended"),
+    Metric("episode_length", "steps", "mean length of the episodes that ended"),
+    Metric("gpu_memory_mb", "MB", "peak device memory; 0 on CPU"),
+    Metric("steps_per_second", "env steps/s", "whole iteration, update included"),
+    Metric("seconds", "s", "since training began"),
+    Metric("eta_seconds", "s", "expected time to the end"),
+)

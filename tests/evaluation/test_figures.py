@@ -1,0 +1,55 @@
+"""Figures: each declared once; the summary, the store's columns and the page follow from the declaration."""
+
+import polars as pl
+import pytest
+
+from clstm_core.evaluation import figures, summary
+from clstm_core.evaluation.figures import COSTS, FIGURE, FIGURES, PERFORMANCE, STORED, Figure, columns
+from clstm_core.ppo.metrics import METRICS
+from clstm_core.store.schema import BACKTESTS, TRAINING_METRICS
+
+
+def test_every_figure_has_what_a_column_needs():
+    assert len(FIGURE) == len(FIGURES)
+    assert {figure.type for figure in FIGURES} == {"DOUBLE", "BIGINT"}
+    assert all(figure.unit and figure.note for figure in FIGURES)
+    assert {figure.kind for figure in FIGURES} <= {"percent", "usd", "count", ""}
+
+
+def test_the_stores_columns_are_the_figures_that_say_so_in_their_order():
+    assert [figure.name for figure in STORED[:3]] == ["start_equity_usd", "final_equity_usd", "total_return"]
+    assert {figure.name for figure in FIGURES} - {figure.name for figure in STORED} == {
+        "n_returns",
+        "periods_per_year",
+        "final_equity_worst_usd",
+        "n_expiries",
+        "n_ruined",
+        "stale_position_share",
+    }
+
+
+def test_the_store_has_the_declared_columns_in_their_order():
+    for table, declared in ((BACKTESTS, STORED), (TRAINING_METRICS, METRICS)):
+        names = {item.name for item in declared}
+        columns_of = [(column.name, column.type) for column in table.columns if column.name in names]
+        assert columns_of == [(item.name, item.type) for item in declared]
+
+
+@pytest.mark.parametrize("names", [PERFORMANCE, COSTS])
+def test_a_page_heads_every_figure_it_shows(names):
+    assert all(heading for heading, _ in columns(names).values())
+    assert list(columns(names)) == list(names)
+
+
+def test_a_new_figure_needs_its_declaration_alone(monkeypatch):
+    added = Figure("n_legs", "BIGINT", "count", "fills of every kind", lambda books: books.fills.height)
+    monkeypatch.setattr(summary, "FIGURES", (added,))
+    monkeypatch.setitem(figures.FIGURE, "n_legs", added)
+    tables = {
+        "equity": pl.DataFrame({"episode": [0], "step": [0]}),
+        "positions": pl.DataFrame(),
+        "fills": pl.DataFrame({"reason": ["open", "expiry"]}),
+        "decisions": pl.DataFrame({"action_name": ["hold", "hold"]}),
+    }
+    assert summary.summarise(tables, capital=1.0) == {"n_legs": 2, "action_mix": {"hold": 1.0}}
+    assert columns(("n_legs",)) == {"n_legs": ("n legs", "")}
