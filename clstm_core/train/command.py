@@ -94,7 +94,7 @@ def make_envs(config: RunConfig, market_folder: Path | None) -> tuple[BatchedEnv
         raise ConfigError("device='cuda' but no GPU is usable here. Use --device cpu or --device auto.")
     device = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
     if market_folder is None:
-        from clstm_core.market.worlds.black_scholes import simulated_market
+        from clstm_core.market.build.simulated import simulated_market
 
         market = simulated_market(config.market, embargo=config.env.horizon + config.market.feature_lookback)
     else:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from clstm_core.market.parity import parity_by_expiry
 
 STRIKES = np.arange(3900.0, 4105.0, 5.0)

@@ -11,8 +11,9 @@ import torch
 
 from clstm_core.config import MarketConfig
 from clstm_core.market.build import features, grid
-from clstm_core.market.build.columns import DAY_NS, YEAR_NS, Contracts, PerSnapshot, Rows, read_columns
+from clstm_core.market.build.columns import Contracts, PerSnapshot, Rows, read_columns
 from clstm_core.market.build.splits import fit_scaler, split_windows
+from clstm_core.market.clock import DAY_NS, YEAR_NS
 from clstm_core.market.tensors import MarketTensors, encode_contract_ids
 from clstm_core.options import black_scholes
 from clstm_core.options.implied_vol import implied_vol

@@ -7,10 +7,9 @@ import numpy as np
 
 from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
+from clstm_core.market.clock import DAY_NS
 
-DAY_NS = 86_400 * 10**9
-YEAR_NS = 365 * DAY_NS
-AM_BEFORE_HOUR = 17  # UTC: settlement before this hour is at the open (09:30 New York is 13:30 or 14:30)
+AM_BEFORE_CLOSE_NS = 2 * 3600 * 10**9  # settlement this long before the time of the close is at the open
 SETTLEMENT_GAP_DAYS = 5  # a settlement session farther than this from the expiration date is missing data
 
 Columns = Mapping[str, np.ndarray]
@@ -185,7 +184,7 @@ def _settlement(
     The value is the intrinsic at the close (PM) or the open (AM) of the last session on or before the expiration date.
     """
     index = np.searchsorted(per.snapshot, expiration, side="left").astype(np.int64)
-    day, hour = expiration // DAY_NS, (expiration % DAY_NS) // (3600 * 10**9)
+    day = expiration // DAY_NS
     session_day = per.session_ns // DAY_NS
     session = np.searchsorted(session_day, day, side="right") - 1
     within = index < len(per.snapshot)
@@ -198,7 +197,9 @@ def _settlement(
         )
     session = np.maximum(session, 0)
     opening = _floats(underlyings["open"])[session]
-    level = np.where(hour < AM_BEFORE_HOUR, opening, per.session_close[session])
+    # By time of day, as an expiration on a holiday has no close of its own; clocks shift by an hour at most.
+    at_open = expiration % DAY_NS < per.session_ns[session] % DAY_NS - AM_BEFORE_CLOSE_NS
+    level = np.where(at_open, opening, per.session_close[session])
     if (within & ~(level > 0)).any():
         raise MarketDataError(
             "settlement needs a positive open (AM) or close (PM) on every expiration date: found one that is missing. "
