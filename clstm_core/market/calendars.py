@@ -5,7 +5,7 @@ to be held: attacks, mournings and storms closed the exchange on days that no op
 looks ahead (listed expiries, time in sessions) counts by the schedule.
 """
 
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from typing import NamedTuple
 
@@ -108,13 +108,14 @@ def settlement_date(expiry: date, calendar: str = XNYS) -> date:
 @cache
 def monthly_expiration(year: int, month: int, calendar: str = XNYS) -> date:
     """The standard monthly expiration: the third Friday, or the session before when that is a holiday."""
-    friday = np.busday_offset(f"{year:04d}-{month:02d}", 2, roll="forward", weekmask="Fri")
-    return settlement_date(friday.item(), calendar)
+    first = date(year, month, 1)
+    friday = first + timedelta(days=(4 - first.weekday()) % 7 + 14)
+    return settlement_date(friday, calendar)
 
 
 def local_instant(day: pl.Expr, minutes: int | pl.Expr, zone: str) -> pl.Expr:
-    """A date and minutes after midnight in `zone` as a UTC instant in nanoseconds."""
-    local = day.cast(pl.Datetime("ns")) + pl.duration(minutes=minutes, time_unit="ns")
+    """A date and minutes after midnight in `zone` as a UTC instant; null for a date beyond nanoseconds (after 2262)."""
+    local = day.cast(pl.Datetime("ns"), strict=False) + pl.duration(minutes=minutes, time_unit="ns")
     return local.dt.replace_time_zone(zone).dt.convert_time_zone("UTC")
 
 

@@ -11,7 +11,7 @@ import torch
 
 from clstm_core.config import MarketConfig
 from clstm_core.market.build import features, grid
-from clstm_core.market.build.columns import Contracts, PerSnapshot, Rows, read_columns
+from clstm_core.market.build.columns import Contracts, PerSnapshot, Rows, read_columns, settlement_notes
 from clstm_core.market.build.splits import fit_scaler, split_windows
 from clstm_core.market.clock import DAY_NS, YEAR_NS
 from clstm_core.market.tensors import MarketTensors, encode_contract_ids
@@ -66,8 +66,8 @@ def build_market_tensors(
     facts = {
         "near_days": config.near_days,
         "far_days": config.far_days,
-        "notes": [],
         **info,
+        "notes": [*info.get("notes", ()), *settlement_notes(per, contracts)],
         "splits": {name: [int(start), int(stop)] for name, (start, stop) in windows.items()},
         "embargo": embargo,
         "config_sha256": hashlib.sha256(settings.encode()).hexdigest(),

@@ -10,6 +10,7 @@ from clstm_core.errors import MarketDataError
 from clstm_core.market.clock import DAY_NS
 
 AM_BEFORE_CLOSE_NS = 2 * 3600 * 10**9  # settlement this long before the time of the close is at the open
+DATES_SHOWN = 5
 SETTLEMENT_GAP_DAYS = 5  # a settlement session farther than this from the expiration date is missing data
 
 Columns = Mapping[str, np.ndarray]
@@ -109,6 +110,29 @@ def read_columns(
             settle_value=settle_value,
         ),
     )
+
+
+def settlement_notes(per: PerSnapshot, contracts: Contracts) -> list[str]:
+    """Contracts that were settled on a day without a session of the underlying, in a sentence; none without any.
+
+    A holiday or a closure that nobody foresaw has no price of its own; whether a price is missing that should be there
+    is for `tables.checks` to say, which knows the exchange's calendar.
+    """
+    sessions = per.session_ns // DAY_NS
+    day = contracts.expiration // DAY_NS
+    without = (contracts.settle_index < len(per.snapshot)) & ~np.isin(day, sessions)
+    said = []
+    for date in np.unique(day[without]).tolist():
+        at = np.flatnonzero(without & (day == date))
+        before = int(np.searchsorted(sessions, date)) - 1
+        said.append(
+            f"{contracts.name[at[0]]}{f' and {len(at) - 1} more' if len(at) > 1 else ''} on {np.datetime64(date, 'D')} "
+            f"by the session of {np.datetime64(int(sessions[before]), 'D')} (close {per.session_close[before]:.2f})"
+        )
+    if not said:
+        return []
+    more = f"; and {len(said) - DATES_SHOWN} more dates" if len(said) > DATES_SHOWN else ""
+    return [f"Settled on a day without a session: {'; '.join(said[:DATES_SHOWN])}{more}."]
 
 
 def nanoseconds(times: np.ndarray) -> np.ndarray:

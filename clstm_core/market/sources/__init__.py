@@ -74,4 +74,4 @@ def _module(name: str) -> ModuleType:
 def _kinds(module: ModuleType) -> list[type]:
     """The classes whose own `spec` is the module's SPEC."""
     classes = [value for value in vars(module).values() if isinstance(value, type)]
-    return [kind for kind in classes if "spec" in vars(kind) and kind.spec is getattr(module, "SPEC", None)]
+    return [kind for kind in classes if "spec" in vars(kind) and vars(kind)["spec"] is getattr(module, "SPEC", None)]
