@@ -11,8 +11,8 @@ import polars as pl
 
 from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
-from clstm_core.market.calendars import is_trading_day, monthly_expiration, session_close, session_date
-from clstm_core.market.instrument import SPX
+from clstm_core.market.calendars import exchange, is_trading_day, monthly_expiration, session_close, session_date
+from clstm_core.market.instrument import SPX, instrument_of
 from clstm_core.market.source import (
     Declared,
     SourceTables,
@@ -31,7 +31,7 @@ COPY_SHARE = 0.9  # of the contracts in both sessions quoted to the cent as befo
 COPY_MIN_CONTRACTS = 20
 BROKEN_SHARE = 0.10  # of the files unreadable: more is an error, less a warning
 INDEX_FILE = "spx_daily/spx_vix_vix9d_daily.csv"
-INDEX_SYMBOL = "^GSPC"
+INDEX_SYMBOL = SPX.index_symbol
 INDEX_COLUMNS = ("symbol", "date", "open", "high", "low", "close", "volume")
 
 
@@ -192,11 +192,15 @@ def index_tables(quotes: pl.DataFrame, daily: pl.DataFrame) -> tuple[pl.DataFram
             "or download the files again."
         )
     last = quotes.select(session_date(pl.col("snapshot")).max()).item()
+    instrument = instrument_of(quotes["underlying"][0])
     underlyings = (
         daily.filter(pl.col("date") <= last)
         .join(parity_spots(fits, rates), on="date", how="left")
         .with_columns(
-            snapshot=session_close(pl.col("date")), underlying=pl.lit(SPX.name), dividend=pl.lit(0.0), split=pl.lit(1.0)
+            snapshot=session_close(pl.col("date"), exchange(instrument.calendar).hours),
+            underlying=pl.lit(instrument.name),
+            dividend=pl.lit(0.0),
+            split=pl.lit(1.0),
         )
         .select(*UNDERLYINGS, "parity_spot")
         .cast(pl.Schema(UNDERLYINGS))

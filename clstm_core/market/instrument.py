@@ -25,6 +25,7 @@ class Instrument:
     currency: str = "USD"
     tick: float = 0.05
     calendar: str = "XNYS"  # ISO code of the exchange whose sessions and hours the underlying keeps
+    index_symbol: str | None = None  # of its daily series, as Yahoo writes it; None where nobody quotes one
     margin: str = "broad_index"  # class of the price scan: a broad index moves -8% .. +6% in `EnvConfig`
 
     def __post_init__(self) -> None:
@@ -58,7 +59,7 @@ class Instrument:
         return [root for root, settles in self.roots.items() if settles == "AM"]
 
 
-SPX = Instrument(name="SPX", roots={"SPX": "AM", "SPXW": "PM"})
+SPX = Instrument(name="SPX", roots={"SPX": "AM", "SPXW": "PM"}, index_symbol="^GSPC")
 SPX_MODELLED = dataclasses.replace(SPX, roots={"SPXM": "PM"})
 """Contracts that only `sp500_modelled` lists; their root says so in every contract's name."""
 
@@ -78,4 +79,6 @@ def instrument(name: str) -> Instrument:
 
 def instrument_of(underlying: str) -> Instrument:
     """The declared instrument; for an underlying that nobody declared, SPX's terms with a PM root of its own name."""
-    return INSTRUMENTS.get(underlying) or dataclasses.replace(SPX, name=underlying, roots={underlying: "PM"})
+    return INSTRUMENTS.get(underlying) or dataclasses.replace(
+        SPX, name=underlying, roots={underlying: "PM"}, index_symbol=None
+    )

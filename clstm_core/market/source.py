@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 import polars as pl
 
 from clstm_core.errors import ConfigError, MarketDataError
+from clstm_core.market.instrument import Instrument, instrument
 from clstm_core.market.tables.schema import QUOTES, QUOTES_OPTIONAL, RATES, UNDERLYINGS
 
 FINDINGS: dict[str, pl.DataType] = {
@@ -73,6 +74,11 @@ class Declared:
     def name(self) -> str:
         """Of the source, as SOURCE=... takes it."""
         return self.spec.name
+
+    @property
+    def instrument(self) -> Instrument:
+        """Its underlying; raises ConfigError where nobody declared it."""
+        return instrument(self.spec.instrument)
 
     @property
     def label(self) -> str:

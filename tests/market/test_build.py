@@ -264,7 +264,7 @@ def test_a_settlement_on_a_day_without_a_session_is_told_by_contract_date_and_pr
     told = build(small_tables(friday(clock.close_ns), closed="2014-04-18")[0], SMALL).info["notes"]
     assert told == [
         "Settled on a day without a session: X1001 and 3 more on 2014-04-18 by the session of 2014-04-17 "
-        "(close 108.00)."
+        "(close 108.00; AM contracts by its open)."
     ]
     assert build(small_tables(friday(clock.close_ns))[0], SMALL).info["notes"] == []
 

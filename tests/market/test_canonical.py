@@ -5,7 +5,11 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
+from clstm_core.config import MarketConfig
 from clstm_core.errors import ConfigError
+from clstm_core.market.build.assemble import build_market_tensors
+from clstm_core.market.cache import to_columns
+from clstm_core.market.calendars import trading_days
 from clstm_core.market.instrument import INSTRUMENTS, SPX, Instrument, instrument, instrument_of
 from clstm_core.market.source import SourceTables, empty_findings, empty_quarantine
 from clstm_core.market.tables.canonical import canonical_quotes
@@ -66,6 +70,55 @@ def test_terms_of_another_underlying_are_one_declaration():
     assert (quote["underlying"], quote["multiplier"], quote["currency"]) == ("NIFTY", 75.0, "INR")
     assert quote["snapshot"] == utc(2024, 8, 12, 10)  # 15:30 in India
     assert quote["expiration"] == utc(2024, 8, 14, 10)  # the 15th is a holiday there
+
+
+def test_another_underlying_costs_one_declaration(monkeypatch, vendor, found):
+    """From a vendor's rows to tensors: terms, calendar, hours and tick of Mumbai, and not one file of code."""
+    monkeypatch.setitem(INSTRUMENTS, "NIFTY", NIFTY)
+    sessions = trading_days(date(2024, 8, 1), date(2024, 8, 30), "XBOM")
+    assert date(2024, 8, 15) not in sessions
+    spot = {day: 24_000.0 + 10.0 * n for n, day in enumerate(sessions)}
+    raw = []
+    for day in sessions:
+        for expiry in (date(2024, 8, 15), date(2024, 8, 29), date(2024, 9, 26)):
+            for strike in range(23_000, 25_001, 200):
+                for right in "CP":
+                    years = max((expiry - day).days, 0) / 365
+                    mid = vendor.price(spot[day], strike, years, right)
+                    raw.append((day, expiry, "NIFTY", float(strike), right, mid - 0.5, mid + 0.5))
+    columns = ["session", "expiry", "root", "strike", "right", "bid", "ask"]
+    quotes = canonical_quotes(pl.DataFrame(raw, schema=columns, orient="row").filter(pl.col("bid") > 0), NIFTY)
+    closes = [utc(day.year, day.month, day.day, 10) for day in sessions]
+    underlyings = pl.DataFrame(
+        [(when, "NIFTY", *[spot[day]] * 4, 0.0, 0.0, 1.0) for when, day in zip(closes, sessions, strict=True)],
+        schema=UNDERLYINGS,
+        orient="row",
+    )
+    rates = pl.DataFrame([(sessions[0], 30.0, vendor.rate, vendor.dividend_yield)], schema=RATES, orient="row")
+    tables = inspect(
+        SourceTables(
+            quotes=quotes,
+            underlyings=underlyings,
+            rates=rates,
+            quarantine=empty_quarantine(),
+            findings=empty_findings(),
+        )
+    )
+    assert found(tables, "missing_session") is None
+    assert found(tables, "settlement_price_missing") is None
+    assert found(tables, "expiry_on_holiday")["snapshots"] == "2024-08-15"
+    market = build_market_tensors(
+        *(to_columns(frame) for frame in (tables.quotes.select(list(QUOTES)), tables.underlyings, tables.rates)),
+        MarketConfig(source="nifty", near_days=12.0, far_days=40.0),
+        embargo=2,
+        info={"source": "nifty"},
+    )
+    assert set(market.multiplier_K.tolist()) == {75.0}
+    names = [market.contract_id(k) for k in range(len(market.strike_K))]
+    k = names.index("NIFTY240815C24000000")
+    settled = sessions[int(market.settle_index_K[k])]
+    assert settled == date(2024, 8, 14)
+    assert market.settle_value_K[k].item() == spot[settled] - 24_000.0
 
 
 def test_a_contract_id_of_the_venues_own_is_kept():

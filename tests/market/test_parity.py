@@ -55,7 +55,8 @@ def test_forward_and_discount_are_recovered():
 
 def test_strikes_quoted_on_one_side_are_left_out_and_too_few_give_no_fit():
     quotes = world(snapshots=SNAPSHOTS[:1], days=(30,))
-    puts_gone = quotes.filter((pl.col("right") == "C") | pl.col("strike").is_in([6800.0, 6900.0, 7000.0, 7100.0, 7200.0]))
+    both_sides = pl.col("strike").is_in([6800.0, 6900.0, 7000.0, 7100.0, 7200.0])
+    puts_gone = quotes.filter((pl.col("right") == "C") | both_sides)
     fit = fit_parity(pairs(puts_gone)).row(0, named=True)
     assert fit["n"] == MIN_PAIRS == 5
     assert fit["forward"] == pytest.approx(SPOT * math.exp((RATE - YIELD) * 30 / 365), abs=1e-8)

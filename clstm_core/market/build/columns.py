@@ -124,10 +124,12 @@ def settlement_notes(per: PerSnapshot, contracts: Contracts) -> list[str]:
     said = []
     for date in np.unique(day[without]).tolist():
         at = np.flatnonzero(without & (day == date))
+        others = f" and {len(at) - 1} more" if len(at) > 1 else ""
         before = int(np.searchsorted(sessions, date)) - 1
+        last, close = np.datetime64(int(sessions[before]), "D"), per.session_close[before]
         said.append(
-            f"{contracts.name[at[0]]}{f' and {len(at) - 1} more' if len(at) > 1 else ''} on {np.datetime64(date, 'D')} "
-            f"by the session of {np.datetime64(int(sessions[before]), 'D')} (close {per.session_close[before]:.2f})"
+            f"{contracts.name[at[0]]}{others} on {np.datetime64(date, 'D')} by the session of {last} "
+            f"(close {close:.2f}; AM contracts by its open)"
         )
     if not said:
         return []
