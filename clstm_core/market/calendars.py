@@ -57,7 +57,7 @@ def exchange(name: str = XNYS) -> Exchange:
     )
     sessions = calendar.sessions.to_numpy().astype("datetime64[D]")
     scheduled = sessions
-    if name in UNFORESEEN:
+    if calendar.name in UNFORESEEN:  # its own name, whatever alias was asked for
         closed = np.array([day.date() for day in calendar.adhoc_holidays], dtype="datetime64[D]")
         closed = closed[(closed > sessions[0]) & (closed < sessions[-1]) & np.is_busday(closed)]
         scheduled = np.union1d(sessions, closed)

@@ -254,6 +254,17 @@ def test_am_contracts_settle_at_the_open_and_leave_the_book_that_evening():
     assert value == close[dates.tolist().index(day.item())] - 0.5 - 100.0
 
 
+@pytest.mark.parametrize("missing", [np.nan, 0.0])
+def test_a_settlement_without_its_price_is_refused_by_date(missing):
+    quotes, underlyings, rates = small_tables(friday(opening_ns))[0]
+    day = underlyings["snapshot"] == friday(clock.close_ns)
+    holed = underlyings | {"open": np.where(day, missing, underlyings["open"])}
+    with pytest.raises(
+        MarketDataError, match=r"the first dated 2014-04-18, needs the open of 2014-04-18: found (nan|0)"
+    ):
+        build((quotes, holed, rates), SMALL)
+
+
 def test_a_holiday_expiration_settles_at_the_next_snapshot_for_the_last_sessions_close():
     day, value, dates, close = settled(friday(clock.close_ns), closed="2014-04-18")
     assert str(day) == "2014-04-21"

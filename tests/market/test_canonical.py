@@ -1,5 +1,6 @@
 """Canonical quotes: terms come from the instrument, and a date that is no session moves back in every respect."""
 
+import dataclasses
 from datetime import UTC, date, datetime
 
 import polars as pl
@@ -183,6 +184,16 @@ def test_an_expiry_session_without_a_price_is_an_error_by_contract_date_and_pric
     assert "5107, the close of 2024-03-07" in row["detail"]
 
 
+@pytest.mark.parametrize(("root", "price", "blocked"), [("SPX", "open", 3), ("SPXW", "close", 3), ("SPXW", "open", 0)])
+@pytest.mark.parametrize("missing", [None, float("nan"), 0.0])
+def test_the_price_that_a_contract_settles_on_must_be_there(root, price, blocked, missing, found):
+    whole = tables(root, WEEK)
+    gone = pl.when(pl.col("snapshot") == utc(2024, 3, 8, 21)).then(missing).otherwise(price).alias(price)
+    holed = dataclasses.replace(whole, underlyings=whole.underlyings.with_columns(gone))
+    row = found(inspect(holed), "settlement_price_missing")
+    assert (row["count"] if row else 0) == blocked
+
+
 def test_an_expiry_session_with_its_price_is_no_finding(found):
     assert found(inspect(tables("SPXW", WEEK)), "settlement_price_missing") is None
 
@@ -190,25 +201,13 @@ def test_an_expiry_session_with_its_price_is_no_finding(found):
 def test_contracts_beyond_the_quotes_need_no_price_yet(found):
     early = tables("SPXW", [day for day in WEEK if day.day < 8])
     before = early.quotes.filter(pl.col("snapshot") < utc(2024, 3, 8))
-    only = SourceTables(
-        quotes=before,
-        underlyings=early.underlyings,
-        rates=early.rates,
-        quarantine=early.quarantine,
-        findings=early.findings,
-    )
+    only = dataclasses.replace(early, quotes=before)
     assert found(inspect(only), "settlement_price_missing") is None
 
 
 def test_dates_on_a_closed_day_are_said_though_they_were_moved(found):
     saturday = tables("SPXW", WEEK)
     moved = canonical_quotes(rows(date(2024, 3, 6), date(2024, 3, 9), strike=5000.0), SPX)
-    both = SourceTables(
-        quotes=pl.concat([saturday.quotes, moved]),
-        underlyings=saturday.underlyings,
-        rates=saturday.rates,
-        quarantine=saturday.quarantine,
-        findings=saturday.findings,
-    )
+    both = dataclasses.replace(saturday, quotes=pl.concat([saturday.quotes, moved]))
     assert found(inspect(both), "expiry_on_holiday")["snapshots"] == "2024-03-09"
     assert INSTRUMENTS["SPX"].tick == 0.05

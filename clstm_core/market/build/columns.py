@@ -226,9 +226,12 @@ def _settlement(
     # By time of day, as an expiration on a holiday has no close of its own; clocks shift by an hour at most.
     at_open = expiration % DAY_NS < per.session_ns[session] % DAY_NS - AM_BEFORE_CLOSE_NS
     level = np.where(at_open, opening, per.session_close[session])
-    if (within & ~(level > 0)).any():
+    if (unpriced := np.flatnonzero(within & ~(level > 0))).size:
+        first = unpriced[0]
+        dated, settled = (np.datetime64(int(d), "D") for d in (day[first], session_day[session[first]]))
         raise MarketDataError(
-            "settlement needs a positive open (AM) or close (PM) on every expiration date: found one that is missing. "
+            f"settlement of {len(unpriced)} contracts, the first dated {dated}, needs the "
+            f"{'open' if at_open[first] else 'close'} of {settled}: found {level[first]}, expected a positive price. "
             "Fill the underlyings table."
         )
     return index, np.where(within, np.maximum(right * (level - strike), 0.0), np.nan)

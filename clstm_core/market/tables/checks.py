@@ -21,6 +21,7 @@ WIDE_MONEY = 0.01  # spreads are compared within +- this share of the forward
 STALE_SESSIONS = 3  # sessions in a row with the same bid and ask
 SPOT_OFF = 0.005  # parity spot against the official close, as a share
 SPLIT_MOVE = 0.25  # log return that looks like a split
+AM_BEFORE_CLOSE = pl.duration(hours=2)  # what settles this long before the close settles on the open
 OSI_DATE = r"(\d{6})[CP]\d{8}$"  # of a contract's symbol: the date it is listed under
 PARITY_INSIDE = 0.90  # share of residuals inside the half-spreads below which parity is said to fail
 
@@ -75,28 +76,33 @@ def holiday_expiries(quotes: pl.DataFrame, quoted: bool, calendar: str = XNYS) -
 
 
 def settlement_prices(tables: SourceTables, quoted: bool, calendar: str = XNYS) -> pl.DataFrame:
-    """Contracts that expire, before the quotes end, on a session for which the underlying has no price: an error."""
+    """Contracts that expire, before the quotes end, on a session without the price that they settle on: an error."""
     if not quoted:
         return empty_findings()
     last = tables.quotes["snapshot"].max()
     contracts = tables.quotes.filter(pl.col("expiration") <= last).unique("contract_id", maintain_order=True)
     days = tables.underlyings.sort("snapshot").with_columns(date=session_date(pl.col("snapshot")))
-    expiring = contracts.with_columns(date=session_date(pl.col("expiration")))
-    unpriced = expiring.join(days, on="date", how="anti")
+    at_open = pl.col("expiration") < pl.col("close_at") - AM_BEFORE_CLOSE
+    price = pl.when(at_open.fill_null(False)).then("open").otherwise("close")
+    unpriced = (
+        contracts.with_columns(date=session_date(pl.col("expiration")))
+        .join(days.select("date", "open", "close", close_at="snapshot"), on="date", how="left")
+        .filter(~(price.fill_nan(None) > 0).fill_null(False))
+    )
     held = [day for day in unpriced["date"].unique().sort().to_list() if is_trading_day(day, calendar)]
     if not held:
         return empty_findings()
     said = []
     for day in held[:SNAPSHOTS_SHOWN]:
         there = unpriced.filter(pl.col("date") == day)
-        before = days.filter(pl.col("date") < day).tail(1).to_dicts()
-        price = f"{before[0]['close']:g}, the close of {before[0]['date']}" if before else "no earlier one"
+        before = days.filter((pl.col("date") < day) & (pl.col("close") > 0)).tail(1).to_dicts()
+        known = f"{before[0]['close']:g}, the close of {before[0]['date']}" if before else "no earlier one"
         others = f" and {there.height - 1:,} more" if there.height > 1 else ""
-        said.append(f"{there['contract_id'][0]}{others} on {day} (the last price before it is {price})")
+        said.append(f"{there['contract_id'][0]}{others} on {day} (the last price before it is {known})")
     count = unpriced.filter(pl.col("date").is_in(held)).height
     detail = (
-        f"contracts that expire on a session without a price of the underlying, so that nobody knows what they pay: "
-        f"{'; '.join(said)}. Add the session's row to the underlying's prices."
+        "contracts that expire on a session without the underlying's open (AM) or close (PM), so that nobody knows "
+        f"what they pay: {'; '.join(said)}. Add the session's prices to the underlying's file."
     )
     return finding("settlement_price_missing", "error", count, contracts.height, held, detail)
 

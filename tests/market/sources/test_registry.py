@@ -6,6 +6,7 @@ from datetime import date
 
 import pytest
 
+from clstm_core.artifacts.code import closure
 from clstm_core.config import MarketConfig
 from clstm_core.errors import ConfigError
 from clstm_core.market import sources
@@ -110,6 +111,25 @@ def test_names_are_known_without_opening_a_file():
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
     assert out[0].split() == list(source_names())
     assert out[1] == ""
+
+
+@pytest.mark.parametrize("name", source_names())
+def test_a_source_is_kept_under_a_hash_of_what_it_reads_with_and_no_more(name):
+    """Neither the builder of tensors nor another vendor's file is part of it."""
+    modules = closure(f"{sources.__name__}.{name}")
+    assert "clstm_core.market.calendars" in modules or name == "simulated"
+    assert not {module for module in modules if module.startswith("clstm_core.market.build.")}
+    others = {f"{sources.__name__}.{other}" for other in source_names()} - {f"{sources.__name__}.{name}"}
+    assert not modules & others
+
+
+def test_worlds_and_calendars_load_without_what_they_do_not_need():
+    code = (
+        "import sys; import clstm_core.market.worlds.sp500, clstm_core.market.build.simulated; "
+        "print(*{'polars', 'pandas', 'arch', 'exchange_calendars'} & set(sys.modules)); "
+        "import clstm_core.market.tables.canonical; print(*{'pandas', 'exchange_calendars'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n\n"
 
 
 @pytest.mark.parametrize("changes", [{"label": "fake quotes"}, {"spread": "wide"}])
