@@ -14,6 +14,7 @@ DAY_NS = 86_400 * 10**9
 DAYS_YEAR = 365
 YEAR_NS = DAYS_YEAR * DAY_NS
 DAY_YEARS = 1.0 / DAYS_YEAR
+AM_BEFORE_CLOSE_NS = 2 * 3600 * 10**9  # a contract that settles this long before the time of the close takes the open
 
 
 class Hours(NamedTuple):

@@ -259,9 +259,7 @@ def test_a_settlement_without_its_price_is_refused_by_date(missing):
     quotes, underlyings, rates = small_tables(friday(opening_ns))[0]
     day = underlyings["snapshot"] == friday(clock.close_ns)
     holed = underlyings | {"open": np.where(day, missing, underlyings["open"])}
-    with pytest.raises(
-        MarketDataError, match=r"dated 2014-04-18, needs the open of 2014-04-18: found (nan|0)"
-    ):
+    with pytest.raises(MarketDataError, match=r"dated 2014-04-18, needs the open of 2014-04-18: found (nan|0)"):
         build((quotes, holed, rates), SMALL)
 
 

@@ -7,9 +7,8 @@ import numpy as np
 
 from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
-from clstm_core.market.clock import DAY_NS
+from clstm_core.market.clock import AM_BEFORE_CLOSE_NS, DAY_NS
 
-AM_BEFORE_CLOSE_NS = 2 * 3600 * 10**9  # settlement this long before the time of the close is at the open
 DATES_SHOWN = 5
 SETTLEMENT_GAP_DAYS = 5  # a settlement session farther than this from the expiration date is missing data
 

@@ -3,7 +3,7 @@
 import polars as pl
 
 from clstm_core.market.calendars import XNYS, is_trading_day, session_date, trading_days
-from clstm_core.market.clock import DAYS_YEAR, YEAR_NS
+from clstm_core.market.clock import AM_BEFORE_CLOSE_NS, DAYS_YEAR, YEAR_NS
 from clstm_core.market.instrument import instrument_of
 from clstm_core.market.source import (
     SNAPSHOTS_SHOWN,
@@ -21,7 +21,6 @@ WIDE_MONEY = 0.01  # spreads are compared within +- this share of the forward
 STALE_SESSIONS = 3  # sessions in a row with the same bid and ask
 SPOT_OFF = 0.005  # parity spot against the official close, as a share
 SPLIT_MOVE = 0.25  # log return that looks like a split
-AM_BEFORE_CLOSE = pl.duration(hours=2)  # what settles this long before the close settles on the open
 OSI_DATE = r"(\d{6})[CP]\d{8}$"  # of a contract's symbol: the date it is listed under
 PARITY_INSIDE = 0.90  # share of residuals inside the half-spreads below which parity is said to fail
 
@@ -82,7 +81,7 @@ def settlement_prices(tables: SourceTables, quoted: bool, calendar: str = XNYS) 
     last = tables.quotes["snapshot"].max()
     contracts = tables.quotes.filter(pl.col("expiration") <= last).unique("contract_id", maintain_order=True)
     days = tables.underlyings.sort("snapshot").with_columns(date=session_date(pl.col("snapshot")))
-    at_open = pl.col("expiration") < pl.col("close_at") - AM_BEFORE_CLOSE
+    at_open = pl.col("expiration") < pl.col("close_at") - pl.duration(nanoseconds=AM_BEFORE_CLOSE_NS)
     price = pl.when(at_open.fill_null(False)).then("open").otherwise("close")
     unpriced = (
         contracts.with_columns(date=session_date(pl.col("expiration")))

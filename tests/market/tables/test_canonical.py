@@ -7,11 +7,10 @@ import polars as pl
 import pytest
 
 from clstm_core.config import MarketConfig
-from clstm_core.errors import ConfigError
 from clstm_core.market.build.assemble import build_market_tensors
 from clstm_core.market.cache import to_columns
 from clstm_core.market.calendars import trading_days
-from clstm_core.market.instrument import INSTRUMENTS, SPX, Instrument, instrument, instrument_of
+from clstm_core.market.instrument import INSTRUMENTS, SPX, Instrument
 from clstm_core.market.source import SourceTables, empty_findings, empty_quarantine
 from clstm_core.market.tables.canonical import canonical_quotes
 from clstm_core.market.tables.quality import inspect
@@ -128,29 +127,6 @@ def test_a_contract_id_of_the_venues_own_is_kept():
     assert dict(quote.schema) == QUOTES
 
 
-def test_declared_instruments_are_found_and_others_refused():
-    assert instrument("SPX") is SPX
-    assert instrument_of("SPX") is SPX
-    assert instrument_of("ABC").roots == {"ABC": "PM"}
-    with pytest.raises(ConfigError, match="unknown instrument 'ABC': expected one of SPX, SIM"):
-        instrument("ABC")
-
-
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"tick": 0.0}, "tick=0.0 of instrument 'X': expected a positive price step"),
-        ({"roots": {"X": "noon"}}, "expected each root with 'AM' or 'PM'"),
-        ({"roots": {}}, "expected each root with 'AM' or 'PM'"),
-        ({"multiplier": -1.0}, "expected a positive number"),
-        ({"settlement": "coin"}, "expected cash or physical"),
-    ],
-)
-def test_an_instrument_that_cannot_be_is_refused(changes, sentence):
-    with pytest.raises(ConfigError, match=sentence):
-        Instrument(**({"name": "X", "roots": {"X": "PM"}} | changes))
-
-
 def tables(root: str, index_days: list[date]) -> SourceTables:
     """Contracts dated Friday 2024-03-08, quoted on the days around it; the index has a price on `index_days`."""
     sessions = [date(2024, 3, day) for day in (6, 7, 11, 12)]
@@ -210,4 +186,3 @@ def test_dates_on_a_closed_day_are_said_though_they_were_moved(found):
     moved = canonical_quotes(rows(date(2024, 3, 6), date(2024, 3, 9), strike=5000.0), SPX)
     both = dataclasses.replace(saturday, quotes=pl.concat([saturday.quotes, moved]))
     assert found(inspect(both), "expiry_on_holiday")["snapshots"] == "2024-03-09"
-    assert INSTRUMENTS["SPX"].tick == 0.05
