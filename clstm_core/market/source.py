@@ -50,7 +50,7 @@ class SourceSpec:
 
     name: str  # of the file, without .py
     description: str  # one line, for a list of sources
-    label: str  # "real quotes", "modelled quotes" or "simulated quotes"
+    label: str  # begins with "real quotes", "modelled quotes" or "simulated quotes"
     spread: str  # "quoted" or "modelled"
     needs_folder: bool = False  # whether DATA=... must name the folder or file that it reads
     near_days: float | None = None  # tenor targets that its chains can fill; None: those of MarketConfig
@@ -59,7 +59,7 @@ class SourceSpec:
 
     def __post_init__(self) -> None:
         for field, allowed in (("label", LABELS), ("spread", SPREADS)):
-            if (found := getattr(self, field)) not in allowed:
+            if not (found := getattr(self, field)).startswith(allowed):
                 raise ConfigError(
                     f"{field}={found!r} of source {self.name!r}: expected {' or '.join(allowed)}. Correct its SPEC."
                 )

@@ -1,7 +1,8 @@
 """Where option quotes come from: one file per source, found by walking this folder and opened by name.
 
 A source's file holds `SPEC` (a `SourceSpec` named after the file) and one class with `spec = SPEC`, which is made
-from a `MarketConfig`. Nothing else lists it.
+from a `MarketConfig`. Nothing else lists it. Where the data themselves say which tenors they can fill, the file also
+has `tenor_targets(data_dir) -> (near, far) | None`.
 """
 
 import dataclasses
@@ -50,9 +51,12 @@ def default_config(source: str, **overrides: Any) -> MarketConfig:
     known = {field.name for field in dataclasses.fields(MarketConfig)}
     if unknown := sorted(set(overrides) - known):
         raise ConfigError(f"unknown market setting {', '.join(unknown)}: expected only {', '.join(sorted(known))}.")
-    declared = spec(source)
-    targets = {"near_days": declared.near_days, "far_days": declared.far_days}
-    values = {name: days for name, days in targets.items() if days is not None}
+    module = _module(source)
+    near_far = (module.SPEC.near_days, module.SPEC.far_days)
+    if overrides.get("data_dir") and not {"near_days", "far_days"} <= set(overrides):
+        read = getattr(module, "tenor_targets", lambda data_dir: None)
+        near_far = read(overrides["data_dir"]) or near_far
+    values = {name: days for name, days in zip(("near_days", "far_days"), near_far, strict=True) if days is not None}
     return MarketConfig(**({"source": source} | values | overrides))
 
 

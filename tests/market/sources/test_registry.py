@@ -66,6 +66,15 @@ def test_a_vendor_is_one_file(folder):
         open_source(default_config("acme"))
 
 
+def test_data_may_say_which_tenors_they_fill(folder):
+    (folder / "acme.py").write_text(VENDOR + "\n\ndef tenor_targets(data_dir):\n    return DATA.get(data_dir)\n"
+                                    "\n\nDATA = {'weeklies': (2.0, 4.0)}\n")  # fmt: skip
+    assert default_config("acme", data_dir="weeklies").near_days == 2.0
+    assert default_config("acme", data_dir="weeklies", near_days=3.0).near_days == 3.0
+    assert default_config("acme", data_dir="others").near_days == 7.0
+    assert default_config("acme").near_days == 7.0
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -132,7 +141,7 @@ def test_worlds_and_calendars_load_without_what_they_do_not_need():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n\n"
 
 
-@pytest.mark.parametrize("changes", [{"label": "fake quotes"}, {"spread": "wide"}])
+@pytest.mark.parametrize("changes", [{"label": "fake quotes"}, {"label": "quotes, real quotes"}, {"spread": "wide"}])
 def test_a_label_of_nobodys_is_refused(changes):
     with pytest.raises(ConfigError, match="Correct its SPEC"):
         SourceSpec(**({"name": "x", "description": "x", "label": "real quotes", "spread": "quoted"} | changes))

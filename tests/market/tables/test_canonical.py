@@ -62,6 +62,9 @@ def test_vendors_rows_that_make_no_sense_stay_rows():
     odd = pl.concat([odd, odd.tail(1).with_columns(strike=None, expiry=None).cast(odd.schema)])
     found = canonical_quotes(odd, SPX)
     assert found.height == 3
+    kept = canonical_quotes(odd.with_columns(reason=pl.lit("odd"), file=pl.lit("a.csv")), SPX, also=("reason", "file"))
+    assert kept.columns == [*QUOTES, "reason", "file"]
+    assert kept.drop("reason", "file").equals(found)
     assert found["expiration"].null_count() == 2  # no date, and a date that no clock in nanoseconds holds
 
 
