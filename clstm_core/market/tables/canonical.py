@@ -45,7 +45,7 @@ def canonical_quotes(rows: pl.DataFrame, instrument: Instrument, *, also: Sequen
     hours = exchange(instrument.calendar).hours
     minutes = pl.when(pl.col("root").is_in(instrument.am_roots)).then(hours.open_minutes).otherwise(hours.close_minutes)
     settlement = pl.lit(settlement_days(rows["expiry"], instrument.calendar))
-    optional = [name for name in QUOTES_OPTIONAL if name in rows.columns]
+    optional = {name: kind for name, kind in QUOTES_OPTIONAL.items() if name in rows.columns}
     return (
         rows.with_columns(
             snapshot=session_close(pl.col("session"), hours),
