@@ -8,16 +8,7 @@ import dagster as dg
 from assets.market_data import market_tensors
 from assets.resources import Metrics, ProjectPaths, Recipe
 from assets.support import check, stage, table
-
-PROOFS = (
-    "conservation",
-    "martingale_exact",
-    "martingale_sampled",
-    "no_look_ahead",
-    "fees_never_help",
-    "invariance",
-)
-"""Names of the checks; a test keeps them equal to those of clstm_core.audit, which imports torch."""
+from clstm_core.audit.names import DESCRIPTIONS, PROOFS
 
 
 @dg.asset(
@@ -25,7 +16,10 @@ PROOFS = (
     deps=[market_tensors],
     kinds={"torch"},
     owners=["team:research"],
-    check_specs=[dg.AssetCheckSpec(name, asset="environment_audit", blocking=True) for name in PROOFS],
+    check_specs=[
+        dg.AssetCheckSpec(name, asset="environment_audit", blocking=True, description=DESCRIPTIONS[name])
+        for name in PROOFS
+    ],
 )
 def environment_audit(
     context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths, metrics: Metrics

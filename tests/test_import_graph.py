@@ -17,9 +17,11 @@ BARE_FILES = (
     "config.py",
     "errors.py",
     "specs.py",
+    "market/clock.py",
+    "market/instrument.py",
     "market/tensors.py",
     "market/build",
-    "market/worlds/black_scholes.py",
+    "market/worlds",
 )
 
 

@@ -1,115 +1,132 @@
-"""US equity-index sessions by rule: holidays, monthly expirations, and the instants of close and settlement."""
+"""The sessions of exchanges, as `exchange_calendars` knows them, and their instants as Polars expressions.
+
+Two lists are kept apart. *Sessions* are those that were held. *Scheduled sessions* are those that everybody expected
+to be held: attacks, mournings and storms closed the exchange on days that no option's price could know of, so whatever
+looks ahead (listed expiries, time in sessions) counts by the schedule.
+"""
 
 from datetime import date, timedelta
 from functools import cache
+from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
-NEW_YORK = "America/New_York"
-CLOSE_MINUTES = 16 * 60  # after midnight, New York: PM settlement and the snapshot
-OPEN_MINUTES = 9 * 60 + 30  # AM settlement
+from clstm_core.errors import ConfigError, MarketDataError
+from clstm_core.market.clock import NEW_YORK, Hours, session_on_or_before
 
-# Closures that no rule gives: attacks of 2001, mournings, the storm of 2012.
-SPECIAL_CLOSURES = frozenset(
-    {
-        *(date(2001, 9, day) for day in (11, 12, 13, 14)),
-        date(2004, 6, 11),
-        date(2007, 1, 2),
-        date(2012, 10, 29),
-        date(2012, 10, 30),
-        date(2018, 12, 5),
-        date(2025, 1, 9),
-    }
-)
+XNYS = "XNYS"
+FIRST, LAST = date(1900, 1, 1), date(2100, 12, 31)
+"""The years asked for: the library's own default is the last twenty and the next one."""
+
+UNFORESEEN = frozenset({XNYS})
+"""Exchanges whose holidays without a rule were surprises. Elsewhere (India, China) such a list is the year's own
+calendar, published before it begins."""
 
 
-def easter(year: int) -> date:
-    """Easter Sunday. Source: the anonymous Gregorian computus (Meeus, Astronomical Algorithms, 1991, ch. 8)."""
-    a, b, c = year % 19, year // 100, year % 100
-    d, e = b // 4, b % 4
-    g = (8 * b + 13) // 25
-    h = (19 * a + b - d - g + 15) % 30
-    i, k = c // 4, c % 4
-    leap = (32 + 2 * e + 2 * i - h - k) % 7
-    m = (a + 11 * h + 22 * leap) // 451
-    month, day = divmod(h + leap - 7 * m + 114, 31)
-    return date(year, month, day + 1)
+class Exchange(NamedTuple):
+    """What is known about one exchange."""
 
-
-def nth_weekday(year: int, month: int, weekday: int, n: int) -> date:
-    """The n-th (1-based) weekday (Monday = 0) of a month; n = -1 is the last."""
-    if n > 0:
-        first = date(year, month, 1)
-        return first + timedelta(days=(weekday - first.weekday()) % 7 + 7 * (n - 1))
-    last = date(year + month // 12, month % 12 + 1, 1) - timedelta(days=1)
-    return last - timedelta(days=(last.weekday() - weekday) % 7)
-
-
-def _observed(day: date) -> date:
-    return day + timedelta(days={5: -1, 6: 1}.get(day.weekday(), 0))
+    sessions: np.ndarray  # datetime64[D], ascending, as held
+    scheduled: np.ndarray  # datetime64[D], ascending, as expected
+    hours: Hours
 
 
 @cache
-def holidays(year: int) -> frozenset[date]:
-    """Full-day holidays of the US exchanges in `year`, observed dates.
+def exchange(name: str = XNYS) -> Exchange:
+    """Sessions and hours of an exchange by its ISO code; read once per process.
 
-    Source: NYSE rule 7.2; a New Year's Day on a Saturday is not observed on the Friday of the old year; Martin Luther
-            King Day since 1998, Juneteenth since 2022.
+    Raises:  ConfigError for a code that the library does not know
+    Source:  https://github.com/gerrymanoim/exchange_calendars; XNYS reaches back before 1900, others as far as it knows
+    Assumes: the hours are the latest ones in force; half days keep their full close
     """
-    days = {
-        nth_weekday(year, 2, 0, 3),  # Presidents
-        easter(year) - timedelta(days=2),  # Good Friday
-        nth_weekday(year, 5, 0, -1),  # Memorial
-        _observed(date(year, 7, 4)),
-        nth_weekday(year, 9, 0, 1),  # Labor
-        nth_weekday(year, 11, 3, 4),  # Thanksgiving
-        _observed(date(year, 12, 25)),
-    }
-    if date(year, 1, 1).weekday() != 5:
-        days.add(_observed(date(year, 1, 1)))
-    if year >= 1998:
-        days.add(nth_weekday(year, 1, 0, 3))
-    if year >= 2022:
-        days.add(_observed(date(year, 6, 19)))
-    return frozenset(days)
+    # Half a second and pandas: only for those who ask for a calendar.
+    import exchange_calendars
+
+    try:
+        kind = type(exchange_calendars.get_calendar(name))
+    except exchange_calendars.errors.InvalidCalendarName as error:
+        raise ConfigError(
+            f"unknown exchange {name!r}: expected a code of exchange_calendars, e.g. XNYS. Correct the instrument's "
+            "calendar."
+        ) from error
+    low, high = kind.bound_min(), kind.bound_max()
+    calendar = kind(
+        start=FIRST.isoformat() if low is None else max(low.date(), FIRST).isoformat(),
+        end=LAST.isoformat() if high is None else min(high.date(), LAST).isoformat(),
+    )
+    sessions = calendar.sessions.to_numpy().astype("datetime64[D]")
+    scheduled = sessions
+    if calendar.name in UNFORESEEN:  # its own name, whatever alias was asked for
+        closed = np.array([day.date() for day in calendar.adhoc_holidays], dtype="datetime64[D]")
+        closed = closed[(closed > sessions[0]) & (closed < sessions[-1]) & np.is_busday(closed)]
+        scheduled = np.union1d(sessions, closed)
+    opens, closes = calendar.open_times[-1][1], calendar.close_times[-1][1]
+    hours = Hours(str(calendar.tz), opens.hour * 60 + opens.minute, closes.hour * 60 + closes.minute)
+    return Exchange(sessions, scheduled, hours)
 
 
-def is_trading_day(day: date) -> bool:
-    """Whether the US exchanges hold a session on `day`."""
-    return day.weekday() < 5 and day not in holidays(day.year) and day not in SPECIAL_CLOSURES
+def scheduled_sessions(calendar: str = XNYS) -> np.ndarray:
+    """Sessions as they were expected (datetime64[D], ascending): closures that nobody could foresee are among them."""
+    return exchange(calendar).scheduled
 
 
-def trading_days(first: date, last: date) -> list[date]:
+def is_trading_day(day: date, calendar: str = XNYS) -> bool:
+    """Whether the exchange holds a session on `day`; outside FIRST .. LAST nothing is known and none is held."""
+    sessions = exchange(calendar).sessions
+    at = int(np.searchsorted(sessions, np.datetime64(day, "D")))
+    return at < len(sessions) and bool(sessions[at] == np.datetime64(day, "D"))
+
+
+def trading_days(first: date, last: date, calendar: str = XNYS) -> list[date]:
     """Sessions in [first, last], ascending."""
-    return [day for n in range((last - first).days + 1) if is_trading_day(day := first + timedelta(days=n))]
+    sessions = exchange(calendar).sessions
+    start = np.searchsorted(sessions, np.datetime64(first, "D"))
+    stop = np.searchsorted(sessions, np.datetime64(last, "D"), side="right")
+    return sessions[start:stop].tolist()
 
 
-def previous_trading_day(day: date) -> date:
-    """The last session before `day`."""
-    day -= timedelta(days=1)
-    while not is_trading_day(day):
-        day -= timedelta(days=1)
-    return day
+def previous_trading_day(day: date, calendar: str = XNYS) -> date:
+    """The last session before `day`; raises MarketDataError where the calendar does not reach back so far."""
+    sessions = exchange(calendar).sessions
+    at = int(np.searchsorted(sessions, np.datetime64(day, "D"))) - 1
+    if at < 0:
+        raise MarketDataError(
+            f"no session of {calendar} before {day}: its calendar begins on {sessions[0]}. Use later dates."
+        )
+    return sessions[at].item()
+
+
+def settlement_date(expiry: date, calendar: str = XNYS) -> date:
+    """The session on which a contract dated `expiry` settles: that date, or the scheduled session before it.
+
+    So a monthly dated Saturday (before 2015) or on Good Friday settles on the session before.
+    """
+    return session_on_or_before(np.array([expiry], dtype="datetime64[D]"), scheduled_sessions(calendar))[0].item()
 
 
 @cache
-def monthly_expiration(year: int, month: int) -> date:
+def monthly_expiration(year: int, month: int, calendar: str = XNYS) -> date:
     """The standard monthly expiration: the third Friday, or the session before when that is a holiday."""
-    friday = nth_weekday(year, month, 4, 3)
-    return friday if is_trading_day(friday) else previous_trading_day(friday)
+    first = date(year, month, 1)
+    friday = first + timedelta(days=(4 - first.weekday()) % 7 + 14)
+    return settlement_date(friday, calendar)
 
 
-def new_york_instant(day: pl.Expr, minutes: int | pl.Expr) -> pl.Expr:
-    """A date and minutes after midnight in New York as a UTC instant in nanoseconds."""
-    local = day.cast(pl.Datetime("ns")) + pl.duration(minutes=minutes, time_unit="ns")
-    return local.dt.replace_time_zone(NEW_YORK).dt.convert_time_zone("UTC")
+def local_instant(day: pl.Expr, minutes: int | pl.Expr, zone: str) -> pl.Expr:
+    """A date and minutes after midnight in `zone` as a UTC instant; null for a date beyond nanoseconds (after 2262)."""
+    local = day.cast(pl.Datetime("ns"), strict=False) + pl.duration(minutes=minutes, time_unit="ns")
+    return local.dt.replace_time_zone(zone).dt.convert_time_zone("UTC")
 
 
-def session_close(day: pl.Expr) -> pl.Expr:
-    """The session's close, 16:00 New York, as a UTC instant: the snapshot of every end-of-day source."""
-    return new_york_instant(day, CLOSE_MINUTES)
+def session_close(day: pl.Expr, hours: Hours = NEW_YORK) -> pl.Expr:
+    """The session's close as a UTC instant: the snapshot of every end-of-day source (16:00 New York)."""
+    return local_instant(day, hours.close_minutes, hours.zone)
 
 
 def session_date(instant: pl.Expr) -> pl.Expr:
-    """The session of a snapshot or an expiration: open and close in New York lie in the UTC date of the same name."""
+    """The session of a snapshot or an expiration.
+
+    Assumes: open and close lie in the UTC date of the session's own name, as they do from Tokyo to New York
+    """
     return instant.dt.date()

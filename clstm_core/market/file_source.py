@@ -11,16 +11,10 @@ import polars as pl
 
 from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
-from clstm_core.market.calendars import (
-    CLOSE_MINUTES,
-    OPEN_MINUTES,
-    is_trading_day,
-    monthly_expiration,
-    new_york_instant,
-    session_close,
-    session_date,
-)
+from clstm_core.market.calendars import exchange, is_trading_day, monthly_expiration, session_close, session_date
+from clstm_core.market.instrument import SPX, instrument_of
 from clstm_core.market.source import (
+    Declared,
     SourceTables,
     empty_findings,
     finding,
@@ -29,14 +23,15 @@ from clstm_core.market.source import (
     require_folder,
     sessions_text,
 )
+from clstm_core.market.tables.canonical import canonical_quotes
 from clstm_core.market.tables.parity import fit_parity, implied_rates, pairs, parity_spots
-from clstm_core.market.tables.schema import QUOTES, QUOTES_OPTIONAL, UNDERLYINGS
+from clstm_core.market.tables.schema import UNDERLYINGS
 
 COPY_SHARE = 0.9  # of the contracts in both sessions quoted to the cent as before: a copy, not a quiet day
 COPY_MIN_CONTRACTS = 20
 BROKEN_SHARE = 0.10  # of the files unreadable: more is an error, less a warning
 INDEX_FILE = "spx_daily/spx_vix_vix9d_daily.csv"
-INDEX_SYMBOL = "^GSPC"
+INDEX_SYMBOL = SPX.index_symbol
 INDEX_COLUMNS = ("symbol", "date", "open", "high", "low", "close", "volume")
 
 
@@ -84,39 +79,9 @@ def session_of(path: Path) -> date | None:
         return None
 
 
-def contract_id() -> pl.Expr:
-    """OSI symbol without padding, from root, expiry, right and strike: SPXW260821C07500000."""
-    return pl.concat_str(
-        pl.col("root"),
-        pl.col("expiry").dt.strftime("%y%m%d"),
-        pl.col("right"),
-        # A strike that is no number has no contract: null here, `missing_price` in quarantine.
-        (pl.col("strike") * 1000).round().cast(pl.Int64, strict=False).cast(pl.String).str.zfill(8),
-    )
-
-
 def spx_quotes(rows: pl.DataFrame) -> pl.DataFrame:
-    """Canonical SPX quotes: European, cash, 100 dollars a point; root SPX settles at the open, SPXW at the close.
-
-    `rows` has session, root, expiry (dates), strike, right, bid, ask and any optional column.
-    """
-    settlement_minutes = pl.when(pl.col("root") == "SPX").then(OPEN_MINUTES).otherwise(CLOSE_MINUTES)
-    optional = [name for name in QUOTES_OPTIONAL if name in rows.columns]
-    return (
-        rows.with_columns(
-            snapshot=session_close(pl.col("session")),
-            underlying=pl.lit("SPX"),
-            contract_id=contract_id(),
-            expiration=new_york_instant(pl.col("expiry"), settlement_minutes),
-            multiplier=pl.lit(100.0),
-            exercise=pl.lit("european"),
-            settlement=pl.lit("cash"),
-            currency=pl.lit("USD"),
-        )
-        .select(*QUOTES, *optional)
-        .cast(pl.Schema([*QUOTES.items(), *((name, QUOTES_OPTIONAL[name]) for name in optional)]))
-        .sort("snapshot", "expiration", "root", "strike", "right")
-    )
+    """Canonical quotes of SPX options; see `canonical_quotes`."""
+    return canonical_quotes(rows, SPX)
 
 
 def is_monthly(expiry: pl.Series) -> pl.Series:
@@ -227,11 +192,15 @@ def index_tables(quotes: pl.DataFrame, daily: pl.DataFrame) -> tuple[pl.DataFram
             "or download the files again."
         )
     last = quotes.select(session_date(pl.col("snapshot")).max()).item()
+    instrument = instrument_of(quotes["underlying"][0])
     underlyings = (
         daily.filter(pl.col("date") <= last)
         .join(parity_spots(fits, rates), on="date", how="left")
         .with_columns(
-            snapshot=session_close(pl.col("date")), underlying=pl.lit("SPX"), dividend=pl.lit(0.0), split=pl.lit(1.0)
+            snapshot=session_close(pl.col("date"), exchange(instrument.calendar).hours),
+            underlying=pl.lit(instrument.name),
+            dividend=pl.lit(0.0),
+            split=pl.lit(1.0),
         )
         .select(*UNDERLYINGS, "parity_spot")
         .cast(pl.Schema(UNDERLYINGS))
@@ -240,12 +209,9 @@ def index_tables(quotes: pl.DataFrame, daily: pl.DataFrame) -> tuple[pl.DataFram
     return underlyings, rates
 
 
-class FileSource(ABC):
+class FileSource(Declared, ABC):
     """A folder of one file a session; subclasses say how one is parsed and how sessions become tables."""
 
-    name = ""
-    label = "real quotes"
-    spread = "quoted"
     folder_name = ""
     example = ""  # a session file, below `folder`
 

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import polars as pl
 
-from clstm_core.errors import MarketDataError
+from clstm_core.errors import ConfigError, MarketDataError
+from clstm_core.market.instrument import Instrument, instrument
 from clstm_core.market.tables.schema import QUOTES, QUOTES_OPTIONAL, RATES, UNDERLYINGS
 
 FINDINGS: dict[str, pl.DataType] = {
@@ -20,6 +21,8 @@ FINDINGS: dict[str, pl.DataType] = {
     "detail": pl.String(),  # what was found and what was done, in a sentence
 }
 SEVERITIES = ("info", "warning", "error")
+LABELS = ("real quotes", "modelled quotes", "simulated quotes")
+SPREADS = ("quoted", "modelled")
 SNAPSHOTS_SHOWN = 8
 
 
@@ -38,15 +41,75 @@ class SourceTables:
     findings: pl.DataFrame
 
 
-class Source(Protocol):
-    """One vendor, set or model of option quotes.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceSpec:
+    """What a source says about itself before it is opened; `SPEC` of its file in `market/sources/`.
 
-    `label`: "real quotes", "modelled quotes" or "simulated quotes"; `spread`: "quoted" or "modelled".
+    Units: near_days and far_days in calendar days to expiry
     """
 
-    name: str
-    label: str
-    spread: str
+    name: str  # of the file, without .py
+    description: str  # one line, for a list of sources
+    label: str  # begins with "real quotes", "modelled quotes" or "simulated quotes"
+    spread: str  # "quoted" or "modelled"
+    needs_folder: bool = False  # whether DATA=... must name the folder or file that it reads
+    near_days: float | None = None  # tenor targets that its chains can fill; None: those of MarketConfig
+    far_days: float | None = None
+    instrument: str = "SPX"  # its underlying, declared in market/instrument.py
+
+    def __post_init__(self) -> None:
+        for field, allowed in (("label", LABELS), ("spread", SPREADS)):
+            if not (found := getattr(self, field)).startswith(allowed):
+                raise ConfigError(
+                    f"{field}={found!r} of source {self.name!r}: expected {' or '.join(allowed)}. Correct its SPEC."
+                )
+
+
+class Declared:
+    """A source whose name, label and spread are those of its `spec`."""
+
+    spec: ClassVar[SourceSpec]
+
+    @property
+    def name(self) -> str:
+        """Of the source, as SOURCE=... takes it."""
+        return self.spec.name
+
+    @property
+    def instrument(self) -> Instrument:
+        """Its underlying; raises ConfigError where nobody declared it."""
+        return instrument(self.spec.instrument)
+
+    @property
+    def label(self) -> str:
+        """What its quotes are, wherever a person can see them."""
+        return self.spec.label
+
+    @property
+    def spread(self) -> str:
+        """Whether bid and ask were quoted or are a stated model's."""
+        return self.spec.spread
+
+
+class Source(Protocol):
+    """One vendor, set or model of option quotes."""
+
+    spec: ClassVar[SourceSpec]
+
+    @property
+    def name(self) -> str:
+        """Of the source, as SOURCE=... takes it."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """What its quotes are."""
+        ...
+
+    @property
+    def spread(self) -> str:
+        """Whether bid and ask were quoted or are a stated model's."""
+        ...
 
     def list_snapshots(self) -> list[date]:
         """Sessions there are files (or model days) for, ascending."""

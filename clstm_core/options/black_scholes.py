@@ -25,11 +25,6 @@ class Greeks(NamedTuple):
     rho: torch.Tensor
 
 
-def forward_price(spot: torch.Tensor, tte_years: torch.Tensor, rate: torch.Tensor, dividend_yield: torch.Tensor):
-    """F = S e^{(r - q) T}: what the spot must be carried to, in currency per share."""
-    return spot * torch.exp((rate - dividend_yield) * tte_years)
-
-
 def price(
     spot: torch.Tensor,
     strike: torch.Tensor,

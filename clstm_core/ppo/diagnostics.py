@@ -42,23 +42,6 @@ def policy_kl(model: CLSTM, walked: Rollout | Sequences, state: TrunkState) -> t
     return approximate_kl(log_ratio, walked.free.to(log_ratio.dtype))
 
 
-def reward_diagnostics(rollout: Rollout) -> dict[str, torch.Tensor]:
-    """Reward distribution, and the mean reward and length of the episodes that ended (NaN when none did)."""
-    reward = rollout.reward
-    low, middle, high = torch.quantile(reward.flatten(), reward.new_tensor([0.001, 0.5, 0.999])).unbind()
-    ended = (rollout.terminated | rollout.truncated).to(reward.dtype)
-    count = ended.sum()
-    return {
-        "mean_reward": reward.mean(),
-        "reward_std": reward.std(unbiased=False),
-        "reward_p001": low,
-        "reward_p50": middle,
-        "reward_p999": high,
-        "episode_reward": (rollout.episode_reward * ended).sum() / count,
-        "episode_length": (rollout.episode_length * ended).sum() / count,
-    }
-
-
 def fetch(values: dict[str, torch.Tensor]) -> dict[str, float | None]:
     """Device scalars as floats in one transfer; NaN and infinities become None, which JSON can carry."""
     numbers = torch.stack([value.detach().to(torch.float64) for value in values.values()]).tolist()

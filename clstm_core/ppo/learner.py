@@ -14,7 +14,8 @@ from clstm_core.env.protocol import BatchedEnv, observation_scaler
 from clstm_core.errors import ConfigError, NonFiniteError
 from clstm_core.model.clstm import CLSTM, RecurrentState
 from clstm_core.ppo.advantages import generalised_advantages, monte_carlo_returns, normalise
-from clstm_core.ppo.diagnostics import explained_variance, fetch, policy_kl, reward_diagnostics, value_diagnostics
+from clstm_core.ppo.diagnostics import explained_variance, fetch, policy_kl, value_diagnostics
+from clstm_core.ppo.metrics import measured
 from clstm_core.ppo.rollout import Carry, begin, collect
 from clstm_core.ppo.schedule import adapted, annealed, linear
 from clstm_core.ppo.storage import Rollout, Sequences, cut, sequences
@@ -95,7 +96,7 @@ class Learner:
             entropy_coef=entropy_coef,
             generator=self.generator,
         )
-        values = sums.means() | value_diagnostics(rollout.value, returns, weight) | reward_diagnostics(rollout)
+        values = sums.means() | value_diagnostics(rollout.value, returns, weight) | measured(rollout)
         last = self.iteration + 1 == self.config.n_iterations
         if self.iteration % ppo.evaluate_every == 0 or last:
             values["full_unroll_kl"] = policy_kl(self.model, rollout, state_before.actor)

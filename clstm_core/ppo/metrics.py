@@ -4,18 +4,41 @@ They are what `metrics.jsonl` holds and, in this order, the columns of the store
 alone, so that a store or a page can import it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from clstm_core.ppo.storage import Rollout
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One number of an iteration; type: of its column in DuckDB; since: the schema version that column came with."""
+    """One number of an iteration.
+
+    type: of its column in DuckDB; since: the schema version that column came with
+    of:   how it follows from the rollout, on the device; None for what the update, the critic or the clock gives
+    """
 
     name: str
     unit: str
     note: str
     type: str = "DOUBLE"
     since: int = 1
+    of: "Callable[[Rollout], torch.Tensor] | None" = None
+
+
+def measured(rollout: "Rollout") -> "dict[str, torch.Tensor]":
+    """Every metric whose rule stands with its declaration, by name."""
+    return {metric.name: metric.of(rollout) for metric in METRICS if metric.of is not None}
+
+
+def _of_ended(rollout: "Rollout", value: "torch.Tensor") -> "torch.Tensor":
+    """Mean over the episodes that ended; NaN when none did."""
+    ended = (rollout.terminated | rollout.truncated).to(rollout.reward.dtype)
+    return (value * ended).sum() / ended.sum()
 
 
 METRICS: tuple[Metric, ...] = (
@@ -41,13 +64,43 @@ METRICS: tuple[Metric, ...] = (
     Metric("predicted_std", "scaled reward", "standard deviation of predicted values"),
     Metric("monte_carlo_mean", "scaled reward", "mean Monte Carlo return"),
     Metric("monte_carlo_std", "scaled reward", "standard deviation of Monte Carlo returns"),
-    Metric("mean_reward", "scaled reward per step", "mean reward"),
-    Metric("reward_std", "scaled reward per step", "standard deviation of rewards"),
-    Metric("reward_p001", "scaled reward per step", "0.1% quantile of rewards"),
-    Metric("reward_p50", "scaled reward per step", "median reward"),
-    Metric("reward_p999", "scaled reward per step", "99.9% quantile of rewards"),
-    Metric("episode_reward", "scaled reward", "mean sum of rewards of the episodes that ended"),
-    Metric("episode_length", "steps", "mean length of the episodes that ended"),
+    Metric("mean_reward", "scaled reward per step", "mean reward", of=lambda rollout: rollout.reward.mean()),
+    Metric(
+        "reward_std",
+        "scaled reward per step",
+        "standard deviation of rewards",
+        of=lambda rollout: rollout.reward.std(unbiased=False),
+    ),
+    Metric(
+        "reward_p001",
+        "scaled reward per step",
+        "0.1% quantile of rewards",
+        of=lambda rollout: rollout.reward.flatten().quantile(0.001),
+    ),
+    Metric(
+        "reward_p50",
+        "scaled reward per step",
+        "median reward",
+        of=lambda rollout: rollout.reward.flatten().quantile(0.5),
+    ),
+    Metric(
+        "reward_p999",
+        "scaled reward per step",
+        "99.9% quantile of rewards",
+        of=lambda rollout: rollout.reward.flatten().quantile(0.999),
+    ),
+    Metric(
+        "episode_reward",
+        "scaled reward",
+        "mean sum of rewards of the episodes that ended",
+        of=lambda rollout: _of_ended(rollout, rollout.episode_reward),
+    ),
+    Metric(
+        "episode_length",
+        "steps",
+        "mean length of the episodes that ended",
+        of=lambda rollout: _of_ended(rollout, rollout.episode_length),
+    ),
     Metric("gpu_memory_mb", "MB", "peak device memory; 0 on CPU"),
     Metric("steps_per_second", "env steps/s", "whole iteration, update included"),
     Metric("seconds", "s", "since training began"),

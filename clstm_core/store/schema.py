@@ -6,7 +6,9 @@ Nothing is ever renamed or dropped, so an old store plus its migrations equals a
 
 from dataclasses import dataclass
 
-SCHEMA_VERSION = 1
+from clstm_core.evaluation.figures import STORED
+from clstm_core.ppo.metrics import METRICS
+
 TYPES = ("VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "TIMESTAMP", "DATE")
 
 
@@ -70,7 +72,7 @@ RUN = _text("run", "name of the training run, the Dagster partition key")
 
 RUNS = Table(
     "runs",
-    "One row a training run: what it was made from and how it ended.",
+    "One row per training run: what it was made from and how it ended.",
     ("run",),
     (
         RUN,
@@ -106,49 +108,14 @@ RUNS = Table(
 
 TRAINING_METRICS = Table(
     "training_metrics",
-    "One row an iteration (one rollout and its update), as in data/runs/<run>/metrics.jsonl.",
+    "One row per iteration (one rollout and its update), as in data/runs/<run>/metrics.jsonl.",
     ("run", "iteration"),
-    (
-        RUN,
-        _count("iteration", "rollouts done, from 1", "iterations"),
-        _count("env_steps", "environment steps done, over all envs", "env steps"),
-        _number("progress", "0..1", "env steps done of those asked for"),
-        _number("approx_kl", "nats", "KL of the old policy to the new, over the minibatches of the policy epoch"),
-        _number("full_unroll_kl", "nats", "the same after the iteration, states recomputed from each rollout's start"),
-        _number("clip_fraction", "0..1", "samples whose ratio left the clip range"),
-        _number("entropy", "nats", "mean entropy of the policy where more than one action is legal"),
-        _number("entropy_pct", "%", "entropy as a share of the first iteration's"),
-        _number("policy_loss", "", "clipped surrogate loss"),
-        _number("value_loss", "scaled reward squared", "critic's loss"),
-        _number("policy_grad_norm", "", "gradient norm of actor and encoder before clipping"),
-        _number("value_grad_norm", "", "gradient norm of the critic before clipping"),
-        _number("actor_lr", "", "learning rate of actor and encoder"),
-        _number("critic_lr", "", "learning rate of the critic"),
-        _number("entropy_coef", "", "weight of the entropy bonus"),
-        _number("explained_variance", "-inf..1", "of Monte Carlo returns, in sample"),
-        _number("heldout_explained_variance", "-inf..1", "of Monte Carlo returns, on held-out snapshots"),
-        _number("value_correlation", "-1..1", "of predicted values and Monte Carlo returns"),
-        _number("predicted_mean", "scaled reward", "mean predicted value"),
-        _number("predicted_std", "scaled reward", "standard deviation of predicted values"),
-        _number("monte_carlo_mean", "scaled reward", "mean Monte Carlo return"),
-        _number("monte_carlo_std", "scaled reward", "standard deviation of Monte Carlo returns"),
-        _number("mean_reward", "scaled reward a step", "mean reward"),
-        _number("reward_std", "scaled reward a step", "standard deviation of rewards"),
-        _number("reward_p001", "scaled reward a step", "0.1% quantile of rewards"),
-        _number("reward_p50", "scaled reward a step", "median reward"),
-        _number("reward_p999", "scaled reward a step", "99.9% quantile of rewards"),
-        _number("episode_reward", "scaled reward", "mean sum of rewards of the episodes that ended"),
-        _number("episode_length", "steps", "mean length of the episodes that ended"),
-        _number("gpu_memory_mb", "MB", "peak device memory; 0 on CPU"),
-        _number("steps_per_second", "env steps/s", "whole iteration, update included"),
-        _number("seconds", "s", "since training began"),
-        _number("eta_seconds", "s", "expected time to the end"),
-    ),
+    (RUN, *(Column(item.name, item.type, item.unit, item.note, since=item.since) for item in METRICS)),
 )
 
 CHECKPOINTS = Table(
     "checkpoints",
-    "One row a rung of the checkpoint ladder.",
+    "One row per rung of the checkpoint ladder.",
     ("run", "milestone"),
     (
         RUN,
@@ -165,7 +132,7 @@ CHECKPOINTS = Table(
 
 GATE_RESULTS = Table(
     "gate_results",
-    "One row a check: the proofs of the environment audit, the recurrent self-test, parity, quality, ledger checks.",
+    "One row per check: the proofs of the environment audit, the recurrent self-test, parity, quality, ledger checks.",
     ("run", "data_sha256", "gate", "name"),
     (
         _text("run", "training run; empty for a gate on market data alone", default=""),
@@ -184,7 +151,7 @@ GATE_RESULTS = Table(
 
 BACKTESTS = Table(
     "backtests",
-    "One row a backtest: policy x checkpoint x window x fill rule x seed, one chronological account.",
+    "One row per backtest: policy x checkpoint x window x fill rule x seed, one chronological account.",
     ("backtest_id",),
     (
         _text("backtest_id", "folder name under data/backtests"),
@@ -200,25 +167,12 @@ BACKTESTS = Table(
         _text("source", "market source"),
         _text("label", "real quotes, modelled quotes or simulated quotes"),
         _text("spread", "quoted or modelled"),
+        Column("premium", "BOOLEAN", "", "FALSE in a world without the assumed premium (the twin)", since=2),
         _text("fill_rule", "touch or fraction"),
         _number("fill_fraction", "of the half-spread", "1 = touch, 0 = mid"),
         _count("fill_lag", "snapshots between decision and fill", "snapshots"),
         _count("seed", "seed of a stochastic policy", "integer"),
-        _number("start_equity_usd", "USD", "equity before the first decision"),
-        _number("final_equity_usd", "USD", "equity at the last snapshot, marked at mid"),
-        _number("total_return", "fraction", "final over start equity, less 1"),
-        _number("annual_return", "fraction a year", "geometric, by calendar time; NULL when the window is too short"),
-        _number("annual_volatility", "fraction a year", "of daily returns"),
-        _number("sharpe", "a year", "excess over cash; NULL when the window is too short"),
-        _number("max_drawdown", "fraction", "largest fall from a peak, 0 or negative"),
-        _number("fees_usd", "USD", "commissions"),
-        _number("spread_usd", "USD", "paid against the mid at the fill"),
-        _number("turnover", "x start equity", "traded premium and stock value"),
-        _count("n_fills", "fills of every kind"),
-        _count("n_unfilled", "orders that the market did not fill"),
-        _count("n_rejected", "orders that the margin did not allow"),
-        _count("n_liquidations", "forced closings"),
-        _number("max_margin_used", "fraction", "largest margin over equity"),
+        *(Column(item.name, item.type, item.unit, item.note, since=item.since) for item in STORED),
         _text("folder", "where its Parquet files lie, below the data folder"),
         _text("quotes_path", "canonical quotes file it was traded on, below the data folder"),
         _text("quotes_sha256", "hash of that file", "hex"),
@@ -231,7 +185,7 @@ BACKTESTS = Table(
 
 COMPARISONS = Table(
     "comparisons",
-    "One row a paired difference: a policy against another over the same dates, with a bootstrap interval.",
+    "One row per paired difference: a policy against another over the same dates, with a bootstrap interval.",
     ("run", "policy", "milestone", "mode", "against", "window", "fill_lag", "fill_rule", "metric"),
     (
         RUN,
@@ -262,7 +216,7 @@ COMPARISONS = Table(
 
 EXPORTS = Table(
     "exports",
-    "One row an exported file of a bundle, with its parity against the eager policy.",
+    "One row per exported file of a bundle, with its parity against the eager policy.",
     ("run", "file"),
     (
         RUN,
@@ -305,7 +259,7 @@ TRIALS = Table(
 
 REPORTS = Table(
     "reports",
-    "One row a report rendered for a run; the newest replaces the one before, as its files do.",
+    "One row per report rendered for a run; the newest replaces the one before, as its files do.",
     ("run",),
     (
         RUN,
@@ -333,6 +287,9 @@ TABLES: dict[str, Table] = {
         REPORTS,
     )
 }
+
+
+SCHEMA_VERSION = max(column.since for table in TABLES.values() for column in table.columns)
 
 
 def _definition(table: Table, column: Column, *, adding: bool = False) -> str:

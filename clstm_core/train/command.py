@@ -90,7 +90,7 @@ def run_config(options: argparse.Namespace) -> RunConfig:
 def make_envs(config: RunConfig, market_folder: Path | None) -> tuple[BatchedEnv, BatchedEnv | None]:
     """`envs_on` the market of a folder, or a simulated world."""
     if market_folder is None:
-        from clstm_core.market.worlds.black_scholes import simulated_market
+        from clstm_core.market.build.simulated import simulated_market
 
         market = simulated_market(config.market, embargo=config.env.horizon + config.market.feature_lookback)
     else:

@@ -2,8 +2,8 @@ import pytest
 
 from clstm_core.audit.worlds.markets import whole
 from clstm_core.config import MarketConfig
+from clstm_core.market.build.simulated import simulated_market
 from clstm_core.market.tensors import MarketTensors
-from clstm_core.market.worlds.black_scholes import simulated_market
 
 
 def _simulated(*, premium: bool, n_snapshots: int = 130) -> MarketTensors:

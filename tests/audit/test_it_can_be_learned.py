@@ -8,7 +8,7 @@ import torch
 from clstm_core.checkpoint import load_policy
 from clstm_core.config import EnvConfig, MarketConfig, ModelConfig, PPOConfig, RunConfig
 from clstm_core.env.options_env import OptionsEnv
-from clstm_core.market.worlds.black_scholes import simulated_market
+from clstm_core.market.build.simulated import simulated_market
 from clstm_core.specs import MARKET_FEATURES
 from clstm_core.train.loop import train
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from clstm_core.config import EnvConfig, MarketConfig
+from clstm_core.market.build.simulated import simulated_market
 from clstm_core.market.tensors import MarketTensors, encode_contract_ids
-from clstm_core.market.worlds.black_scholes import simulated_market
 from clstm_core.options.black_scholes import greeks
 from clstm_core.specs import CELL_INDEX, CELLS, MARKET_FEATURES
 

@@ -5,7 +5,7 @@ import pytest
 
 from clstm_core.config import MarketConfig
 from clstm_core.evaluation import twin
-from clstm_core.market.worlds.black_scholes import simulated_market
+from clstm_core.market.build.simulated import simulated_market
 
 
 def test_only_the_modelled_source_has_a_twin():

@@ -8,11 +8,11 @@ import torch
 
 from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
+from clstm_core.market import clock
 from clstm_core.market.build.assemble import build_market_tensors
 from clstm_core.market.build.grid import ATM_TOLERANCE, delta_tolerance
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.market.worlds import black_scholes as worlds
-from clstm_core.market.worlds import listing
 from clstm_core.options import black_scholes
 from clstm_core.specs import CELL_INDEX, CELLS
 
@@ -174,14 +174,14 @@ def test_settlement_is_the_intrinsic_at_the_close_of_the_expiration_date(tables,
 def small_tables(expiration_ns: int, *, closed: str | None = None):
     """Ten sessions of two strikes around 100; spot rises by 1 a session and opens 0.5 below its close."""
     dates = np.array([d for d in np.arange("2014-04-07", "2014-04-22", dtype="datetime64[D]") if str(d) != closed])
-    dates = dates[listing.weekday(dates) < 5]
-    close_ns = listing.session_close_ns(dates)
+    dates = dates[clock.weekday(dates) < 5]
+    close_ns = clock.close_ns(dates)
     close = 100.0 + np.arange(len(dates))
     live = close_ns < expiration_ns
     t, strike, right = (
         x.reshape(-1) for x in np.meshgrid(np.flatnonzero(live), [100.0, 104.0], [1, -1], indexing="ij")
     )
-    tte = (expiration_ns - close_ns[t]) / listing.YEAR_NS
+    tte = (expiration_ns - close_ns[t]) / clock.YEAR_NS
     terms = (torch.from_numpy(x) for x in (close[t], strike, tte, np.full(len(t), 0.3)))
     zero = torch.zeros(1, dtype=torch.float64)
     price = black_scholes.price(*terms, zero, zero, torch.from_numpy(right.astype(float))).numpy()
@@ -209,7 +209,7 @@ def small_tables(expiration_ns: int, *, closed: str | None = None):
     late |= {
         "snapshot": close_ns[~live],
         "contract_id": np.full(int((~live).sum()), "FAR", dtype=object),
-        "expiration": np.full(int((~live).sum()), int(close_ns[-1]) + 90 * listing.DAY_NS),
+        "expiration": np.full(int((~live).sum()), int(close_ns[-1]) + 90 * clock.DAY_NS),
         "strike": np.full(int((~live).sum()), 500.0),
     }
     quotes = {name: np.concatenate([values, late[name]]) for name, values in quotes.items()}
@@ -234,26 +234,48 @@ def settled(expiration_ns, **changes):
     return dates[m.settle_index_K[k]], m.settle_value_K[k].item(), dates, close
 
 
+def opening_ns(dates: np.ndarray) -> np.ndarray:
+    return clock.instant_ns(dates, clock.NEW_YORK.open_minutes, clock.NEW_YORK.zone)
+
+
 def friday(function) -> int:
     return int(function(np.array(["2014-04-18"], dtype="datetime64[D]"))[0])
 
 
 def test_pm_contracts_settle_at_the_close():
-    day, value, dates, close = settled(friday(listing.session_close_ns))
+    day, value, dates, close = settled(friday(clock.close_ns))
     assert str(day) == "2014-04-18"
     assert value == close[dates.tolist().index(day.item())] - 100.0
 
 
 def test_am_contracts_settle_at_the_open_and_leave_the_book_that_evening():
-    day, value, dates, close = settled(friday(listing.session_open_ns))
+    day, value, dates, close = settled(friday(opening_ns))
     assert str(day) == "2014-04-18"
     assert value == close[dates.tolist().index(day.item())] - 0.5 - 100.0
 
 
+@pytest.mark.parametrize("missing", [np.nan, 0.0])
+def test_a_settlement_without_its_price_is_refused_by_date(missing):
+    quotes, underlyings, rates = small_tables(friday(opening_ns))[0]
+    day = underlyings["snapshot"] == friday(clock.close_ns)
+    holed = underlyings | {"open": np.where(day, missing, underlyings["open"])}
+    with pytest.raises(MarketDataError, match=r"dated 2014-04-18, needs the open of 2014-04-18: found (nan|0)"):
+        build((quotes, holed, rates), SMALL)
+
+
 def test_a_holiday_expiration_settles_at_the_next_snapshot_for_the_last_sessions_close():
-    day, value, dates, close = settled(friday(listing.session_close_ns), closed="2014-04-18")
+    day, value, dates, close = settled(friday(clock.close_ns), closed="2014-04-18")
     assert str(day) == "2014-04-21"
     assert value == close[dates.tolist().index(np.datetime64("2014-04-17").item())] - 100.0
+
+
+def test_a_settlement_on_a_day_without_a_session_is_told_by_contract_date_and_price():
+    told = build(small_tables(friday(clock.close_ns), closed="2014-04-18")[0], SMALL).info["notes"]
+    assert told == [
+        "Settled on a day without a session: X1001 and 3 more on 2014-04-18 by the session of 2014-04-17 "
+        "(close 108.00; AM contracts by its open)."
+    ]
+    assert build(small_tables(friday(clock.close_ns))[0], SMALL).info["notes"] == []
 
 
 def test_the_at_the_money_cells_share_a_strike_and_deltas_are_near_their_targets(market):
@@ -292,7 +314,7 @@ def test_the_at_the_money_strike_is_the_nearest_to_the_forward(tables, market):
             & (quotes["expiration"] == m.expiration_K[k].item())
             & tradable
         ]
-        tte = (m.expiration_K[k] - m.snapshot_T[t]).item() / listing.YEAR_NS
+        tte = (m.expiration_K[k] - m.snapshot_T[t]).item() / clock.YEAR_NS
         forward = m.spot_T[t].item() * np.exp((m.rate_T[t] - m.dividend_yield_T[t]).item() * tte)
         assert abs(m.strike_K[k].item() - forward) == pytest.approx(np.abs(np.unique(listed) - forward).min())
 
@@ -324,7 +346,7 @@ def test_nothing_up_to_a_snapshot_depends_on_what_follows(gappy, gappy_market, t
     wild = {
         name: np.where(after, underlyings[name] * 7.0, underlyings[name]) for name in ("open", "high", "low", "close")
     }
-    after_rates = listing.session_close_ns(rates["date"]) > cut
+    after_rates = clock.close_ns(rates["date"]) > cut
     wild_rates = {**rates, "rate": np.where(after_rates, 0.19, rates["rate"])}
     # A few rows of the last snapshots are kept so that the calendar itself stays.
     keep = ~drop

@@ -1,48 +1,37 @@
-"""Calendars and strikes of modelled markets."""
-
-from datetime import datetime
-from zoneinfo import ZoneInfo
+"""Expiries and strikes of modelled markets."""
 
 import numpy as np
 import pytest
 
+from clstm_core.market.clock import close_ns, weekday
 from clstm_core.market.worlds import listing
-
-
-def test_closes_follow_daylight_saving():
-    dates = np.array(["2014-03-07", "2014-03-10", "2014-10-31", "2014-11-03"], dtype="datetime64[D]")
-    hours = (listing.session_close_ns(dates) // (3600 * 10**9)) % 24
-    assert hours.tolist() == [21, 20, 20, 21]
-    opens = listing.session_open_ns(dates)
-    local = [datetime.fromtimestamp(ns / 1e9, ZoneInfo("America/New_York")) for ns in opens.tolist()]
-    assert {(t.hour, t.minute) for t in local} == {(9, 30)}
 
 
 def test_expiries_are_third_fridays_and_weeklies():
     first, last = np.datetime64("2014-01-02"), np.datetime64("2014-06-30")
     found = listing.listed_expiries(first, last, near_days=30, far_days=60, tolerance=0.5)
-    assert set(listing.weekday(found.date).tolist()) == {listing.FRIDAY}
+    assert set(weekday(found.date).tolist()) == {listing.FRIDAY}
     long_lived = found.date[found.listed_days > 45]
     assert np.datetime64("2014-03-21") in long_lived
     assert np.datetime64("2014-03-14") not in long_lived
     short = listing.listed_expiries(first, last, near_days=5, far_days=9, tolerance=0.5)
-    assert set(listing.weekday(short.date).tolist()) == {0, 2, 4}
+    assert set(weekday(short.date).tolist()) == {0, 2, 4}
 
 
 @pytest.fixture(scope="module")
 def chain():
     dates = np.arange("2014-01-01", "2014-05-01", dtype="datetime64[D]")
-    dates = dates[listing.weekday(dates) < 5]
+    dates = dates[weekday(dates) < 5]
     spot = 2000.0 * np.exp(np.cumsum(0.02 * np.random.default_rng(2).standard_normal(len(dates))))
     vol = np.full(len(dates), 0.2)
     expiries = listing.listed_expiries(dates[0], dates[-1], near_days=30, far_days=60, tolerance=0.5)
-    close = listing.session_close_ns(dates)
+    close = close_ns(dates)
     return close, spot, vol, expiries, listing.list_strikes(close, spot, vol, expiries, 30.0)
 
 
 def test_a_listed_strike_stays_until_expiry(chain):
     close, _, _, expiries, rows = chain
-    expiration = listing.session_close_ns(expiries.date)
+    expiration = close_ns(expiries.date)
     pair, pair_expiry, pair_strike = listing.number_contracts(rows)
     assert len(np.unique(pair * 1000 + rows.snapshot)) == len(pair)
     np.testing.assert_array_equal(pair_strike[pair], rows.strike)

@@ -6,10 +6,10 @@ import torch
 
 from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
+from clstm_core.market.build.simulated import simulated_market
+from clstm_core.market.clock import YEAR_NS
 from clstm_core.market.worlds import black_scholes as worlds
 from clstm_core.options import black_scholes
-
-YEAR_NS = 365 * 86_400 * 10**9
 
 
 def config(**changes) -> MarketConfig:
@@ -75,7 +75,7 @@ def test_every_contract_is_quoted_at_every_snapshot_until_it_expires():
 
 
 def test_seeds_repeat_and_differ():
-    first, second, other = (worlds.simulated_market(config(seed=s), embargo=0) for s in (3, 3, 4))
+    first, second, other = (simulated_market(config(seed=s), embargo=0) for s in (3, 3, 4))
     assert all(torch.equal(v, second.tensors()[k]) for k, v in first.tensors().items() if not v.isnan().any())
     assert not torch.equal(first.spot_T, other.spot_T)
 

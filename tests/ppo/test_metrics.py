@@ -19,3 +19,13 @@ def test_metrics_are_declared_once():
     names = [metric.name for metric in METRICS]
     assert len(set(names)) == len(names)
     assert all(metric.note for metric in METRICS)
+
+
+def test_a_new_metric_needs_its_declaration_alone(toys, tiny, tmp_path, monkeypatch):
+    from clstm_core.ppo import metrics
+
+    added = metrics.Metric("reward_peak", "scaled reward per step", "largest reward", of=lambda seen: seen.reward.max())
+    monkeypatch.setattr(metrics, "METRICS", (*METRICS, added))
+    train(tiny(iterations=1), toys.NoiseEnv(8, seed=1), run_dir=tmp_path)
+    (row,) = (json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert row["reward_peak"] >= row["reward_p999"]

@@ -12,7 +12,7 @@ from clstm_core.options.black_scholes import price
 
 def fair_world(market: MarketTensors, n_snapshots: int, seed: int = 0) -> MarketTensors:
     """A simulated P = Q world with the tenor targets of `market`: no strategy earns anything in it before costs."""
-    from clstm_core.market.worlds.black_scholes import simulated_market
+    from clstm_core.market.build.simulated import simulated_market
 
     config = MarketConfig(
         source="simulated",

@@ -1,9 +1,6 @@
 """Canonical columns -> MarketTensors: the grid, the rows a book can hold, settlement, features and splits."""
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +8,9 @@ import torch
 
 from clstm_core.config import MarketConfig
 from clstm_core.market.build import features, grid
-from clstm_core.market.build.columns import DAY_NS, YEAR_NS, Contracts, PerSnapshot, Rows, read_columns
+from clstm_core.market.build.columns import Contracts, PerSnapshot, Rows, read_columns, settlement_notes
 from clstm_core.market.build.splits import fit_scaler, split_windows
+from clstm_core.market.clock import DAY_NS, YEAR_NS
 from clstm_core.market.tensors import MarketTensors, encode_contract_ids
 from clstm_core.options import black_scholes
 from clstm_core.options.implied_vol import implied_vol
@@ -61,15 +59,13 @@ def build_market_tensors(
 
     windows = split_windows(n_snapshots, config, embargo)
     contract = panel.contracts
-    settings = json.dumps(asdict(config) | {"embargo": embargo}, sort_keys=True)
     facts = {
         "near_days": config.near_days,
         "far_days": config.far_days,
-        "notes": [],
         **info,
+        "notes": [*info.get("notes", ()), *settlement_notes(per, contracts)],
         "splits": {name: [int(start), int(stop)] for name, (start, stop) in windows.items()},
         "embargo": embargo,
-        "config_sha256": hashlib.sha256(settings.encode()).hexdigest(),
     }
     facts.pop("scaler", None)
     if "train" in windows:

@@ -7,10 +7,9 @@ import numpy as np
 
 from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
+from clstm_core.market.clock import AM_BEFORE_CLOSE_NS, DAY_NS
 
-DAY_NS = 86_400 * 10**9
-YEAR_NS = 365 * DAY_NS
-AM_BEFORE_HOUR = 17  # UTC: settlement before this hour is at the open (09:30 New York is 13:30 or 14:30)
+DATES_SHOWN = 5
 SETTLEMENT_GAP_DAYS = 5  # a settlement session farther than this from the expiration date is missing data
 
 Columns = Mapping[str, np.ndarray]
@@ -112,6 +111,31 @@ def read_columns(
     )
 
 
+def settlement_notes(per: PerSnapshot, contracts: Contracts) -> list[str]:
+    """Contracts that were settled on a day without a session of the underlying, in a sentence; none without any.
+
+    A holiday or a closure that nobody foresaw has no price of its own; whether a price is missing that should be there
+    is for `tables.checks` to say, which knows the exchange's calendar.
+    """
+    sessions = per.session_ns // DAY_NS
+    day = contracts.expiration // DAY_NS
+    without = (contracts.settle_index < len(per.snapshot)) & ~np.isin(day, sessions)
+    said = []
+    for date in np.unique(day[without]).tolist():
+        at = np.flatnonzero(without & (day == date))
+        others = f" and {len(at) - 1} more" if len(at) > 1 else ""
+        before = int(np.searchsorted(sessions, date)) - 1
+        last, close = np.datetime64(int(sessions[before]), "D"), per.session_close[before]
+        said.append(
+            f"{contracts.name[at[0]]}{others} on {np.datetime64(date, 'D')} by the session of {last} "
+            f"(close {close:.2f}; AM contracts by its open)"
+        )
+    if not said:
+        return []
+    more = f"; and {len(said) - DATES_SHOWN} more dates" if len(said) > DATES_SHOWN else ""
+    return [f"Settled on a day without a session: {'; '.join(said[:DATES_SHOWN])}{more}."]
+
+
 def nanoseconds(times: np.ndarray) -> np.ndarray:
     """UTC nanoseconds as int64, from int64 or any datetime64."""
     times = np.asarray(times)
@@ -185,7 +209,7 @@ def _settlement(
     The value is the intrinsic at the close (PM) or the open (AM) of the last session on or before the expiration date.
     """
     index = np.searchsorted(per.snapshot, expiration, side="left").astype(np.int64)
-    day, hour = expiration // DAY_NS, (expiration % DAY_NS) // (3600 * 10**9)
+    day = expiration // DAY_NS
     session_day = per.session_ns // DAY_NS
     session = np.searchsorted(session_day, day, side="right") - 1
     within = index < len(per.snapshot)
@@ -198,10 +222,15 @@ def _settlement(
         )
     session = np.maximum(session, 0)
     opening = _floats(underlyings["open"])[session]
-    level = np.where(hour < AM_BEFORE_HOUR, opening, per.session_close[session])
-    if (within & ~(level > 0)).any():
+    # By time of day, as an expiration on a holiday has no close of its own; clocks shift by an hour at most.
+    at_open = expiration % DAY_NS < per.session_ns[session] % DAY_NS - AM_BEFORE_CLOSE_NS
+    level = np.where(at_open, opening, per.session_close[session])
+    if (unpriced := np.flatnonzero(within & ~(level > 0))).size:
+        first = unpriced[0]
+        dated, settled = (np.datetime64(int(d), "D") for d in (day[first], session_day[session[first]]))
         raise MarketDataError(
-            "settlement needs a positive open (AM) or close (PM) on every expiration date: found one that is missing. "
+            f"settlement of {len(unpriced)} contracts, the first dated {dated}, needs the "
+            f"{'open' if at_open[first] else 'close'} of {settled}: found {level[first]}, expected a positive price. "
             "Fill the underlyings table."
         )
     return index, np.where(within, np.maximum(right * (level - strike), 0.0), np.nan)

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from clstm_core.market.clock import DAY_NS, DAY_YEARS, weekday
 from clstm_core.specs import CELL_INDEX, MARKET_FEATURES
 
 NEUTRAL_VOL = 0.20
-DAY_YEARS = 1.0 / 365.0
 
 
 def session_features(close: np.ndarray, time_years: np.ndarray, at: np.ndarray) -> dict[str, np.ndarray]:
@@ -66,7 +66,7 @@ def market_features(
     realised_21 = _filled(session["realised_vol_21d"], NEUTRAL_VOL)
     near_vol = _filled(surface["near_atm_vol"], realised_21)
     far_vol = _filled(surface["far_atm_vol"], near_vol)
-    weekday = (snapshot_ns // (86_400 * 10**9) + 3) % 7
+    day_of_week = weekday((snapshot_ns // DAY_NS).astype("datetime64[D]"))
     values = {
         **{name: session[name] for name in ("return_1d", "return_5d", "return_21d")},
         "realised_vol_5d": _filled(session["realised_vol_5d"], realised_21),
@@ -81,7 +81,7 @@ def market_features(
         "rate": rate,
         "near_tenor_years": np.where(np.isnan(near_tenor_years), near_days * DAY_YEARS, near_tenor_years),
         "far_tenor_years": np.where(np.isnan(far_tenor_years), far_days * DAY_YEARS, far_tenor_years),
-        "days_to_next_snapshot": np.where(weekday >= 4, 7.0 - weekday, 1.0),
+        "days_to_next_snapshot": np.where(day_of_week >= 4, 7.0 - day_of_week, 1.0),
     }
     return np.stack([values[name] for name in MARKET_FEATURES], axis=1).astype(np.float32)
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clstm_core.market.clock import DAY_YEARS
 from clstm_core.specs import CELLS, RIGHT_CALL, RIGHT_PUT, TENORS
 
-DAY_YEARS = 1.0 / 365.0
 MIN_TTE_YEARS = 0.5 * DAY_YEARS
 """Contracts closer than half a day to settlement are in no cell."""
 

@@ -7,17 +7,24 @@ import numpy as np
 import polars as pl
 
 from clstm_core.config import MarketConfig
-from clstm_core.market.source import SourceTables, empty_quarantine, finding
+from clstm_core.market.instrument import SIMULATED
+from clstm_core.market.source import Declared, SourceSpec, SourceTables, empty_quarantine, finding
 from clstm_core.market.tables.schema import QUOTES, RATES, UNDERLYINGS
-from clstm_core.market.worlds.black_scholes import simulated_columns, simulated_notes
+from clstm_core.market.worlds.black_scholes import LABEL, SOURCE, SPREAD, simulated_columns, simulated_notes
+
+SPEC = SourceSpec(
+    name=SOURCE,
+    description="Black-Scholes chains on a seeded path; needs no data",
+    label=LABEL,
+    spread=SPREAD,
+    instrument=SIMULATED.name,
+)
 
 
-class Simulated:
-    """Seeded Black-Scholes chains; see `worlds.simulated_columns`."""
+class Simulated(Declared):
+    """Seeded Black-Scholes chains; see `worlds.black_scholes.simulated_columns`."""
 
-    name = "simulated"
-    label = "simulated quotes"
-    spread = "modelled"
+    spec = SPEC
 
     def __init__(self, config: MarketConfig) -> None:
         self.config = config

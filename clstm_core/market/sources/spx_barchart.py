@@ -27,7 +27,7 @@ from clstm_core.market.file_source import (
     split_copies,
     spx_quotes,
 )
-from clstm_core.market.source import SourceTables, empty_findings, finding, limits, require_columns
+from clstm_core.market.source import SourceSpec, SourceTables, empty_findings, finding, limits, require_columns
 
 ROW_CAP = 500  # rows of one expiry that the vendor's page holds
 ROW_COLUMNS: dict[str, pl.DataType] = {
@@ -52,11 +52,21 @@ NAMES = {
 }
 PERCENT_VOL = 2.0  # a median vol above this (200% a year) was quoted in percent
 
+SPEC = SourceSpec(
+    name="spx_barchart",
+    description="SPX and SPXW end of day from Barchart, the eight nearest expiries",
+    label="real quotes",
+    spread="quoted",
+    needs_folder=True,
+    near_days=5.0,
+    far_days=9.0,
+)
+
 
 class SPXBarchart(FileSource):
     """`DATA/spx_barchart_eod`, with settlement prices from `DATA/spx_daily`."""
 
-    name = "spx_barchart"
+    spec = SPEC
     folder_name = "spx_barchart_eod"
     example = "2026-02-20.json.gz"
 

@@ -24,7 +24,7 @@ from clstm_core.market.file_source import (
     split_copies,
     spx_quotes,
 )
-from clstm_core.market.source import SourceTables, empty_findings, finding, limits, require_columns
+from clstm_core.market.source import SourceSpec, SourceTables, empty_findings, finding, limits, require_columns
 
 NUMBERS = {
     "strike": "strike",
@@ -41,11 +41,19 @@ NUMBERS = {
 COLUMNS = ("session_date", "expiry", "right", "option", "last_trade_time", *NUMBERS)
 UNDERLYING_COLUMNS = ("session_date", "payload_timestamp", "last_trade_time", "close")
 
+SPEC = SourceSpec(
+    name="spx_cboe",
+    description="SPX and SPXW full chains from CBOE's delayed quotes",
+    label="real quotes",
+    spread="quoted",
+    needs_folder=True,
+)
+
 
 class SPXCboe(FileSource):
     """`DATA/spx_cboe_eod`, with settlement prices from `DATA/spx_daily`."""
 
-    name = "spx_cboe"
+    spec = SPEC
     folder_name = "spx_cboe_eod"
     example = "chains/2026-07-22.csv.gz"
 

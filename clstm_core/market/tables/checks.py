@@ -2,9 +2,18 @@
 
 import polars as pl
 
-from clstm_core.market.calendars import is_trading_day, session_date, trading_days
-from clstm_core.market.source import SourceTables, empty_findings, finding, limits, sessions_text
-from clstm_core.market.tables.parity import SHORT_DAYS, YEAR_NS, fit_parity, pairs, parity_spots, residuals
+from clstm_core.market.calendars import XNYS, is_trading_day, session_date, trading_days
+from clstm_core.market.clock import AM_BEFORE_CLOSE_NS, DAYS_YEAR, YEAR_NS
+from clstm_core.market.instrument import instrument_of
+from clstm_core.market.source import (
+    SNAPSHOTS_SHOWN,
+    SourceTables,
+    empty_findings,
+    finding,
+    limits,
+    sessions_text,
+)
+from clstm_core.market.tables.parity import SHORT_DAYS, fit_parity, pairs, parity_spots, residuals
 
 THIN_SHARE = 0.5  # of the median session's rows
 WIDE_TIMES = 3.0  # the median session's mean spread
@@ -12,15 +21,18 @@ WIDE_MONEY = 0.01  # spreads are compared within +- this share of the forward
 STALE_SESSIONS = 3  # sessions in a row with the same bid and ask
 SPOT_OFF = 0.005  # parity spot against the official close, as a share
 SPLIT_MOVE = 0.25  # log return that looks like a split
+OSI_DATE = r"(\d{6})[CP]\d{8}$"  # of a contract's symbol: the date it is listed under
 PARITY_INSIDE = 0.90  # share of residuals inside the half-spreads below which parity is said to fail
 
 
 def run(tables: SourceTables, *, near: pl.DataFrame, fits: pl.DataFrame, quoted: bool) -> list[pl.DataFrame]:
     """Findings of every whole-table check, in reading order; `near` and `fits` are the quotes' parity pairs by root."""
     quotes = tables.quotes
+    calendar = instrument_of(quotes["underlying"][0]).calendar
     return [
-        missing_days(quotes, quoted),
-        holiday_expiries(quotes, quoted),
+        missing_days(quotes, quoted, calendar),
+        holiday_expiries(quotes, quoted, calendar),
+        settlement_prices(tables, quoted, calendar),
         thin_sessions(quotes),
         wide_sessions(quotes, fits),
         stale_runs(quotes),
@@ -36,12 +48,12 @@ def _dates(quotes: pl.DataFrame) -> pl.Series:
     return quotes.select(session_date(pl.col("snapshot")).alias("date")).to_series()
 
 
-def missing_days(quotes: pl.DataFrame, quoted: bool) -> pl.DataFrame:
+def missing_days(quotes: pl.DataFrame, quoted: bool, calendar: str = XNYS) -> pl.DataFrame:
     """Sessions of the exchange between the first and the last snapshot that have no quotes."""
     if not quoted:
         return empty_findings()
     have = set(quotes.select(session_date(pl.col("snapshot").unique())).to_series().to_list())
-    expected = trading_days(min(have), max(have))
+    expected = trading_days(min(have), max(have), calendar)
     missing = [day for day in expected if day not in have]
     if not missing:
         return empty_findings()
@@ -49,16 +61,49 @@ def missing_days(quotes: pl.DataFrame, quoted: bool) -> pl.DataFrame:
     return finding("missing_session", "warning", len(missing), len(expected), missing, detail)
 
 
-def holiday_expiries(quotes: pl.DataFrame, quoted: bool) -> pl.DataFrame:
-    """Expiration dates on which the exchange is closed."""
+def holiday_expiries(quotes: pl.DataFrame, quoted: bool, calendar: str = XNYS) -> pl.DataFrame:
+    """Expirations dated on a day on which the exchange is closed, by the date in an OSI symbol, else their own."""
     if not quoted:
         return empty_findings()
-    expiries = quotes.select(session_date(pl.col("expiration").unique())).to_series().to_list()
-    closed = [day for day in expiries if not is_trading_day(day)]
+    dated = pl.col("contract_id").str.extract(OSI_DATE).str.to_date("%y%m%d", strict=False)
+    expiries = quotes.select(pl.coalesce(dated, session_date(pl.col("expiration")))).to_series().unique().drop_nulls()
+    closed = [day for day in expiries.to_list() if not is_trading_day(day, calendar)]
     if not closed:
         return empty_findings()
-    detail = "expirations on a closed day: settled on the session before."
+    detail = "expirations dated on a closed day: settled on the session before."
     return finding("expiry_on_holiday", "warning", len(closed), len(expiries), closed, detail)
+
+
+def settlement_prices(tables: SourceTables, quoted: bool, calendar: str = XNYS) -> pl.DataFrame:
+    """Contracts that expire, before the quotes end, on a session without the price that they settle on: an error."""
+    if not quoted:
+        return empty_findings()
+    last = tables.quotes["snapshot"].max()
+    contracts = tables.quotes.filter(pl.col("expiration") <= last).unique("contract_id", maintain_order=True)
+    days = tables.underlyings.sort("snapshot").with_columns(date=session_date(pl.col("snapshot")))
+    at_open = pl.col("expiration") < pl.col("close_at") - pl.duration(nanoseconds=AM_BEFORE_CLOSE_NS)
+    price = pl.when(at_open.fill_null(False)).then("open").otherwise("close")
+    unpriced = (
+        contracts.with_columns(date=session_date(pl.col("expiration")))
+        .join(days.select("date", "open", "close", close_at="snapshot"), on="date", how="left")
+        .filter(~(price.fill_nan(None) > 0).fill_null(False))
+    )
+    held = [day for day in unpriced["date"].unique().sort().to_list() if is_trading_day(day, calendar)]
+    if not held:
+        return empty_findings()
+    said = []
+    for day in held[:SNAPSHOTS_SHOWN]:
+        there = unpriced.filter(pl.col("date") == day)
+        before = days.filter((pl.col("date") < day) & (pl.col("close") > 0)).tail(1).to_dicts()
+        known = f"{before[0]['close']:g}, the close of {before[0]['date']}" if before else "no earlier one"
+        others = f" and {there.height - 1:,} more" if there.height > 1 else ""
+        said.append(f"{there['contract_id'][0]}{others} on {day} (the last price before it is {known})")
+    count = unpriced.filter(pl.col("date").is_in(held)).height
+    detail = (
+        "contracts that expire on a session without the underlying's open (AM) or close (PM), so that nobody knows "
+        f"what they pay: {'; '.join(said)}. Add the session's prices to the underlying's file."
+    )
+    return finding("settlement_price_missing", "error", count, contracts.height, held, detail)
 
 
 def thin_sessions(quotes: pl.DataFrame) -> pl.DataFrame:
@@ -75,7 +120,7 @@ def thin_sessions(quotes: pl.DataFrame) -> pl.DataFrame:
 
 def wide_sessions(quotes: pl.DataFrame, fits: pl.DataFrame) -> pl.DataFrame:
     """Sessions whose quotes at the money are far wider than on the other ones."""
-    short = fits.filter(pl.col("tte_years") <= SHORT_DAYS / 365).select("snapshot", "root", "expiry", "forward")
+    short = fits.filter(pl.col("tte_years") <= SHORT_DAYS / DAYS_YEAR).select("snapshot", "root", "expiry", "forward")
     near = (
         quotes.lazy()
         .filter((pl.col("bid") > 0) & (pl.col("ask") > pl.col("bid")))
@@ -121,14 +166,14 @@ def parity(quotes: pl.DataFrame, near: pl.DataFrame, fits: pl.DataFrame) -> list
     Near the money (+-4%), two-sided, up to SHORT_DAYS to expiry; one weighted line C - P = D (F - K) a chain. Once with
     the roots of one expiry date joined, as a file without a root column must be read, and once with roots apart.
     """
-    apart = near.filter(pl.col("tte_years") <= SHORT_DAYS / 365)
+    apart = near.filter(pl.col("tte_years") <= SHORT_DAYS / DAYS_YEAR)
     one_root = apart.select(
         pl.struct("snapshot", "expiry").n_unique() == pl.struct("snapshot", "expiry", "root").n_unique()
     )
     if one_root.item():
         joined = apart.drop("root")
     else:
-        joined = pairs(quotes, by_root=False).filter(pl.col("tte_years") <= SHORT_DAYS / 365)
+        joined = pairs(quotes, by_root=False).filter(pl.col("tte_years") <= SHORT_DAYS / DAYS_YEAR)
     return [
         _parity_finding("parity_median_abs_residual", joined, fit_parity(joined), "roots of one expiry joined"),
         _parity_finding("parity_median_abs_residual_by_root", apart, fits, "roots apart"),

@@ -1,6 +1,6 @@
 """Put-call parity over whole tables at once: forwards, discounts, carry and the spot that options trade on.
 
-The vectorised twin of `parity.py` for ingestion: one weighted regression a chain, for millions of rows.
+One weighted regression per chain, for millions of rows at once.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from clstm_core.market.calendars import session_date
+from clstm_core.market.clock import DAYS_YEAR, YEAR_NS
 from clstm_core.market.tables.schema import RATES
 
 NEAR_MONEY = 0.04  # parity is read within +- this share of the forward
@@ -18,7 +19,6 @@ RATE_WINDOW_DAYS = 20.0  # discounts of shorter expiries say little about the ra
 RATE_BOUNDS = (-0.01, 0.10)  # a year; outside, the chain does not say
 DIVIDEND_BOUNDS = (-0.02, 0.06)
 SMOOTHING = 20  # sessions of the trailing median
-YEAR_NS = 365 * 86_400 * 1e9
 
 
 def pairs(quotes: pl.DataFrame, *, by_root: bool = True) -> pl.DataFrame:
@@ -120,7 +120,7 @@ def implied_rates(fits: pl.DataFrame) -> pl.DataFrame:
     Assumes: a session sees only itself and the SMOOTHING - 1 before it (trailing medians); values outside RATE_BOUNDS
              and DIVIDEND_BOUNDS are clipped
     """
-    short = fits.filter(pl.col("tte_years").is_between(0.5 / 365, SHORT_DAYS / 365)).sort(
+    short = fits.filter(pl.col("tte_years").is_between(0.5 / DAYS_YEAR, SHORT_DAYS / DAYS_YEAR)).sort(
         "snapshot", "tte_years", "forward"
     )
     first, session, n = _groups(short, ["snapshot"])
@@ -128,7 +128,7 @@ def implied_rates(fits: pl.DataFrame) -> pl.DataFrame:
     centred = years - (_sums(years, first) / n)[session]
     variance = _sums(centred**2, first)
     carry = _sums(centred * np.log(short["forward"].to_numpy()), first) / np.where(variance > 0, variance, np.nan)
-    days = pl.col("tte_years") * 365
+    days = pl.col("tte_years") * DAYS_YEAR
     longest = (days >= RATE_WINDOW_DAYS) | (pl.col("tte_years").rank("ordinal", descending=True).over("snapshot") <= 3)
     return (
         short.with_columns(days=days, rate=-pl.col("discount").log() / pl.col("tte_years"), longest=longest)
@@ -156,7 +156,7 @@ def parity_spots(fits: pl.DataFrame, rates: pl.DataFrame) -> pl.DataFrame:
     Returns: date, parity_spot
     """
     return (
-        fits.filter(pl.col("tte_years").is_between(0.5 / 365, SHORT_DAYS / 365))
+        fits.filter(pl.col("tte_years").is_between(0.5 / DAYS_YEAR, SHORT_DAYS / DAYS_YEAR))
         .with_columns(date=session_date(pl.col("snapshot")))
         .join(rates, on="date")
         .group_by("date")

@@ -10,12 +10,13 @@ import polars as pl
 
 from clstm_core.errors import MarketDataError
 from clstm_core.market.calendars import session_date
+from clstm_core.market.clock import YEAR_NS
+from clstm_core.market.instrument import instrument_of
 from clstm_core.market.source import SourceTables, check_tables, finding
 from clstm_core.market.tables import checks as quality_checks
-from clstm_core.market.tables.parity import SHORT_DAYS, YEAR_NS, fit_parity, pairs
+from clstm_core.market.tables.parity import SHORT_DAYS, fit_parity, pairs
 
 BOUND_SLACK = 1e-4  # of the forward, plus one tick: the forward's own error, not an arbitrage
-TICK = 0.05
 RATE_SLACK = 0.01  # a year
 
 REASONS: dict[str, tuple[str, str]] = {
@@ -142,7 +143,8 @@ def _flag_bounds(flagged: pl.DataFrame, fits: pl.DataFrame) -> pl.DataFrame:
     floor = (discount * side * (pl.col("forward") - pl.col("strike"))).clip(0)
     ceiling = discount * pl.when(pl.col("right") == "C").then("forward").otherwise("strike")
     # A rate that is wrong by 1% a year moves the floor of a far strike, hence the term in time.
-    slack = TICK + (BOUND_SLACK + RATE_SLACK * years.clip(0, SHORT_DAYS / 365)) * pl.max_horizontal("forward", "strike")
+    tick = instrument_of(flagged["underlying"][0]).tick
+    slack = tick + (BOUND_SLACK + RATE_SLACK * years.clip(0, SHORT_DAYS / 365)) * pl.max_horizontal("forward", "strike")
     outside = ((pl.col("ask") < floor - slack) | (pl.col("bid") > ceiling + slack)).fill_null(False)
     reason = pl.when(pl.col("reason").is_null() & outside).then(pl.lit("out_of_bounds")).otherwise("reason")
     return joined.with_columns(reason=reason).select(flagged.columns)

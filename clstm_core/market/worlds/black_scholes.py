@@ -11,16 +11,9 @@ import torch
 
 from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
-from clstm_core.market.tensors import MarketTensors
-from clstm_core.market.worlds.listing import (
-    YEAR_NS,
-    contract_names,
-    list_strikes,
-    listed_expiries,
-    number_contracts,
-    session_close_ns,
-    weekday,
-)
+from clstm_core.market.clock import YEAR_NS, close_ns, weekday
+from clstm_core.market.instrument import SIMULATED
+from clstm_core.market.worlds.listing import contract_names, list_strikes, listed_expiries, number_contracts
 from clstm_core.options import black_scholes
 
 Columns = dict[str, np.ndarray]
@@ -33,8 +26,9 @@ REAL_VOL = 0.15  # P with a premium
 EQUITY_PREMIUM = 0.04  # P drift over carry, with a premium
 UNROUNDED_SPREAD = 0.02  # half-spread as a share of the price, P = Q
 LEAST_PRICE = 1e-9  # keeps a quote alive where the model price underflows, P = Q; far below any proof's tolerance
-TICK = 0.05
-NAME = "SIM"
+TICK = SIMULATED.tick
+NAME = SIMULATED.name
+SOURCE, LABEL, SPREAD = "simulated", "simulated quotes", "modelled"
 
 
 class _World(NamedTuple):
@@ -68,16 +62,16 @@ def simulated_columns(config: MarketConfig) -> tuple[Columns, Columns, Columns]:
     world = _world(config)
     history = config.feature_lookback + 1
     dates = _weekdays(FIRST_DATE, config.n_snapshots + history)
-    close_ns = session_close_ns(dates)
+    closes = close_ns(dates)
     rng = np.random.default_rng(config.seed)
-    years = np.diff(close_ns) / YEAR_NS
+    years = np.diff(closes) / YEAR_NS
     shocks = rng.standard_normal(len(years))
     growth = (RATE - DIVIDEND_YIELD + world.drift - 0.5 * world.vol**2) * years + world.vol * np.sqrt(years) * shocks
     path = START_LEVEL * np.exp(np.concatenate([[0.0], np.cumsum(growth)]))
-    quotes = _quotes(config, world, dates[history:], close_ns[history:], path[history:])
+    quotes = _quotes(config, world, dates[history:], closes[history:], path[history:])
     open_price = np.concatenate([path[:1], path[:-1]])
     underlyings = {
-        "snapshot": close_ns,
+        "snapshot": closes,
         "underlying": _constant(NAME, len(dates)),
         "open": open_price,
         "high": np.maximum(open_price, path),
@@ -100,9 +94,9 @@ def simulated_info(config: MarketConfig) -> dict[str, object]:
     """Labels of the simulated world, for `MarketTensors.info`."""
     world = _world(config)
     return {
-        "source": "simulated",
-        "label": "simulated quotes",
-        "spread": "modelled",
+        "source": SOURCE,
+        "label": LABEL,
+        "spread": SPREAD,
         "world": {**world._asdict(), "rate": RATE, "dividend_yield": DIVIDEND_YIELD},
         "notes": simulated_notes(config),
     }
@@ -120,39 +114,29 @@ def simulated_notes(config: MarketConfig) -> list[str]:
     ]
 
 
-def simulated_market(config: MarketConfig, *, embargo: int) -> MarketTensors:
-    """The simulated world as tensors, without files between.
-
-    Units: embargo in snapshots (episode horizon + feature lookback)
-    """
-    from clstm_core.market.build.assemble import build_market_tensors
-
-    return build_market_tensors(*simulated_columns(config), config, embargo=embargo, info=simulated_info(config))
-
-
 def _weekdays(first: np.datetime64, count: int) -> np.ndarray:
     dates = np.arange(first, first + np.timedelta64(count * 2 + 7, "D"), dtype="datetime64[D]")
     return dates[weekday(dates) < 5][:count]
 
 
-def _constant(value: str, count: int) -> np.ndarray:
-    """A string column that takes no memory: a view of one value."""
-    return np.broadcast_to(np.array(value, dtype=object), count)
+def _constant(value: str | float, count: int) -> np.ndarray:
+    """A column of one value that takes no memory: a view of it."""
+    return np.broadcast_to(np.array(value, dtype=object if isinstance(value, str) else np.float64), count)
 
 
-def _quotes(config, world: _World, dates, close_ns, path) -> Columns:
+def _quotes(config, world: _World, dates, closes, path) -> Columns:
     expiries = listed_expiries(
         dates[0], dates[-1], near_days=config.near_days, far_days=config.far_days, tolerance=config.tenor_tolerance
     )
-    expiration = session_close_ns(expiries.date)
+    expiration = close_ns(expiries.date)
     flat = np.full(len(path), world.pricing_vol)
-    listing = list_strikes(close_ns, path, flat, expiries, config.near_days)
+    listing = list_strikes(closes, path, flat, expiries, config.near_days)
     pair, pair_expiry, pair_strike = number_contracts(listing)
     row_of = np.repeat(np.arange(len(pair)), 2)
     side = np.tile(np.array([1, -1]), len(pair))
     t, strike = listing.snapshot[row_of], listing.strike[row_of]
     row_expiration = expiration[listing.expiry[row_of]]
-    tte = (row_expiration - close_ns[t]) / YEAR_NS
+    tte = (row_expiration - closes[t]) / YEAR_NS
     vol, rate, carry = (torch.tensor(x, dtype=torch.float64) for x in (world.pricing_vol, RATE, DIVIDEND_YIELD))
     spot, k, years = (torch.from_numpy(x) for x in (path[t], strike, tte))
     price = black_scholes.price(spot, k, years, vol, rate, carry, torch.from_numpy(side.astype(np.float64))).numpy()
@@ -167,8 +151,7 @@ def _quotes(config, world: _World, dates, close_ns, path) -> Columns:
     names = contract_names(NAME, np.repeat(expiries.date[pair_expiry], 2), np.repeat(pair_strike, 2), sides)
     count = len(t)
     return {
-        "snapshot": close_ns[t],
-        "underlying": _constant(NAME, count),
+        "snapshot": closes[t],
         "contract_id": names[2 * pair[row_of] + (side < 0)],
         "root": _constant(NAME, count),
         "expiration": row_expiration,
@@ -176,8 +159,5 @@ def _quotes(config, world: _World, dates, close_ns, path) -> Columns:
         "right": np.array(["C", "P"], dtype=object)[(side < 0).astype(np.int64)],
         "bid": bid,
         "ask": ask,
-        "multiplier": np.full(count, 100.0),
-        "exercise": _constant("european", count),
-        "settlement": _constant("cash", count),
-        "currency": _constant("USD", count),
+        **{name: _constant(value, count) for name, value in SIMULATED.terms.items()},
     }

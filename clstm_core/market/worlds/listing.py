@@ -1,36 +1,12 @@
-"""Calendars and listed contracts of modelled markets: session closes, expiries and the strikes open for trading."""
+"""Listed contracts of modelled markets: expiries and the strikes open for trading."""
 
-from datetime import UTC, datetime
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
-NEW_YORK = ZoneInfo("America/New_York")
-DAY_NS = 86_400 * 10**9
-YEAR_NS = 365 * DAY_NS
+from clstm_core.market.clock import DAYS_YEAR, YEAR_NS, close_ns, weekday
+
 MONDAY, WEDNESDAY, FRIDAY = 0, 2, 4
-
-
-def session_close_ns(dates: np.ndarray) -> np.ndarray:
-    """16:00 New York of each date (datetime64[D]) as UTC nanoseconds, daylight saving included."""
-    return _new_york_ns(dates, 16, 0)
-
-
-def session_open_ns(dates: np.ndarray) -> np.ndarray:
-    """09:30 New York of each date (datetime64[D]) as UTC nanoseconds, daylight saving included."""
-    return _new_york_ns(dates, 9, 30)
-
-
-def _new_york_ns(dates: np.ndarray, hour: int, minute: int) -> np.ndarray:
-    days = dates.astype("datetime64[D]").tolist()
-    instants = (datetime(d.year, d.month, d.day, hour, minute, tzinfo=NEW_YORK).astimezone(UTC) for d in days)
-    return np.array([int(instant.timestamp()) * 10**9 for instant in instants], dtype=np.int64)
-
-
-def weekday(dates: np.ndarray) -> np.ndarray:
-    """0 Monday .. 6 Sunday of each date."""
-    return (dates.astype("datetime64[D]").astype(np.int64) + 3) % 7
 
 
 class Expiries(NamedTuple):
@@ -69,7 +45,7 @@ def strike_step(level: np.ndarray, vol: np.ndarray, near_days: float) -> np.ndar
 
     Shapes: level (currency) and vol (fraction a year) as known when each expiry is listed, [E] -> [E] currency
     """
-    wanted = 0.2 * level * vol * np.sqrt(near_days / 365.0)
+    wanted = 0.2 * level * vol * np.sqrt(near_days / DAYS_YEAR)
     return STEPS[np.abs(np.log(STEPS[None, :] / wanted[:, None])).argmin(axis=1)]
 
 
@@ -99,9 +75,9 @@ def list_strikes(
     Shapes:  snapshot_ns, spot, vol [T] (vol: a level known at the snapshot, fraction a year)
     Assumes: the distance of an expiry's strikes is fixed by spot and vol when it is first listed
     """
-    expiration_ns = session_close_ns(expiries.date)
+    expiration_ns = close_ns(expiries.date)
     years = (expiration_ns[None, :] - snapshot_ns[:, None]) / YEAR_NS
-    alive = (years > 0) & (years * 365 <= expiries.listed_days[None, :])
+    alive = (years > 0) & (years * DAYS_YEAR <= expiries.listed_days[None, :])
     first = alive.argmax(axis=0)
     step = strike_step(spot[first], vol[first], near_days)
     deviation = vol[:, None] * np.sqrt(np.maximum(years, 0.0))

@@ -1,6 +1,7 @@
 """The modelled S&P 500 and the simulated world as sources: real facts of the series, the fit, no look-ahead."""
 
 import dataclasses
+import hashlib
 from datetime import date
 
 import numpy as np
@@ -14,10 +15,13 @@ from clstm_core.market.build.assemble import build_market_tensors
 from clstm_core.market.cache import to_columns
 from clstm_core.market.calendars import is_trading_day
 from clstm_core.market.source import check_tables
+from clstm_core.market.sources import open_source
 from clstm_core.market.sources.simulated import Simulated
-from clstm_core.market.sources.sp500_modelled import BURN_IN, SP500Modelled, _load_index, sessions_between
+from clstm_core.market.sources.sp500_modelled import SP500Modelled, load_index
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.market.worlds.black_scholes import simulated_columns
+from clstm_core.market.worlds.sp500 import BURN_IN, SP500Surface
+from clstm_core.market.worlds.variance import fit_variance_model, variance_design
 from clstm_core.specs import CELL_INDEX
 
 WINDOW = (date(2014, 9, 2), date(2014, 12, 31))
@@ -39,7 +43,7 @@ def tables(source, days):
 
 
 def test_the_series_is_the_real_one(source):
-    index = _load_index()
+    index = load_index()
     assert len(index.date) == 5031
     assert (index.date[0], index.date[-1]) == (np.datetime64("1999-01-04"), np.datetime64("2018-12-31"))
     close = dict(zip(index.date.tolist(), index.close.tolist(), strict=True))
@@ -58,7 +62,7 @@ def test_the_series_is_the_real_one(source):
 def test_the_premium_is_fitted_on_training_dates_and_its_error_is_told(source):
     fit = source.fit
     assert fit.dates > 200
-    stop = source._index.date[source.train_stop].item()
+    stop = source.surface.index.date[source.surface.train_stop].item()
     assert date(2014, 1, 1) <= fit.first < fit.last < stop
     assert 1.0 < fit.premium_ratio < 1.4
     assert abs(fit.bias) < 0.5
@@ -74,8 +78,8 @@ def test_quotes_carry_the_vix_they_were_fitted_to(source, tables, days):
     """The exchange's own strip formula over the quoted mids of the two expiries around 30 days, without the model."""
     ratio = []
     for day in days[::20]:
-        at = source._index.date.tolist().index(day)
-        spot, rate = source._index.close[at], source._index.rate[at]
+        at = source.surface.index.date.tolist().index(day)
+        spot, rate = source.surface.index.close[at], source.surface.index.rate[at]
         quotes = tables.quotes.filter(pl.col("snapshot").dt.date() == day).with_columns(
             tte=(pl.col("expiration") - pl.col("snapshot")).dt.total_seconds() / (365 * 86400)
         )
@@ -90,7 +94,7 @@ def test_quotes_carry_the_vix_they_were_fitted_to(source, tables, days):
             points.append((tte, strip))
         points.sort()
         total = np.interp(30 / 365, [p[0] for p in points], [p[1] for p in points])
-        ratio.append(np.sqrt(total * 365 / 30) / source._index.vix[at])
+        ratio.append(np.sqrt(total * 365 / 30) / source.surface.index.vix[at])
     # The listed wings end before the integral does, so the strip lies a little low.
     assert 0.85 < np.mean(ratio) < 1.1
 
@@ -139,7 +143,7 @@ def test_selling_earns_the_premium_and_nothing_without_it(premium):
     """On the real path, training dates, hedged daily: the twin's options are worth what they cost at every strike."""
     config = MarketConfig(premium=premium)
     source = SP500Modelled(config)
-    tables = source.read(source.list_snapshots()[: source.train_stop - BURN_IN + 70])
+    tables = source.read(source.list_snapshots()[: source.surface.train_stop - BURN_IN + 70])
     market = build_market_tensors(
         *(to_columns(frame) for frame in (tables.quotes, tables.underlyings, tables.rates)),
         dataclasses.replace(config, train_fraction=0.98, validation_fraction=0.01),
@@ -158,18 +162,17 @@ def test_quotes_do_not_depend_on_later_sessions(source, days, tables):
     """The training dates' fit stays; everything after the 20th session is replaced."""
     cut = days[20]
     other = SP500Modelled(source.config)
-    index = source._index
+    index = source.surface.index
     after = index.date > np.datetime64(cut)
     wild = index.close * np.where(after, np.linspace(0.5, 3.0, len(after)), 1.0)
-    assert other.train_stop > np.flatnonzero(after)[0]
-    other.__dict__["fit"] = source.fit
-    other.__dict__["_index"] = index._replace(close=wild)
+    surface = SP500Surface(index._replace(close=wild), source.surface.scheduled, source.config)
+    assert surface.train_stop > np.flatnonzero(after)[0]
+    surface.__dict__["fit"] = source.fit
+    other.__dict__["surface"] = surface
     design_rows = np.flatnonzero(index.date <= np.datetime64(cut))
-    from clstm_core.market.worlds.variance import fit_variance_model, variance_design
-
-    model = fit_variance_model(index.close, variance_design(index.close), BURN_IN, source.train_stop)
-    other.__dict__["_expected_TH"] = model.total_variance(variance_design(wild))
-    np.testing.assert_array_equal(other._expected_TH[design_rows], source._expected_TH[design_rows])
+    model = fit_variance_model(index.close, variance_design(index.close), BURN_IN, source.surface.train_stop)
+    surface.__dict__["_expected_TH"] = model.total_variance(variance_design(wild))
+    np.testing.assert_array_equal(surface._expected_TH[design_rows], source.surface._expected_TH[design_rows])
     seen = other.read(days[:21]).quotes
     assert seen.equals(tables.quotes.filter(pl.col("snapshot").dt.date() <= cut))
 
@@ -189,16 +192,6 @@ def test_expiries_are_sessions_and_quotes_are_on_ticks(tables):
     cents = (tables.quotes["bid"] * 100).to_numpy()
     np.testing.assert_allclose(cents / 5, np.round(cents / 5), atol=1e-6)
     assert tables.quotes.select("snapshot", "contract_id").is_unique().all()
-
-
-def test_variance_comes_by_session_not_by_weekend():
-    def count(first, last):
-        return sessions_between(np.array([first], dtype="datetime64[D]"), np.array([last], dtype="datetime64[D]"))[0]
-
-    assert count("2014-03-07", "2014-03-10") == 1  # Friday to Monday
-    assert count("2014-04-17", "2014-04-21") == 1  # over Good Friday
-    assert count("2014-03-03", "2014-03-07") == 4
-    assert count("2001-09-10", "2001-09-14") == 4  # nobody knew
 
 
 def test_short_tenors_get_short_expiries(days):
@@ -235,3 +228,33 @@ def test_the_simulated_source_hands_over_its_columns():
     assert tables.underlyings.height == len(underlyings["close"])
     part = source.read(days[3:5])
     assert part.quotes["snapshot"].n_unique() == 2
+
+
+@pytest.mark.parametrize(
+    ("config", "sessions", "rows", "digest"),
+    [
+        (
+            MarketConfig(),
+            [date(1999, 4, 6), date(2008, 10, 15), date(2018, 12, 31)],
+            1_538,
+            "6fdf0e669404fee1",
+        ),
+        (MarketConfig(source="simulated", n_snapshots=40, seed=3), None, 17_488, "ea1a4bcc0be847e1"),
+    ],
+)
+def test_quotes_are_those_of_the_first_release(config, sessions, rows, digest):
+    """A frozen hash of names, dates, strikes and prices in ticks: no change of rooms may change a market."""
+    source = open_source(config)
+    quotes = source.read(sessions or source.list_snapshots()).quotes
+    ticks = [(pl.col(side) / 0.05).round().cast(pl.Int64).alias(side[0]) for side in ("bid", "ask")]
+    facts = quotes.select("snapshot", "contract_id", "expiration", "strike", "multiplier", *ticks)
+    assert facts.height == rows
+    assert hashlib.sha256(facts.write_csv().encode()).hexdigest()[:16] == digest
+
+
+def test_an_expiry_that_nobody_knew_to_be_closed_stays_listed():
+    """Friday 2001-09-14: quoted as a week away on the 7th, as nobody knew; settled on the last session there was."""
+    source = SP500Modelled(MarketConfig())
+    listed = source.read([date(2001, 9, 7)]).quotes["expiration"].dt.date().unique().to_list()
+    assert date(2001, 9, 14) in listed
+    assert date(2001, 9, 10) not in listed

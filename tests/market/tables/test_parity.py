@@ -9,6 +9,7 @@ import pytest
 from clstm_core.market.calendars import session_close, trading_days
 from clstm_core.market.tables.parity import (
     DIVIDEND_BOUNDS,
+    MIN_PAIRS,
     RATE_BOUNDS,
     fit_parity,
     implied_rates,
@@ -50,6 +51,18 @@ def test_forward_and_discount_are_recovered():
     assert fits.height == 5 * len(SNAPSHOTS)
     assert (fits["discount"] - (-RATE * years).exp()).abs().max() < 1e-12
     assert (fits["forward"] - SPOT * ((RATE - YIELD) * years).exp()).abs().max() < 1e-8
+
+
+def test_strikes_quoted_on_one_side_are_left_out_and_too_few_give_no_fit():
+    quotes = world(snapshots=SNAPSHOTS[:1], days=(30,))
+    both_sides = pl.col("strike").is_in([6800.0, 6900.0, 7000.0, 7100.0, 7200.0])
+    puts_gone = quotes.filter((pl.col("right") == "C") | both_sides)
+    fit = fit_parity(pairs(puts_gone)).row(0, named=True)
+    assert fit["n"] == MIN_PAIRS == 5
+    assert fit["forward"] == pytest.approx(SPOT * math.exp((RATE - YIELD) * 30 / 365), abs=1e-8)
+    too_few = puts_gone.filter((pl.col("right") == "C") | (pl.col("strike") < 7200))
+    assert pairs(too_few).height == 4
+    assert fit_parity(pairs(too_few)).is_empty()
 
 
 def test_pairs_are_near_the_money_and_two_sided():
