@@ -98,7 +98,7 @@ def run_inputs(run: str, recipe: "CoreRecipe", places: Places) -> "RunInputs":
     """
     from clstm_core.artifacts.code import git_commit
     from clstm_core.artifacts.manifests import RunInputs
-    from clstm_core.audit.gate import Size, read_tensors, require_verdict
+    from clstm_core.gate import Size, read_tensors, require_verdict
     from clstm_core.market.cache import training_tensors
 
     found = training_tensors(recipe.market(), places.cache, recipe.embargo, make=False)

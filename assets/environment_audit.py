@@ -26,7 +26,7 @@ def environment_audit(
 ) -> dg.MaterializeResult:
     """Every proof of the environment on the market traded and the one trained on; one that fails stops the chain."""
     with stage(context, "audit") as progress:
-        from clstm_core.audit.gate import ensure_verdict
+        from clstm_core.gate import ensure_verdict
         from clstm_core.market.cache import training_tensors
 
         chosen = recipe.core()

@@ -102,7 +102,8 @@ def _fault(finding: Mapping[str, Any]) -> str:
 def market_tensors(context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths) -> dg.MaterializeResult:
     """The chains as tensors: the market to evaluate on, and the one to train on where the source is too short."""
     with stage(context, "tensors") as progress:
-        from clstm_core.market.cache import ensure_quotes, prune, training_tensors
+        from clstm_core.artifacts.retention import prune
+        from clstm_core.market.cache import ensure_quotes, training_tensors
         from clstm_core.market.tensors import load_market
 
         chosen = recipe.core()

@@ -49,8 +49,8 @@ def twin_tensors(context: dg.AssetExecutionContext, recipe: Recipe, paths: Proje
 def twin_backtests(context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics) -> dg.MaterializeResult:
     """The ladder, cash and the short straddle over the test dates of the twin: what was earned from the assumption."""
     with run_stage(context, "twin backtests", paths) as (progress, run):
-        from clstm_core.audit.gate import read_tensors
         from clstm_core.evaluation.twin import backtest_twin, find_twin
+        from clstm_core.gate import read_tensors
 
         inputs = RunInputs.read(run.inputs)
         folder = find_twin(inputs, paths.places)

@@ -142,7 +142,7 @@ def prune(
 ) -> None:
     """Remove cached market data that nobody uses any more."""
     from clstm_core.artifacts.places import Places
-    from clstm_core.market.cache import prune as prune_cache
+    from clstm_core.artifacts.retention import prune as prune_cache
     from orchestration.definitions import project_home
 
     removed = prune_cache(Places(project_home() / "data"), days=days)

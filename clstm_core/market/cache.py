@@ -12,7 +12,6 @@ half-written or altered file is said in one warning and rebuilt, never read.
 import dataclasses
 import os
 import shutil
-import time
 import warnings
 from collections.abc import Callable
 from datetime import date
@@ -25,7 +24,7 @@ import polars as pl
 from clstm_core.artifacts.code import code_sha256
 from clstm_core.artifacts.folder import file_sha256, json_sha256, read_json, scratch, sweep, write_json, write_text
 from clstm_core.artifacts.manifest import FILE, AnyManifest, files_of, write_named_by_content
-from clstm_core.artifacts.manifests import QuotesManifest, RunInputs, TensorsManifest
+from clstm_core.artifacts.manifests import QuotesManifest, TensorsManifest
 from clstm_core.artifacts.places import DIGITS, Places
 from clstm_core.config import MarketConfig, non_defaults
 from clstm_core.errors import MarketDataError
@@ -39,7 +38,6 @@ Progress = Callable[[int, int], None]
 
 TABLES = ("quotes", "underlyings", "rates", "quarantine", "findings")
 FALLBACK_SOURCE = "sp500_modelled"
-KEPT_DAYS = 30.0
 QUALITY, BUILDER = "clstm_core.market.tables.quality", "clstm_core.market.build.assemble"
 
 
@@ -225,29 +223,6 @@ def to_columns(frame: pl.DataFrame) -> dict[str, np.ndarray]:
         else:
             columns[name] = series.to_numpy()
     return columns
-
-
-def prune(places: Places, *, days: float = KEPT_DAYS) -> list[str]:
-    """Remove what nobody used for `days`: quotes and tensors that no run was made from, and parsed files.
-
-    Returns: names of what was removed, below the data folder
-    """
-    kept: set[str] = set()
-    for place in places.runs.glob("*/inputs.json"):
-        inputs = RunInputs.kept(place)
-        kept.update(identity[:DIGITS] for identity in (inputs.parents.values() if inputs else ()))
-    for place in (places.cache / "tensors").glob(f"*/{FILE}"):
-        tensors = TensorsManifest.kept(place, files=False)
-        if tensors is not None and place.parent.name in kept:
-            kept.update(identity[:DIGITS] for identity in tensors.parents.values())
-    oldest = time.time() - days * 86_400
-    removed = []
-    for room in ("quotes", "tensors", "sessions/*"):
-        for path in sorted((places.cache).glob(f"{room}/[!.]*")):
-            if path.name not in kept and path.stat().st_mtime < oldest:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-                removed.append(places.relative(path))
-    return removed
 
 
 def _read(source: Source, sessions_dir: Path, progress: Progress | None) -> SourceTables:

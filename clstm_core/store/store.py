@@ -20,9 +20,9 @@ from typing import Any
 
 import duckdb
 
-from clstm_core.artifacts.folder import scratch
+from clstm_core.artifacts.folder import lock, scratch
 from clstm_core.artifacts.manifest import Manifest
-from clstm_core.errors import MetricsError
+from clstm_core.errors import ArtifactError, MetricsError
 from clstm_core.store.journal import Journal
 from clstm_core.store.rows import fitting, rows_of
 from clstm_core.store.schema import SCHEMA_VERSION, TABLES, TRIALS, migrations
@@ -39,7 +39,7 @@ class StoreLockedError(MetricsError):
     """The store is held open elsewhere; `holder` is the process id that DuckDB named, or None."""
 
     def __init__(self, path: Path, waited: float, cause: Exception) -> None:
-        found = re.search(r"\(PID (\d+)\)", str(cause))
+        found = re.search(r"\(PID (\d+)\)", str(cause), re.IGNORECASE)
         self.holder = int(found[1]) if found else None
         who = f"process {self.holder}" if self.holder else "another connection of this process"
         super().__init__(
@@ -141,7 +141,7 @@ class MetricsStore:
             if not fresh.path.exists():
                 fresh.drain()
             counts = {name: fresh.query(f'SELECT count(*) AS n FROM "{name}"')[0]["n"] for name in TABLES}  # noqa: S608
-            with _process_lock(self.path):
+            with self._turn(shared=False):
                 self.path.with_name(f"{self.path.name}.wal").unlink(missing_ok=True)
                 os.replace(fresh.path, self.path)
         return counts
@@ -162,7 +162,7 @@ class MetricsStore:
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
         snapshot = temporary / "snapshot.duckdb"
         try:
-            with _process_lock(self.path):
+            with self._turn(shared=True):
                 connection = self._until_unlocked(lambda: self._copy(snapshot))
                 connection.close()
             snapshot.chmod(0o444)
@@ -244,7 +244,7 @@ class MetricsStore:
 
     @contextmanager
     def _connection(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        with _process_lock(self.path):
+        with self._turn(shared=read_only):
             connection = self._until_unlocked(
                 lambda: duckdb.connect(str(self.path), read_only=read_only, config=dict(_CLOSED))
             )
@@ -252,6 +252,29 @@ class MetricsStore:
                 yield connection
             finally:
                 connection.close()
+
+    @contextmanager
+    def _turn(self, *, shared: bool) -> Iterator[None]:
+        """One writer of ours at a time, or several readers: DuckDB reads a file's head before it has locked it.
+
+        Raises: StoreLockedError when the others do not end within `timeout_s`
+        """
+        with _process_lock(self.path), contextlib.ExitStack() as stack:
+            began = time.monotonic()
+            while True:
+                try:
+                    place = self.path.with_name(f"{self.path.name}.lock")
+                    stack.enter_context(lock(place, f"the metrics store {self.path}", shared=shared))
+                    break
+                except OSError as error:
+                    if error.errno not in (errno.EACCES, errno.EROFS):
+                        raise
+                    break  # a store that cannot be written beside is only read, by whoever looks at it
+                except ArtifactError as held:
+                    if (waited := time.monotonic() - began) >= self.timeout_s:
+                        raise StoreLockedError(self.path, waited, held) from held
+                    time.sleep(random.uniform(0.01, 0.05))
+            yield
 
     def _until_unlocked(self, attempt: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
         started = time.monotonic()

@@ -51,9 +51,7 @@ def test_the_store_is_rebuilt_row_by_row(moved):
 
 
 def test_the_store_of_a_run_with_a_failed_check_is_rebuilt_row_by_row(moved, monkeypatch):
-    import assets.backtests as backtests
-
-    monkeypatch.setattr(backtests, "CENT", -1.0)  # no account can be that exact
+    monkeypatch.setattr(recompute, "CENT", -1.0)  # no account can be that exact
     assert not moved.stage(policy_backtests).success
     before = rows(moved.data)
     failed = [row["name"] for row in before["gate_results"] if row["blocking"] and not row["passed"]]

@@ -44,7 +44,7 @@ def test_a_refreshed_market_has_no_verdict_yet(proven, chain, said):
 
 
 def test_changed_code_has_no_verdict_yet(proven, said, monkeypatch):
-    import clstm_core.audit.gate as gate
+    import clstm_core.gate as gate
 
     monkeypatch.setattr(gate, "code_sha256", lambda *modules: "other code")
     assert "no quick audit verdict" in said(proven[0].stage(warm_critic))

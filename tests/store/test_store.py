@@ -13,12 +13,15 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from clstm_core.artifacts.manifests import GateResults
 from clstm_core.errors import MetricsError
 from clstm_core.store import schema
 from clstm_core.store import store as metrics_store
 from clstm_core.store.document import as_markdown
+from clstm_core.store.rows import metrics_rows
 from clstm_core.store.store import MetricsStore
 
+NEXT = schema.SCHEMA_VERSION + 1
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 HOLD = """
@@ -279,11 +282,11 @@ def test_a_published_snapshot_is_whole_and_replaced_atomically(store, tmp_path):
 
 def test_an_old_store_gains_new_columns_and_tables_and_keeps_its_rows(store, monkeypatch):
     store.upsert("runs", [{"run": "old", "seed": 3}])
-    runs = replace(schema.RUNS, columns=(*schema.RUNS.columns, schema.Column("mood", "VARCHAR", "", "", since=2)))
-    extra = schema.Table("extra", "", ("id",), (schema.Column("id", "BIGINT", "", "", since=2),), since=2)
+    runs = replace(schema.RUNS, columns=(*schema.RUNS.columns, schema.Column("mood", "VARCHAR", "", "", since=NEXT)))
+    extra = schema.Table("extra", "", ("id",), (schema.Column("id", "BIGINT", "", "", since=NEXT),), since=NEXT)
     for name, table in (("runs", runs), ("extra", extra)):
         monkeypatch.setitem(schema.TABLES, name, table)
-    monkeypatch.setattr(metrics_store, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(metrics_store, "SCHEMA_VERSION", NEXT)
     store.upsert("runs", [{"run": "new", "mood": "calm"}])
     store.upsert("extra", [{"id": 1}])
     rows = store.query("SELECT run, seed, mood FROM runs ORDER BY run")
@@ -312,46 +315,43 @@ def test_a_store_of_a_newer_release_is_left_alone(store, monkeypatch):
         store.upsert("runs", [{"run": "s"}])
 
 
-def test_rebuilding_from_files_gives_the_rows_back(store, tmp_path, caplog):
+def test_rebuilding_reads_what_manifests_say_and_leaves_misfits_out(store, tmp_path, caplog):
     run = tmp_path / "runs" / "demo"
-    rung = run / "checkpoints" / "020"
-    rung.mkdir(parents=True)
-    (run / "config.json").write_text(json.dumps({"recipe": "smoke", "seed": 4, "market": {"source": "simulated"}}))
+    gates = GateResults(
+        run="demo",
+        gate="parity",
+        data_sha256="abc",
+        results=[{"name": "onnx", "passed": True, "blocking": True, "detail": "alike", "not_a_column": 1}],
+        recorded_at="2026-11-25T00:00:00+00:00",
+    ).write(run / "gates" / "parity.json")
     lines = [json.dumps({"run": "demo", "iteration": n, "approx_kl": 0.1, "new_key": 1}) for n in (1, 2)]
     (run / "metrics.jsonl").write_text("\n".join([*lines, '{"run": "demo", "itera']))
-    (rung / "meta.json").write_text(json.dumps({"env_steps": 512, "config": {}}))
-    (rung / "manifest.json").write_text(json.dumps({"files": {"model.safetensors": "abc"}}))
-    proof = {"name": "conservation", "passed": True, "statistic": 0.0, "threshold": 0.01, "detail": "to the cent"}
-    (run / "audit.json").write_text(json.dumps({"results": [proof], "passed": True}))
-    backtest = tmp_path / "backtests" / "b1"
-    backtest.mkdir(parents=True)
-    facts = {"run": "demo", "policy": "cash", "window": "test", "fill_lag": 1, "summary": {"total_return": 0.01}}
-    (backtest / "manifest.json").write_text(json.dumps(facts))
-    bundle = tmp_path / "bundles" / "demo"
-    bundle.mkdir(parents=True)
-    (bundle / "policy.onnx").write_bytes(b"12345")
-    (bundle / "manifest.json").write_text(json.dumps({"files": {"policy.onnx": "def"}}))
+    (run / "inputs.json").write_text("{}")
+    store.record(gates)
+    store.upsert("training_metrics", metrics_rows(run))
+    before = {name: store.query(f'SELECT * FROM "{name}"') for name in schema.TABLES}
+    assert (len(before["gate_results"]), len(before["training_metrics"])) == (1, 2)
+    store.upsert("runs", [{"run": "nobody wrote this"}])
+    store.rebuild(tmp_path)
+    assert {name: store.query(f'SELECT * FROM "{name}"') for name in schema.TABLES} == before
+    assert "inputs.json holds something else" in caplog.text
 
-    pair = {"policy": "checkpoint", "against": "cash", "window": "test", "estimate": 1.5, "note": "not a column"}
-    (run / "comparison.json").write_text(json.dumps({"pairs": [pair], "verdict": "beats cash"}))
 
-    counts = store.rebuild(tmp_path)
-    assert store.rebuild(tmp_path) == counts
-    expected = dict(
-        runs=1, training_metrics=2, checkpoints=1, gate_results=1, comparisons=1, backtests=1, trials=1, exports=1
-    )
-    assert counts == expected
-    stored = {name: store.query(f'SELECT count(*) AS n FROM "{name}"')[0]["n"] for name in counts}
-    assert stored == expected
-    assert store.query("SELECT recipe, seed, source FROM runs") == [
-        {"recipe": "smoke", "seed": 4, "source": "simulated"}
-    ]
-    assert store.query("SELECT env_steps, model_sha256 FROM checkpoints") == [{"env_steps": 512, "model_sha256": "abc"}]
-    assert store.query("SELECT policy, total_return FROM backtests") == [{"policy": "cash", "total_return": 0.01}]
-    assert store.query("SELECT file, format, bytes FROM exports") == [
-        {"file": "policy.onnx", "format": "onnx", "bytes": 5}
-    ]
-    assert "skipped line 3" in caplog.text
+def test_a_run_that_was_set_aside_is_forgotten_but_for_its_trials(store):
+    for run in ("mine", "other"):
+        store.upsert("runs", [{"run": run}])
+        store.upsert("training_metrics", [{"run": run, "iteration": 1}])
+        store.upsert("trials", [{"run": run, "policy": "checkpoint", "window": "test"}])
+    store.forget("mine")
+    assert [row["run"] for row in store.query("SELECT run FROM runs")] == ["other"]
+    assert [row["run"] for row in store.query("SELECT run FROM training_metrics")] == ["other"]
+    assert len(store.query("SELECT run FROM trials")) == 2
+
+
+def test_a_full_disk_is_said_as_one_and_not_as_a_damaged_store(store):
+    full = duckdb.IOException("IO Error: Could not write file: No space left on device")
+    assert isinstance(store._failure(full, "nothing was written"), OSError)
+    assert isinstance(store._failure(duckdb.IOException("IO Error: torn page"), "nothing was written"), MetricsError)
 
 
 def test_the_reference_in_the_docs_is_the_schema():
