@@ -1,0 +1,25 @@
+"""Option symbols in every usual form of the OCC's: padded or not, any case, with a feed's prefix."""
+
+import polars as pl
+
+from clstm_core.market.tables.cells import DAY_BOUNDS
+
+# SPXW  240405C05000000, SPXW240405C05000000, O:SPXW240405C05000000, .SPXW240405C5000, ^spxw240405c05000000
+_PATTERN = r"^(?:O:|OPRA:)?[\s._^$]*([A-Z]{1,6}[0-9]?)[\s_]*([0-9]{6})\s*([CP])\s*([0-9]+(?:\.[0-9]+)?)$"
+_STRIKE_DIGITS = 8  # thousandths of a dollar; fewer digits are dollars
+
+
+def parse_symbols(text: pl.Series) -> pl.DataFrame:
+    """Columns root, expiry (date), right and strike of each symbol; null where it is no option symbol.
+
+    Source: OCC, Options Symbology Initiative, 2010: root padded to six, yymmdd, C or P, strike x 1000 in eight digits
+    """
+    parts = text.str.to_uppercase().str.strip_chars().str.extract_groups(_PATTERN).struct.unnest()
+    root, day, right, digits = (parts[name] for name in parts.columns)
+    expiry = day.str.to_date("%y%m%d", strict=False)
+    number = digits.cast(pl.Float64, strict=False)
+    strike = pl.when(digits.str.len_chars() == _STRIKE_DIGITS).then(number / 1000).otherwise(number)
+    low, high = DAY_BOUNDS
+    known = expiry.is_between(low, high)
+    columns = {"root": root, "expiry": expiry, "right": right, "strike": strike}
+    return pl.select(**{name: pl.when(known).then(column) for name, column in columns.items()})
