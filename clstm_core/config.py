@@ -13,7 +13,7 @@ MAX_SAMPLES = 2**24
 """Most samples a rollout may have; a hundred times the published run's, and some tens of GB of memory."""
 
 FILL_RULES = ("touch", "fraction")
-SOURCES = ("sp500_modelled", "simulated", "spx_barchart", "spx_cboe")
+SOURCES = ("sp500_modelled", "simulated", "spx_barchart", "spx_cboe", "table")
 
 
 def _require(condition: bool, message: str) -> None:

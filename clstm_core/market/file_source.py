@@ -33,6 +33,7 @@ from clstm_core.market.source import (
     sessions_text,
 )
 from clstm_core.market.tables.accounting import (
+    ROW_FACTS,
     check_rows,
     count_finding,
     notes_finding,
@@ -43,26 +44,12 @@ from clstm_core.market.tables.index_file import INDEX_FILE, DailyPrices
 from clstm_core.market.tables.parity import fit_parity, implied_rates, pairs, parity_spots
 from clstm_core.market.tables.schema import QUOTES, QUOTES_OPTIONAL, UNDERLYINGS
 from clstm_core.market.tables.session_files import SessionFiles, list_sessions
-
-ROW_FACTS = ("file", "row", "reason", "cell", "odd", "note")
-"""Beside `session`, what a parsed row knows of itself: its file and row there, why it cannot be used (null: it can),
-the cell that says so, its odd cells (see `cells.numbers`), and on a file's first row what was unusual of the file."""
+from clstm_core.market.tables.symbols import contract_id
 
 COPY_SHARE = 0.9  # of the contracts in both sessions quoted to the cent as before: a copy, not a quiet day
 COPY_MIN_CONTRACTS = 20
 BROKEN_SHARE = 0.10  # of the files unreadable: more is an error, less a warning
 TIMES_WITHIN_DAYS = 5  # a session's file is taken, and its index last traded, within so many days
-
-
-def contract_id() -> pl.Expr:
-    """OSI symbol without padding, from root, expiry, right and strike: SPXW260821C07500000."""
-    return pl.concat_str(
-        pl.col("root"),
-        pl.col("expiry").dt.strftime("%y%m%d"),
-        pl.col("right"),
-        # A strike that is no number has no contract: null here, `missing_price` in quarantine.
-        (pl.col("strike") * 1000).round().cast(pl.Int64, strict=False).cast(pl.String).str.zfill(8),
-    )
 
 
 def spx_quotes(rows: pl.DataFrame, *, also: Sequence[str] = ()) -> pl.DataFrame:
@@ -73,6 +60,7 @@ def spx_quotes(rows: pl.DataFrame, *, also: Sequence[str] = ()) -> pl.DataFrame:
     """
     settlement_minutes = pl.when(pl.col("root") == "SPX").then(OPEN_MINUTES).otherwise(CLOSE_MINUTES)
     optional = [name for name in QUOTES_OPTIONAL if name in rows.columns]
+    kept = [(name, rows.schema[name]) for name in also]
     return (
         rows.with_columns(
             snapshot=session_close(pl.col("session")),
@@ -85,7 +73,7 @@ def spx_quotes(rows: pl.DataFrame, *, also: Sequence[str] = ()) -> pl.DataFrame:
             currency=pl.lit("USD"),
         )
         .select(*QUOTES, *optional, *also)
-        .cast({**QUOTES, **{name: QUOTES_OPTIONAL[name] for name in optional}})
+        .cast(pl.Schema([*QUOTES.items(), *((name, QUOTES_OPTIONAL[name]) for name in optional), *kept]))
         .sort("snapshot", "expiration", "root", "strike", "right")
     )
 
@@ -201,11 +189,6 @@ def plausible_time(instant: pl.Expr, session: pl.Expr) -> pl.Expr:
 def traded_near(day: pl.Expr, session: pl.Expr) -> pl.Expr:
     """Whether a last trade's day lies on the session's or up to TIMES_WITHIN_DAYS before: else it says nothing."""
     return (session - day).dt.total_days().is_between(0, TIMES_WITHIN_DAYS)
-
-
-def first_reason(rules: Mapping[str, pl.Expr]) -> pl.Expr:
-    """The name of the first rule that holds of a row, null where none does."""
-    return pl.coalesce(pl.when(rule).then(pl.lit(name)) for name, rule in rules.items())
 
 
 class FileSource(ABC):
@@ -343,27 +326,13 @@ class SPXSource(FileSource):
         if quotes.is_empty():
             raise MarketDataError(
                 f"no session of {self.folder} with a close in {daily.name}: found quotes on "
-                f"{sessions_text(marked['session'])} and prices from {daily.prices['date'].min()} to "
-                f"{daily.prices['date'].max()}. Add the missing days to that file."
+                f"{sessions_text(marked['session'])} and prices up to {daily.last}. Add the missing days to that file."
             )
         return quotes
 
 
 def unpriced_findings(marked: pl.DataFrame, daily: DailyPrices) -> list[pl.DataFrame]:
     """Findings of rows that `mark_unpriced` set aside, with the file that lacks the prices and where it ends."""
-    where = f" Prices are those of {daily.name}, which ends on {daily.prices['date'].max()}."
+    where = f" Prices are those of {daily.name}, which ends on {daily.last}."
     rows = marked.filter(pl.col("reason").is_not_null())
     return [row.with_columns(detail=pl.col("detail") + where) for row in reason_findings(rows, marked.height)]
-
-
-def row_facts(path: Path, note: str, reason: pl.Expr, cell: pl.Expr) -> list[pl.Expr]:
-    """Expressions of ROW_FACTS: `reason` and `cell` where the line itself has none; `note` on the first row."""
-    first = pl.int_range(pl.len()) == 0
-    return [
-        pl.lit(path.name).alias("file"),
-        pl.col("row"),
-        pl.coalesce("reason", reason).alias("reason"),
-        pl.coalesce("cell", cell).alias("cell"),
-        pl.col("odd"),
-        pl.when(first & pl.lit(bool(note))).then(pl.lit(note)).alias("note"),
-    ]

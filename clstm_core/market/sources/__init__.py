@@ -15,8 +15,9 @@ REGISTRY: dict[str, tuple[str, str]] = {
     "simulated": ("clstm_core.market.sources.simulated", "Simulated"),
     "spx_barchart": ("clstm_core.market.sources.spx_barchart", "SPXBarchart"),
     "spx_cboe": ("clstm_core.market.sources.spx_cboe", "SPXCboe"),
+    "table": ("clstm_core.market.sources.table", "Table"),
 }
-FILE_SOURCES = ("spx_barchart", "spx_cboe")
+FILE_SOURCES = ("spx_barchart", "spx_cboe", "table")
 TENORS: dict[str, tuple[float, float]] = {"spx_barchart": (5.0, 9.0)}
 """Near and far targets in days where a set does not reach the default 30 and 60."""
 
@@ -51,4 +52,9 @@ def default_config(source: str, **overrides: Any) -> MarketConfig:
     values: dict[str, Any] = {"source": source}
     if source in TENORS:
         values["near_days"], values["far_days"] = TENORS[source]
+    if source == "table" and overrides.get("data_dir") and not {"near_days", "far_days"} <= set(overrides):
+        # A table's tenors are those that its own expiries fill.
+        table = importlib.import_module(REGISTRY[source][0])
+        if targets := table.tenor_targets(overrides["data_dir"]):
+            values["near_days"], values["far_days"] = targets
     return MarketConfig(**(values | overrides))

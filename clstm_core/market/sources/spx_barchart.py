@@ -18,15 +18,14 @@ from clstm_core.market.file_source import (
     SPXSource,
     after_hours_finding,
     copied_finding,
-    first_reason,
     index_tables,
     is_monthly,
     plausible_time,
-    row_facts,
     split_copies,
     unpriced_findings,
 )
 from clstm_core.market.source import SourceTables, empty_findings, finding, limits, require_columns
+from clstm_core.market.tables.accounting import first_reason, row_facts
 from clstm_core.market.tables.cells import dates, instants, numbers, rights
 from clstm_core.market.tables.index_file import index_daily, mark_unpriced
 from clstm_core.market.tables.reading import decode, read_bytes, stripped

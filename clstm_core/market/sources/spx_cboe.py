@@ -15,16 +15,15 @@ from clstm_core.market.file_source import (
     SPXSource,
     after_hours_finding,
     copied_finding,
-    first_reason,
     index_tables,
     plausible_time,
-    row_facts,
     same_quotes,
     split_copies,
     traded_near,
     unpriced_findings,
 )
 from clstm_core.market.source import SourceTables, empty_findings, finding, limits, require_columns
+from clstm_core.market.tables.accounting import first_reason, row_facts
 from clstm_core.market.tables.cells import dates, instants, numbers, rights
 from clstm_core.market.tables.index_file import index_daily, mark_unpriced
 from clstm_core.market.tables.reading import read_table

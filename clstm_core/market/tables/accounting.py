@@ -1,11 +1,16 @@
 """Rows in = rows kept + rows in quarantine: the reasons of files' rows, in words, and the check that none vanished."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import polars as pl
 
 from clstm_core.errors import MarketDataError
 from clstm_core.market.source import SourceTables, empty_findings, finding
+
+ROW_FACTS = ("file", "row", "reason", "cell", "odd", "note")
+"""Beside `session`, what a parsed row knows of itself: its file and row there, why it cannot be used (null: it can),
+the cell that says so, its odd cells (see `cells.numbers`), and on a file's first row what was unusual of the file."""
 
 SESSIONS_SHOWN = 5
 CELLS_SHOWN = 12  # columns that the sentence about odd cells names
@@ -14,6 +19,7 @@ REASONS: dict[str, tuple[str, str]] = {
     # reason: (severity, what is said of the rows)
     "unreadable_row": ("warning", "lines whose cells do not match the header's"),
     "torn_row": ("warning", "a last row that is cut short: the file is truncated, download it again"),
+    "no_session": ("warning", "rows without a date that can be read"),
     "wrong_session": ("warning", "rows without the session that their file is of"),
     "unknown_symbol": ("warning", "rows whose option symbol cannot be read"),
     "unknown_root": ("warning", "rows of roots that this source does not know"),
@@ -25,11 +31,29 @@ REASONS: dict[str, tuple[str, str]] = {
     "physical_settlement": ("warning", "rows of contracts settled in shares, which this release does not trade"),
     "unknown_terms": ("warning", "rows whose multiplier, exercise, settlement or settling price cannot be read"),
     "ambiguous_contract_id": ("warning", "rows of a contract_id that names several contracts"),
-    "no_index_price": ("warning", "rows of sessions on which the index file has no close"),
+    "no_index_price": ("warning", "rows of sessions on which the underlying has no price"),
     "no_settlement_price": ("warning", "rows of contracts that expire where no price to settle on is known"),
     "implausible_price": ("warning", "rows that ask far more than their neighbours and the spot allow"),
     "implausible_session": ("warning", "rows of sessions whose prices or strikes are in another unit than the index"),
 }
+
+
+def first_reason(rules: Mapping[str, pl.Expr]) -> pl.Expr:
+    """The name of the first rule that holds of a row, null where none does."""
+    return pl.coalesce(pl.when(rule).then(pl.lit(name)) for name, rule in rules.items())
+
+
+def row_facts(path: Path, note: str, reason: pl.Expr, cell: pl.Expr) -> list[pl.Expr]:
+    """Expressions of ROW_FACTS: `reason` and `cell` where the line itself has none; `note` on the first row."""
+    first = pl.int_range(pl.len()) == 0
+    return [
+        pl.lit(path.name).alias("file"),
+        pl.col("row"),
+        pl.coalesce("reason", reason).alias("reason"),
+        pl.coalesce("cell", cell).alias("cell"),
+        pl.col("odd"),
+        pl.when(first & pl.lit(bool(note))).then(pl.lit(note)).alias("note"),
+    ]
 
 
 def check_rows(tables: SourceTables, rows_read: int) -> None:

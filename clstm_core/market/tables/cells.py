@@ -108,7 +108,10 @@ def instants(text: pl.Series) -> pl.Series:
     low, high = DAY_BOUNDS
     known = local.dt.date().is_between(low, high)
     utc = pl.select(
-        pl.when(known).then(local - pl.duration(minutes=offset)).cast(pl.Datetime("ns")).dt.replace_time_zone("UTC")
+        pl.when(known)
+        .then(local - pl.duration(minutes=pl.lit(offset)))
+        .cast(pl.Datetime("ns"))
+        .dt.replace_time_zone("UTC")
     )
     return utc.to_series().alias(text.name)
 

@@ -31,6 +31,11 @@ class DailyPrices:
     prices: pl.DataFrame
     findings: list[pl.DataFrame]
 
+    @property
+    def last(self) -> object:
+        """The last date with a price."""
+        return self.prices["date"].max()
+
 
 def index_daily(root: Path) -> DailyPrices:
     """The S&P 500's days. Rows without date or close are as if missing, identical repeats dropped, both by a finding.

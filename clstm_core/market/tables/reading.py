@@ -171,7 +171,7 @@ def read_table(path: Path, columns: Collection[str], *, keep_torn: bool = False)
     if torn and not keep_torn:
         n, line, cells = rows[-1]
         raise MarketDataError(
-            f"truncated file {path.name}: found {len(cells)} of {len(names)} cells in its last row (row {n}: "
+            f"truncated file {path.name}: found {len(cells or ())} of {len(names)} cells in its last row (row {n}: "
             f"{line[:SHOWN]!r}), expected whole rows. Download it again."
         )
     if not rows:

@@ -21,5 +21,20 @@ def parse_symbols(text: pl.Series) -> pl.DataFrame:
     strike = pl.when(digits.str.len_chars() == _STRIKE_DIGITS).then(number / 1000).otherwise(number)
     low, high = DAY_BOUNDS
     known = expiry.is_between(low, high)
-    columns = {"root": root, "expiry": expiry, "right": right, "strike": strike}
-    return pl.select(**{name: pl.when(known).then(column) for name, column in columns.items()})
+    return pl.select(
+        root=pl.when(known).then(root),
+        expiry=pl.when(known).then(expiry),
+        right=pl.when(known).then(right),
+        strike=pl.when(known).then(strike),
+    )
+
+
+def contract_id() -> pl.Expr:
+    """OSI symbol without padding, from root, expiry, right and strike: SPXW260821C07500000."""
+    return pl.concat_str(
+        pl.col("root"),
+        pl.col("expiry").dt.strftime("%y%m%d"),
+        pl.col("right"),
+        # A strike that is no number has no contract: null here, `missing_price` in quarantine.
+        (pl.col("strike") * 1000).round().cast(pl.Int64, strict=False).cast(pl.String).str.zfill(8),
+    )
