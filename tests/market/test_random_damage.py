@@ -1,4 +1,4 @@
-"""Random damage to files of every source: a sentence or tables that account for every row, never a foreign exception."""
+"""Random damage to files of every source: a sentence, or tables with every row; never a foreign exception."""
 
 import gzip
 import json
@@ -131,7 +131,7 @@ def damaged_json(random_, document):
 
 
 def survive(name, data_dir, seed):
-    """Read and judge the set; anything but tables or a MarketDataError fails the test. Whether tables came out."""
+    """Read and judge the set; anything but tables or a MarketDataError fails the test."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -141,12 +141,10 @@ def survive(name, data_dir, seed):
             judged = inspect(tables)
             check_rows(judged, read)
             assert judged.quotes.select(pl.col("bid", "ask", "strike").is_finite().all()).row(0) == (True, True, True)
-    except MarketDataError as error:
-        assert str(error), seed
-        return False
+    except MarketDataError:
+        return
     except BaseException as error:
         raise AssertionError(f"seed {seed} of {name}: {type(error).__name__}: {error}") from error
-    return True
 
 
 def seeds(count):
@@ -195,11 +193,12 @@ def test_barcharts_files(barchart, vendor, batch):
 @pytest.mark.parametrize("batch", [*seeds(100), *MANY])
 def test_tables(tmp_path, vendor, batch):
     lines = ["date,expiration,strike,right,bid,ask,multiplier,settles,spot,contract_id,implied_vol"]
-    for day in DAYS:
-        for row in vendor.chain(day, vendor.next_expiries(day, 2), step=100):
-            lines.append(
-                f"{day},{row['expiry']},{row['strike']},{row['right']},{row['bid']},{row['ask']},100,close,{vendor.spot_on(day)},,0.15"
-            )
+    lines += [
+        f"{day},{row['expiry']},{row['strike']},{row['right']},{row['bid']},{row['ask']},100,close,"
+        f"{vendor.spot_on(day)},,0.15"
+        for day in DAYS
+        for row in vendor.chain(day, vendor.next_expiries(day, 2), step=100)
+    ]
     text = "\n".join(lines) + "\n"
     frame = pl.read_csv(text.encode())
     for seed in batch:
