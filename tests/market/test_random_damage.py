@@ -1,5 +1,6 @@
 """Random damage to files of every source: a sentence, or tables with every row; never a foreign exception."""
 
+import copy
 import gzip
 import json
 import random
@@ -112,7 +113,7 @@ def damaged_json(random_, document):
     """The document with one to three values of a wrong kind."""
     for _ in range(random_.randint(1, 3)):
         rows = [row for chain in document["expiries"].values() if isinstance(chain, list) for row in chain]
-        value = random_.choice(JSON_VALUES)
+        value = copy.deepcopy(random_.choice(JSON_VALUES))
         kind = random_.randrange(6)
         if kind <= 2 and rows and isinstance(row := random_.choice(rows), dict):
             row[random_.choice(list(row) or ["x"])] = value

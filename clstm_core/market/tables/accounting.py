@@ -33,8 +33,6 @@ REASONS: dict[str, tuple[str, str]] = {
     "ambiguous_contract_id": ("warning", "rows of a contract_id that names several contracts"),
     "no_index_price": ("warning", "rows of sessions on which the underlying has no price"),
     "no_settlement_price": ("warning", "rows of contracts that expire where no price to settle on is known"),
-    "implausible_price": ("warning", "rows that ask far more than their neighbours and the spot allow"),
-    "implausible_session": ("warning", "rows of sessions whose prices or strikes are in another unit than the index"),
 }
 
 

@@ -17,24 +17,31 @@ MIN_CARRY_DAYS = 2.0  # of a shorter expiry the forward says nothing of the carr
 NEAR_DAYS, FAR_DAYS = 30.0, 60.0  # where ties of tenors go
 
 
-def rough_forwards(quotes: pl.DataFrame) -> pl.DataFrame:
-    """The forward of each chain: median of K + C - P over the strikes where calls and puts cost most nearly the same.
+def strike_pairs(quotes: pl.DataFrame) -> pl.LazyFrame:
+    """Calls joined with puts of one snapshot, expiration and strike: snapshot, expiration, strike, difference = C - P.
 
-    Returns: date, expiration, tte_years, forward; chains with one strike quoted on both sides up, also on the day of
-             their settlement
-    Assumes: near the money C - P is so small that its discount does not matter
+    All strikes quoted on both sides, also on the day of their settlement; `parity.pairs` has those near the money.
     """
     sides = (
         quotes.lazy()
         .filter((pl.col("bid") >= 0) & (pl.col("ask") > 0) & (pl.col("ask") >= pl.col("bid")))
         .filter(pl.col("expiration") >= pl.col("snapshot"))
         .select("snapshot", "expiration", "strike", "right", mid=(pl.col("bid") + pl.col("ask")) / 2)
+        .unique(["snapshot", "expiration", "strike", "right"], keep="first", maintain_order=True)
     )
     keys = ["snapshot", "expiration", "strike"]
-    calls, puts = (sides.filter(pl.col("right") == right).group_by(keys).agg(pl.col("mid").first()) for right in "CP")
+    calls, puts = (sides.filter(pl.col("right") == right).drop("right") for right in "CP")
+    return calls.join(puts, on=keys, suffix="_put").select(*keys, difference=pl.col("mid") - pl.col("mid_put"))
+
+
+def rough_forwards(quotes: pl.DataFrame) -> pl.DataFrame:
+    """The forward of each chain: median of K + C - P over the strikes where calls and puts cost most nearly the same.
+
+    Returns: date, expiration, tte_years, forward; chains with one strike quoted on both sides up
+    Assumes: near the money C - P is so small that its discount does not matter
+    """
     return (
-        calls.join(puts, on=keys, suffix="_put")
-        .with_columns(difference=pl.col("mid") - pl.col("mid_put"))
+        strike_pairs(quotes)
         .group_by("snapshot", "expiration")
         .agg(
             forward=(pl.col("strike") + pl.col("difference"))
