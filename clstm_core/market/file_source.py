@@ -42,6 +42,7 @@ from clstm_core.market.tables.accounting import (
 )
 from clstm_core.market.tables.index_file import INDEX_FILE, DailyPrices
 from clstm_core.market.tables.parity import fit_parity, implied_rates, pairs, parity_spots
+from clstm_core.market.tables.plausibility import sessions_in_another_unit
 from clstm_core.market.tables.schema import QUOTES, QUOTES_OPTIONAL, UNDERLYINGS
 from clstm_core.market.tables.session_files import SessionFiles, list_sessions
 from clstm_core.market.tables.symbols import contract_id
@@ -159,6 +160,12 @@ def index_tables(quotes: pl.DataFrame, daily: pl.DataFrame) -> tuple[pl.DataFram
     fits = fit_parity(pairs(unique))
     rates = implied_rates(fits)
     if rates.is_empty():
+        units = sessions_in_another_unit(quotes, daily.select("close", snapshot=session_close(pl.col("date"))))
+        if units.height:
+            raise MarketDataError(
+                f"prices or strikes in another unit than the index in {units.height} sessions: found {units['why'][0]} "
+                "Expected dollars per index point; correct the files."
+            )
         finite = pl.all_horizontal(pl.col("bid", "ask", "strike").is_finite())  # to polars NaN is above every number
         priced = quotes.filter(finite & (pl.col("bid") >= 0) & (pl.col("ask") > pl.col("bid"))).height
         raise MarketDataError(

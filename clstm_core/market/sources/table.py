@@ -7,6 +7,7 @@ Beside the quotes may lie `underlyings.csv` (date, open, high, low, close), `rat
 import json
 from collections.abc import Mapping, Sequence
 from datetime import date
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from clstm_core.market.tables.user_table import (
 )
 
 LABELS = ("real quotes", "modelled quotes", "simulated quotes")
+FAMILY_LETTERS = 3  # that the roots of one underlying begin with
 LARGEST_RATE = 0.5  # per year; above, a percentage was meant
 
 
@@ -134,6 +136,7 @@ class Table(FileSource):
             _one_value("label", labels)
             self.label = _label(labels[0], "the column label")
         _one_value("underlying", rows["underlying"].drop_nulls().unique().sort().to_list())
+        _one_family(rows)
         _one_value("currency", rows["currency"].drop_nulls().unique().sort().to_list())
         assumed = _assumed_finding(rows)
         rows = mark_ambiguous(completed(rows))
@@ -259,6 +262,18 @@ def _one_value(column: str, values: Sequence[str]) -> None:
         raise MarketDataError(
             f"{len(values)} values of {column} in the table ({', '.join(values[:5])}): expected one. Split the table "
             f"by {column} and read one of them."
+        )
+
+
+def _one_family(rows: pl.DataFrame) -> None:
+    """Refuse roots of several underlyings where the table names none: SPXW and SPXPM are one, SPY and QQQ are two."""
+    if rows["underlying"].is_not_null().any():
+        return
+    roots = rows["root"].drop_nulls().unique().sort().to_list()
+    if roots and len(commonprefix(roots)) < min(FAMILY_LETTERS, *map(len, roots)):
+        raise MarketDataError(
+            f"roots of several underlyings in the table ({', '.join(roots[:5])}): expected one underlying. Read the "
+            "files of one, or name it in a column underlying."
         )
 
 

@@ -78,10 +78,10 @@ def daily_prices(rows: pl.DataFrame, name: str, *, decimal_comma: bool = False, 
         days = left["date"].drop_nulls()
         findings.append(finding("index_rows_unusable", "warning", left.height, parsed.height, days, detail))
     kept = parsed.filter(usable).sort("date", "row")
-    first = kept.unique(subset=["date", *PRICES], keep="first", maintain_order=True)
+    first = kept.unique(subset=["date", "open", "close"], keep="first", maintain_order=True)
     if (repeats := kept.height - first.height) > 0:
         again = kept.join(first.select("row"), on="row", how="anti")
-        detail = f"{name}: rows that repeat a date with the same values are read once: {_rows(again)}."
+        detail = f"{name}: rows that repeat a date with the same open and close are read once: {_rows(again)}."
         findings.append(finding("index_rows_repeated", "warning", repeats, kept.height, again["date"], detail))
     clash = first.filter(pl.col("date").is_duplicated())
     if clash.height:

@@ -68,8 +68,9 @@ def inspect(tables: SourceTables, *, quoted: bool = True) -> SourceTables:
     bad = flagged.filter(~usable).select(*tables.quotes.columns, "reason")
     if clean.is_empty():
         worst = bad["reason"].value_counts(sort=True)["reason"][0]
+        example = f" ({units['why'][0]})" if worst == "implausible_session" else ""
         raise MarketDataError(
-            f"all {bad.height:,} quotes are unusable, most of them {worst}: expected a tradable chain. "
+            f"all {bad.height:,} quotes are unusable, most of them {worst}{example}: expected a tradable chain. "
             "Check the source's files."
         )
     whole = quality_checks.run(

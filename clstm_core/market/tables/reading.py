@@ -26,6 +26,8 @@ LIMIT_BYTES = 256 * 2**20
 HEADER_WITHIN = 20  # lines above which a header is looked for
 DELIMITERS = (",", ";", "\t", "|")
 CHUNK_ROWS = 100_000
+COLUMNS_NAMED = 8  # of those wanted, that a sentence about a file without any of them names
+TAIL_ROWS = 50  # lines at the end among which footers are looked for
 SHOWN = 60  # characters of a cell or line that a sentence shows
 PACKINGS = 2  # a file packed in a packed file is unpacked so many times
 
@@ -144,7 +146,7 @@ def normalised(name: str) -> str:
     return re.sub(r"[\s\-./]+", "_", name.strip().strip("\"'[]").strip().lower()).strip("_")
 
 
-def read_table(path: Path, columns: Collection[str], *, keep_torn: bool = False) -> TextTable:
+def read_table(path: Path, columns: Sequence[str], *, keep_torn: bool = False) -> TextTable:
     """A file of delimited text; its header is the line that holds most of `columns`.
 
     Raises:  MarketDataError for a file that is empty, no text, without rows, whose header names a column twice, or
@@ -157,19 +159,20 @@ def read_table(path: Path, columns: Collection[str], *, keep_torn: bool = False)
     at, delimiter = _header(lines, columns, path.name)
     names = _names(lines[at], delimiter, path.name)
     if not set(names) & set(columns):
-        require_columns(names, columns, path.name)
+        require_columns(names, list(columns)[:COLUMNS_NAMED], path.name)
     notes = [] if encoding == "utf-8" else [f"read as {encoding}"]
     notes += [] if delimiter == "," else [f"cells are parted by {delimiter!r}"]
     skipped = [(n, line) for n, line in enumerate(lines[:at], start=1) if line.strip()]
 
     body = [(n, line) for n, line in enumerate(lines[at + 1 :], start=at + 2) if line.strip()]
     skipped += [(n, line) for n, line in body if _COMMENT.match(line)]
-    rows = [(n, line, _split(line, delimiter, len(names))) for n, line in body if not _COMMENT.match(line)]
-    footers, torn = _tail(rows, len(names), whole)
-    skipped += [(n, line) for n, line, _ in footers]
-    rows = rows[: len(rows) - len(footers)]
+    rows = [(n, line) for n, line in body if not _COMMENT.match(line)]
+    footers, torn = _tail(rows, delimiter, len(names), whole)
+    skipped += rows[len(rows) - footers :]
+    rows = rows[: len(rows) - footers]
     if torn and not keep_torn:
-        n, line, cells = rows[-1]
+        n, line = rows[-1]
+        cells = _split(line, delimiter, len(names))
         raise MarketDataError(
             f"truncated file {path.name}: found {len(cells or ())} of {len(names)} cells in its last row (row {n}: "
             f"{line[:SHOWN]!r}), expected whole rows. Download it again."
@@ -179,7 +182,7 @@ def read_table(path: Path, columns: Collection[str], *, keep_torn: bool = False)
     if skipped:
         n, line = skipped[0]
         notes.append(f"{len(skipped)} lines are no rows, first row {n}: {line.strip()[:SHOWN]!r}")
-    frame = _frame(rows, names, torn)
+    frame = _frame(rows, delimiter, names, torn)
     note = f"{path.name}: {'; '.join(notes)}." if notes else ""
     return TextTable(name=path.name, frame=frame, note=note, decimal_comma=_decimal_comma(frame, delimiter))
 
@@ -234,24 +237,21 @@ def _split(line: str, delimiter: str, width: int) -> list[str] | None:
     return cells
 
 
-Row = tuple[int, str, list[str] | None]
-
-
-def _tail(rows: Sequence[Row], width: int, whole: bool) -> tuple[list[Row], bool]:
-    """Lines at the end that are no rows, and whether the row above them is torn."""
-    model = next((cells for _, _, cells in reversed(rows) if cells and len(cells) == width and not _total(cells)), None)
-    cut = len(rows)
-    while cut:
-        _, line, cells = rows[cut - 1]
+def _tail(rows: Sequence[tuple[int, str]], delimiter: str, width: int, whole: bool) -> tuple[int, bool]:
+    """How many lines at the end are no rows, and whether the one above them is torn."""
+    last = [(line, _split(line, delimiter, width)) for _, line in rows[-TAIL_ROWS:]]
+    model = next((cells for _, cells in reversed(last) if cells and len(cells) == width and not _total(cells)), None)
+    footers = 0
+    for line, cells in reversed(last):
         short = cells is None or len(cells) < width or _total(cells)
         alike = cells is not None and model is not None and _shape(model[0]).startswith(_shape(cells[0]))
-        if not short or (alike and not _FOOTER.match(line)) or (model is None and not _FOOTER.match(line)):
+        if not short or ((alike or model is None) and not _FOOTER.match(line)):
             break
-        cut -= 1
-    footers = list(rows[cut:])
-    last = rows[cut - 1][2] if cut else None
-    torn = not footers and not whole and cut > 0 and (last is None or len(last) < width)
-    return footers, torn
+        footers += 1
+    if footers or whole or not last:
+        return footers, False
+    cells = last[-1][1]
+    return 0, cells is None or len(cells) < width
 
 
 def _total(cells: Sequence[str]) -> bool:
@@ -263,28 +263,42 @@ def _shape(cell: str) -> str:
     return re.sub(r"[^\W\d_]", "a", re.sub(r"\d", "9", cell.strip()))
 
 
-def _frame(rows: Sequence[Row], names: Sequence[str], torn: bool) -> pl.DataFrame:
-    width = len(names)
-    empty: list[str | None] = [None] * width
-    parts = []
-    for start in range(0, len(rows), CHUNK_ROWS):
-        chunk = rows[start : start + CHUNK_ROWS]
-        good = [cells is not None and len(cells) == width for _, _, cells in chunk]
-        columns = zip(*(cells if ok else empty for (_, _, cells), ok in zip(chunk, good, strict=True)), strict=True)
-        texts = [pl.Series(name, column, dtype=pl.String) for name, column in zip(names, columns, strict=True)]
-        own = [
-            pl.Series("row", [n for n, _, _ in chunk], dtype=pl.Int64),
-            pl.Series("reason", [None if ok else "unreadable_row" for ok in good], dtype=pl.String),
-            pl.Series(
-                "cell", [None if ok else line[:SHOWN] for (_, line, _), ok in zip(chunk, good, strict=True)], pl.String
-            ),
-        ]
-        parts.append(pl.DataFrame([*texts, *own]))
-    frame = pl.concat(parts)
+def _frame(rows: Sequence[tuple[int, str]], delimiter: str, names: Sequence[str], torn: bool) -> pl.DataFrame:
+    """Text columns, `row`, `reason` and `cell` of the lines, in their order."""
+    lines = pl.DataFrame({"row": [n for n, _ in rows], "line": [line for _, line in rows]})
+    line = pl.col("line")
+    plain = ~line.str.contains('"', literal=True) & (line.str.count_matches(delimiter, literal=True) == len(names) - 1)
+    easy, other = lines.filter(plain), lines.filter(~plain)
+    cells = easy["line"].str.split_exact(delimiter, len(names) - 1).struct.rename_fields(list(names)).struct.unnest()
+    none = pl.Series([None] * easy.height, dtype=pl.String)
+    parts = [
+        cells.with_columns(easy["row"], none.alias("reason"), none.alias("cell")),
+        *_unusual(other, delimiter, names),
+    ]
+    frame = pl.concat(parts).sort("row")
     if torn:
         last = pl.int_range(pl.len()) == pl.len() - 1
         frame = frame.with_columns(reason=pl.when(last).then(pl.lit("torn_row")).otherwise("reason"))
     return stripped(frame, names)
+
+
+def _unusual(lines: pl.DataFrame, delimiter: str, names: Sequence[str]) -> list[pl.DataFrame]:
+    """The same of lines with quotes or another number of cells, one by one; a few at a time, as text takes memory."""
+    empty: list[str | None] = [None] * len(names)
+    parts = []
+    for chunk in lines.iter_slices(CHUNK_ROWS):
+        split = [_split(line, delimiter, len(names)) for line in chunk["line"]]
+        good = [cells is not None and len(cells) == len(names) for cells in split]
+        columns = zip(*(cells if ok and cells else empty for cells, ok in zip(split, good, strict=True)), strict=True)
+        texts = [pl.Series(name, column, dtype=pl.String) for name, column in zip(names, columns, strict=True)]
+        fits = pl.Series(good, dtype=pl.Boolean)
+        own = chunk.select(
+            "row",
+            reason=pl.when(~fits).then(pl.lit("unreadable_row")),
+            cell=pl.when(~fits).then(pl.col("line").str.slice(0, SHOWN)),
+        )
+        parts.append(pl.DataFrame([*texts, *own.get_columns()]))
+    return parts
 
 
 def stripped(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:

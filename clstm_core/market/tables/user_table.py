@@ -1,6 +1,6 @@
 """A user's table of quotes: the names of its columns, its rows as stated, and as canonical quotes."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +16,15 @@ from clstm_core.market.tables.symbols import contract_id, parse_symbols
 ALIASES: dict[str, tuple[str, ...]] = {
     # our name: the names that mean it
     "date": ("date", "session", "session_date", "quote_date", "trade_date", "tradedate", "snapshot"),
-    "expiration": ("expiration", "expiry", "expiration_date", "expire_date", "expirdate", "exdate"),
+    "expiration": (
+        "expiration",
+        "expiry",
+        "expiration_date",
+        "expire_date",
+        "expirdate",
+        "exdate",
+        "option_expiration",
+    ),
     "strike": ("strike", "strike_price"),
     "right": ("right", "option_type", "type", "call_put", "put_call", "cp", "cp_flag"),
     "bid": ("bid", "bid_price", "best_bid"),
@@ -30,9 +38,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "settles": ("settles",),
     "currency": ("currency",),
     "label": ("label",),
-    "spot": ("spot", "underlying_price", "underlying_last", "stock_price", "underlying_close"),
+    "spot": ("spot", "underlying_price", "underlying_last", "stock_price", "stock_price_close", "underlying_close"),
     "rate": ("rate", "interest_rate"),
-    "dividend_yield": ("dividend_yield",),
+    "dividend_yield": ("dividend_yield", "dividend_rate", "dividend"),
     "bid_size": ("bid_size",),
     "ask_size": ("ask_size",),
     "last": ("last", "last_price", "lastprice", "last_trade_price"),
@@ -72,7 +80,7 @@ def parse_table(path: Path, stated_for_all: Mapping[str, str]) -> pl.DataFrame:
 
     `stated_for_all` are the terms and the label that hold of every row which has none of its own.
     """
-    table = read_file(path, {name for names in ALIASES.values() for name in names}, keep_torn=True)
+    table = read_file(path, [*REQUIRED, *(name for names in ALIASES.values() for name in names)], keep_torn=True)
     text = _renamed(table, REQUIRED)
     for name in ALIASES:
         if name not in text.columns:
@@ -80,13 +88,18 @@ def parse_table(path: Path, stated_for_all: Mapping[str, str]) -> pl.DataFrame:
             text = text.with_columns(pl.lit(stated, dtype=pl.String).alias(name))
         elif name in stated_for_all:
             text = text.with_columns(pl.col(name).fill_null(stated_for_all[name]))
+    # Some vendors call a price `settlement`: a number says nothing of how the contract settles.
+    price = pl.col("settlement").cast(pl.Float64, strict=False).is_not_null()
+    text = text.with_columns(settlement=pl.when(~price).then("settlement"))
     own = {name: f"{name}_number" for name in NUMBERS}
     frame = numbers(text, own, fractions=FRACTIONS, decimal_comma=table.decimal_comma)
     symbol = parse_symbols(text["contract_id"])
+    # One file writes all its dates alike: 8/7/2014 is read where an expiration tells that the month comes first.
+    both = dates(pl.concat([text["date"], text["expiration"]]))
     rows = frame.with_columns(
-        session=dates(text["date"]),
+        session=both.head(text.height),
         moment=text["date"].str.slice(10),
-        expires=dates(text["expiration"]),
+        expires=both.tail(text.height).alias("expires"),
         at_open=_at_open(text),
         side=rights(text["right"]),
         symbol=symbol.to_struct(),
@@ -120,7 +133,7 @@ def parse_table(path: Path, stated_for_all: Mapping[str, str]) -> pl.DataFrame:
     )
 
 
-def read_file(path: Path, wanted: Collection[str], *, keep_torn: bool = False) -> TextTable:
+def read_file(path: Path, wanted: Sequence[str], *, keep_torn: bool = False) -> TextTable:
     """A CSV or Parquet file as text; the rows of a Parquet file are numbered from 1."""
     if path.suffix.lower() != ".parquet":
         return read_table(path, wanted, keep_torn=keep_torn)

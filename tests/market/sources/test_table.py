@@ -371,3 +371,32 @@ def test_prices_of_the_cache_name_their_files(table, rows, tmp_path):
     second = cache.ensure_quotes(default_config("table", data_dir=str(path)), tmp_path / "cache")
     assert second != first
     assert sorted(cache.read_manifest(second)["parents"]) == ["quotes.csv", "rates.csv"]
+
+
+@pytest.mark.parametrize("form", ["%m/%d/%Y", "%d/%m/%Y", "%Y%m%d", "%d-%b-%Y", "%Y/%m/%d"])
+def test_dates_are_read_in_every_form_that_can_mean_one_thing(table, rows, form):
+    expiry = date(2024, 3, 28)  # tells day from month; 4 to 6 March alone would not
+    base = read(table(rows(expiries=(expiry,))))
+    written = [
+        row | {name: date.fromisoformat(row[name]).strftime(form) for name in ("date", "expiration")}
+        for row in rows(expiries=(expiry,))
+    ]
+    assert read(table(written, "written.csv")).quotes.equals(base.quotes)
+
+
+def test_roots_of_several_underlyings_are_refused(table, rows):
+    def named(*roots):
+        out = []
+        for n, row in enumerate(rows()):
+            symbol = f"{roots[n % len(roots)]}240405{row['right']}{int(float(row['strike']) * 1000):08d}"
+            out.append(row | {"contract_id": symbol})
+        return out
+
+    with pytest.raises(MarketDataError, match=r"roots of several underlyings in the table \(QQQ, SPY\)"):
+        read(table(named("SPY", "QQQ")))
+    for family in (("SPX", "SPXW"), ("SPXPM", "SPXW"), ("V",)):
+        assert read(table(named(*family))).quotes.height == 30
+
+
+def test_a_price_called_settlement_is_no_term(table, rows):
+    assert read(table(rows(), settlement="12.5")).quotes["settlement"].unique().to_list() == ["cash"]
