@@ -28,7 +28,7 @@ from clstm_core.market.tables.cells import dates, instants, numbers, rights
 from clstm_core.market.tables.index_file import index_daily, mark_unpriced
 from clstm_core.market.tables.reading import read_table
 from clstm_core.market.tables.session_files import session_of
-from clstm_core.market.tables.symbols import parse_symbols
+from clstm_core.market.tables.symbols import parse_symbols, same_expiry
 
 NUMBERS = {
     "strike": "strike",
@@ -107,7 +107,7 @@ class SPXCboe(SPXSource):
         """Why a row cannot be used, and the cell that says so."""
         symbol = pl.col("symbol").struct
         agrees = (
-            (symbol.field("expiry") == pl.col("expires"))
+            same_expiry(symbol.field("expiry"), pl.col("expires"))
             & (symbol.field("right") == pl.col("side"))
             & ((symbol.field("strike") - pl.col("strike")).abs() < HALF_TICK)
         )

@@ -7,7 +7,6 @@ Beside the quotes may lie `underlyings.csv` (date, open, high, low, close), `rat
 import json
 from collections.abc import Mapping, Sequence
 from datetime import date
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -270,7 +269,7 @@ def _one_family(rows: pl.DataFrame) -> None:
     if rows["underlying"].is_not_null().any():
         return
     roots = rows["root"].drop_nulls().unique().sort().to_list()
-    if roots and len(commonprefix(roots)) < min(FAMILY_LETTERS, *map(len, roots)):
+    if len({root[:FAMILY_LETTERS] for root in roots}) > 1:
         raise MarketDataError(
             f"roots of several underlyings in the table ({', '.join(roots[:5])}): expected one underlying. Read the "
             "files of one, or name it in a column underlying."

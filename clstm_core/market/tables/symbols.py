@@ -6,6 +6,7 @@ from clstm_core.market.tables.cells import DAY_BOUNDS
 
 # SPXW  240405C05000000, SPXW240405C05000000, O:SPXW240405C05000000, .SPXW240405C5000, ^spxw240405c05000000
 _PATTERN = r"^(?:O:|OPRA:)?[\s._^$]*([A-Z]{1,6}[0-9]?)[\s_]*([0-9]{6})\s*([CP])\s*([0-9]+(?:\.[0-9]+)?)$"
+SATURDAY = 6
 _STRIKE_DIGITS = 8  # thousandths of a dollar; fewer digits are dollars
 
 
@@ -27,6 +28,18 @@ def parse_symbols(text: pl.Series) -> pl.DataFrame:
         right=pl.when(known).then(right),
         strike=pl.when(known).then(strike),
     )
+
+
+def same_expiry(one: pl.Expr, other: pl.Expr) -> pl.Expr:
+    """Whether two dates name one expiry: equal, or one the Saturday and the other the last session before it.
+
+    Assumes: monthly contracts listed before 2015 carry the Saturday in their symbol and often the Friday in their row
+    """
+    after = (one - other).dt.total_days()
+    saturday = (after.is_between(1, 2) & (one.dt.weekday() == SATURDAY)) | (
+        after.is_between(-2, -1) & (other.dt.weekday() == SATURDAY)
+    )
+    return (after == 0) | saturday
 
 
 def contract_id() -> pl.Expr:

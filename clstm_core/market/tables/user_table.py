@@ -11,7 +11,7 @@ from clstm_core.market.tables.accounting import first_reason, row_facts
 from clstm_core.market.tables.cells import dates, instants, numbers, rights
 from clstm_core.market.tables.reading import TextTable, read_table, stripped
 from clstm_core.market.tables.schema import QUOTES, QUOTES_OPTIONAL
-from clstm_core.market.tables.symbols import contract_id, parse_symbols
+from clstm_core.market.tables.symbols import contract_id, parse_symbols, same_expiry
 
 ALIASES: dict[str, tuple[str, ...]] = {
     # our name: the names that mean it
@@ -198,7 +198,7 @@ def _at_open(text: pl.DataFrame) -> pl.Expr:
 def _reason() -> pl.Expr:
     symbol = pl.col("symbol").struct
     differs = (
-        (symbol.field("expiry") != pl.col("expires"))
+        ~same_expiry(symbol.field("expiry"), pl.col("expires"))
         | (symbol.field("right") != pl.col("side"))
         | ((symbol.field("strike") - pl.col("strike_number")).abs() > HALF_TICK)
     ).fill_null(False)
@@ -224,8 +224,8 @@ def _reason() -> pl.Expr:
 def completed(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows with every term stated or assumed, and a contract_id."""
     names = rows["underlying"].drop_nulls()
-    roots = rows["root"].drop_nulls().unique()
-    name = names[0] if names.len() else roots[0] if roots.len() == 1 else "UNDERLYING"
+    roots = sorted(rows["root"].drop_nulls().unique().to_list(), key=lambda root: (len(root), root))
+    name = names[0] if names.len() else next(iter(roots), "UNDERLYING")
     terms = rows.with_columns(
         pl.col("underlying").fill_null(name),
         pl.col("multiplier").fill_null(float(ASSUMED["multiplier"])),

@@ -400,3 +400,27 @@ def test_roots_of_several_underlyings_are_refused(table, rows):
 
 def test_a_price_called_settlement_is_no_term(table, rows):
     assert read(table(rows(), settlement="12.5")).quotes["settlement"].unique().to_list() == ["cash"]
+
+
+@pytest.mark.parametrize(
+    ("stated", "symbol", "agree"),
+    [
+        ("2024-04-19", "240420", True),  # the Saturday after, as symbols said before 2015
+        ("2024-04-20", "240419", True),
+        ("2024-04-18", "240420", True),  # Good Fridays
+        ("2024-04-19", "240419", True),
+        ("2024-04-19", "240421", False),
+        ("2024-04-17", "240420", False),
+        ("2024-04-19", "240418", False),
+    ],
+)
+def test_a_symbol_may_carry_the_saturday_of_its_expiry(table, rows, stated, symbol, agree):
+    named = [
+        row | {"contract_id": f"ABC{symbol}{row['right']}{int(float(row['strike']) * 1000):08d}"}
+        for row in rows(expiries=(date.fromisoformat(stated),))
+    ]
+    if agree:
+        assert read(table(named)).quarantine.is_empty()
+    else:
+        with pytest.raises(MarketDataError, match="symbol disagrees"):
+            read(table(named))
