@@ -524,7 +524,14 @@ def test_a_file_that_unpacks_beyond_the_limit_is_named(week, found, monkeypatch)
 
 @pytest.mark.parametrize(
     "text",
-    ["[" * 5000 + "]" * 5000, '{"date": ' * 5000, '{"date": "2026-07-21", "expiries": {"a": 5}}', '{"date": NaN}', "7"],
+    [
+        '{"date": "2026-07-21", "expiries": {"a": [], "a": [1]}}',
+        "[" * 5000 + "]" * 5000,
+        '{"date": ' * 5000,
+        '{"date": "2026-07-21", "expiries": {"a": 5}}',
+        '{"date": NaN}',
+        "7",
+    ],
 )
 def test_json_of_any_shape_costs_its_file_alone(barchart, found, text):
     barchart.write_days(MONDAY, DAYS[-1])

@@ -160,7 +160,7 @@ class SPXBarchart(SPXSource):
 def _load(path: Path) -> dict[str, Any]:
     text, _ = decode(read_bytes(path), path.name)
     try:
-        document = json.loads(text.removeprefix("\ufeff").removesuffix("\x1a"))
+        document = json.loads(text.removeprefix("\ufeff").removesuffix("\x1a"), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         found = "lists nested too deep" if isinstance(error, RecursionError) else str(error)
         raise MarketDataError(
@@ -173,6 +173,15 @@ def _load(path: Path) -> dict[str, Any]:
             f"unexpected JSON in {path.name}: expected an object whose `expiries` hold rows. Download it again."
         )
     return document
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, of which Python would silently keep the last value of a name that stands twice."""
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        twice = next(name for n, (name, _) in enumerate(pairs) if name in dict(pairs[:n]))
+        raise ValueError(f"the name {twice[:40]!r} twice in one object")
+    return out
 
 
 def _texts(rows: Sequence[Any], columns: Sequence[str]) -> pl.DataFrame:

@@ -186,15 +186,15 @@ class SPXCboe(SPXSource):
             taken=instants(frame["payload_timestamp"]),
             close=pl.col("close"),
             written=pl.concat_str("last_trade_time", "payload_timestamp", separator=", ", ignore_nulls=True),
-        ).filter(pl.col("session").is_not_null())
+        )
         near = read.with_columns(
             traded_on=pl.when(traded_near(pl.col("traded"), pl.col("session"))).then("traded"),
             quoted_at=plausible_time(pl.col("taken"), pl.col("session")),
         )
-        return near.with_columns(odd=pl.any_horizontal(pl.col("traded_on", "quoted_at").is_null()))
+        return near.with_columns(odd=pl.any_horizontal(pl.col("session", "traded_on", "quoted_at").is_null()))
 
     def _taken(self) -> dict[date, dict[str, object]]:
-        return {row["session"]: row for row in self._snapshots_table().to_dicts()}
+        return {row["session"]: row for row in self._snapshots_table().to_dicts() if row["session"]}
 
     @staticmethod
     def _true_session(day: date, rows: pl.DataFrame, taken: Mapping[date, dict[str, object]]) -> date:
@@ -260,10 +260,10 @@ def _odd_times_finding(table: pl.DataFrame) -> pl.DataFrame:
         return empty_findings()
     row = odd.row(0, named=True)
     detail = (
-        f"times in underlying.csv that cannot be read or lie far from their session are not used; first row "
-        f"{row['row']} ({row['session']}): {row['written']!r}."
+        f"rows of underlying.csv whose session or times cannot be read, or lie far apart, are not used; first row "
+        f"{row['row']} ({row['session'] or 'no session'}): {row['written']!r}."
     )
-    return finding("odd_times", "warning", odd.height, table.height, odd["session"], detail)
+    return finding("odd_times", "warning", odd.height, table.height, odd["session"].drop_nulls(), detail)
 
 
 def _misdated_finding(misdated: Mapping[date, date], relabelled: Mapping[date, date], total: int) -> pl.DataFrame:

@@ -49,6 +49,7 @@ _BOMS = {
 class TextTable:
     """A file's rows as text.
 
+    header: the names of all columns that the file has, normalised.
     frame: one text column per header name (normalised: `Last Trade Price` is `last_trade_price`), cells stripped and
     null where empty; `row` (line of the file, from 1); `reason` and `cell`, null but for lines that are no whole row.
     note: what is no row, or was read in an unusual way, in a sentence; empty without any.
@@ -56,6 +57,7 @@ class TextTable:
     """
 
     name: str
+    header: list[str]
     frame: pl.DataFrame
     note: str
     decimal_comma: bool
@@ -184,7 +186,8 @@ def read_table(path: Path, columns: Sequence[str], *, keep_torn: bool = False) -
         notes.append(f"{len(skipped)} lines are no rows, first row {n}: {line.strip()[:SHOWN]!r}")
     frame = _frame(rows, delimiter, names, torn)
     note = f"{path.name}: {'; '.join(notes)}." if notes else ""
-    return TextTable(name=path.name, frame=frame, note=note, decimal_comma=_decimal_comma(frame, delimiter))
+    decimal_comma = _decimal_comma(frame, delimiter)
+    return TextTable(name=path.name, header=names, frame=frame, note=note, decimal_comma=decimal_comma)
 
 
 def _header(lines: Sequence[str], columns: Collection[str], name: str) -> tuple[int, str]:

@@ -9,7 +9,7 @@ from clstm_core.errors import MarketDataError
 from clstm_core.market.calendars import CLOSE_MINUTES, NEW_YORK, OPEN_MINUTES, new_york_instant, session_close
 from clstm_core.market.tables.accounting import first_reason, row_facts
 from clstm_core.market.tables.cells import dates, instants, numbers, rights
-from clstm_core.market.tables.reading import TextTable, read_table, stripped
+from clstm_core.market.tables.reading import TextTable, normalised, read_table, stripped
 from clstm_core.market.tables.schema import QUOTES, QUOTES_OPTIONAL
 from clstm_core.market.tables.symbols import contract_id, parse_symbols, same_expiry
 
@@ -58,6 +58,8 @@ NUMBERS = (
 )
 FRACTIONS = ("rate", "dividend_yield", "implied_vol")
 KINDS = (".csv", ".txt", ".tsv", ".parquet")
+PARQUET_MARK = b"PAR1"
+MAX_ROWS = 20_000_000  # of one Parquet file: as text these take some gigabytes
 HALF_TICK = 0.0005
 LONGEST_ID = 32  # bytes that the tensors keep of a contract_id; a longer one is replaced by ours
 EXERCISES = {"EUROPEAN": "european", "E": "european", "AMERICAN": "american", "A": "american"}
@@ -134,32 +136,42 @@ def parse_table(path: Path, stated_for_all: Mapping[str, str]) -> pl.DataFrame:
 
 
 def read_file(path: Path, wanted: Sequence[str], *, keep_torn: bool = False) -> TextTable:
-    """A CSV or Parquet file as text; the rows of a Parquet file are numbered from 1."""
-    if path.suffix.lower() != ".parquet":
-        return read_table(path, wanted, keep_torn=keep_torn)
+    """A CSV or Parquet file as text; of Parquet the wanted columns alone, its rows numbered from 1."""
     try:
-        frame = pl.read_parquet(path)
-        texts = [_as_text(column) for column in frame.iter_columns() if not column.dtype.is_nested()]
+        with path.open("rb") as handle:
+            if handle.read(len(PARQUET_MARK)) != PARQUET_MARK and path.suffix.lower() != ".parquet":
+                return read_table(path, wanted, keep_torn=keep_torn)
+        lazy = pl.scan_parquet(path)
+        schema = lazy.collect_schema()
+        height = lazy.select(pl.len()).collect().item()
+        if height <= MAX_ROWS:
+            kept = [name for name, kind in schema.items() if not kind.is_nested() and normalised(name) in wanted]
+            frame = lazy.select(kept).collect()
+            texts = [_as_text(column) for column in frame.iter_columns()]
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
+        if isinstance(error, MarketDataError):
+            raise
         raise MarketDataError(
             f"unreadable file {path.name}: {str(error).splitlines()[0]}. Expected a whole Parquet file; write it again."
         ) from error
-    if not frame.height:
-        raise MarketDataError(f"no rows in {path.name}: expected quotes. Write it again.")
-    empty = pl.Series([None] * frame.height, dtype=pl.String)
-    table = pl.DataFrame(texts).with_columns(
-        empty.alias("reason"), empty.alias("cell"), row=pl.int_range(1, frame.height + 1, dtype=pl.Int64)
-    )
+    if not 0 < height <= MAX_ROWS:
+        raise MarketDataError(
+            f"{height:,} rows in {path.name}: expected 1 to {MAX_ROWS:,}. Write quotes into it, or split it by year."
+        )
     names = [column.name for column in texts]
-    return TextTable(name=path.name, frame=stripped(table, names), note="", decimal_comma=False)
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise MarketDataError(f"column {', '.join(sorted(twice))} stands twice in {path.name}: rename one of them.")
+    empty = pl.Series([None] * height, dtype=pl.String)
+    own = [empty.alias("reason"), empty.alias("cell"), pl.int_range(1, height + 1, dtype=pl.Int64, eager=True)]
+    table = pl.DataFrame([*texts, *own[:2], own[2].alias("row")])
+    header = [normalised(name) for name in schema]
+    return TextTable(name=path.name, header=header, frame=stripped(table, names), note="", decimal_comma=False)
 
 
 def _as_text(column: pl.Series) -> pl.Series:
-    name = column.name.strip().lower().replace(" ", "_")
-    name = {"row": "row_", "reason": "reason_", "cell": "cell_"}.get(name, name)
     if isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone:
         column = column.dt.convert_time_zone(NEW_YORK).dt.replace_time_zone(None)
-    return column.cast(pl.String).alias(name)
+    return column.cast(pl.String).alias(normalised(column.name))
 
 
 def _renamed(table: TextTable, required: Sequence[str]) -> pl.DataFrame:
@@ -176,10 +188,9 @@ def _renamed(table: TextTable, required: Sequence[str]) -> pl.DataFrame:
             found[ours if ours in present else present[0]] = ours
     missing = [name for name in required if name not in found.values()]
     if missing:
-        columns = [name for name in table.frame.columns if name not in ("row", "reason", "cell")]
         raise MarketDataError(
-            f"missing column {', '.join(missing)} in {table.name}: found {', '.join(columns[:30])}. Expected at least "
-            f"{', '.join(required)}; rename or add it (docs/data.md lists the names that are understood)."
+            f"missing column {', '.join(missing)} in {table.name}: found {', '.join(table.header[:30])}. Expected at "
+            f"least {', '.join(required)}; rename or add it (docs/data.md lists the names that are understood)."
         )
     return table.frame.select(*[pl.col(name).alias(ours) for name, ours in found.items()], "row", "reason", "cell")
 

@@ -424,3 +424,17 @@ def test_a_symbol_may_carry_the_saturday_of_its_expiry(table, rows, stated, symb
     else:
         with pytest.raises(MarketDataError, match="symbol disagrees"):
             read(table(named))
+
+
+def test_a_parquet_file_says_what_it_lacks_and_how_much_is_too_much(table, rows, monkeypatch):
+    from clstm_core.market.tables import user_table
+
+    path = table(rows(), "quotes.parquet", other="x")
+    renamed = path.rename(path.with_suffix(".csv"))
+    assert read(renamed).quotes.height == 30
+    lacking = table([{k: v for k, v in row.items() if k != "ask"} for row in rows()], "lacking.parquet", other="x")
+    with pytest.raises(MarketDataError, match=r"missing column ask in lacking.parquet: found date.* other\."):
+        read(lacking)
+    monkeypatch.setattr(user_table, "MAX_ROWS", 29)
+    with pytest.raises(MarketDataError, match=r"30 rows in quotes.csv: expected 1 to 29"):
+        read(renamed)
