@@ -21,6 +21,7 @@ from clstm_core.market.tables.accounting import reason_findings
 from clstm_core.market.tables.cells import dates, numbers
 from clstm_core.market.tables.index_file import PRICES, DailyPrices, daily_prices, mark_unpriced
 from clstm_core.market.tables.parity import fit_parity, implied_rates, pairs, parity_spots
+from clstm_core.market.tables.plausibility import sessions_in_another_unit
 from clstm_core.market.tables.reading import TextTable, decode, read_bytes
 from clstm_core.market.tables.schema import RATES, UNDERLYINGS
 from clstm_core.market.tables.session_files import SessionFiles, without_packing
@@ -150,7 +151,7 @@ class Table(FileSource):
         daily = self._prices(good)
         rates, rates_said = self._rates(good, sessions, fits, forwards, daily)
         if daily is None:
-            daily, spot_said = _parity_prices(forwards, fits, rates), "put-call parity of each session"
+            daily, spot_said = _parity_prices(quotes, forwards, fits, rates), "put-call parity of each session"
         else:
             spot_said = daily.name
         marked = mark_unpriced(good, daily.prices, pl.col("at_open"))
@@ -331,14 +332,28 @@ def _stated_rates(rates: pl.DataFrame, sessions: list[date], name: str) -> pl.Da
     return rates.select(*RATES).cast(pl.Schema(RATES)).sort("date", "tenor_days")
 
 
-def _parity_prices(forwards: pl.DataFrame, fits: pl.DataFrame, rates: pl.DataFrame) -> DailyPrices:
-    """Closes that put-call parity implies: of many strikes where there are, else of the nearest chain's."""
+def _parity_prices(
+    quotes: pl.DataFrame, forwards: pl.DataFrame, fits: pl.DataFrame, rates: pl.DataFrame
+) -> DailyPrices:
+    """Closes that put-call parity implies: of many strikes where there are, else of the nearest chain's.
+
+    A session whose prices or strikes are in another unit has none: nothing may settle on it.
+    """
     rough = forward_spots(forwards, rates)
     close = rough.join(parity_spots(fits, rates), on="date", how="left").select(
         "date", close=pl.coalesce("parity_spot", "close")
     )
-    prices = close.with_columns(**{name: pl.lit(None, dtype=pl.Float64) for name in PRICES if name != "close"})
-    return DailyPrices(name="put-call parity", prices=prices.select("date", *PRICES).sort("date"), findings=[])
+    units = sessions_in_another_unit(quotes, close.select("close", snapshot=session_close(pl.col("date"))))
+    strange = units["snapshot"].dt.date().implode()
+    findings = []
+    if units.height:
+        sentence = f"sessions in another unit have no price that parity could imply: {' '.join(units['why'])}"
+        days = units["snapshot"].dt.date()
+        findings.append(finding("parity_price_missing", "warning", units.height, close.height, days, sentence))
+    prices = close.filter(~pl.col("date").is_in(strange)).with_columns(
+        **{name: pl.lit(None, dtype=pl.Float64) for name in PRICES if name != "close"}
+    )
+    return DailyPrices(name="put-call parity", prices=prices.select("date", *PRICES).sort("date"), findings=findings)
 
 
 def _underlyings(prices: pl.DataFrame, quotes: pl.DataFrame, spots: pl.DataFrame | None) -> pl.DataFrame:

@@ -438,3 +438,35 @@ def test_a_parquet_file_says_what_it_lacks_and_how_much_is_too_much(table, rows,
     monkeypatch.setattr(user_table, "MAX_ROWS", 29)
     with pytest.raises(MarketDataError, match=r"30 rows in quotes.csv: expected 1 to 29"):
         read(renamed)
+
+
+@pytest.mark.parametrize(("column", "times"), [("strike", 10), ("strike", 0.001), ("price", 100)])
+def test_nothing_is_marked_or_settled_on_a_session_in_another_unit(table, rows, found, column, times):
+    wrong = str(DAYS[2])
+    scaled = ("strike",) if column == "strike" else ("bid", "ask")
+    mixed = [
+        row | ({name: str(float(row[name]) * times) for name in scaled} if row["date"] == wrong else {})
+        for row in rows(DAYS, (DAYS[2], EXPIRY))
+    ]
+    tables = read(table(mixed))
+    assert found(tables, "parity_price_missing")["snapshots"] == wrong
+    assert DAYS[2] not in tables.quotes["snapshot"].dt.date().to_list()
+    assert DAYS[2] not in tables.underlyings["snapshot"].dt.date().to_list()
+    assert found(tables, "no_settlement_price")["count"] == 2 * 10  # what expired that day
+
+
+def test_a_whole_table_in_another_unit_is_refused_with_the_reason(table, rows):
+    wrong = [row | {"strike": f"{float(row['strike']) * 1000:g}"} for row in rows()]
+    with pytest.raises(MarketDataError, match=r"no price to mark or settle|times what the strikes allow"):
+        read(table(wrong))
+
+
+def test_a_vendors_sample_is_a_table_as_it_is(real_data, found):
+    path = real_data / "format_samples" / "ivolatility_optionsuite" / "sampleData" / "spx_sample_ivolatility.csv"
+    if not path.is_file():
+        pytest.skip(f"no sample of iVolatility in {real_data}")
+    tables = read(path)
+    assert found(tables, "rows_read")["count"] == len(path.read_text().splitlines()) - 1
+    assert tables.quarantine.is_empty()
+    assert tables.quotes["snapshot"].n_unique() == 5
+    assert set(tables.quotes["root"]) == {"SPX", "SPXW", "SPXPM"}
