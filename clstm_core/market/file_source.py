@@ -94,7 +94,7 @@ def same_quotes(
     quoted = pl.col("ask") > 0
     first = before.filter(quoted).unique(subset=keys, keep="first", maintain_order=True)
     both = now.filter(quoted).unique(subset=keys, keep="first", maintain_order=True).join(first, on=keys, suffix="_was")
-    same = pl.all_horizontal(pl.col(name) == pl.col(f"{name}_was") for name in names)
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_was")) for name in names)
     return (float(both.select(same.mean()).item()) if both.height else 0.0), both.height
 
 

@@ -172,13 +172,31 @@ def test_traded_cells_with_thousands_separators_are_read(week):
     assert read(week).quotes.equals(base)
 
 
-@pytest.mark.parametrize("columns", [["volume", "iv", "bid_size"], ["last_trade_time"]])
-def test_a_column_that_is_not_traded_on_may_be_missing(week, columns):
+@pytest.mark.parametrize("columns", [["volume", "iv", "bid_size"], ["last_trade_time"], ["last_trade_price", "ticker"]])
+@pytest.mark.parametrize("days", [DAYS[1:2], DAYS])
+def test_a_column_that_is_not_traded_on_may_be_missing(week, columns, days):
     base = read(week)
-    lines = [line.split(",") for line in text_of(week, DAYS[1]).splitlines()]
-    keep = [n for n, name in enumerate(lines[0]) if name not in columns]
-    put(week, DAYS[1], "\n".join(",".join(cells[n] for n in keep) for cells in lines) + "\n")
+    for day in days:
+        lines = [line.split(",") for line in text_of(week, day).splitlines()]
+        keep = [n for n, name in enumerate(lines[0]) if name not in columns]
+        put(week, day, "\n".join(",".join(cells[n] for n in keep) for cells in lines) + "\n")
     assert read(week).quotes.select("contract_id", "bid", "ask").equals(base.quotes.select("contract_id", "bid", "ask"))
+
+
+@pytest.mark.parametrize("keys", [["lastPrice", "volume"], ["volatility", "delta", "openInterest", "gamma"]])
+def test_barcharts_columns_that_are_not_traded_on_may_be_missing(barchart, keys):
+    barchart.write_days(MONDAY, DAYS[-1])
+    base = read(barchart, "spx_barchart")
+    for day in DAYS:
+        document = barchart.document(day)
+        for rows in document["expiries"].values():
+            for row in rows:
+                for key in keys:
+                    del row[key]
+        document |= {"spot": None, "timestamp": None}
+        barchart.path(day).write_bytes(gzip.compress(json.dumps(document).encode()))
+    tables = read(barchart, "spx_barchart")
+    assert tables.quotes.select("contract_id", "bid", "ask").equals(base.quotes.select("contract_id", "bid", "ask"))
 
 
 # Option symbols, case 3
