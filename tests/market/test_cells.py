@@ -131,3 +131,13 @@ def test_what_is_no_symbol_is_null(symbol):
 
 def test_an_adjusted_root_keeps_its_digit():
     assert parse_symbols(series("AAPL7140719C00500000"))["root"].to_list() == ["AAPL7"]
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [("volume", "-1"), ("strike", "1e8"), ("ask", "1e308"), ("delta", "1e9"), ("implied_vol", "-0.1"), ("last", "-5")],
+)
+def test_numbers_that_cannot_be_are_odd_and_null(name, cell):
+    out = numbers(pl.DataFrame([series(cell, "1")]), {"cell": name})
+    assert out[name].to_list() == [None, 1.0]
+    assert out["odd"].to_list() == [f"cell={cell}", None]

@@ -8,6 +8,16 @@ import polars as pl
 DAY_BOUNDS = (date(1970, 1, 1), date(2199, 12, 31))
 """Dates that a listed option can carry; beyond, nanoseconds end and nothing was listed."""
 
+BOUNDS: dict[str, tuple[float, float]] = {
+    # By our names; wide enough for any listed option and either unit of a volatility. Beyond, a cell is no such thing.
+    **dict.fromkeys(("strike", "bid", "ask"), (-1e7, 1e7)),
+    **dict.fromkeys(("last", "spot"), (0.0, 1e7)),
+    **dict.fromkeys(("volume", "open_interest", "bid_size", "ask_size"), (0.0, 1e13)),
+    "implied_vol": (0.0, 1e4),
+    "delta": (-100.0, 100.0),
+    "multiplier": (0.0, 1e6),
+}
+
 CELL_LENGTH = 40  # characters of an odd cell that are kept
 
 _THOUSANDS = r"^[-+]?\d{1,3}(,\d{3})+(\.\d*)?$"
@@ -22,6 +32,8 @@ def numbers(
     """The frame with text columns read as numbers under our names, and `odd`: the cells that are no plain number.
 
         "1,234" -> 1234    "$5.10" -> 5.1    "14.00%" -> 0.14 in `fractions`, null elsewhere    "--" -> null
+
+    A number outside BOUNDS is as odd, and null.
 
     Args:    columns {name in the frame: our name}; one that the frame lacks becomes a column of nulls
     Returns: `odd` holds `name=cell` for each odd cell of the row, one per line; null without any
@@ -39,6 +51,11 @@ def numbers(
         if len(bad):
             mended = _mended(text.gather(bad), name in fractions)
             number = number.scatter(bad, mended.to_list())
+        low, high = BOUNDS.get(ours, BOUNDS.get(name, (float("-inf"), float("inf"))))
+        if len(beyond := (~number.is_between(low, high)).fill_null(False).arg_true()):
+            number = number.scatter(beyond, None)
+            bad = pl.concat([bad, beyond]).unique().sort()
+        if len(bad):
             cells = pl.Series(ours, [None] * frame.height, dtype=pl.String)
             seen = text.gather(bad).str.slice(0, CELL_LENGTH).str.replace_all(r"\s", " ")
             odd.append(cells.scatter(bad, (name + "=" + seen).to_list()))
