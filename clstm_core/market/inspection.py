@@ -63,7 +63,8 @@ def inspect_data(path: str | Path, source: str = "table") -> DataReport:
         "tenors": f"near {config.near_days:g} and far {config.far_days:g} days to expiry",
         "label": f"{opened.label}, spread {opened.spread}",
     }
-    reasons = dict(tables.quarantine["reason"].value_counts(sort=True).iter_rows())
+    counts = tables.quarantine.group_by("reason").len().sort("len", "reason", descending=[True, False])
+    reasons = dict(counts.iter_rows())
     if stopped:
         usable, answer = False, f"Not usable: {stopped[0]}"
     elif len(sessions) < MIN_SESSIONS:
