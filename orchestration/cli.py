@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from orchestration.data_commands import data_app
 from orchestration.progress import Follower
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ app = typer.Typer(
     help="Option-market data to a deployed trading policy.",
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(data_app, name="data")
 
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 UsageError: Any = typer.BadParameter.__base__  # typer names no public one
@@ -71,9 +74,10 @@ def audit(
 @app.command()
 def sources() -> None:
     """List where quotes can come from."""
-    from clstm_core.market.sources import source_names
+    from clstm_core.market.sources import source_names, spec
 
-    typer.echo("\n".join(source_names()))
+    for name in source_names():
+        typer.echo(f"{name:<16} {spec(name).description} ({spec(name).label})")
 
 
 @app.command()

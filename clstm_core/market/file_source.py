@@ -1,11 +1,15 @@
-"""What the sources read from vendors' files share: opening, naming contracts, dropping copied sessions, the index."""
+"""What the sources read from vendors' files share: naming contracts, dropping copied sessions, accounting for rows.
 
-import gzip
-import zlib
+A vendor's source parses a file into rows and says of each that cannot be used why; everything else is done here:
+files of one session, quarantine, odd cells, and the check that no row vanished.
+"""
+
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -19,69 +23,33 @@ from clstm_core.market.source import (
     empty_findings,
     finding,
     limits,
-    require_columns,
     require_folder,
     sessions_text,
 )
+from clstm_core.market.tables.accounting import (
+    ROW_FACTS,
+    check_rows,
+    count_finding,
+    notes_finding,
+    odd_cells_finding,
+    reason_findings,
+)
 from clstm_core.market.tables.canonical import canonical_quotes
+from clstm_core.market.tables.index_file import INDEX_FILE, DailyPrices
 from clstm_core.market.tables.parity import fit_parity, implied_rates, pairs, parity_spots
+from clstm_core.market.tables.plausibility import sessions_in_another_unit
 from clstm_core.market.tables.schema import UNDERLYINGS
+from clstm_core.market.tables.session_files import SessionFiles, list_sessions
 
 COPY_SHARE = 0.9  # of the contracts in both sessions quoted to the cent as before: a copy, not a quiet day
 COPY_MIN_CONTRACTS = 20
 BROKEN_SHARE = 0.10  # of the files unreadable: more is an error, less a warning
-INDEX_FILE = "spx_daily/spx_vix_vix9d_daily.csv"
-INDEX_SYMBOL = SPX.index_symbol
-INDEX_COLUMNS = ("symbol", "date", "open", "high", "low", "close", "volume")
+TIMES_WITHIN_DAYS = 5  # a session's file is taken, and its index last traded, within so many days
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a plain or gzipped file; a cut or damaged one raises MarketDataError."""
-    try:
-        with path.open("rb") as handle:
-            raw = handle.read()
-        return gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise MarketDataError(
-            f"unreadable file {path.name}: found {path.stat().st_size if path.exists() else 0} bytes ({error}), "
-            "expected a whole file. Download it again; the session is left out until then."
-        ) from error
-
-
-def read_table(path: Path) -> pl.DataFrame:
-    """A CSV as text columns; one that is empty, torn or cut short raises MarketDataError.
-
-    Assumes: a whole file ends with a line break, as the vendors' do; polars would fill a cut last row with nulls
-    """
-    raw = read_bytes(path)
-    try:
-        table = pl.read_csv(raw, infer_schema_length=0)
-    except pl.exceptions.PolarsError as error:
-        raise MarketDataError(
-            f"corrupt CSV in {path.name}: found {str(error).splitlines()[0]}, expected a header and rows. Download it "
-            "again."
-        ) from error
-    if not raw.endswith(b"\n"):
-        raise MarketDataError(
-            f"truncated file {path.name}: found {table.height:,} rows and no line break at its end, expected whole "
-            "lines. Download it again."
-        )
-    return table
-
-
-def session_of(path: Path) -> date | None:
-    """The session a file is named after (YYYY-MM-DD...), or None for anything else."""
-    if not path.is_file():
-        return None
-    try:
-        return date.fromisoformat(path.name[:10])
-    except ValueError:
-        return None
-
-
-def spx_quotes(rows: pl.DataFrame) -> pl.DataFrame:
+def spx_quotes(rows: pl.DataFrame, *, also: Sequence[str] = ()) -> pl.DataFrame:
     """Canonical quotes of SPX options; see `canonical_quotes`."""
-    return canonical_quotes(rows, SPX)
+    return canonical_quotes(rows, SPX, also=also)
 
 
 def is_monthly(expiry: pl.Series) -> pl.Series:
@@ -99,7 +67,7 @@ def same_quotes(
     quoted = pl.col("ask") > 0
     first = before.filter(quoted).unique(subset=keys, keep="first", maintain_order=True)
     both = now.filter(quoted).unique(subset=keys, keep="first", maintain_order=True).join(first, on=keys, suffix="_was")
-    same = pl.all_horizontal(pl.col(name) == pl.col(f"{name}_was") for name in names)
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_was")) for name in names)
     return (float(both.select(same.mean()).item()) if both.height else 0.0), both.height
 
 
@@ -131,12 +99,15 @@ def copied_finding(dropped: Mapping[date, str], total: int) -> pl.DataFrame:
     return finding("copied_session", "warning", len(dropped), total, dropped, f"dropped, {detail}.")
 
 
-def broken_finding(broken: Mapping[date, str], total: int) -> pl.DataFrame:
+def broken_finding(broken: Mapping[Any, str], total: int) -> pl.DataFrame:
     """The finding that names files which could not be read; empty without any."""
     if not broken:
         return empty_findings()
     severity = "error" if len(broken) > BROKEN_SHARE * total else "warning"
-    return finding("unreadable_file", severity, len(broken), total, broken, " ".join(broken[d] for d in sorted(broken)))
+    days = [key for key in broken if isinstance(key, date)]
+    return finding(
+        "unreadable_file", severity, len(broken), total, days, " ".join(broken[key] for key in sorted(broken))
+    )
 
 
 def after_hours_finding(quotes: pl.DataFrame) -> pl.DataFrame:
@@ -156,34 +127,18 @@ def after_hours_finding(quotes: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def index_daily(root: Path) -> pl.DataFrame:
-    """The S&P 500's daily open, high, low, close and volume by date; MarketDataError when the file is missing."""
-    path = root / INDEX_FILE
-    require_folder(path.parent, "the index's official opens and closes, which SPX options settle on")
-    if not path.is_file():
-        raise MarketDataError(f"no file {path}: expected the index's daily OHLCV. Put it there.")
-    table = read_table(path)
-    require_columns(table.columns, INDEX_COLUMNS, path)
-    daily = (
-        table.filter(pl.col("symbol") == INDEX_SYMBOL)
-        .select(
-            pl.col("date").str.to_date(strict=False),
-            *[pl.col(name).cast(pl.Float64, strict=False) for name in INDEX_COLUMNS[2:]],
-        )
-        .filter(pl.col("date").is_not_null() & (pl.col("close") > 0))
-        .sort("date")
-    )
-    if daily.is_empty():
-        raise MarketDataError(f"no {INDEX_SYMBOL} rows in {path}: expected daily OHLCV. Download the file again.")
-    return daily
-
-
 def index_tables(quotes: pl.DataFrame, daily: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Underlyings (index OHLCV up to the last snapshot, `parity_spot` where quoted) and the rates parity implies."""
     unique = quotes.unique(subset=["snapshot", "contract_id"], keep="none")
     fits = fit_parity(pairs(unique))
     rates = implied_rates(fits)
     if rates.is_empty():
+        units = sessions_in_another_unit(quotes, daily.select("close", snapshot=session_close(pl.col("date"))))
+        if units.height:
+            raise MarketDataError(
+                f"prices or strikes in another unit than the index in {units.height} sessions: found {units['why'][0]} "
+                "Expected dollars per index point; correct the files."
+            )
         finite = pl.all_horizontal(pl.col("bid", "ask", "strike").is_finite())  # to polars NaN is above every number
         priced = quotes.filter(finite & (pl.col("bid") >= 0) & (pl.col("ask") > pl.col("bid"))).height
         raise MarketDataError(
@@ -209,32 +164,93 @@ def index_tables(quotes: pl.DataFrame, daily: pl.DataFrame) -> tuple[pl.DataFram
     return underlyings, rates
 
 
+def plausible_time(instant: pl.Expr, session: pl.Expr) -> pl.Expr:
+    """`instant` where it lies from the session's day to TIMES_WITHIN_DAYS after it, else null."""
+    start = session.cast(pl.Datetime("ns")).dt.replace_time_zone("UTC")
+    return pl.when(instant.is_between(start, start + pl.duration(days=TIMES_WITHIN_DAYS))).then(instant)
+
+
+def traded_near(day: pl.Expr, session: pl.Expr) -> pl.Expr:
+    """Whether a last trade's day lies on the session's or up to TIMES_WITHIN_DAYS before: else it says nothing."""
+    return (session - day).dt.total_days().is_between(0, TIMES_WITHIN_DAYS)
+
+
 class FileSource(Declared, ABC):
-    """A folder of one file a session; subclasses say how one is parsed and how sessions become tables."""
+    """A folder of files; subclasses say how one is parsed and how its usable rows become tables.
+
+    `parse` gives one row per row of the file, whatever is wrong with it, with the columns of ROW_FACTS beside its own;
+    a row with a reason goes to quarantine, all others are handed to `build`.
+    """
 
     folder_name = ""
     example = ""  # a session file, below `folder`
+    kinds: tuple[str, ...] = (".csv",)  # endings of session files
 
     def __init__(self, config: MarketConfig) -> None:
         root = Path(config.data_dir or ".").expanduser()
         self.root = root.parent if root.name == self.folder_name and not (root / self.folder_name).is_dir() else root
         self.folder = require_folder(self.root / self.folder_name, f"the session files of {self.name}")
+        self._files: SessionFiles | None = None
 
-    @abstractmethod
-    def raw_files(self) -> dict[date, Path]:
-        """File of each session, by the date in its name."""
+    @property
+    def sessions_folder(self) -> Path:
+        """Where the session files lie."""
+        return self.folder
+
+    @property
+    def files(self) -> SessionFiles:
+        """The session files, chosen once by the rule of `list_sessions`."""
+        if self._files is None:
+            self._files = list_sessions(self.sessions_folder, self.kinds)
+        return self._files
+
+    def raw_files(self) -> dict[Any, Path]:
+        """The files to parse, by a key that sorts: the session that each is of, or its name where it holds several."""
+        return dict(self.files.chosen)
 
     def side_files(self) -> list[Path]:
         """Files that belong to no single session and change the tables too."""
-        return [self.root / INDEX_FILE]
+        return list(self.files.doubled)
 
     @abstractmethod
     def parse(self, path: Path) -> pl.DataFrame:
-        """One session's rows as the vendor means them; MarketDataError when the file cannot be used."""
+        """One file's rows as the vendor means them, with ROW_FACTS; MarketDataError when the file cannot be used."""
 
     @abstractmethod
-    def assemble(self, parsed: Mapping[date, pl.DataFrame], broken: Mapping[date, str]) -> SourceTables:
-        """Canonical tables of the sessions; `broken` has the sentences about files that could not be parsed."""
+    def build(self, usable: Mapping[Any, pl.DataFrame]) -> SourceTables:
+        """Canonical tables of the usable rows of each file; what it sets aside is in `quarantine`, with its reason."""
+
+    @abstractmethod
+    def quarantined(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows that have a reason, with the columns of quotes, `reason`, `file` and `row`."""
+
+    def assemble(self, parsed: Mapping[Any, pl.DataFrame], broken: Mapping[Any, str]) -> SourceTables:
+        """Canonical tables of the files' rows; `broken` has the sentences about files that could not be parsed.
+
+        Raises: MarketDataError where nothing is left, and where rows_read != quotes + quarantine
+        """
+        broken = {**self.files.refused, **broken}
+        self.require_sessions(parsed, broken)
+        unusable = pl.col("reason").is_not_null()
+        usable = {key: left for key, rows in parsed.items() if (left := rows.filter(~unusable)).height}
+        facts = pl.concat([rows.select("session", *ROW_FACTS) for rows in parsed.values()])
+        if not usable:
+            sentences = " ".join(row["detail"][0] for row in reason_findings(facts, facts.height))
+            raise MarketDataError(f"no row of {len(parsed)} files in {self.folder} can be used: {sentences}")
+        built = self.build(usable)
+        aside = [self.quarantined(left) for rows in parsed.values() if (left := rows.filter(unusable)).height]
+        quarantine = pl.concat([built.quarantine, *aside], how="diagonal_relaxed") if aside else built.quarantine
+        findings = [
+            broken_finding(broken, len(parsed) + len(broken)),
+            self.files.findings,
+            built.findings,
+            *reason_findings(facts.filter(unusable), facts.height),
+            odd_cells_finding(facts),
+            notes_finding(facts),
+        ]
+        tables = replace(built, quarantine=quarantine, findings=pl.concat(findings))
+        check_rows(tables, facts.height)
+        return replace(tables, findings=pl.concat([tables.findings, count_finding(tables, facts.height, len(parsed))]))
 
     def list_snapshots(self) -> list[date]:
         """Sessions that the files are named after; `read` may drop or relabel some and says so in its findings."""
@@ -248,23 +264,56 @@ class FileSource(Declared, ABC):
                 f"no file for {sessions_text(missing)} in {self.folder}: found {len(files)} sessions. "
                 "Ask for listed snapshots or add the files."
             )
-        parsed: dict[date, pl.DataFrame] = {}
-        broken: dict[date, str] = {}
-        for day in snapshots:
+        return self.parse_all({day: files[day] for day in snapshots})
+
+    def parse_all(self, files: Mapping[Any, Path]) -> SourceTables:
+        """Tables of those files."""
+        parsed: dict[Any, pl.DataFrame] = {}
+        broken: dict[Any, str] = {}
+        for key, path in files.items():
             try:
-                parsed[day] = self.parse(files[day])
+                parsed[key] = self.parse(path)
             except MarketDataError as error:
-                broken[day] = str(error)
+                broken[key] = str(error)
         return self.assemble(parsed, broken)
 
-    def require_sessions(self, parsed: Mapping[date, pl.DataFrame], broken: Mapping[date, str]) -> None:
+    def require_sessions(self, parsed: Mapping[Any, pl.DataFrame], broken: Mapping[Any, str]) -> None:
         """Raise the first file's sentence when not one session is left."""
         if parsed:
             return
         if broken:
-            day = min(broken)
+            key = min(broken)
             others = f" ({len(broken) - 1} more files failed too.)" if len(broken) > 1 else ""
-            raise MarketDataError(broken[day] + others)
+            raise MarketDataError(broken[key] + others)
         raise MarketDataError(
             f"no session files in {self.folder}: expected names like {self.example}. Put the vendor's files there."
         )
+
+
+class SPXSource(FileSource):
+    """Files of SPX and SPXW options, settled on the index file's prices."""
+
+    def side_files(self) -> list[Path]:
+        """The index's file, and files of sessions that have several."""
+        return [self.root / INDEX_FILE, *super().side_files()]
+
+    def quarantined(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows that have a reason, with the columns of quotes, `reason`, `file` and `row`."""
+        return spx_quotes(rows, also=("reason", "file", "row"))
+
+    def quotes_of(self, marked: pl.DataFrame, daily: DailyPrices) -> pl.DataFrame:
+        """Canonical quotes of the rows without a reason; MarketDataError where `mark_unpriced` left none."""
+        quotes = spx_quotes(marked.filter(pl.col("reason").is_null()))
+        if quotes.is_empty():
+            raise MarketDataError(
+                f"no session of {self.folder} with a close in {daily.name}: found quotes on "
+                f"{sessions_text(marked['session'])} and prices up to {daily.last}. Add the missing days to that file."
+            )
+        return quotes
+
+
+def unpriced_findings(marked: pl.DataFrame, daily: DailyPrices) -> list[pl.DataFrame]:
+    """Findings of rows that `mark_unpriced` set aside, with the file that lacks the prices and where it ends."""
+    where = f" Prices are those of {daily.name}, which ends on {daily.last}."
+    rows = marked.filter(pl.col("reason").is_not_null())
+    return [row.with_columns(detail=pl.col("detail") + where) for row in reason_findings(rows, marked.height)]

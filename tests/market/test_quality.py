@@ -259,3 +259,35 @@ def test_tables_that_cannot_be_inspected_are_refused(clean):
         inspect(but(clean, quotes=clean.quotes.clear()))
     with pytest.raises(MarketDataError, match=r"all 2,500 quotes are unusable, most of them no_ask"):
         inspect(altered(clean, pl.lit(True), ask=0.0))
+
+
+@pytest.mark.parametrize("ask", [50_000.0, 2_000.0])
+@pytest.mark.parametrize("nth", [0, 1, 12, 24])
+def test_an_ask_out_of_all_proportion_costs_its_own_row(clean, found, ask, nth):
+    chain = clean.quotes.filter((pl.col("right") == "C") & (pl.col("snapshot").dt.date() == MONDAY)).sort(
+        "expiration", "strike"
+    )
+    row = chain.row(25 + nth, named=True)
+    mine = (pl.col("snapshot") == row["snapshot"]) & (pl.col("contract_id") == row["contract_id"])
+    out = inspect(altered(clean, mine, ask=ask))
+    assert out.quarantine.select("contract_id", "reason").rows() == [(row["contract_id"], "implausible_price")]
+    assert found(out, "implausible_price")["snapshots"] == MONDAY.isoformat()
+
+
+def test_a_session_with_prices_in_another_unit_is_quarantined_by_name(clean, found):
+    that_day = pl.col("snapshot").dt.date() == DAYS[3]
+    out = inspect(altered(clean, that_day, bid=pl.col("bid") * 100, ask=pl.col("ask") * 100))
+    assert DAYS[3] not in out.quotes["snapshot"].dt.date().to_list()
+    assert set(out.quarantine["reason"]) <= {"implausible_session", "implausible_price"}
+    row = found(out, "implausible_session")
+    assert row["snapshots"] == DAYS[3].isoformat()
+    assert f"{DAYS[3]}: prices are" in row["detail"]
+
+
+def test_a_session_with_strikes_in_another_unit_is_quarantined_by_name(clean, found):
+    that_day = pl.col("snapshot").dt.date() == DAYS[3]
+    out = inspect(altered(clean, that_day, strike=pl.col("strike") * 10))
+    row = found(out, "implausible_session")
+    assert row["snapshots"] == DAYS[3].isoformat()
+    assert "times the spot" in row["detail"]
+    assert DAYS[3] not in out.quotes["snapshot"].dt.date().to_list()

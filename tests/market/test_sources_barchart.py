@@ -136,7 +136,7 @@ def test_vols_are_fractions_whatever_unit_the_file_uses(barchart, vendor, unit):
     assert vols.drop_nulls().to_list() == pytest.approx([0.15] * (len(rows) - 1))
 
 
-@pytest.mark.parametrize("damage", ["cut", "json", "list", "rows", "date", "column", "value", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "json", "list", "rows", "date", "column", "empty"])
 def test_one_bad_file_is_left_out_and_named_and_nothing_else_is_lost(barchart, vendor, found, damage):
     barchart.write_days(MONDAY, DAYS[-1])
     bad, path = DAYS[3], barchart.path(DAYS[3])
@@ -156,8 +156,6 @@ def test_one_bad_file_is_left_out_and_named_and_nothing_else_is_lost(barchart, v
             for row in rows:
                 del row["bidPrice"]
         barchart.write(bad, expiries=document["expiries"])
-    elif damage == "value":
-        barchart.write(bad, spot="n/a")
     else:
         barchart.write(bad, [])
     tables = read(barchart)

@@ -1,5 +1,8 @@
 """The facts that are known of the real sets, found by the rules alone."""
 
+import gzip
+import json
+
 import polars as pl
 import pytest
 
@@ -22,6 +25,25 @@ def barchart_set(real_data):
 @pytest.fixture(scope="module")
 def cboe_set(real_data):
     return load("spx_cboe", real_data)
+
+
+def test_every_row_of_the_files_is_kept_or_quarantined(barchart_set, cboe_set, real_data, found):
+    lines = 0
+    for path in (real_data / "spx_cboe_eod" / "chains").glob("*.csv.gz"):
+        lines += len(gzip.decompress(path.read_bytes()).splitlines()) - 1
+    rows = 0
+    for path in (real_data / "spx_barchart_eod").glob("*.json.gz"):
+        rows += sum(map(len, json.loads(gzip.decompress(path.read_bytes()))["expiries"].values()))
+    for tables, physical in ((cboe_set, lines), (barchart_set, rows)):
+        assert found(tables, "rows_read")["count"] == physical
+        assert tables.quotes.height + tables.quarantine.height == physical
+        assert found(tables, "odd_cells") is None
+
+
+def test_marks_that_cannot_be_are_four_quotes_of_the_farthest_expiries(cboe_set, barchart_set, found):
+    far = cboe_set.quarantine.filter(pl.col("reason") == "implausible_price")
+    assert far.select("bid", "ask").rows() == [(0.05, 1734.5), (0.05, 4072.7), (0.05, 2240.9), (0.05, 4766.1)]
+    assert found(barchart_set, "implausible_price") is None
 
 
 def points(row):

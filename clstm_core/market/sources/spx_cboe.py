@@ -12,19 +12,23 @@ import polars as pl
 
 from clstm_core.errors import MarketDataError
 from clstm_core.market.file_source import (
-    FileSource,
+    SPXSource,
     after_hours_finding,
-    broken_finding,
     copied_finding,
-    index_daily,
     index_tables,
-    read_table,
+    plausible_time,
     same_quotes,
-    session_of,
     split_copies,
-    spx_quotes,
+    traded_near,
+    unpriced_findings,
 )
 from clstm_core.market.source import SourceSpec, SourceTables, empty_findings, finding, limits, require_columns
+from clstm_core.market.tables.accounting import first_reason, row_facts
+from clstm_core.market.tables.cells import dates, instants, numbers, rights
+from clstm_core.market.tables.index_file import index_daily, mark_unpriced
+from clstm_core.market.tables.reading import read_table
+from clstm_core.market.tables.session_files import session_of
+from clstm_core.market.tables.symbols import parse_symbols, same_expiry
 
 NUMBERS = {
     "strike": "strike",
@@ -38,7 +42,10 @@ NUMBERS = {
     "iv": "implied_vol",
     "delta": "delta",
 }
-COLUMNS = ("session_date", "expiry", "right", "option", "last_trade_time", *NUMBERS)
+TRADED = ("session_date", "expiry", "right", "option", "strike", "bid", "ask")
+COLUMNS = (*TRADED, "last_trade_time", *NUMBERS)
+ROOTS = ("SPX", "SPXW")
+HALF_TICK = 0.0005  # symbols carry strikes in thousandths
 UNDERLYING_COLUMNS = ("session_date", "payload_timestamp", "last_trade_time", "close")
 
 SPEC = SourceSpec(
@@ -50,17 +57,18 @@ SPEC = SourceSpec(
 )
 
 
-class SPXCboe(FileSource):
+class SPXCboe(SPXSource):
     """`DATA/spx_cboe_eod`, with settlement prices from `DATA/spx_daily`."""
 
     spec = SPEC
     folder_name = "spx_cboe_eod"
     example = "chains/2026-07-22.csv.gz"
+    kinds = (".csv", ".txt", ".tsv")
 
-    def raw_files(self) -> dict[date, Path]:
-        """`chains/YYYY-MM-DD.csv` or `.csv.gz` by date."""
-        files = (path for pattern in ("*.csv", "*.csv.gz") for path in (self.folder / "chains").glob(pattern))
-        return {day: path for path in sorted(files) if (day := session_of(path)) is not None}
+    @property
+    def sessions_folder(self) -> Path:
+        """`chains/`, one CSV per session."""
+        return self.folder / "chains"
 
     def side_files(self) -> list[Path]:
         """The index's OHLCV and the vendor's own table of snapshots."""
@@ -68,86 +76,133 @@ class SPXCboe(FileSource):
 
     def parse(self, path: Path) -> pl.DataFrame:
         """Rows with session (as named), traded_on, root, expiry, strike, right, bid, ask, last, implied_vol, ..."""
-        table = read_table(path)
-        require_columns(table.columns, COLUMNS, path.name)
-        try:
-            rows = table.select(
-                pl.col("session_date").str.to_date().alias("session"),
-                pl.col("last_trade_time").str.slice(0, 10).str.to_date(strict=False).max().alias("traded_on"),
-                pl.col("option").str.extract(r"^([A-Z]+)\d").alias("root"),
-                pl.col("expiry").str.to_date(),
-                pl.col("right").str.slice(0, 1).str.to_uppercase(),
-                *[pl.col(name).cast(pl.Float64).alias(ours) for name, ours in NUMBERS.items()],
-            ).with_columns(implied_vol=pl.when(pl.col("implied_vol") > 0).then("implied_vol"))
-        except pl.exceptions.PolarsError as error:
+        table = read_table(path, COLUMNS)
+        require_columns(table.frame.columns, TRADED, path.name)
+        day = session_of(path)
+        frame = numbers(table.frame, NUMBERS, fractions=("iv",), decimal_comma=table.decimal_comma)
+        stated, traded_on = dates(frame["session_date"]), pl.Series([None] * frame.height, dtype=pl.Date)
+        if "last_trade_time" in frame.columns:
+            traded_on = dates(frame["last_trade_time"])
+        if stated.is_not_null().any() and not (stated == day).any():
             raise MarketDataError(
-                f"unusable values in {path.name}: {str(error).splitlines()[0]}. Expected numbers and ISO dates; "
-                "download the file again."
-            ) from error
-        if rows.is_empty():
-            raise MarketDataError(f"no option rows in {path.name}: expected a chain. Download the file again.")
-        return rows.filter(pl.col("root").is_in(["SPX", "SPXW"]) & pl.col("right").is_in(["C", "P"]))
+                f"misnamed file {path.name}: found the session {stated.drop_nulls()[0]} inside, expected that of its "
+                "name. Rename it or download it again."
+            )
+        symbol = parse_symbols(frame["option"])
+        rows = frame.with_columns(
+            session=pl.lit(day),
+            stated=stated,
+            traded_on=traded_on,
+            symbol=symbol.to_struct(),
+            root=symbol["root"],
+            expires=dates(frame["expiry"]),
+            side=rights(frame["right"]),
+            implied_vol=pl.when(pl.col("implied_vol") > 0).then("implied_vol"),
+        )
+        reason, cell = self._reason(rows)
+        return rows.select(
+            "session",
+            pl.when(traded_near(pl.col("traded_on"), pl.col("session"))).then("traded_on").max().alias("traded_on"),
+            "root",
+            pl.col("expires").alias("expiry"),
+            pl.col("side").alias("right"),
+            *NUMBERS.values(),
+            *row_facts(path, table.note, reason, cell),
+        )
 
-    def assemble(self, parsed: Mapping[date, pl.DataFrame], broken: Mapping[date, str]) -> SourceTables:
+    @staticmethod
+    def _reason(rows: pl.DataFrame) -> tuple[pl.Expr, pl.Expr]:
+        """Why a row cannot be used, and the cell that says so."""
+        symbol = pl.col("symbol").struct
+        agrees = (
+            same_expiry(symbol.field("expiry"), pl.col("expires"))
+            & (symbol.field("right") == pl.col("side"))
+            & ((symbol.field("strike") - pl.col("strike")).abs() < HALF_TICK)
+        )
+        priced = pl.all_horizontal(pl.col(name).is_not_null() for name in ("strike", "bid", "ask"))
+        rules = {
+            "wrong_session": (pl.col("stated") != pl.col("session")).fill_null(True),
+            "unknown_symbol": pl.col("root").is_null(),
+            "unknown_root": ~pl.col("root").is_in(ROOTS),
+            "unknown_right": pl.col("side").is_null(),
+            "no_expiry": pl.col("expires").is_null(),
+            "missing_price": ~priced,
+            "symbol_mismatch": ~agrees,
+        }
+        written = {"unknown_root": "root", "unknown_symbol": "option", "unknown_right": "right", "no_expiry": "expiry"}
+        written |= {"wrong_session": "session_date", "symbol_mismatch": "option", "missing_price": "odd"}
+        reason = first_reason(rules)
+        cell = pl.coalesce(pl.when(reason == name).then(column) for name, column in written.items())
+        return reason, cell
+
+    def build(self, usable: Mapping[date, pl.DataFrame]) -> SourceTables:
         """Tables by true session, AM- and PM-settled roots apart."""
-        self.require_sessions(parsed, broken)
+        daily = index_daily(self.root)
         taken = self._taken()
-        true_session = {day: self._true_session(day, parsed[day], taken) for day in parsed}
-        sessions, relabelled, misdated = _by_true_session(parsed, true_session)
+        true_session = {day: self._true_session(day, usable[day], taken) for day in usable}
+        sessions, relabelled, misdated = _by_true_session(usable, true_session)
         kept, dropped = split_copies(sessions)
         if not kept:
             raise MarketDataError(
-                f"no trading session among {len(parsed)} files in {self.folder}: expected at least one. Add files."
+                f"no trading session among {len(usable)} files in {self.folder}: expected at least one. Add files."
             )
         named = {true: day for day, true in relabelled.items()}
-        stamped = [_stamp(kept[day], day, taken.get(named.get(day, day))) for day in sorted(kept)]
-        quotes = spx_quotes(pl.concat(stamped))
-        reasons = [(parsed[day], day) for day in misdated] + [(sessions[day], day) for day in dropped]
-        quarantine = [
-            spx_quotes(_stamp(rows, day, taken.get(day))).with_columns(reason=pl.lit("copied_session"))
-            for rows, day in reasons
+        stamped = pl.concat([_stamp(kept[day], day, taken.get(named.get(day, day))) for day in sorted(kept)])
+        marked = mark_unpriced(stamped, daily.prices, pl.col("root") == "SPX")
+        quotes = self.quotes_of(marked, daily)
+        copies = [(usable[day], day) for day in misdated] + [(sessions[day], day) for day in dropped]
+        copied = [
+            _stamp(rows, day, taken.get(day)).with_columns(reason=pl.lit("copied_session")) for rows, day in copies
         ]
-        daily = index_daily(self.root)
-        underlyings, rates = index_tables(quotes, daily)
+        aside = pl.concat([marked.filter(pl.col("reason").is_not_null()), *copied])
+        underlyings, rates = index_tables(quotes, daily.prices)
         findings = [
-            broken_finding(broken, len(parsed) + len(broken)),
-            copied_finding(dropped | misdated, len(parsed)),
+            *daily.findings,
+            *unpriced_findings(marked, daily),
+            copied_finding(dropped | misdated, len(usable)),
             _misdated_finding(
-                {day: true for day, true in true_session.items() if true != day}, relabelled, len(parsed)
+                {day: true for day, true in true_session.items() if true != day}, relabelled, len(usable)
             ),
             _roots_finding(quotes),
-            self._vendor_close_finding(true_session, daily),
+            self._vendor_close_finding(true_session, daily.prices),
+            _odd_times_finding(self._snapshots_table()),
             after_hours_finding(quotes),
         ]
-        empty = quotes.clear().with_columns(reason=pl.lit("")).clear()
         return SourceTables(
             quotes=quotes,
             underlyings=underlyings,
             rates=rates,
-            quarantine=pl.concat([empty, *quarantine]),
+            quarantine=self.quarantined(aside),
             findings=pl.concat(findings),
         )
 
     def _snapshots_table(self) -> pl.DataFrame:
+        """session, traded_on, quoted_at and close of each row; times far from the session are null and `odd`."""
         path = self.folder / "underlying.csv"
         if not path.is_file():
             raise MarketDataError(
                 f"no file {path}: expected the vendor's table of snapshots (session_date, payload_timestamp, "
                 "last_trade_time, ...). Put it beside chains/."
             )
-        table = read_table(path)
-        require_columns(table.columns, UNDERLYING_COLUMNS, path)
-        return table.select(
-            session=pl.col("session_date").str.to_date(strict=False),
-            traded_on=pl.col("last_trade_time").str.slice(0, 10).str.to_date(strict=False),
-            quoted_at=pl.col("payload_timestamp")
-            .str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="ns", strict=False)
-            .dt.replace_time_zone("UTC"),
-            close=pl.col("close").cast(pl.Float64, strict=False),
-        ).filter(pl.col("session").is_not_null())
+        table = read_table(path, UNDERLYING_COLUMNS)
+        require_columns(table.frame.columns, UNDERLYING_COLUMNS, path.name)
+        frame = numbers(table.frame, {"close": "close"}, decimal_comma=table.decimal_comma)
+        read = frame.select(
+            "row",
+            session=dates(frame["session_date"]),
+            traded=dates(frame["last_trade_time"]),
+            taken=instants(frame["payload_timestamp"]),
+            close=pl.col("close"),
+            written=pl.concat_str("last_trade_time", "payload_timestamp", separator=", ", ignore_nulls=True),
+        )
+        near = read.with_columns(
+            traded_on=pl.when(traded_near(pl.col("traded"), pl.col("session"))).then("traded"),
+            quoted_at=plausible_time(pl.col("taken"), pl.col("session")),
+        )
+        return near.with_columns(odd=pl.any_horizontal(pl.col("session", "traded_on", "quoted_at").is_null()))
 
     def _taken(self) -> dict[date, dict[str, object]]:
-        return {row["session"]: row for row in self._snapshots_table().to_dicts()}
+        return {row["session"]: row for row in self._snapshots_table().to_dicts() if row["session"]}
 
     @staticmethod
     def _true_session(day: date, rows: pl.DataFrame, taken: Mapping[date, dict[str, object]]) -> date:
@@ -205,6 +260,18 @@ def _stamp(rows: pl.DataFrame, session: date, taken: Mapping[str, object] | None
     return rows.with_columns(session=pl.lit(session), quoted_at=pl.lit(quoted_at, dtype=pl.Datetime("ns", "UTC"))).drop(
         "traded_on"
     )
+
+
+def _odd_times_finding(table: pl.DataFrame) -> pl.DataFrame:
+    odd = table.filter("odd")
+    if odd.is_empty():
+        return empty_findings()
+    row = odd.row(0, named=True)
+    detail = (
+        f"rows of underlying.csv whose session or times cannot be read, or lie far apart, are not used; first row "
+        f"{row['row']} ({row['session'] or 'no session'}): {row['written']!r}."
+    )
+    return finding("odd_times", "warning", odd.height, table.height, odd["session"].drop_nulls(), detail)
 
 
 def _misdated_finding(misdated: Mapping[date, date], relabelled: Mapping[date, date], total: int) -> pl.DataFrame:

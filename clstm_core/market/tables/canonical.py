@@ -8,17 +8,7 @@ from clstm_core.market.calendars import XNYS, exchange, local_instant, scheduled
 from clstm_core.market.clock import session_on_or_before
 from clstm_core.market.instrument import Instrument
 from clstm_core.market.tables.schema import QUOTES, QUOTES_OPTIONAL
-
-
-def contract_id() -> pl.Expr:
-    """OSI symbol without padding, from root, expiry, right and strike: SPXW260821C07500000."""
-    return pl.concat_str(
-        pl.col("root"),
-        pl.col("expiry").dt.strftime("%y%m%d"),
-        pl.col("right"),
-        # A strike that is no number has no contract: null here, `missing_price` in quarantine.
-        (pl.col("strike") * 1000).round().cast(pl.Int64, strict=False).cast(pl.String).str.zfill(8),
-    )
+from clstm_core.market.tables.symbols import contract_id
 
 
 def settlement_days(expiry: pl.Series, calendar: str = XNYS) -> pl.Series:

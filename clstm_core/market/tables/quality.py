@@ -1,10 +1,13 @@
 """What is wrong with a table of quotes, row by row: what cannot be traded is quarantined, what is odd is counted.
 
 Quarantined, each with its reason: keys quoted twice, missing or negative prices, contracts past their settlement, rows
-without an ask (neither a price to buy at nor a mid to mark with), crossed quotes, and prices outside no-arbitrage
-bounds. Only counted: zero bids (such an option may be bought), locked quotes (they do not fill), missing vendor vols.
-Whole-table checks (calendar, parity, stale runs, arbitrage, the underlying) are in `quality_checks.py`.
+without an ask (neither a price to buy at nor a mid to mark with), crossed quotes, prices outside no-arbitrage bounds,
+mids above what other strikes allow, and sessions in another unit than the underlying. Only counted: zero bids (such an
+option may be bought), locked quotes (they do not fill), missing vendor vols. Whole-table checks (calendar, parity,
+stale runs, arbitrage, the underlying) are in `checks.py`.
 """
+
+from dataclasses import replace
 
 import polars as pl
 
@@ -14,7 +17,9 @@ from clstm_core.market.clock import YEAR_NS
 from clstm_core.market.instrument import instrument_of
 from clstm_core.market.source import SourceTables, check_tables, finding
 from clstm_core.market.tables import checks as quality_checks
+from clstm_core.market.tables.accounting import check_rows
 from clstm_core.market.tables.parity import SHORT_DAYS, fit_parity, pairs
+from clstm_core.market.tables.plausibility import implausible_prices, sessions_in_another_unit
 
 BOUND_SLACK = 1e-4  # of the forward, plus one tick: the forward's own error, not an arbitrage
 RATE_SLACK = 0.01  # a year
@@ -31,6 +36,8 @@ REASONS: dict[str, tuple[str, str]] = {
     "expired_at_snapshot": ("info", "rows of contracts that settled by the session's close: nothing left to trade"),
     "no_ask": ("warning", "rows with ask = 0: no price to buy at and no mid to mark with"),
     "crossed": ("warning", "rows with bid above a positive ask"),
+    "implausible_price": ("warning", "rows whose mid exceeds what dearer strikes ask, or the spot"),
+    "implausible_session": ("warning", "rows of sessions whose prices or strikes are in another unit"),
     "out_of_bounds": ("warning", "rows that could be bought below, or sold above, their no-arbitrage bounds"),
 }
 
@@ -48,15 +55,23 @@ def inspect(tables: SourceTables, *, quoted: bool = True) -> SourceTables:
         raise MarketDataError("no quotes to inspect: expected at least one session. Check the source and its filters.")
     flagged = _flag(tables.quotes, quoted)
     usable = pl.col("reason").is_null()
+    spots = tables.underlyings.select("snapshot", "close")
+    units = sessions_in_another_unit(flagged.filter(usable), spots if quoted else spots.clear())
+    if units.height:
+        odd = pl.col("snapshot").is_in(units["snapshot"].implode())
+        flagged = flagged.with_columns(
+            reason=pl.when(usable & odd).then(pl.lit("implausible_session")).otherwise("reason")
+        )
     near = pairs(flagged.filter(usable))
     fits = fit_parity(near)
-    flagged = _flag_bounds(flagged, fits) if quoted else flagged
+    flagged = _flag_prices(_flag_bounds(flagged, fits), spots) if quoted else flagged
     clean = flagged.filter(usable).select(tables.quotes.columns)
     bad = flagged.filter(~usable).select(*tables.quotes.columns, "reason")
     if clean.is_empty():
         worst = bad["reason"].value_counts(sort=True)["reason"][0]
+        example = f" ({units['why'][0]})" if worst == "implausible_session" else ""
         raise MarketDataError(
-            f"all {bad.height:,} quotes are unusable, most of them {worst}: expected a tradable chain. "
+            f"all {bad.height:,} quotes are unusable, most of them {worst}{example}: expected a tradable chain. "
             "Check the source's files."
         )
     whole = quality_checks.run(
@@ -71,7 +86,8 @@ def inspect(tables: SourceTables, *, quoted: bool = True) -> SourceTables:
         fits=fits,
         quoted=quoted,
     )
-    findings = [tables.findings, *_row_findings(flagged, quoted), *whole]
+    findings = [tables.findings, *_row_findings(flagged, quoted, " ".join(units["why"])), *whole]
+    check_rows(replace(tables, quotes=clean, quarantine=bad), tables.quotes.height)
     return SourceTables(
         quotes=clean,
         underlyings=tables.underlyings,
@@ -150,7 +166,18 @@ def _flag_bounds(flagged: pl.DataFrame, fits: pl.DataFrame) -> pl.DataFrame:
     return joined.with_columns(reason=reason).select(flagged.columns)
 
 
-def _row_findings(flagged: pl.DataFrame, quoted: bool) -> list[pl.DataFrame]:
+def _flag_prices(flagged: pl.DataFrame, spots: pl.DataFrame) -> pl.DataFrame:
+    """Reason `implausible_price` where a usable row's mid exceeds what it could be worth."""
+    numbered = flagged.with_row_index("row_number")
+    usable = numbered.filter(pl.col("reason").is_null())
+    odd = usable["row_number"].filter(implausible_prices(usable, spots))
+    if odd.is_empty():
+        return flagged
+    hit = pl.int_range(pl.len(), dtype=pl.UInt32).is_in(odd.implode())
+    return flagged.with_columns(reason=pl.when(hit).then(pl.lit("implausible_price")).otherwise("reason"))
+
+
+def _row_findings(flagged: pl.DataFrame, quoted: bool, units: str) -> list[pl.DataFrame]:
     total = flagged.height
     lazy = flagged.lazy().with_columns(date=session_date(pl.col("snapshot")))
     bad = lazy.filter(pl.col("reason").is_not_null()).collect()
@@ -161,6 +188,8 @@ def _row_findings(flagged: pl.DataFrame, quoted: bool) -> list[pl.DataFrame]:
         if reason == "no_ask":
             crossed = rows.filter(pl.col("bid") > 0).height
             extra = f" ({crossed:,} of them look crossed, the other {rows.height - crossed:,} locked at zero)"
+        if reason == "implausible_session":
+            extra = f" ({units})"
         if rows.height:
             out.append(finding(reason, severity, rows.height, total, rows["date"], f"{text}{extra}: quarantined."))
     # Counted on every row before its settlement, whatever else is wrong with it.

@@ -1,0 +1,223 @@
+"""Random damage to files of every source: a sentence, or tables with every row; never a foreign exception."""
+
+import copy
+import gzip
+import json
+import random
+import warnings
+from datetime import date
+
+import polars as pl
+import pytest
+
+from clstm_core.errors import MarketDataError
+from clstm_core.market.calendars import trading_days
+from clstm_core.market.sources import default_config, open_source
+from clstm_core.market.tables.accounting import check_rows
+from clstm_core.market.tables.quality import inspect
+
+CELLS = (
+    *("", " ", "--", "n/a", "null", "NaN", "inf", "-inf", "1e308", "-1e308", "1e400", "1,234", "12,34", "14.00%", "0"),
+    *("-1", "0001-01-01", "9999-12-31", "2026-02-30", "1970-01-01T00:00:00", "X", "call", '"', '""', "'", "\\", "\x00"),
+    *(
+        "SPXW  260821C07500000",
+        "SPX000000C00000000",
+        "O:",
+        "é",
+        "漢字",
+        "💥",
+        "a" * 5000,
+        "9" * 400,
+        "true",
+        "[1]",
+        "{}",
+    ),
+)
+JSON_VALUES = (
+    None,
+    True,
+    10**400,
+    -1,
+    0,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "--",
+    "1,234",
+    [],
+    {},
+    [[1]],
+    "0001-01-01",
+    "X",
+)
+
+
+def damaged_text(random_, text):
+    """The text with one to three faults."""
+    data = text
+    for _ in range(random_.randint(1, 3)):
+        lines = data.split("\n")
+        n = random_.randrange(len(lines))
+        kind = random_.randrange(11)
+        if kind <= 3:
+            cells = lines[n].split(",")
+            cells[random_.randrange(len(cells))] = random_.choice(CELLS)
+            lines[n] = ",".join(cells)
+        elif kind == 4:
+            lines.insert(n, random_.choice(lines))
+        elif kind == 5:
+            del lines[n]
+        elif kind == 6:
+            lines[n] = lines[n][: random_.randrange(len(lines[n]) + 1)]
+        elif kind == 7:
+            at = random_.randrange(len(lines[n]) + 1)
+            lines[n] = lines[n][:at] + random_.choice([*CELLS, ",", ";", "\t", "\r", "#"]) + lines[n][at:]
+        elif kind == 8:
+            lines[0] = random_.choice([lines[0].upper(), lines[0].replace(",", ";"), lines[0] + "," + lines[0], "x"])
+        elif kind == 9:
+            lines = lines[: n + 1]
+        else:  # a whole column
+            column = random_.randrange(lines[0].count(",") + 1)
+            cell = random_.choice(CELLS)
+            lines = [
+                ",".join(cell if m and i == column else c for i, c in enumerate(line.split(",")))
+                for m, line in enumerate(lines)
+            ]
+        data = "\n".join(lines) or "\n"
+    return data
+
+
+def damaged_bytes(random_, raw):
+    """The bytes with some flipped, cut, doubled or encoded otherwise."""
+    data = bytearray(raw)
+    kind = random_.randrange(5)
+    if kind == 0:
+        for _ in range(random_.randint(1, 20)):
+            data[random_.randrange(len(data))] ^= 1 << random_.randrange(8)
+    elif kind == 1:
+        del data[random_.randrange(len(data)) :]
+    elif kind == 2:
+        at = random_.randrange(len(data))
+        data[at:at] = random_.randbytes(random_.randint(1, 40))
+    elif kind == 3:
+        data = bytearray(
+            data.decode("utf-8", "replace").encode(random_.choice(["utf-16", "utf-16-le", "utf-32", "utf-8-sig"]))
+        )
+    else:
+        data = data + data
+    return bytes(data)
+
+
+def damaged_json(random_, document):
+    """The document with one to three values of a wrong kind."""
+    for _ in range(random_.randint(1, 3)):
+        rows = [row for chain in document["expiries"].values() if isinstance(chain, list) for row in chain]
+        value = copy.deepcopy(random_.choice(JSON_VALUES))
+        kind = random_.randrange(6)
+        if kind <= 2 and rows and isinstance(row := random_.choice(rows), dict):
+            row[random_.choice(list(row) or ["x"])] = value
+        elif kind == 3:
+            document[random_.choice(["date", "spot", "timestamp"])] = value
+        elif kind == 4 and rows:
+            name = random_.choice(["strikePrice", "bidPrice", "askPrice", "optionType", "expirationDate", "volatility"])
+            for row in rows:
+                if isinstance(row, dict):
+                    row[name] = value
+        else:
+            document["expiries"][random_.choice(list(document["expiries"]))] = random_.choice([value, [value], [{}]])
+            if not isinstance(document["expiries"], dict):
+                return document
+    return document
+
+
+def survive(name, data_dir, seed):
+    """Read and judge the set; anything but tables or a MarketDataError fails the test."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            source = open_source(default_config(name, data_dir=str(data_dir)))
+            tables = source.parse_all(source.raw_files())
+            read = tables.quotes.height + tables.quarantine.height
+            judged = inspect(tables)
+            check_rows(judged, read)
+            assert judged.quotes.select(pl.col("bid", "ask", "strike").is_finite().all()).row(0) == (True, True, True)
+    except MarketDataError:
+        return
+    except BaseException as error:
+        raise AssertionError(f"seed {seed} of {name}: {type(error).__name__}: {error}") from error
+
+
+def seeds(count):
+    return [pytest.param(range(n, n + 25), id=f"{n}") for n in range(0, count, 25)]
+
+
+DAYS = trading_days(date(2026, 7, 20), date(2026, 7, 22))
+MANY = [pytest.param(range(1000, 2500), marks=pytest.mark.slow, id="many")]
+
+
+@pytest.mark.parametrize("batch", [*seeds(100), *MANY])
+def test_cboes_files(cboe, vendor, batch):
+    for day in DAYS:
+        cboe.write(day, rows=vendor.chain(day, vendor.next_expiries(day, 3), step=100))
+    files = [cboe.root / "spx_cboe_eod" / "underlying.csv", cboe.root / "spx_daily" / "spx_vix_vix9d_daily.csv"]
+    chain = cboe.path(DAYS[1])
+    whole = {path: path.read_bytes() for path in (*files, chain)}
+
+    for seed in batch:
+        random_ = random.Random(seed)
+        path = random_.choice([chain, chain, chain, *files])
+        text = gzip.decompress(whole[path]) if path == chain else whole[path]
+        data = damaged_text(random_, text.decode()).encode() if random_.random() < 0.7 else damaged_bytes(random_, text)
+        path.write_bytes(data)
+        survive("spx_cboe", cboe.root, seed)
+        path.write_bytes(whole[path])
+
+
+@pytest.mark.parametrize("batch", [*seeds(100), *MANY])
+def test_barcharts_files(barchart, vendor, batch):
+    for day in DAYS:
+        barchart.write(day, vendor.chain(day, vendor.next_expiries(day, 3), step=100))
+    path = barchart.path(DAYS[1])
+    whole = path.read_bytes()
+    rows = vendor.chain(DAYS[1], vendor.next_expiries(DAYS[1], 3), step=100)
+    for seed in batch:
+        random_ = random.Random(seed)
+        if random_.random() < 0.7:
+            path.write_bytes(json.dumps(damaged_json(random_, barchart.document(DAYS[1], rows))).encode())
+        else:
+            path.write_bytes(damaged_bytes(random_, whole))
+        survive("spx_barchart", barchart.root, seed)
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("batch", [*seeds(100), *MANY])
+def test_tables(tmp_path, vendor, batch):
+    lines = ["date,expiration,strike,right,bid,ask,multiplier,settles,spot,contract_id,implied_vol"]
+    lines += [
+        f"{day},{row['expiry']},{row['strike']},{row['right']},{row['bid']},{row['ask']},100,close,"
+        f"{vendor.spot_on(day)},,0.15"
+        for day in DAYS
+        for row in vendor.chain(day, vendor.next_expiries(day, 2), step=100)
+    ]
+    text = "\n".join(lines) + "\n"
+    frame = pl.read_csv(text.encode())
+    for seed in batch:
+        random_ = random.Random(seed)
+        for old in tmp_path.iterdir():
+            old.unlink()
+        path = tmp_path / "quotes.csv"
+        kind = random_.random()
+        if kind < 0.6:
+            path.write_bytes(damaged_text(random_, text).encode())
+        elif kind < 0.8:
+            path.write_bytes(damaged_bytes(random_, text.encode()))
+        else:
+            path = tmp_path / "quotes.parquet"
+            frame.write_parquet(path)
+            path.write_bytes(damaged_bytes(random_, path.read_bytes()))
+        for name, beside in (("underlyings", "date,open,close\n"), ("rates", "date,rate\n")):
+            if random_.random() < 0.2:
+                values = [f"{day},{100 if name == 'rates' else vendor.spot_on(day)},7000" for day in DAYS]
+                (tmp_path / f"{name}.csv").write_text(damaged_text(random_, beside + "\n".join(values)))
+        survive("table", path, seed)
