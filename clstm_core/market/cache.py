@@ -304,7 +304,9 @@ def _splits(tensors_dir: Path) -> tuple[dict[str, list[int]], int]:
 
 def _counts(tables: SourceTables) -> dict[str, Any]:
     severities = dict(tables.findings.group_by("severity").len().iter_rows())
+    read = tables.findings.filter(pl.col("check") == "rows_read")["count"].sum()
     return {
+        "rows_read": read or tables.quotes.height + tables.quarantine.height,
         "rows": tables.quotes.height,
         "snapshots": tables.quotes["snapshot"].n_unique(),
         "contracts": tables.quotes["contract_id"].n_unique(),

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from clstm_core.artifacts.manifests import QuotesManifest
 from clstm_core.errors import ConfigError, MarketDataError
 from clstm_core.market import cache
 from clstm_core.market.calendars import trading_days
@@ -77,7 +78,9 @@ def market(path, home, **overrides):
     """The tensors that a table becomes."""
     config = default_config("table", data_dir=str(path), **overrides)
     quotes = cache.ensure_quotes(config, home)
-    return load_market(cache.ensure_tensors(quotes, config, home, embargo=5)), cache.read_manifest(quotes)
+    return load_market(cache.ensure_tensors(quotes, config, home, embargo=5)), QuotesManifest.read(
+        quotes / "manifest.json"
+    )
 
 
 def test_the_sample_is_what_its_metadata_says():
@@ -91,8 +94,8 @@ def test_the_sample_is_what_its_metadata_says():
 def test_thirty_lines_become_a_market(place, tmp_path):
     tensors, manifest = market(place, tmp_path)
     assert tensors.n_snapshots == 3
-    assert manifest["counts"]["rows"] == 30
-    assert manifest["label"] == "simulated quotes (user's table)"
+    assert manifest.counts["rows"] == 30
+    assert manifest.label == "simulated quotes (user's table)"
     assert bool((tensors.grid_row_TG >= 0).any(dim=1).all())
     assert (tensors.info["near_days"], tensors.info["far_days"]) == (30.0, 30.0)
     assert tensors.info["splits"] == {"test": [0, 3]}
@@ -366,11 +369,11 @@ def test_tenors_are_those_that_most_sessions_fill(table, rows):
 def test_prices_of_the_cache_name_their_files(table, rows, tmp_path):
     path = table(rows())
     first = cache.ensure_quotes(default_config("table", data_dir=str(path)), tmp_path / "cache")
-    assert list(cache.read_manifest(first)["parents"]) == ["quotes.csv"]
+    assert list(QuotesManifest.read(first / "manifest.json").raw_files) == ["quotes.csv"]
     (tmp_path / "rates.csv").write_text(f"date,rate\n{MONDAY},0.04\n")
     second = cache.ensure_quotes(default_config("table", data_dir=str(path)), tmp_path / "cache")
     assert second != first
-    assert sorted(cache.read_manifest(second)["parents"]) == ["quotes.csv", "rates.csv"]
+    assert sorted(QuotesManifest.read(second / "manifest.json").raw_files) == ["quotes.csv", "rates.csv"]
 
 
 @pytest.mark.parametrize("form", ["%m/%d/%Y", "%d/%m/%Y", "%Y%m%d", "%d-%b-%Y", "%Y/%m/%d"])
