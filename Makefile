@@ -14,7 +14,7 @@ export DAGSTER_HOME := $(CURDIR)/.dagster
 # One thread a test worker: two workers fill two cores.
 test test-slow check: export OMP_NUM_THREADS := 1
 
-.PHONY: help demo test test-slow dev check clean
+.PHONY: help demo test test-slow dev lint wheel check clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -33,10 +33,20 @@ test-slow: $(READY)  ## the tests that learn for minutes
 dev: $(READY)  ## the Dagster UI and the report server, on 127.0.0.1
 	@$(BIN)/clstm dev
 
-check: $(READY)  ## lint, types and the tests of pure code, about a minute
+lint: $(READY)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+wheel: $(READY)  ## build the wheel, and call its two commands from outside the checkout
+	@rm -rf build && mkdir -p build/wheel
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/wheel/site build/wheel/*.whl
+	cd build/wheel && PYTHONPATH=site ../../$(BIN)/python -P -m clstm_core.train --help > /dev/null
+	cd build/wheel && PYTHONPATH=site ../../$(BIN)/python -P -m orchestration.cli --help > /dev/null
+	cd build/wheel && PYTHONPATH=site ../../$(BIN)/python -P -c "import clstm_core, pathlib; assert 'site' in pathlib.Path(clstm_core.__file__).parts"
+
+check: lint  ## lint, types and the tests of pure code, about a minute
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not gpu" tests/options tests/model tests/env tests/test_import_graph.py
 
 clean:  ## remove the environment and caches; data/ and .dagster/ stay

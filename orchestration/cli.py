@@ -29,7 +29,7 @@ app.add_typer(data_app, name="data")
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 UsageError: Any = typer.BadParameter.__base__  # typer names no public one
 UI_PORT, REPORT_PORT = 3000, 3001
-STOP_S, WAITING_S = 20.0, 15.0
+STOP_S, WAITING_S = 20.0, 10.0
 
 
 @app.callback(invoke_without_command=True)
@@ -212,10 +212,12 @@ def _execute(job: str, run: str | None, recipe: "Recipe") -> dict[str, Any]:
             )
     # From here on the lock is the child's: it is held for as long as the chain works, whatever becomes of this command.
     with Follower(progress) as follower:
+        looked = time.monotonic()
         try:
             while child.poll() is None:
                 follower.update()
-                if follower.silent_s > WAITING_S:
+                if min(follower.silent_s, time.monotonic() - looked) > WAITING_S:
+                    looked = time.monotonic()
                     follower.say(_waiting_for())
                 time.sleep(0.3)
             follower.update()
