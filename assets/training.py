@@ -1,8 +1,6 @@
 """The policy: recurrent PPO in this process, its curves live in the UI, a ladder of five verified checkpoints."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,7 @@ from assets.critic_warmup import environments, run_config, warm_critic
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths
 from assets.support import Progress, check, numbers, record_gates, run_stage, table
-from clstm_core.artifacts.folder import file_sha256
-from clstm_core.artifacts.manifests import CheckpointManifest, RunInputs, RunStatus
+from clstm_core.artifacts.manifests import CheckpointManifest, RunInputs
 from clstm_core.artifacts.places import RunFolder
 from clstm_core.errors import CheckpointError
 from clstm_core.specs import RUNGS
@@ -70,6 +67,7 @@ def trained_policy(context: dg.AssetExecutionContext, paths: ProjectPaths, metri
         from clstm_core.checkpoint import load_policy
         from clstm_core.store.rows import metrics_rows
         from clstm_core.train.loop import train
+        from clstm_core.train.status import finished, followed
 
         inputs, store = RunInputs.read(run.inputs), metrics.store()
         config = run_config(inputs)
@@ -82,7 +80,7 @@ def trained_policy(context: dg.AssetExecutionContext, paths: ProjectPaths, metri
         else:
             env, heldout = environments(inputs, paths.places)
             live = _Live(context, progress, store, config.timesteps)
-            with _status(run, store):
+            with followed(run, store.record):
                 train(config, env, run_dir=run.path, heldout_env=heldout, report=live)
         rows = metrics_rows(run.path)
         store.upsert("training_metrics", rows)
@@ -96,8 +94,7 @@ def trained_policy(context: dg.AssetExecutionContext, paths: ProjectPaths, metri
             finite &= all(bool(tensor.isfinite().all()) for tensor in policy.state_dict().values())
             ladder.append(CheckpointManifest.read(run.checkpoint(name) / "manifest.json", files=False))
             self_test = meta["self_test"]
-        status = _finished(run, rows)
-        store.record(status, *ladder)
+        store.record(finished(run, rows), *ladder)
         results = [
             check("recurrent_self_test", self_test.get("passed", False), _self_test_words(self_test), blocking=True),
             check(
@@ -138,57 +135,6 @@ def _is_of(run: RunFolder, rung: str, inputs: RunInputs) -> bool:
         return verify_checkpoint(run.checkpoint(rung)).parents.get("inputs") == inputs.identity
     except CheckpointError:
         return False
-
-
-@contextmanager
-def _status(run: RunFolder, store: Any) -> Iterator[None]:
-    """Keep how the training goes: running while it runs; stopped or failed when it ends otherwise than well."""
-
-    def keep(status: str, reason: str = "") -> None:
-        began = RunStatus(run=run.name, status=status, started_at=started, reason=reason)
-        store.record((began if status == "running" else _ended(began)).write(run.status))
-
-    kept = RunStatus.kept(run.status, files=False)
-    started = (kept.started_at if kept else None) or _now()
-    keep("running")
-    try:
-        yield
-    except Exception as error:
-        keep("failed", str(error))
-        raise
-    except BaseException:  # told to stop: by a signal, or by Dagster
-        keep("stopped", "told to stop")
-        raise
-
-
-def _ended(status: RunStatus) -> RunStatus:
-    from dataclasses import replace
-
-    return replace(status, finished_at=_now())
-
-
-def _finished(run: RunFolder, rows: list[dict[str, Any]]) -> RunStatus:
-    """The status of a finished run, which covers its metrics; the one that is there where nothing was trained since."""
-    metrics = run.path / "metrics.jsonl"
-    files = {metrics.name: file_sha256(metrics)} if metrics.is_file() else {}
-    kept = RunStatus.kept(run.status, files=False)
-    if kept is not None and kept.status == "finished" and dict(kept.files) == files:
-        return kept
-    last = rows[-1] if rows else {}
-    return RunStatus(
-        run=run.name,
-        status="finished",
-        started_at=kept.started_at if kept else None,
-        finished_at=_now(),
-        env_steps=last.get("env_steps"),
-        iterations=last.get("iteration"),
-        seconds=last.get("seconds"),
-        files=files,
-    ).write(run.status)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class _Live:

@@ -25,6 +25,7 @@ from clstm_core.model.clstm import CLSTM
 from clstm_core.specs import ACTIONS, OBSERVATION
 
 MODEL, STATE, META = "model.safetensors", "state.safetensors", "meta.json"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,7 +156,7 @@ def lock_run(run_dir: Path) -> Iterator[None]:
     run_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(lock(run_dir / ".lock", f"run folder {run_dir}"))
+            stack.enter_context(lock(run_dir / LOCK, f"run folder {run_dir}"))
         except ArtifactError as error:
             raise CheckpointError(str(error)) from error
         for folder in (run_dir, run_dir / "checkpoints"):

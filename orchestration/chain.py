@@ -27,6 +27,7 @@ def execute(request: dict[str, Any]) -> dict[str, Any]:
     heard = _listen()
     with dg.DagsterInstance.get() as instance:
         close_abandoned(instance, mine=request["lock"])
+        _close_dead_runs()
         result = (
             build_defs()
             .resolve_job_def(request["job"])
@@ -106,6 +107,18 @@ def close_abandoned(instance: dg.DagsterInstance, mine: str = "") -> None:
             run = instance.get_run_by_id(run_id)
             if run is None or run.is_finished:
                 storage.free_concurrency_slots_for_run(run_id)
+
+
+def _close_dead_runs() -> None:
+    """Say of training runs whose process was killed that they are stopped, in their folders and in the store."""
+    from clstm_core.artifacts.places import Places
+    from clstm_core.store.store import MetricsStore
+    from clstm_core.train.status import close_dead
+    from orchestration.definitions import project_home
+
+    data = project_home() / "data"
+    if dead := close_dead(Places(data)):
+        MetricsStore(data / "metrics.duckdb").record(*dead)
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clstm_core.evaluation.summary import Books
+    from clstm_core.evaluation.books import Books
 
 
 @dataclass(frozen=True, slots=True)
