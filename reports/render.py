@@ -7,9 +7,7 @@ Everything is local: the pages open from disk without a network, and their conte
 """
 
 import json
-import os
 import re
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from clstm_core.artifacts.folder import write_text
 from clstm_core.errors import ReportError
 from clstm_core.evaluation.evidence import Evidence
 from reports.charts import Panel
@@ -68,8 +67,8 @@ def render_report(data: Evidence, out_dir: Path) -> Path:
         csp=CSP,
     )
     index = folder / "index.html"
-    _write(index, page)
-    _write(folder / "summary.json", json.dumps(_summary(data, panels), indent=1))
+    write_text(index, page)
+    write_text(folder / "summary.json", json.dumps(_summary(data, panels), indent=1))
     write_gallery(out_dir)
     return index
 
@@ -86,9 +85,9 @@ def write_shared(out_dir: Path) -> None:
     plotly = out_dir / "plotly.min.js"
     script = get_plotlyjs()
     if not plotly.is_file() or plotly.stat().st_size != len(script.encode()):
-        _write(plotly, script)
+        write_text(plotly, script)
     for name in ("report.js", "report.css"):
-        _write(out_dir / name, (Path(__file__).parent / "templates" / name).read_text())
+        write_text(out_dir / name, (Path(__file__).parent / "templates" / name).read_text())
 
 
 def write_gallery(out_dir: Path) -> Path:
@@ -103,7 +102,7 @@ def write_gallery(out_dir: Path) -> Path:
             summaries.append({**summary, "run": path.parent.name})
     summaries.sort(key=lambda summary: str(summary.get("generated_at") or ""), reverse=True)
     index = out_dir / "index.html"
-    _write(index, _template("gallery.html").render(reports=summaries, csp=CSP))
+    write_text(index, _template("gallery.html").render(reports=summaries, csp=CSP))
     return index
 
 
@@ -158,12 +157,3 @@ def _environment() -> Environment:
 
 def _template(name: str) -> Any:
     return _environment().get_template(name)
-
-
-def _write(path: Path, content: str) -> None:
-    """Whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(content)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"dagster", "polars", "duckdb", "plotly", "pandas", "arch", "scipy"}
 BARE = ("env", "model", "ppo", "options")
+ROOMS = ("market", "env", "model", "ppo", "options", "audit", "evaluation", "deployment", "store", "train", "config")
 BARE_FILES = (
     "train",
     "artifacts",
@@ -92,6 +93,8 @@ def test_the_audit_knows_the_env_by_its_records_and_its_interface_alone():
         (["clstm_core/options"], ["clstm_core.market", "clstm_core.env", "clstm_core.model", "clstm_core.ppo"]),
         (["clstm_core/market"], ["clstm_core.env", "clstm_core.model", "clstm_core.ppo", "clstm_core.evaluation"]),
         (["clstm_core/env"], ["clstm_core.model", "clstm_core.ppo", "clstm_core.evaluation", "clstm_core.audit"]),
+        (["clstm_core/checkpoint.py"], ["clstm_core.market", "clstm_core.env", "clstm_core.ppo"]),
+        (["clstm_core/artifacts"], [f"clstm_core.{room}" for room in ROOMS]),
         (["clstm_core/model"], ["clstm_core.env", "clstm_core.ppo", "clstm_core.market"]),
         (["clstm_core/ppo"], ["clstm_core.env.options_env", "clstm_core.market", "clstm_core.evaluation"]),
         (["clstm_core/audit", "clstm_core/evaluation", "clstm_core/deployment"], ["clstm_core.ppo"]),
@@ -102,7 +105,12 @@ def test_imports_point_one_way(rooms, banned):
 
 
 def test_a_report_draws_the_evidence_and_reads_nothing_else():
-    known = ("clstm_core.errors", "clstm_core.evaluation.evidence", "clstm_core.evaluation.figures")
+    known = (
+        "clstm_core.artifacts.folder",
+        "clstm_core.errors",
+        "clstm_core.evaluation.evidence",
+        "clstm_core.evaluation.figures",
+    )
     found = {name for path in files("reports") for name in imports(path) if name.startswith("clstm_core")}
     assert {name for name in found if not any(name == one or name.startswith(f"{one}.") for one in known)} == set()
 
@@ -171,3 +179,34 @@ def test_names_of_proofs_and_the_reference_ledger_load_no_torch(module):
     modules = loaded(f"import clstm_core.audit.{module}")
     assert not modules & {"torch", "numpy", "polars"}
     assert "clstm_core" in modules
+
+
+def test_no_import_goes_in_a_circle():
+    graph = {module(path): reached(path) for path in files("clstm_core")}
+    done: set[str] = set()
+
+    def walk(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join([*trail[trail.index(name) :], name])
+        if name not in done:
+            for other in sorted(graph[name]):
+                walk(other, (*trail, name))
+            done.add(name)
+
+    for name in graph:
+        walk(name, ())
+
+
+def module(path: Path) -> str:
+    """Dotted name of a file."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def reached(path: Path) -> set[str]:
+    """Modules of the core that a file imports when it is loaded, by the file that has the name."""
+    found = set()
+    for name in imports(path, top_level=True):
+        base = ROOT.joinpath(*name.split("."))
+        if base.with_suffix(".py").is_file() and name.startswith("clstm_core."):
+            found.add(name)
+    return found - {module(path)}

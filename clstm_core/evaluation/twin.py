@@ -14,10 +14,8 @@ from clstm_core.config import EnvConfig, MarketConfig, RunConfig
 from clstm_core.evaluation.backtest import BacktestResult, Progress, run_backtests
 from clstm_core.evaluation.policies import Policy, Rule, ShortStraddle, load_checkpoint
 from clstm_core.market.cache import ensure_quotes, ensure_tensors
+from clstm_core.market.sources import spec
 from clstm_core.market.tensors import MarketTensors
-
-WITH_TWIN = ("sp500_modelled",)
-"""Sources whose prices contain an assumed premium that can be left out on the same path."""
 
 
 def ensure_twin(config: MarketConfig, cache_dir: Path, embargo: int, *, make: bool = True) -> Path | None:
@@ -25,7 +23,7 @@ def ensure_twin(config: MarketConfig, cache_dir: Path, embargo: int, *, make: bo
 
     Raises: MarketDataError where `make` is False and it was not made
     """
-    if config.source not in WITH_TWIN:
+    if not spec(config.source).has_twin:
         return None
     bare = dataclasses.replace(config, premium=False)
     return ensure_tensors(ensure_quotes(bare, cache_dir, make=make), bare, cache_dir, embargo=embargo, make=make)

@@ -73,8 +73,7 @@ def ensure_quotes(
     )
 
     def fits(found: QuotesManifest) -> bool:
-        said = (found.source, found.label, found.spread, dict(found.raw_files))
-        return said == (source.name, source.label, source.spread, raw_files)
+        return (found.source, found.spread, dict(found.raw_files)) == (source.name, source.spread, raw_files)
 
     if (folder := _find(cache_dir, "quotes", key, QuotesManifest, fits)) is not None:
         _report(progress, 1, 1)

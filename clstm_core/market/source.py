@@ -56,6 +56,7 @@ class SourceSpec:
     near_days: float | None = None  # tenor targets that its chains can fill; None: those of MarketConfig
     far_days: float | None = None
     instrument: str = "SPX"  # its underlying, declared in market/instrument.py
+    has_twin: bool = False  # whether its prices contain an assumed premium that can be left out on the same path
 
     def __post_init__(self) -> None:
         for field, allowed in (("label", LABELS), ("spread", SPREADS)):

@@ -10,7 +10,6 @@ import logging
 import os
 import random
 import re
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -159,18 +158,11 @@ class MetricsStore:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.drain()
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
-        snapshot = temporary / "snapshot.duckdb"
-        try:
-            with self._turn(shared=True):
-                connection = self._until_unlocked(lambda: self._copy(snapshot))
-                connection.close()
+        with scratch(target.parent, target.name) as place, self._turn(shared=True):
+            snapshot = place / "snapshot.duckdb"
+            self._until_unlocked(lambda: self._copy(snapshot)).close()
             snapshot.chmod(0o444)
             os.replace(snapshot, target)
-        finally:
-            for leftover in temporary.iterdir():
-                leftover.unlink()
-            temporary.rmdir()
         return target
 
     def _copy(self, snapshot: Path) -> duckdb.DuckDBPyConnection:

@@ -34,6 +34,7 @@ SPEC = SourceSpec(
     description="the real S&P 500, 1999-2018, with option quotes modelled on it; needs no data",
     label="modelled quotes",
     spread="modelled",
+    has_twin=True,
 )
 
 
