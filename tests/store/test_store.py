@@ -247,10 +247,12 @@ def test_writers_of_several_threads_and_processes_lose_nothing(tmp_path):
 )
 def test_a_query_can_neither_leave_the_store_nor_change_it(store, tmp_path, statement):
     store.upsert("runs", [{"run": "r"}])
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert before == ["metrics.duckdb", "metrics.duckdb.lock"]
     with pytest.raises(MetricsError, match="query failed"):
         store.query(statement.format(folder=tmp_path))
     assert store.query("SELECT run FROM runs") == [{"run": "r"}]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.duckdb"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_no_store_and_no_duckdb_file_are_said_in_a_sentence(store):
