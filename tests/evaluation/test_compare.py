@@ -97,8 +97,8 @@ def result_of(tmp_path: Path):
         artifact = BacktestManifest(
             id=folder.name,
             created_at="2026-01-01T00:00:00+00:00",
-            facts=told | {key: value for key, value in facts.items() if key != "summary"},
-            summary=facts.get("summary", summary),
+            facts=told | facts,
+            summary=summary,
             files=files_of(folder, "equity.parquet"),
         ).write(folder / FILE)
         return BacktestResult(id=folder.name, folder=folder, manifest=artifact.flat(), artifact=artifact)
