@@ -96,13 +96,16 @@ def is_whole(folder: Path) -> bool:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Load a checkpoint, verified."""
+    """Load a checkpoint, verified.
+
+    Raises: CheckpointError for a checkpoint that is not whole, or that observes or does other things than this release
+    """
     manifest = verify_checkpoint(folder)
     return Checkpoint(
         folder=folder,
         model=_tensors(folder / MODEL),
         state=_tensors(folder / STATE),
-        meta=json.loads((folder / META).read_text()),
+        meta=_meta(folder),
         manifest=manifest,
     )
 
@@ -113,10 +116,7 @@ def load_policy(folder: Path, device: torch.device | str = "cpu") -> tuple[CLSTM
     Raises: CheckpointError for a checkpoint that is not whole, or that observes or does other things than this release
     """
     verify_checkpoint(folder)
-    meta = json.loads((folder / META).read_text())
-    for what, ours in (("observation", OBSERVATION), ("actions", ACTIONS)):
-        if (theirs := meta.get(what)) is not None and tuple(theirs) != ours:
-            raise CheckpointError(f"checkpoint {folder} was trained with other {what}: {_differences(theirs, ours)}.")
+    meta = _meta(folder)
     try:
         config = RunConfig.from_dict(meta["config"])
     except ConfigError as error:
@@ -124,6 +124,15 @@ def load_policy(folder: Path, device: torch.device | str = "cpu") -> tuple[CLSTM
     model = CLSTM(meta["observation_size"], meta["n_actions"], config.model)
     model.load_state_dict(_tensors(folder / MODEL))
     return model.to(device).eval(), meta
+
+
+def _meta(folder: Path) -> dict[str, Any]:
+    """Meta data of a verified checkpoint; CheckpointError where it observes or does other things than this release."""
+    meta = json.loads((folder / META).read_text())
+    for what, ours in (("observation", OBSERVATION), ("actions", ACTIONS)):
+        if (theirs := meta.get(what)) is not None and tuple(theirs) != ours:
+            raise CheckpointError(f"checkpoint {folder} was trained with other {what}: {_differences(theirs, ours)}.")
+    return meta
 
 
 def _differences(theirs: list[str], ours: tuple[str, ...]) -> str:

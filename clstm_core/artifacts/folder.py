@@ -102,8 +102,8 @@ def settle(place: Path, target: Path) -> None:
     for path in (*sorted(place.rglob("*")), place):
         flush(path)
     previous = target.with_name(f"{target.name}.previous")
-    shutil.rmtree(previous, ignore_errors=True)
-    if target.exists():
+    if target.exists():  # where there is none, a kill left the previous one alone: it stays until the new one stands
+        shutil.rmtree(previous, ignore_errors=True)
         os.replace(target, previous)
     os.replace(place, target)
     flush(target.parent)

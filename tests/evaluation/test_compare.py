@@ -7,6 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from clstm_core.artifacts.manifest import FILE, files_of
+from clstm_core.artifacts.manifests import BacktestManifest
 from clstm_core.errors import EvaluationError
 from clstm_core.evaluation.backtest import BacktestResult
 from clstm_core.evaluation.compare import compare
@@ -62,8 +64,7 @@ def result_of(tmp_path: Path):
                 "trained_label": "modelled quotes",
             }
         traded = 0 if name == "cash" else 12
-        manifest = {
-            "id": folder.name,
+        told = {
             "name": name,
             "policy": "checkpoint" if milestone else name,
             "milestone": milestone,
@@ -82,19 +83,25 @@ def result_of(tmp_path: Path):
             "label": "modelled quotes",
             "spread": "modelled",
             "notes": [],
-            "summary": {
-                **shown,
-                "turnover": 1.0,
-                "spread_usd": 2.0,
-                "fees_usd": 3.0,
-                "n_fills": traded,
-                "n_liquidations": 0,
-                "n_ruined": 0,
-                "max_margin_used": 0.1,
-            },
-            **facts,
         }
-        return BacktestResult(id=folder.name, folder=folder, manifest=manifest)
+        summary = {
+            **shown,
+            "turnover": 1.0,
+            "spread_usd": 2.0,
+            "fees_usd": 3.0,
+            "n_fills": traded,
+            "n_liquidations": 0,
+            "n_ruined": 0,
+            "max_margin_used": 0.1,
+        }
+        artifact = BacktestManifest(
+            id=folder.name,
+            created_at="2026-01-01T00:00:00+00:00",
+            facts=told | facts,
+            summary=summary,
+            files=files_of(folder, "equity.parquet"),
+        ).write(folder / FILE)
+        return BacktestResult(id=folder.name, folder=folder, manifest=artifact.flat(), artifact=artifact)
 
     return build
 

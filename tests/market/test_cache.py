@@ -1,13 +1,18 @@
 """The cache: what it keys on, what it parses again, and what a damaged file does."""
 
 import dataclasses
-import json
+import subprocess
+import sys
 import warnings
 from datetime import date
 
 import polars as pl
 import pytest
 
+from clstm_core.artifacts.folder import file_sha256
+from clstm_core.artifacts.manifest import FILE
+from clstm_core.artifacts.manifests import QuotesManifest, TensorsManifest
+from clstm_core.artifacts.places import DIGITS
 from clstm_core.errors import ConfigError, MarketDataError
 from clstm_core.market import cache
 from clstm_core.market.calendars import trading_days
@@ -55,12 +60,14 @@ def _no_unexpected_warning():
 def test_a_folder_holds_the_tables_and_their_manifest(config, home):
     folder = cache.ensure_quotes(config, home)
     assert sorted(path.stem for path in folder.glob("*.parquet")) == TABLES
-    manifest = cache.read_manifest(folder)
-    assert (manifest["source"], manifest["label"], manifest["spread"]) == ("spx_barchart", "real quotes", "quoted")
-    assert manifest["counts"]["snapshots"] == len(DAYS)
-    assert manifest["counts"]["rows"] == pl.read_parquet(folder / "quotes.parquet").height
-    assert len(manifest["parents"]) == len(DAYS) + 1
-    assert str(home.parent) not in json.dumps(manifest)  # no path of this machine
+    manifest = QuotesManifest.read(folder / FILE)
+    assert sorted(manifest.files) == [f"{name}.parquet" for name in TABLES]
+    assert (manifest.source, manifest.label, manifest.spread) == ("spx_barchart", "real quotes", "quoted")
+    assert manifest.counts["snapshots"] == len(DAYS)
+    assert manifest.counts["rows"] == pl.read_parquet(folder / "quotes.parquet").height
+    assert len(manifest.raw_files) == len(DAYS) + 1
+    assert folder == home / "quotes" / manifest.identity[:DIGITS]
+    assert str(home.parent) not in (folder / FILE).read_text()  # no path of this machine
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]  # nothing temporary is left
 
 
@@ -89,7 +96,7 @@ def test_only_new_and_changed_files_are_parsed(config, home, barchart, vendor, p
     second = cache.ensure_quotes(config, home)
     assert second != first
     assert parsed == [str(DAYS[0]), str(new)]
-    assert cache.read_manifest(second)["counts"]["snapshots"] == len(DAYS) + 1
+    assert QuotesManifest.read(second / FILE).counts["snapshots"] == len(DAYS) + 1
 
 
 def test_the_place_of_the_files_does_not_matter_their_content_does(config, home, barchart, tmp_path):
@@ -104,10 +111,20 @@ def test_the_place_of_the_files_does_not_matter_their_content_does(config, home,
     assert cache.ensure_quotes(dataclasses.replace(config, data_dir=str(moved)), home) != first
 
 
-def test_changed_code_finds_no_old_result(config, home, monkeypatch):
+def test_changed_code_finds_no_old_result(config, home, parsed, monkeypatch):
     first = cache.ensure_quotes(config, home)
+    built = cache.ensure_tensors(first, config, home, embargo=5)
+    parsed.clear()
     monkeypatch.setattr(cache, "code_sha256", lambda *modules: "other")
-    assert cache.ensure_quotes(config, home) != first
+    with pytest.raises(MarketDataError, match="no canonical quotes of spx_barchart"):
+        cache.ensure_quotes(config, home, make=False)
+    with pytest.raises(MarketDataError, match="no market tensors of spx_barchart"):
+        cache.ensure_tensors(first, config, home, embargo=5, make=False)
+    assert parsed == []
+    # made again: code that does the same gives the same content, and so the same folder
+    assert cache.ensure_quotes(config, home) == first
+    assert len(parsed) == len(DAYS)
+    assert cache.ensure_tensors(first, config, home, embargo=5) == built
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -139,6 +156,16 @@ def test_a_half_written_folder_is_said_and_rebuilt(config, home, damage):
     cache.load_tables(folder)
 
 
+def test_a_manifest_that_was_replaced_whole_is_said_and_rebuilt(config, home):
+    """A seal that fits does not help: the folder's name and the index say which content it was."""
+    folder = cache.ensure_quotes(config, home)
+    manifest = QuotesManifest.read(folder / FILE)
+    dataclasses.replace(manifest, label="modelled quotes").write(folder / FILE)
+    with pytest.warns(UserWarning, match=r"corrupt cache: altered manifest .*rebuilt"):
+        assert cache.ensure_quotes(config, home) == folder
+    assert QuotesManifest.read(folder / FILE) == manifest
+
+
 def test_an_altered_session_is_said_and_parsed_again(config, home, parsed):
     folder = cache.ensure_quotes(config, home)
     expected = pl.read_parquet(folder / "quotes.parquet")
@@ -157,17 +184,55 @@ def test_an_unreadable_file_is_warned_about_and_the_rest_is_built(config, home, 
     barchart.path(DAYS[3]).write_bytes(barchart.path(DAYS[3]).read_bytes()[:900])
     with pytest.warns(UserWarning, match=rf"unreadable file {DAYS[3]}.json.gz.*again"):
         folder = cache.ensure_quotes(config, home)
-    assert cache.read_manifest(folder)["counts"]["snapshots"] == len(DAYS) - 1
+    assert QuotesManifest.read(folder / FILE).counts["snapshots"] == len(DAYS) - 1
 
 
 def test_a_failure_leaves_nothing_behind(config, home, monkeypatch):
     def fail(*_):
         raise RuntimeError("disk full")
 
-    monkeypatch.setattr(cache, "_write_tables", fail)
+    monkeypatch.setattr(cache, "files_of", fail)  # all tables are written, the manifest is not
     with pytest.raises(RuntimeError, match="disk full"):
         cache.ensure_quotes(config, home)
     assert list((home / "quotes").iterdir()) == []
+    assert not (home / "index").exists()
+
+
+def test_a_killed_writer_leaves_nothing_that_is_read_and_the_next_one_sweeps(config, home):
+    code = """
+import sys, time
+from pathlib import Path
+from clstm_core.artifacts.manifest import write_named_by_content
+def write(place):
+    (place / "quotes.parquet").write_bytes(b"half")
+    print("writing", flush=True)
+    time.sleep(600)
+write_named_by_content(Path(sys.argv[1]), write)
+"""
+    writer = subprocess.Popen([sys.executable, "-c", code, str(home / "quotes")], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout.readline() == "writing\n"
+    folder = cache.ensure_quotes(config, home)
+    living = sorted(path.name for path in folder.parent.glob(".*"))
+    assert len(living) == 2, "what a living writer fills stays, with its mark"
+    writer.kill()
+    writer.communicate()
+    (folder / FILE).unlink()
+    with pytest.warns(UserWarning, match="corrupt cache"):
+        cache.ensure_quotes(config, home)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_only_looking_makes_nothing(config, home, parsed):
+    with pytest.raises(MarketDataError, match=r"no canonical quotes of spx_barchart .*market_quotes"):
+        cache.ensure_quotes(config, home, make=False)
+    assert parsed == []
+    assert not home.exists()
+    quotes = cache.ensure_quotes(config, home)
+    with pytest.raises(MarketDataError, match=r"no market tensors of spx_barchart .*market_tensors"):
+        cache.ensure_tensors(quotes, config, home, embargo=5, make=False)
+    tensors = cache.ensure_tensors(quotes, config, home, embargo=5)
+    assert cache.ensure_quotes(config, home, make=False) == quotes
+    assert cache.ensure_tensors(quotes, config, home, embargo=5, make=False) == tensors
 
 
 def test_tensors_are_built_once_and_name_their_parents(config, home):
@@ -178,7 +243,14 @@ def test_tensors_are_built_once_and_name_their_parents(config, home):
     market = load_market(folder)
     assert market.n_snapshots == len(DAYS)
     assert market.info["label"] == "real quotes"
-    assert market.info["quotes_sha256"] == cache.read_manifest(quotes)["files"]["quotes.parquet"]
+    parent, manifest = QuotesManifest.read(quotes / FILE), TensorsManifest.read(folder / FILE)
+    assert manifest.parents == {"quotes": parent.identity}
+    manifest.require_parent("quotes", parent)
+    assert market.identity == manifest.identity
+    assert folder == home / "tensors" / manifest.identity[:DIGITS]
+    assert market.info["quotes_sha256"] == parent.files["quotes.parquet"]
+    assert home.parent / market.info["quotes_path"] == quotes / "quotes.parquet"
+    assert file_sha256(quotes / "quotes.parquet") == market.info["quotes_sha256"]
     assert any("minutes after" in note for note in market.info["notes"])
     spots = pl.read_parquet(quotes / "underlyings.parquet").drop_nulls("parity_spot")["parity_spot"]
     assert market.spot_T.tolist() == spots.to_list()
@@ -192,7 +264,7 @@ def test_altered_tensors_are_said_and_rebuilt(config, home):
     raw = bytearray(path.read_bytes())
     raw[-9] ^= 0xFF
     path.write_bytes(raw)
-    with pytest.warns(UserWarning, match=r"corrupt cache: altered market tensors .* rebuilt"):
+    with pytest.warns(UserWarning, match=r"corrupt cache: altered file .*market\.safetensors.* rebuilt"):
         cache.ensure_tensors(quotes, config, home, embargo=5)
     assert load_market(folder).n_snapshots == len(DAYS)
 
@@ -203,7 +275,7 @@ def test_tensors_are_not_built_from_altered_tables(config, home):
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(MarketDataError, match=r"altered file .*rates.parquet.*market_quotes again"):
         cache.ensure_tensors(quotes, config, home, embargo=5)
-    with pytest.raises(MarketDataError, match=r"no usable manifest at"):
+    with pytest.raises(MarketDataError, match=r"no canonical quotes at .*nowhere.*market_quotes again"):
         cache.ensure_tensors(home / "nowhere", config, home, embargo=5)
 
 

@@ -27,8 +27,11 @@ def clstm(home, *arguments):
         (["--source", "spx_cboe"], ["spx_cboe", "DATA="]),
         (["--source", "spx_barchart", "--data", "/no/such/folder"], ["/no/such/folder", "DATA="]),
         (["--recipe", "nope"], ["nope", "default_cpu", "--recipe"]),
-        (["--run", "../outside"], ["../outside", "letters"]),
+        (["--run", "../outside"], ["../outside", "expected A-Z", "RUN"]),
         (["--run", "x" * 300], ["x" * 300, "at most 100"]),
+        (["--run", "a b"], ["'a b'", "expected A-Z"]),
+        (["--run", "-rf"], ["-rf"]),
+        (["--run=-rf"], ["'-rf'", "a letter, digit or '_' first"]),
         (["--frobnicate", "1"], ["--frobnicate", "--help"]),
         (["--snapshots", "many"], ["--snapshots", "--help"]),
     ],
@@ -56,10 +59,15 @@ def test_a_broken_instance_is_a_sentence(tmp_path):
 def test_a_store_that_is_no_database_is_a_sentence(tmp_path):
     (tmp_path / "data" / "runs" / "one").mkdir(parents=True)
     (tmp_path / "data" / "metrics.duckdb").write_bytes(b"no database" * 100)
-    done = clstm(tmp_path, "rebuild-metrics")
+    done = clstm(tmp_path, "publish-metrics", str(tmp_path / "published.duckdb"))
     assert done.returncode == 1
     assert done.stderr.startswith("error: unreadable metrics store")
+    assert "clstm rebuild-metrics" in done.stderr
     assert done.stderr.count("\n") == 1
+    done = clstm(tmp_path, "rebuild-metrics")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert clstm(tmp_path, "publish-metrics", str(tmp_path / "published.duckdb")).returncode == 0
 
 
 def test_a_home_that_is_a_file_is_a_sentence(tmp_path):
@@ -87,9 +95,9 @@ def test_a_file_that_becomes_unreadable_fails_the_chain_in_a_sentence(tmp_path):
 
 
 def test_progress_without_a_terminal_is_plain_lines(tmp_path, capsys):
-    progress, metrics = tmp_path / "progress.jsonl", tmp_path / "metrics.jsonl"
+    progress = tmp_path / "progress.jsonl"
     rows = [{"stage": "train", "done": done, "total": 1000} for done in (0, 500, 1000)]
-    with Follower(progress, metrics) as follower:
+    with Follower(progress) as follower:
         for row in rows:
             with progress.open("a") as handle:
                 handle.write(json.dumps(row) + "\n")

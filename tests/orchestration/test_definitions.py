@@ -8,26 +8,35 @@ from orchestration.definitions import build_defs
 PARENTS = {
     "market_quotes": set(),
     "market_tensors": {"market_quotes"},
+    "twin_tensors": {"market_tensors"},
     "environment_audit": {"market_tensors"},
     "warm_critic": {"environment_audit"},
     "trained_policy": {"warm_critic"},
     "policy_backtests": {"trained_policy"},
     "baseline_backtests": {"environment_audit", "trained_policy"},
-    "checkpoint_comparison": {"policy_backtests", "baseline_backtests"},
+    "twin_backtests": {"trained_policy", "twin_tensors"},
+    "checkpoint_comparison": {"policy_backtests", "baseline_backtests", "twin_backtests"},
     "policy_bundle": {"checkpoint_comparison"},
     "backtest_report": {"checkpoint_comparison", "policy_bundle"},
 }
 OBSERVED = {"training_progress": {"warm_critic"}}
 """Assets that are told about and never materialized."""
 GROUPS = {
-    "market_data": {"market_quotes", "market_tensors", "environment_audit"},
+    "market_data": {"market_quotes", "market_tensors", "twin_tensors", "environment_audit"},
     "training": {"warm_critic", "trained_policy"},
-    "evaluation": {"policy_backtests", "baseline_backtests", "checkpoint_comparison", "backtest_report"},
+    "evaluation": {
+        "policy_backtests",
+        "baseline_backtests",
+        "twin_backtests",
+        "checkpoint_comparison",
+        "backtest_report",
+    },
     "deployment": {"policy_bundle"},
 }
 BLOCKING = {
     "market_quotes": {"structure"},
     "market_tensors": {"parents_recorded", "fitted_on_training_dates"},
+    "twin_tensors": set(),
     "environment_audit": {
         "conservation",
         "martingale_exact",
@@ -40,6 +49,7 @@ BLOCKING = {
     "trained_policy": {"recurrent_self_test", "finite", "ladder_complete"},
     "policy_backtests": {"ledgers_recompute", "margin_enforced"},
     "baseline_backtests": {"ledgers_recompute", "margin_enforced"},
+    "twin_backtests": {"ledgers_recompute", "margin_enforced"},
     "checkpoint_comparison": {"every_rung_scored"},
     "policy_bundle": {"parity", "golden_vectors"},
     "backtest_report": set(),
@@ -115,11 +125,12 @@ def test_jobs_select_what_they_say(definitions):
         if not job.name.startswith("__")
     }
     assert found["demo"] == set(PARENTS)
-    assert found["train_and_evaluate"] == set(PARENTS) - {"market_quotes"}
+    assert found["train_and_evaluate"] == set(PARENTS)
     assert found["refresh_market_data"] == {"market_quotes", "market_tensors"}
+    assert found["audit_market"] == {"market_quotes", "market_tensors", "environment_audit"}
     assert found["evaluate_only"] == GROUPS["evaluation"]
     assert found["export_only"] == {"policy_bundle"}
-    assert len(found) == 5
+    assert len(found) == 6
 
 
 def test_training_is_never_started_by_a_condition(graph):

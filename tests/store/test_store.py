@@ -18,7 +18,7 @@ from clstm_core.errors import MetricsError
 from clstm_core.store import schema
 from clstm_core.store import store as metrics_store
 from clstm_core.store.document import as_markdown
-from clstm_core.store.rows import metrics_rows
+from clstm_core.store.rows import fitting, metrics_rows
 from clstm_core.store.store import MetricsStore
 
 NEXT = schema.SCHEMA_VERSION + 1
@@ -247,10 +247,12 @@ def test_writers_of_several_threads_and_processes_lose_nothing(tmp_path):
 )
 def test_a_query_can_neither_leave_the_store_nor_change_it(store, tmp_path, statement):
     store.upsert("runs", [{"run": "r"}])
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert before == ["metrics.duckdb", "metrics.duckdb.lock"]
     with pytest.raises(MetricsError, match="query failed"):
         store.query(statement.format(folder=tmp_path))
     assert store.query("SELECT run FROM runs") == [{"run": "r"}]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.duckdb"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_no_store_and_no_duckdb_file_are_said_in_a_sentence(store):
@@ -328,7 +330,7 @@ def test_rebuilding_reads_what_manifests_say_and_leaves_misfits_out(store, tmp_p
     (run / "metrics.jsonl").write_text("\n".join([*lines, '{"run": "demo", "itera']))
     (run / "inputs.json").write_text("{}")
     store.record(gates)
-    store.upsert("training_metrics", metrics_rows(run))
+    store.upsert("training_metrics", fitting("training_metrics", metrics_rows(run)))
     before = {name: store.query(f'SELECT * FROM "{name}"') for name in schema.TABLES}
     assert (len(before["gate_results"]), len(before["training_metrics"])) == (1, 2)
     store.upsert("runs", [{"run": "nobody wrote this"}])

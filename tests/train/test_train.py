@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from clstm_core.checkpoint import load_checkpoint, load_policy, newest_checkpoint
+from clstm_core.artifacts.manifests import RunInputs
+from clstm_core.checkpoint import load_checkpoint, load_policy, newest_checkpoint, verify_checkpoint
 from clstm_core.config import ModelConfig, PPOConfig, RunConfig
 from clstm_core.errors import CheckpointError, NonFiniteError, SelfTestError
 from clstm_core.train import command as train_command
@@ -76,7 +77,11 @@ def test_a_run_leaves_its_ladder_metrics_and_proof(go, tiny):
     assert all(set(row) == METRICS for row in rows)
     assert [row["heldout_explained_variance"] is None for row in rows] == [False, True, False, True, False, False]
     assert json.loads((result.run_dir / "self_test.json").read_text())["passed"]
-    assert json.loads((result.run_dir / "config.json").read_text()) == tiny().to_dict()
+    inputs = RunInputs.read(result.run_dir / "inputs.json")
+    assert RunConfig.from_dict(dict(inputs.config)) == tiny()
+    assert (inputs.run, inputs.config_sha256) == ("one", tiny().sha256)
+    for folder in result.checkpoints.values():
+        verify_checkpoint(folder).require_parent("inputs", inputs)
     meta = load_checkpoint(result.checkpoints["100"]).meta
     assert meta["milestone"] == "100"
     assert meta["warmup"]["explained_variance_after"] > meta["warmup"]["explained_variance_before"]
@@ -153,6 +158,17 @@ def test_another_configuration_in_the_same_folder_is_refused(go, tiny):
         go("one", seed=5)
 
 
+@pytest.mark.parametrize(("what", "names"), [("ACTIONS", "abc"), ("OBSERVATION", "abcd")])
+def test_a_checkpoint_of_another_list_of_names_is_not_resumed(go, monkeypatch, what, names):
+    monkeypatch.setattr(f"clstm_core.train.run.{what}", tuple(names))
+    go("one", stop=stop_after(1))
+    monkeypatch.setattr(f"clstm_core.checkpoint.{what}", tuple(names))
+    go("one", stop=stop_after(1))
+    monkeypatch.setattr(f"clstm_core.checkpoint.{what}", (*names[:-1], "z"))
+    with pytest.raises(CheckpointError, match=f"with other {what.lower()}: found {names[-1]} that .* expected z besides"):
+        go("one")
+
+
 def test_a_failed_self_test_stops_the_run_and_stays_on_disk(go, monkeypatch, tmp_path):
     from clstm_core.ppo.self_test import run_self_test
     from clstm_core.train import run as training_run
@@ -199,10 +215,10 @@ sys.exit(main(sys.argv[2:], envs=lambda config, market: (toys.NoiseEnv(config.pp
 FLAGS = ["--recipe", "smoke", "--timesteps", "10240", "--device", "cpu"]
 
 
-def child(run_dir: Path) -> subprocess.Popen:
+def child(run_dir: Path, code: str = CHILD) -> subprocess.Popen:
     toys_file = Path(__file__).parents[1] / "conftest.py"
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(toys_file), *FLAGS, "--run-dir", str(run_dir)],
+        [sys.executable, "-c", code, str(toys_file), *FLAGS, "--run-dir", str(run_dir)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -234,16 +250,47 @@ def test_killed_runs_resume_to_the_same_end(toys, tmp_path):
     assert same_tensors(tmp_path / "killed" / "checkpoints" / "100", whole.checkpoints["100"])
 
 
-def test_ctrl_c_checkpoints_and_stops(tmp_path):
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_checkpoints_and_stops(tmp_path, asked):
     process = child(tmp_path)
     wait_for_lines(process, tmp_path / "metrics.jsonl", 3)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(asked)
     out, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert "stopped at" in out
     last = curve(tmp_path)[-1]["iteration"]
     assert load_checkpoint(tmp_path / "checkpoints" / "latest").meta["iteration"] == last
+
+
+STUCK = """
+import importlib.util, sys, time
+spec = importlib.util.spec_from_file_location("toys", sys.argv[1])
+toys = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(toys)
+from clstm_core.train.command import main
+class Stuck(toys.NoiseEnv):
+    def act(self, action):
+        if self.total[0] >= 100:  # within an iteration, which then never ends
+            print("stuck", flush=True)
+            time.sleep(600)
+        return super().act(action)
+sys.exit(main(sys.argv[2:], envs=lambda config, market: (Stuck(config.ppo.n_envs, seed=1), None)))
+"""
+
+
+def test_a_second_ctrl_c_stops_at_once_in_a_sentence(tmp_path):
+    process = child(tmp_path, STUCK)
+    assert process.stdout.readline() == "stuck\n"
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=1.0)  # the first one waits for the end of the iteration
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1].startswith("stopped at once; the same command resumes")
+    assert newest_checkpoint(tmp_path).name == "000"
 
 
 @pytest.mark.parametrize(
