@@ -28,7 +28,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.name not in RECIPES:
             raise ConfigError(
-                f"unknown recipe {self.name!r}: expected one of {', '.join(RECIPES)}. Pass one as RECIPE."
+                f"unknown recipe {self.name!r}: expected one of {', '.join(RECIPES)}. Pass one as --recipe (RECIPE)."
             )
         if self.audit not in AUDITS:
             raise ConfigError(f"unknown audit {self.audit!r}: expected one of {', '.join(AUDITS)}.")
