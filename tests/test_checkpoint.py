@@ -221,7 +221,9 @@ def test_lock_refuses_a_second_writer_and_clears_leftovers(tmp_path):
         assert not leftover.exists()
         run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert run.returncode == 7
-    assert f"run folder {tmp_path} is in use by another process (pid {os.getpid()}): expected one at a time" in run.stdout
+    assert (
+        f"run folder {tmp_path} is in use by another process (pid {os.getpid()}): expected one at a time" in run.stdout
+    )
     with lock_run(tmp_path):
         pass
 

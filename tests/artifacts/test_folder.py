@@ -74,9 +74,12 @@ def test_a_folder_takes_the_place_of_the_one_before(target):
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt(), SystemExit(1)], ids=repr)
 def test_a_body_that_fails_changes_nothing_and_leaves_nothing(target, error):
-    with pytest.raises(type(error)), whole_folder(target) as place:
+    def fail(place):
         (place / "one").write_text("half")
         raise error
+
+    with pytest.raises(type(error)), whole_folder(target) as place:
+        fail(place)
     assert (target / "one").read_text() == (target / "two").read_text() == "old"
     assert names(target.parent) == ["made"]
 
@@ -263,7 +266,9 @@ def test_a_lock_is_one_processs_and_falls_free_when_it_is_killed(tmp_path, elsew
     holder = elsewhere(HOLDS, place)
     assert is_locked(place)
     with (
-        pytest.raises(ArtifactError, match=rf"run demo is in use by another process \(pid {holder.pid}\): expected one"),
+        pytest.raises(
+            ArtifactError, match=rf"run demo is in use by another process \(pid {holder.pid}\): expected one"
+        ),
         lock(place, "run demo"),
     ):
         pytest.fail("two hold it")

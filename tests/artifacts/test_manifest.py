@@ -95,7 +95,9 @@ def test_the_same_facts_have_the_same_bytes_wherever_they_lie_and_in_whatever_or
 )
 def test_an_altered_manifest_does_not_fit_its_seal(loaf, facts):
     altered(loaf, **facts)
-    with pytest.raises(MarketDataError, match=r"altered manifest .*manifest\.json: its seal does not fit.* Bake it again"):
+    with pytest.raises(
+        MarketDataError, match=r"altered manifest .*manifest\.json: its seal does not fit.* Bake it again"
+    ):
         Bread.read(loaf.place)
     assert Bread.kept(loaf.place) is None
 

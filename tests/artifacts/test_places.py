@@ -46,7 +46,9 @@ GOOD = ["a", "0", "_", "demo-sp500_modelled", "v1.2", "A.b-C_d", "2026-11-25", "
 def test_a_name_that_cannot_be_a_run_is_refused_in_a_sentence_at_every_door(name, tmp_path):
     places = Places(tmp_path)
     for door in (run_name, places.run, places.bundle):
-        with pytest.raises(ConfigError, match=r"expected A-Z, a-z, 0-9.*at most 100 bytes\. Pass another RUN\.") as told:
+        with pytest.raises(
+            ConfigError, match=r"expected A-Z, a-z, 0-9.*at most 100 bytes\. Pass another RUN\."
+        ) as told:
             door(name)
         assert repr(name) in str(told.value)
 

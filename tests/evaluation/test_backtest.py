@@ -1,7 +1,6 @@
 """Backtests on a simulated market: ledgers that add up, accounts that do not see each other, manifests that tell."""
 
 import dataclasses
-import json
 
 import numpy as np
 import polars as pl
@@ -208,7 +207,7 @@ def test_the_manifest_tells_what_it_is(results, market) -> None:
     assert (manifest["fill_rule"], manifest["fill_lag"], manifest["premium"]) == ("touch", 1, True)
     assert manifest["env"]["capital_usd"] == CAPITAL
     assert set(manifest["files"]) == {f"{name}.parquet" for name in ledgers.TABLES}
-    assert json.loads((headline(results, "clstm_020_argmax").folder / "manifest.json").read_text()) == manifest
+    assert load_backtest(headline(results, "clstm_020_argmax").folder).manifest == manifest
 
 
 def test_the_comparison_of_all(results) -> None:

@@ -66,6 +66,7 @@ def test_a_twin_that_was_not_made_is_said(tmp_path):
 
 
 def test_the_twin_is_traded_by_the_ladder_cash_and_the_straddle_over_its_test_dates(market, ladder, tmp_path):
+    market = dataclasses.replace(market, identity="a" * 64)
     found = twin.backtest_twin(ladder, market, EnvConfig(), tmp_path, meta={"run": "tiny"})
     assert [result.name for result in found] == ["clstm_020_argmax", "clstm_100_argmax", "cash", "short_straddle"]
     for result in found:

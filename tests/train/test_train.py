@@ -165,7 +165,9 @@ def test_a_checkpoint_of_another_list_of_names_is_not_resumed(go, monkeypatch, w
     monkeypatch.setattr(f"clstm_core.checkpoint.{what}", tuple(names))
     go("one", stop=stop_after(1))
     monkeypatch.setattr(f"clstm_core.checkpoint.{what}", (*names[:-1], "z"))
-    with pytest.raises(CheckpointError, match=f"with other {what.lower()}: found {names[-1]} that .* expected z besides"):
+    with pytest.raises(
+        CheckpointError, match=f"with other {what.lower()}: found {names[-1]} that .* expected z besides"
+    ):
         go("one")
 
 
