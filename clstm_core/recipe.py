@@ -1,6 +1,7 @@
 """What one run is made from, chosen once: a market, named settings, and how hard to look at the market first."""
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 
 from clstm_core.config import RECIPES, EnvConfig, MarketConfig, RunConfig
@@ -72,4 +73,4 @@ class Recipe:
     def flags(self) -> str:
         """The recipe as flags of the `clstm` command, for a remedy that can be typed."""
         said = {"source": self.source, "data": self.data_dir, "recipe": self.name, "snapshots": self.n_snapshots}
-        return " ".join(f"--{flag} {value}" for flag, value in said.items() if value is not None)
+        return " ".join(f"--{flag} {shlex.quote(str(value))}" for flag, value in said.items() if value is not None)

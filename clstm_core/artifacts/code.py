@@ -51,19 +51,24 @@ def closure(*modules: str) -> set[str]:
 
 @cache
 def _imports(path: Path, _changed: int) -> tuple[str, ...]:
-    return tuple(sorted(set(_walk(ast.parse(path.read_text())))))
+    package = (ROOT, *path.relative_to(PACKAGE).parent.parts)
+    return tuple(sorted(set(_walk(ast.parse(path.read_text()), package))))
 
 
-def _walk(node: ast.AST) -> Iterator[str]:
+def _walk(node: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+        if isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            yield from _walk(ast.Module(child.orelse, []), package)
             continue
         if isinstance(child, ast.Import):
             yield from (alias.name for alias in child.names if alias.name.split(".")[0] == ROOT)
-        elif isinstance(child, ast.ImportFrom) and child.module and child.module.split(".")[0] == ROOT:
-            yield child.module
-            yield from (name for alias in child.names if _file(name := f"{child.module}.{alias.name}") is not None)
-        yield from _walk(child)
+        elif isinstance(child, ast.ImportFrom):
+            above = package[: len(package) + 1 - child.level] if child.level else ()
+            module = ".".join((*above, *(child.module or "").split("."))).rstrip(".")
+            if module.split(".")[0] == ROOT:
+                yield module
+                yield from (name for alias in child.names if _file(name := f"{module}.{alias.name}") is not None)
+        yield from _walk(child, package)
 
 
 def _file(module: str) -> Path | None:

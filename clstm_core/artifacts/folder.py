@@ -83,9 +83,14 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 def scratch(parent: Path, name: str) -> Iterator[Path]:
     """A folder to write to below `parent`, of this process alone; what is left in it at the end is removed."""
     parent.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}.", suffix=SUFFIX))
-    place.chmod(0o755)
-    with _hold(place) as mark:
+    with contextlib.ExitStack() as held:
+        while True:
+            place = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}.", suffix=SUFFIX))
+            mark = held.enter_context(_hold(place))
+            if place.is_dir():  # else a sweep found it in the moment before its mark was held
+                break
+            mark.unlink(missing_ok=True)
+        place.chmod(0o755)
         try:
             yield place
         finally:
@@ -125,17 +130,19 @@ def sweep(folder: Path) -> list[str]:
     """
     removed = []
     for place in sorted(folder.glob(f".*{SUFFIX}")) if folder.is_dir() else []:
-        if _held(place):
-            continue
-        if place.is_dir():
-            shutil.rmtree(place, ignore_errors=True)
-        else:
-            place.unlink(missing_ok=True)
-        _mark(place).unlink(missing_ok=True)
-        removed.append(place.name)
+        with _abandoned(place) as abandoned:
+            if not abandoned:
+                continue
+            if place.is_dir():
+                shutil.rmtree(place, ignore_errors=True)
+            else:
+                place.unlink(missing_ok=True)
+            _mark(place).unlink(missing_ok=True)
+            removed.append(place.name)
     for mark in sorted(folder.glob(f".*{SUFFIX}.lock")) if folder.is_dir() else []:
-        if not mark.with_suffix("").exists() and not _held(mark.with_suffix("")):
-            mark.unlink(missing_ok=True)
+        with _abandoned(mark.with_suffix("")) as abandoned:
+            if abandoned and not mark.with_suffix("").exists():
+                mark.unlink(missing_ok=True)
     return removed
 
 
@@ -150,20 +157,27 @@ def _hold(place: Path) -> Iterator[Path]:
         yield _mark(place)
 
 
-def _held(place: Path) -> bool:
-    """Whether a living process holds the mark of `place`; a file without a mark is its writer's for a minute."""
+@contextlib.contextmanager
+def _abandoned(place: Path) -> Iterator[bool]:
+    """Whether no living process holds the mark of `place`, which nobody takes until the end of the body.
+
+    A file without a mark is its writer's for a minute.
+    """
     mark = _mark(place)
     if not mark.exists():
         try:
-            return place.is_file() and time.time() - place.stat().st_mtime < 60.0
+            young = place.is_file() and time.time() - place.stat().st_mtime < 60.0
         except FileNotFoundError:
-            return False
+            young = False
+        yield not young
+        return
     with mark.open("a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            return True
-    return False
+            yield False
+        else:
+            yield True
 
 
 @contextlib.contextmanager

@@ -4,21 +4,24 @@ import shutil
 import time
 
 from clstm_core.artifacts.manifest import FILE
-from clstm_core.artifacts.manifests import RunInputs, TensorsManifest
+from clstm_core.artifacts.manifests import BacktestManifest, RunInputs, TensorsManifest
 from clstm_core.artifacts.places import DIGITS, Places
 
 KEPT_DAYS = 30.0
 
 
 def prune(places: Places, *, days: float = KEPT_DAYS) -> list[str]:
-    """Remove what nobody used for `days`: quotes and tensors that no run was made from, and parsed files.
+    """Remove what nobody used for `days`: quotes and tensors that no run or backtest was made from, and parsed files.
 
     Returns: names of what was removed, below the data folder
     """
     kept: set[str] = set()
-    for place in places.runs.glob("*/inputs.json"):
-        inputs = RunInputs.kept(place)
-        kept.update(identity[:DIGITS] for identity in (inputs.parents.values() if inputs else ()))
+    found: list[RunInputs | BacktestManifest | None]
+    found = [RunInputs.kept(place) for place in places.runs.glob("*/inputs.json")]
+    # a backtest's books recompute from the quotes that it traded, the twin's as well
+    found += [BacktestManifest.kept(place, files=False) for place in places.backtests.glob(f"*/{FILE}")]
+    for child in found:
+        kept.update(identity[:DIGITS] for identity in (child.parents.values() if child else ()))
     for place in (places.cache / "tensors").glob(f"*/{FILE}"):
         tensors = TensorsManifest.kept(place, files=False)
         if tensors is not None and place.parent.name in kept:

@@ -331,11 +331,11 @@ def test_rebuilding_reads_what_manifests_say_and_leaves_misfits_out(store, tmp_p
     (run / "inputs.json").write_text("{}")
     store.record(gates)
     store.upsert("training_metrics", fitting("training_metrics", metrics_rows(run)))
-    before = {name: store.query(f'SELECT * FROM "{name}"') for name in schema.TABLES}
+    before = {name: store.query(f'SELECT * FROM "{name}" ORDER BY ALL') for name in schema.TABLES}
     assert (len(before["gate_results"]), len(before["training_metrics"])) == (1, 2)
     store.upsert("runs", [{"run": "nobody wrote this"}])
     store.rebuild(tmp_path)
-    assert {name: store.query(f'SELECT * FROM "{name}"') for name in schema.TABLES} == before
+    assert {name: store.query(f'SELECT * FROM "{name}" ORDER BY ALL') for name in schema.TABLES} == before
     assert "inputs.json holds something else" in caplog.text
 
 

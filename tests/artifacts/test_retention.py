@@ -1,0 +1,139 @@
+"""What is kept of cached market data: whatever a run was made from, for ever, and the rest while somebody uses it."""
+
+import dataclasses
+import os
+import time
+
+import pytest
+
+from clstm_core.artifacts.manifest import FILE, write_named_by_content
+from clstm_core.artifacts.manifests import BacktestManifest, QuotesManifest, RunInputs, TensorsManifest
+from clstm_core.artifacts.places import Places
+from clstm_core.artifacts.retention import KEPT_DAYS, prune
+from clstm_core.config import smoke
+
+DAY = 86_400.0
+
+
+@pytest.fixture
+def places(tmp_path):
+    return Places(tmp_path / "data")
+
+
+@pytest.fixture
+def market(places):
+    """Writes quotes and the tensors made from them; both manifests."""
+
+    def write(source: str):
+        quotes = write_named_by_content(
+            places.cache / "quotes",
+            lambda place: QuotesManifest(
+                source=source, label="", spread="", notes=[], settings={}, raw_files={}, counts={}
+            ).write(place / FILE),
+        )
+        tensors = write_named_by_content(
+            places.cache / "tensors",
+            lambda place: TensorsManifest(info={"source": source}, parents={"quotes": quotes.identity}).write(
+                place / FILE
+            ),
+        )
+        return quotes, tensors
+
+    return write
+
+
+def age(path, days):
+    then = time.time() - days * DAY
+    os.utime(path, (then, then))
+
+
+def run_of(places, name, **parents):
+    config = smoke()
+    inputs = RunInputs(run=name, config=config.to_dict(), config_sha256=config.sha256, git_commit="c", parents=parents)
+    return inputs.write(places.run(name).inputs)
+
+
+def test_what_nobody_used_for_long_goes_and_what_is_young_stays(places, market):
+    old, young = market("old"), market("young")
+    for manifest in old:
+        age(manifest.folder, KEPT_DAYS + 1)
+    for manifest in young:
+        age(manifest.folder, KEPT_DAYS - 1)
+    assert prune(places) == [places.relative(manifest.folder) for manifest in old]
+    assert [manifest.folder.exists() for manifest in (*old, *young)] == [False, False, True, True]
+    assert prune(places) == []
+    assert prune(places, days=KEPT_DAYS - 2) == [places.relative(manifest.folder) for manifest in young]
+
+
+def test_what_a_run_was_made_from_stays_however_old_with_the_quotes_below_it(places, market):
+    used, trained_on, unused = market("used"), market("trained_on"), market("unused")
+    run_of(places, "demo", tensors=used[1].identity, training_tensors=trained_on[1].identity)
+    for manifest in (*used, *trained_on, *unused):
+        age(manifest.folder, 1000)
+    assert prune(places) == [places.relative(manifest.folder) for manifest in unused]
+    assert all(manifest.folder.is_dir() for manifest in (*used, *trained_on))
+
+
+def test_what_a_backtest_traded_stays_although_no_run_was_made_from_it(places, market):
+    """The twin's quotes: without them its books do not recompute."""
+    twin, unused = market("twin"), market("unused")
+    parents = {"tensors": twin[1].identity, "checkpoint": "c" * 64}
+    backtest = BacktestManifest(
+        id="b", created_at="", facts={}, summary={}, files={"fills.parquet": "x"}, parents=parents
+    )
+    backtest.write(places.backtests / "b" / FILE)
+    for manifest in (*twin, *unused):
+        age(manifest.folder, 1000)
+    assert prune(places) == [places.relative(manifest.folder) for manifest in unused]
+
+
+def test_parsed_files_go_by_age_one_at_a_time(places):
+    folder = places.cache / "sessions" / "spx_cboe"
+    folder.mkdir(parents=True)
+    for name, days in (("a.parquet", 40), ("a.sha256", 40), ("b.parquet", 3), (".c.x.tmp", 40)):
+        (folder / name).write_bytes(b"x")
+        age(folder / name, days)
+    assert prune(places) == ["cache/sessions/spx_cboe/a.parquet", "cache/sessions/spx_cboe/a.sha256"]
+    assert sorted(path.name for path in folder.iterdir()) == [".c.x.tmp", "b.parquet"], "what is being written stays"
+
+
+def test_verdicts_runs_and_backtests_are_never_pruned(places, market):
+    _, tensors = market("used")
+    run = run_of(places, "demo", tensors=tensors.identity)
+    kept = [places.cache / "audits" / "key.json", places.backtests / "id" / FILE, places.bundle("demo") / FILE]
+    for path in kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    for path in (*kept, run.place, *(path.parent for path in kept), run.folder):
+        age(path, 10_000)
+    assert prune(places, days=0.0) == []
+    assert all(path.is_file() for path in (*kept, run.place))
+
+
+def test_a_folder_that_is_used_again_is_young_again(places, tmp_path):
+    from clstm_core.market.cache import ensure_quotes
+    from clstm_core.market.sources import default_config
+
+    folder = ensure_quotes(default_config("simulated", n_snapshots=30), places.cache)
+    age(folder, 1000)
+    assert ensure_quotes(default_config("simulated", n_snapshots=30), places.cache) == folder
+    assert prune(places) == []
+    age(folder, 1000)
+    assert prune(places) == [places.relative(folder)]
+
+
+def test_an_empty_data_folder_has_nothing_to_prune(places):
+    assert prune(places) == []
+    assert not places.root.exists()
+
+
+def test_a_run_whose_inputs_are_damaged_takes_nothing_with_it(places, market):
+    used = market("used")
+    inputs = run_of(places, "demo", tensors=used[1].identity)
+    other = run_of(places, "other", tensors=used[1].identity)
+    inputs.place.write_text("{}")
+    for manifest in used:
+        age(manifest.folder, 1000)
+    assert prune(places) == []
+    dataclasses.replace(other, parents={}).write(other.place)
+    assert prune(places) == [places.relative(manifest.folder) for manifest in used]
