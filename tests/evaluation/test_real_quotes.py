@@ -20,9 +20,10 @@ REAL_DATA = os.environ.get("CLSTM_REAL_DATA")
 @pytest.mark.parametrize("lag", [0, 1])
 def test_baselines_on_real_quotes_to_the_cent(tmp_path_factory, lag, capsys) -> None:
     config = default_config("spx_cboe", data_dir=str(REAL_DATA))
-    cache = Path(tmp_path_factory.getbasetemp()) / "real_cache"
+    data = Path(tmp_path_factory.getbasetemp()) / "real_data"  # laid out as a project's: quotes are found below it
+    cache = data / "cache"
     market = load_market(ensure_tensors(ensure_quotes(config, cache), config, cache, embargo=42))
-    results = run_backtests(baselines(market), market, EnvConfig(fill_lag=lag), "test", out_dir=cache / "backtests")
+    results = run_backtests(baselines(market), market, EnvConfig(fill_lag=lag), "test", out_dir=data / "backtests")
     for result in results:
         assert recompute.main([str(result.folder)]) == 0, capsys.readouterr().out
         assert result.manifest["label"] == "real quotes"
