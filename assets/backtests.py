@@ -174,10 +174,12 @@ def equity_curve(results: "Sequence[BacktestResult]", label: str) -> str:
 
 def _books(results: "Sequence[BacktestResult]", places: Places) -> dg.AssetCheckResult:
     """Every equity curve, recomputed from fills and quotes alone, and every summary from the ledgers."""
-    from clstm_core.evaluation.recompute import faults, quotes_of, recompute
+    import polars as pl
+
+    from clstm_core.evaluation.recompute import QUOTE_COLUMNS, faults, quotes_of, recompute
     from clstm_core.evaluation.summary import summarise
 
-    worst, wrong = 0.0, []
+    worst, wrong, read = 0.0, [], {}
     for path, sha256 in {
         (result.manifest["quotes"]["path"], result.manifest["quotes"]["sha256"]) for result in results
     }:
@@ -186,10 +188,11 @@ def _books(results: "Sequence[BacktestResult]", places: Places) -> dg.AssetCheck
                 f"quotes that backtests were traded on are missing or altered: expected {places.root / path} with "
                 f"sha256 {str(sha256)[:12]}. Materialize market_quotes and market_tensors again."
             )
+        read[path] = pl.read_parquet(places.root / path, columns=list(QUOTE_COLUMNS))
     for result in results:
         tables = {name: result.table(name) for name in ("equity", "fills", "positions", "decisions")}
         books = (tables["fills"], tables["positions"])
-        quotes = quotes_of(places.root / result.manifest["quotes"]["path"], *books)
+        quotes = quotes_of(read[result.manifest["quotes"]["path"]].lazy(), *books)
         differences, counts = recompute(tables["equity"], *books, quotes)
         worst = max(worst, *differences.values())
         if found := faults(differences, counts):

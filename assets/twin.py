@@ -4,14 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.backtests import book_checks, materialize, rungs
+from assets.backtests import book_checks, materialize, policy_backtests, results_of
 from assets.market_data import GROUP, market_tensors
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, Recipe
 from assets.support import check, run_stage, stage
-from assets.training import trained_policy
+from clstm_core.artifacts.folder import file_sha256
 from clstm_core.artifacts.manifests import BacktestSet, RunInputs
-from clstm_core.specs import RUNGS
 
 if TYPE_CHECKING:
     from assets.support import Progress
@@ -40,15 +39,16 @@ def twin_tensors(context: dg.AssetExecutionContext, recipe: Recipe, paths: Proje
 
 @dg.asset(
     group_name="evaluation",
-    deps=[trained_policy, twin_tensors],
+    deps=[policy_backtests, twin_tensors],
     partitions_def=training_run,
     kinds={"torch", "parquet"},
     owners=["team:research"],
     check_specs=book_checks("twin_backtests"),
 )
 def twin_backtests(context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics) -> dg.MaterializeResult:
-    """The ladder, cash and the short straddle over the test dates of the twin: what was earned from the assumption."""
+    """The champion, cash and the short straddle over the twin's test dates: what was earned from the assumption."""
     with run_stage(context, "twin backtests", paths) as (progress, run):
+        from clstm_core.evaluation.headline import champion_among
         from clstm_core.evaluation.twin import backtest_twin, find_twin
         from clstm_core.gate import read_tensors
 
@@ -60,9 +60,12 @@ def twin_backtests(context: dg.AssetExecutionContext, paths: ProjectPaths, metri
             nothing = [check(name, True, NONE, blocking=True) for name in ("ledgers_recompute", "margin_enforced")]
             return dg.MaterializeResult(metadata={"twin": NONE}, check_results=nothing)
 
-        def walk(config: "RunConfig", market: "MarketTensors", meta: dict[str, Any], tell: "Progress") -> Any:
-            folders = [run.checkpoint(name) for name in RUNGS]
-            return backtest_twin(folders, market, config.env, paths.places.backtests, tell, meta=meta)
+        champion, _ = champion_among(results_of(run, "policy_backtests", paths.places)[1])
+        rung = run.checkpoint(champion.manifest["milestone"])
 
+        def walk(config: "RunConfig", market: "MarketTensors", meta: dict[str, Any], tell: "Progress") -> Any:
+            return backtest_twin([rung], market, config.env, paths.places.backtests, tell, meta=meta)
+
+        parents = [file_sha256(rung / "manifest.json")]
         twin = read_tensors(folder).identity
-        return materialize(context, paths, metrics, run, progress, "twin_backtests", rungs(run), walk, twin)
+        return materialize(context, paths, metrics, run, progress, "twin_backtests", parents, walk, twin)

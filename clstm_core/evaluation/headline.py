@@ -8,7 +8,7 @@ from typing import Any
 
 from clstm_core.errors import EvaluationError
 from clstm_core.evaluation.figures import MEAN_METRIC
-from clstm_core.evaluation.pairing import Key, counterpart, rungs_of
+from clstm_core.evaluation.pairing import Key, counterpart, group, rungs_of
 from clstm_core.evaluation.protocol import Backtest
 from clstm_core.evaluation.statistics import MIN_OBSERVATIONS
 
@@ -52,6 +52,18 @@ def champion_of(groups: Mapping[Key, Sequence[Backtest]], headline: Key) -> tupl
     # cash has no Sharpe ratio; a rung that never traded stands at cash's 0
     best = max(reversed(validated), key=lambda rung: rung.manifest["summary"]["sharpe"] or 0.0)
     return counterpart(tested, best), "the best Sharpe ratio on the validation window"
+
+
+def champion_among(results: Sequence[Backtest]) -> tuple[Backtest, str]:
+    """The champion of a ladder's backtests, and why; baselines beside them would change nothing.
+
+    Raises: EvaluationError when no checkpoint is among them
+    """
+    groups = group(results)
+    champion, reason = champion_of(groups, headline_of(groups))
+    if champion is None:
+        raise EvaluationError(f"no champion: {reason}. Materialize policy_backtests for this run first.")
+    return champion, reason
 
 
 def judged_of(members: Sequence[Backtest], champion: Mapping[str, Any] | None) -> Backtest | None:

@@ -42,10 +42,10 @@ def quotes_path(folder: Path, manifest: Mapping[str, Any]) -> Path:
     return folder.resolve().parent.parent / facts_of(manifest)["quotes"]["path"]
 
 
-def quotes_of(path: Path, fills: pl.DataFrame, positions: pl.DataFrame) -> pl.DataFrame:
-    """The rows of a canonical quotes file that an account's contracts have, in the columns that `recompute` needs."""
+def quotes_of(quotes: pl.LazyFrame, fills: pl.DataFrame, positions: pl.DataFrame) -> pl.DataFrame:
+    """The rows of canonical quotes that an account's contracts have, in the columns that `recompute` needs."""
     ids = pl.concat([fills["contract_id"], positions["contract_id"]]).drop_nulls().unique()
-    return pl.scan_parquet(path).select(QUOTE_COLUMNS).filter(pl.col("contract_id").is_in(ids.implode())).collect()
+    return quotes.select(QUOTE_COLUMNS).filter(pl.col("contract_id").is_in(ids.implode())).collect()
 
 
 def faults(differences: Mapping[str, float], counts: Mapping[str, int]) -> dict[str, float]:
@@ -160,7 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
         quotes = options.quotes or quotes_path(folder, manifest)
         altered = _altered(folder, manifest, quotes)
         equity, fills, positions = (pl.read_parquet(folder / f"{name}.parquet") for name in LEDGERS)
-        differences, counts = recompute(equity, fills, positions, quotes_of(quotes, fills, positions))
+        differences, counts = recompute(equity, fills, positions, quotes_of(pl.scan_parquet(quotes), fills, positions))
     except (
         OSError,
         ValueError,

@@ -14,7 +14,7 @@ PARENTS = {
     "trained_policy": {"warm_critic"},
     "policy_backtests": {"trained_policy"},
     "baseline_backtests": {"environment_audit", "trained_policy"},
-    "twin_backtests": {"trained_policy", "twin_tensors"},
+    "twin_backtests": {"policy_backtests", "twin_tensors"},
     "checkpoint_comparison": {"policy_backtests", "baseline_backtests", "twin_backtests"},
     "policy_bundle": {"checkpoint_comparison"},
     "backtest_report": {"checkpoint_comparison", "policy_bundle"},
