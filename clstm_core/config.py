@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from clstm_core.errors import ConfigError
@@ -22,6 +23,13 @@ def _require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def _is_date(text: str | None) -> bool:
+    try:
+        return text is not None and date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MarketConfig:
     """Where quotes come from and how they become tensors."""
@@ -32,10 +40,13 @@ class MarketConfig:
     far_days: float = 60.0
     tenor_tolerance: float = 0.5  # a cell is masked outside (1 +- this) x its target
     feature_lookback: int = 21  # snapshots a feature may look back; part of the embargo
-    train_fraction: float = 0.80  # on sp500_modelled to 2014, the first year of the VIX that its premium is fitted to
-    validation_fraction: float = 0.10  # the rest is the test window
+    train_until: str | None = None  # last date of training, ISO; None, or outside the data: by the fractions below
+    validation_until: str | None = None  # last date of validation; the rest is the test window
+    train_fraction: float = 0.80
+    validation_fraction: float = 0.10
     min_training_snapshots: int = 60  # below this a set trains nothing
-    premium: bool = True  # modelled and simulated worlds: False gives P = Q (no variance premium, drift = carry)
+    premium: bool = True  # modelled and simulated worlds: False prices without a variance premium (simulated: P = Q)
+    stress: bool = False  # modelled world: spreads twice as wide, volatility at the money a point lower
     n_snapshots: int = 1500  # simulated world only
     seed: int = 0  # modelled and simulated worlds only
 
@@ -52,6 +63,12 @@ class MarketConfig:
         _require(
             0 < self.tenor_tolerance < 1,
             f"tenor_tolerance={self.tenor_tolerance}: expected a fraction between 0 and 1, e.g. 0.5.",
+        )
+        dates = (self.train_until, self.validation_until)
+        _require(
+            dates == (None, None) or (all(map(_is_date, dates)) and dates[0] < dates[1]),  # type: ignore[operator]
+            f"train_until={dates[0]!r} and validation_until={dates[1]!r}: expected two dates in order, e.g. 2012-12-31 and "
+            "2016-12-31, or neither.",
         )
         _require(
             self.train_fraction > 0

@@ -55,6 +55,8 @@ class SourceSpec:
     needs_folder: bool = False  # whether DATA=... must name the folder or file that it reads
     near_days: float | None = None  # tenor targets that its chains can fill; None: those of MarketConfig
     far_days: float | None = None
+    train_until: str | None = None  # last dates of training and of validation; None: by the fractions of MarketConfig
+    validation_until: str | None = None
     instrument: str = "SPX"  # its underlying, declared in market/instrument.py
     has_twin: bool = False  # whether its prices contain an assumed premium that can be left out on the same path
 

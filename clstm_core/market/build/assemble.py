@@ -57,7 +57,7 @@ def build_market_tensors(
     grid_row = lookup[pointed]
     features_TF = _features(per, grid_row, values, panel, config)
 
-    windows = split_windows(n_snapshots, config, embargo)
+    windows = split_windows(per.snapshot.astype("datetime64[ns]").astype("datetime64[D]"), config, embargo)
     contract = panel.contracts
     facts = {
         "near_days": config.near_days,

@@ -13,15 +13,33 @@ SHORTEST = 21
 """Snapshots below which a validation or test window says nothing."""
 
 
-def split_windows(n_snapshots: int, config: MarketConfig, embargo: int) -> dict[str, tuple[int, int]]:
+def training_sessions(dates: np.ndarray, config: MarketConfig) -> int:
+    """How many of the sessions `dates` (datetime64[D], ascending) the training window takes, where it takes any."""
+    return _stops(dates, config)[0]
+
+
+def _stops(dates: np.ndarray, config: MarketConfig) -> tuple[int, int]:
+    """Where training and validation end: by date where the settings name dates among these, else by fractions."""
+    if config.train_until is not None and config.validation_until is not None:
+        train, validation = np.searchsorted(
+            dates, np.array([config.train_until, config.validation_until], dtype="datetime64[D]"), side="right"
+        ).tolist()
+        if 0 < train < validation < len(dates):
+            return train, validation
+    share = config.train_fraction + config.validation_fraction
+    return int(config.train_fraction * len(dates)), int(share * len(dates))
+
+
+def split_windows(dates: np.ndarray, config: MarketConfig, embargo: int) -> dict[str, tuple[int, int]]:
     """Train, validation and test windows [start, stop) in time order, with `embargo` snapshots unused between them.
 
-    Units:   snapshots
+    Shapes:  dates of the snapshots (datetime64[D], ascending)
+    Units:   embargo in snapshots
     Assumes: where validation does not fit it is left out; where train and test do not both fit, train gives way down
              to config.min_training_snapshots; below that the whole range is the test window and nothing is trained
     """
-    train_stop = int(config.train_fraction * n_snapshots)
-    validation_stop = int((config.train_fraction + config.validation_fraction) * n_snapshots)
+    n_snapshots = len(dates)
+    train_stop, validation_stop = _stops(dates, config)
     minimum = max(config.min_training_snapshots, 1)
     if train_stop >= minimum:
         validation, test = (train_stop + embargo, validation_stop), (validation_stop + embargo, n_snapshots)

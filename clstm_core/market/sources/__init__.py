@@ -43,7 +43,7 @@ def open_source(config: MarketConfig) -> "Source":
 
 
 def default_config(source: str, **overrides: Any) -> MarketConfig:
-    """The configuration of `source` with the tenor targets that its chains can fill; `overrides` win.
+    """The configuration of `source` with its windows and the tenor targets that its chains can fill; `overrides` win.
 
     Units:  near_days and far_days in calendar days
     Raises: ConfigError for an unknown source or setting
@@ -56,7 +56,9 @@ def default_config(source: str, **overrides: Any) -> MarketConfig:
     if overrides.get("data_dir") and not {"near_days", "far_days"} <= set(overrides):
         read = getattr(module, "tenor_targets", lambda data_dir: None)
         near_far = read(overrides["data_dir"]) or near_far
-    values = {name: days for name, days in zip(("near_days", "far_days"), near_far, strict=True) if days is not None}
+    values: dict[str, Any] = dict(zip(("near_days", "far_days"), near_far, strict=True))
+    values |= {name: getattr(module.SPEC, name) for name in ("train_until", "validation_until")}
+    values = {name: value for name, value in values.items() if value is not None}
     return MarketConfig(**({"source": source} | values | overrides))
 
 

@@ -1,12 +1,15 @@
-"""The real S&P 500, 1999-2018, with option quotes modelled on it: no key, no download, and no real quote either.
+"""The real S&P 500 and the real VIX, 1990-2022, with option quotes modelled on them: no key, no download, no real quote.
 
-The path and the VIX ship inside the `arch` package; the model is `worlds/sp500.py`. Verdicts on this source must say
-that the premium is assumed.
+The path ships inside the `skfolio` package; the VIX, the Treasury bill and the dividends are public-domain series in
+`data/samples/open`. The model is `worlds/sp500.py`. Verdicts on this source must say that its quotes are modelled.
 """
 
 from collections.abc import Sequence
 from datetime import date
 from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -18,28 +21,33 @@ from clstm_core.market.clock import close_ns
 from clstm_core.market.instrument import SPX_MODELLED
 from clstm_core.market.source import Declared, SourceSpec, SourceTables, empty_quarantine, finding
 from clstm_core.market.tables.schema import QUOTES, RATES, UNDERLYINGS
-from clstm_core.market.worlds.sp500 import (
-    BURN_IN,
-    DIVIDEND_YIELD,
-    ROOT,
-    SPREAD_VOL,
-    TICK,
-    Index,
-    SP500Surface,
-    SurfaceFit,
-)
+from clstm_core.market.worlds.sp500 import BURN_IN, ROOT, WIDE_FROM, WIDE_UNTIL, WIDEST, History, SP500World
 
 SPEC = SourceSpec(
     name="sp500_modelled",
-    description="the real S&P 500, 1999-2018, with option quotes modelled on it; needs no data",
+    description="the real S&P 500 and VIX, 1990-2022, with option quotes modelled on them; needs no data",
     label="modelled quotes",
     spread="modelled",
     has_twin=True,
+    train_until="2012-12-31",
+    validation_until="2016-12-31",
 )
+
+SERIES = Path(__file__).parents[1] / "open_series"
+INDEX_FILE = "datasets/data/sp500_index.csv.gz"  # inside skfolio: importing it would take seconds and scikit-learn
+DIVIDEND_LAG = 12  # months: trailing sums are interpolated and published late, so last year's are used
+BILL_DAYS = 91
+
+
+class Loaded(NamedTuple):
+    """The history, and the sessions for which nobody published a VIX: they keep the one before."""
+
+    history: History
+    without_vix: list[date]
 
 
 class SP500Modelled(Declared):
-    """Modelled quotes on the real path; see `worlds.sp500.SP500Surface`."""
+    """Modelled quotes on the real path; see `worlds.sp500.SP500World`."""
 
     spec = SPEC
 
@@ -47,46 +55,46 @@ class SP500Modelled(Declared):
         self.config = config
 
     @cached_property
-    def surface(self) -> SP500Surface:
-        """The model on the whole series, fitted on the training dates of `config`."""
-        return SP500Surface(load_index(), scheduled_sessions(SPX_MODELLED.calendar), self.config)
+    def loaded(self) -> Loaded:
+        """The whole series."""
+        return load_history()
 
-    @property
-    def fit(self) -> SurfaceFit:
-        """Fit of the surface to the VIX; raises MarketDataError as `SP500Surface.fit`."""
-        return self.surface.fit
+    @cached_property
+    def world(self) -> SP500World:
+        """The model on the whole series, fitted on the training dates of `config`."""
+        return SP500World(self.loaded.history, scheduled_sessions(SPX_MODELLED.calendar), self.config)
 
     def list_snapshots(self) -> list[date]:
-        """Sessions after the burn-in, 1999-04 .. 2018-12."""
-        return self.surface.index.date[BURN_IN:].tolist()
+        """Sessions after the burn-in, 1990-03 .. 2022-12."""
+        return self.loaded.history.date[BURN_IN:].tolist()
 
     def read(self, snapshots: Sequence[date]) -> SourceTables:
         """Quotes of those sessions; the index and the rates up to the last of them.
 
         Raises: MarketDataError for a date that is no session of the series
         """
-        index = self.surface.index
+        history = self.loaded.history
         wanted = np.array(sorted(set(snapshots)), dtype="datetime64[D]")
-        at = np.searchsorted(index.date, wanted)
-        unknown = (at < BURN_IN) | (np.append(index.date, np.datetime64("NaT"))[at] != wanted)
+        at = np.searchsorted(history.date, wanted)
+        unknown = (at < BURN_IN) | (np.append(history.date, np.datetime64("NaT"))[at] != wanted)
         if unknown.any() or len(wanted) == 0:
             raise MarketDataError(
                 f"no modelled session on {', '.join(str(d) for d in wanted[unknown][:5]) or 'no date at all'}: "
-                f"expected sessions from {index.date[BURN_IN]} to {index.date[-1]}. Take them from list_snapshots()."
+                f"expected sessions from {history.date[BURN_IN]} to {history.date[-1]}. Take them from list_snapshots()."
             )
         quotes = self._quotes(at)
-        history = slice(0, int(at[-1]) + 1)
-        close = pl.Series("snapshot", close_ns(index.date[history])).cast(UNDERLYINGS["snapshot"])
-        height = len(close)
+        past = slice(0, int(at[-1]) + 1)
+        height = past.stop
+        # the series has closes alone
         underlyings = pl.DataFrame(
             {
-                "snapshot": close,
+                "snapshot": pl.Series(close_ns(history.date[past])).cast(UNDERLYINGS["snapshot"]),
                 "underlying": [SPX_MODELLED.name] * height,
-                "open": index.open[history],
-                "high": index.high[history],
-                "low": index.low[history],
-                "close": index.close[history],
-                "volume": index.volume[history],
+                "open": [None] * height,
+                "high": [None] * height,
+                "low": [None] * height,
+                "close": history.close[past],
+                "volume": [None] * height,
                 "dividend": np.zeros(height),
                 "split": np.ones(height),
             },
@@ -94,10 +102,10 @@ class SP500Modelled(Declared):
         )
         rates = pl.DataFrame(
             {
-                "date": index.date[history],
-                "tenor_days": np.full(height, 30.0),
-                "rate": index.rate[history],
-                "dividend_yield": np.full(height, DIVIDEND_YIELD),
+                "date": history.date[past],
+                "tenor_days": np.full(height, float(BILL_DAYS)),
+                "rate": history.rate[past],
+                "dividend_yield": history.dividend_yield[past],
             }
         ).cast(pl.Schema(RATES))
         return SourceTables(
@@ -108,33 +116,46 @@ class SP500Modelled(Declared):
             findings=self._findings(quotes.height),
         )
 
+    @cached_property
+    def _facts(self) -> dict[str, str]:
+        """What a reader must know about these quotes: a sentence per subject."""
+        world, surface, config = self.world, self.world.surface, self.config
+        missing = ", ".join(map(str, self.loaded.without_vix))
+        fair = world.fair
+        level = (
+            "Level: the real VIX of each day is the 30-day model-free volatility, so no premium is assumed there"
+            + (f"; no VIX was published for {missing}, where the one before is kept." if missing else ".")
+            if config.premium
+            else f"Zero-premium twin: in place of the VIX the volatility that it foretold on {fair.dates} training dates "
+            f"(log variance {fair.intercept:+.2f} {fair.slope:+.2f} x log VIX squared), with a smile that leaves options "
+            "hedged daily about nothing at mid on those dates."
+        )
+        stress = " Stressed world: spreads doubled, every volatility at the money a point lower." if config.stress else ""
+        return {
+            "modelled_quotes": "Modelled quotes on the real S&P 500: no option price here was ever quoted." + stress,
+            "level": level,
+            "shape": f"Shape assumed: volatility at the money {100 * surface.atm_distance:.1f} points below that level at "
+            "30 days, the smile of SPXW chains of 2026 at the strength that makes up the difference, expected variance "
+            f"returning to its slow average at {world.reversion:.1f} a year (fitted on training dates).",
+            "carry": "Price-only index. Dividends: last year's, from public monthly data; rates: the 3-month Treasury bill "
+            "of the month before.",
+            "modelled_spread": f"Spread assumed: {100 * surface.spread:.3f} volatility points at the money at VIX 15 from "
+            f"{WIDE_UNTIL:.0f} on, in proportion to the VIX, {WIDEST:g} times as wide until {WIDE_FROM:.0f}, rounded "
+            f"outwards to {surface.tick}.",
+            "contracts": "European, PM-settled in cash; strikes once listed stay quoted until expiry.",
+        }
+
     @property
     def notes(self) -> list[str]:
         """What a reader must know about these quotes, in sentences."""
-        premium = (
-            f"Premium assumed: {self.fit.sentence()}"
-            if self.config.premium
-            else "Zero-premium twin: implied variance equals expected variance under the same smile; on training dates "
-            "options hedged daily earn within 6% of their price at mid."
-        )
-        return [
-            "Modelled quotes on the real S&P 500: no option price here was ever quoted.",
-            premium,
-            f"Price-only index; dividend yield {DIVIDEND_YIELD:.1%} assumed. Rates: one-month bill, month by month "
-            "(Fama-French; the last, 2018-11, is kept).",
-            f"Modelled spread: half-spread of {TICK} plus {100 * SPREAD_VOL:g} vol points, rounded outwards to {TICK}.",
-            "European, PM-settled in cash; strikes once listed stay quoted until expiry.",
-        ]
+        return list(self._facts.values())
 
     def _findings(self, total: int) -> pl.DataFrame:
-        checks = ("modelled_quotes", "premium_fit", "dividend_yield", "modelled_spread", "contracts")
-        return pl.concat(
-            finding(check, "info", total, total, (), note) for check, note in zip(checks, self.notes, strict=True)
-        )
+        return pl.concat(finding(check, "info", total, total, (), note) for check, note in self._facts.items())
 
     def _quotes(self, at: np.ndarray) -> pl.DataFrame:
         """All calls, then all puts, of the sessions `at`."""
-        pairs = self.surface.quotes(at)
+        pairs = self.world.quotes(at)
         sides = (
             ("C", pairs.call_names, pairs.call_bid, pairs.call_ask),
             ("P", pairs.put_names, pairs.put_bid, pairs.put_ask),
@@ -160,27 +181,47 @@ class SP500Modelled(Declared):
         )
 
 
-def load_index() -> Index:
-    """The series inside the arch package, on the sessions of the index."""
-    import arch.data.frenchdata
-    import arch.data.sp500
-    import arch.data.vix
+def load_history() -> Loaded:
+    """The path inside skfolio with the VIX, the bill and the dividends of `data/samples/open`, as known each day.
 
-    prices = arch.data.sp500.load()
-    dates = prices.index.to_numpy().astype("datetime64[D]")
-    vix = arch.data.vix.load()["vix"].dropna()
-    level = np.full(len(dates), np.nan)
-    vix_dates = vix.index.to_numpy().astype("datetime64[D]")
-    _, i, j = np.intersect1d(dates, vix_dates, return_indices=True)
-    level[i] = vix.to_numpy()[j] / 100.0
-    # Monthly percent; the months come as nanoseconds YYYYMM after 1970.
-    factors = arch.data.frenchdata.load()
-    month = factors.index.to_numpy().astype("datetime64[ns]").astype(np.int64)
-    month = month // 100 * 12 + month % 100 - 1
-    months = dates.astype("datetime64[M]").astype(np.int64) + 1970 * 12
-    # The bill's return over a month is its yield at the month's start: known then. After the last month it stays.
-    monthly = factors["RF"].to_numpy()[np.searchsorted(month, months, side="right") - 1] / 100.0
-    columns = {
-        name.lower(): prices[name].to_numpy().astype(np.float64) for name in ("Open", "High", "Low", "Close", "Volume")
-    }
-    return Index(date=dates, **columns, vix=level, rate=12.0 * np.log1p(monthly))
+    Raises: MarketDataError when a series is missing
+    """
+    package = find_spec("skfolio")
+    index = None if package is None or package.origin is None else Path(package.origin).parent / INDEX_FILE
+    if index is None or not index.is_file():
+        raise MarketDataError(
+            "no S&P 500 series: expected skfolio with its data sets. Install the project again: pip install -e ."
+        )
+    path = pl.read_csv(index, try_parse_dates=True)
+    dates, close = path.to_series(0).to_numpy().astype("datetime64[D]"), path.to_series(1).to_numpy()
+    vix_dates, vix_closes = _series("vix_close.csv", "date", "close")
+    place = np.searchsorted(vix_dates, dates, side="right") - 1
+    months = dates.astype("datetime64[M]")
+    bill_months, discount = _series("us_treasury_bill_3m.csv", "month", "discount_yield_pct")
+    bill = -np.log(1.0 - discount / 100.0 * BILL_DAYS / 360.0) * 365.0 / BILL_DAYS  # a discount on 360 days
+    paid_months, paid = _series("sp500_dividend_yield.csv", "month", "dividend_per_year")
+    history = History(
+        date=dates,
+        close=close,
+        vix=vix_closes[place] / 100.0,
+        rate=_known(bill_months, bill, months - 1),
+        # the first year has nothing a year older and keeps the first value
+        dividend_yield=np.log1p(_known(paid_months, paid, months - DIVIDEND_LAG) / close),
+    )
+    return Loaded(history, dates[vix_dates[place] != dates].tolist())
+
+
+def _series(name: str, when: str, value: str) -> tuple[np.ndarray, np.ndarray]:
+    file = SERIES / name
+    if not file.is_file():
+        raise MarketDataError(
+            f"missing series {file}: expected the public-domain files of data/samples/open. Restore them from the repository."
+        )
+    table = pl.read_csv(file, try_parse_dates=True).drop_nulls([when, value])
+    return table[when].to_numpy().astype("datetime64[D]"), table[value].to_numpy().astype(np.float64)
+
+
+def _known(months: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The value of each wanted month, of the last one before it where there is none, or of the first of all."""
+    at = np.searchsorted(months.astype("datetime64[M]"), wanted, side="right") - 1
+    return values[np.maximum(at, 0)]

@@ -66,8 +66,11 @@ def list_strikes(
     *,
     inner: float = 1.3,
     outer: float = 2.3,
+    wings: tuple[float, float] | None = None,
 ) -> Listing:
     """Strikes listed at each snapshot: all within `inner`, every other one within `outer` standard deviations.
+
+    `wings` are the standard deviations below and above the money within which every fourth strike is listed besides.
 
     A strike once listed stays listed until it expires, so a held contract is never left without a quote by the spot
     moving away.
@@ -81,33 +84,40 @@ def list_strikes(
     first = alive.argmax(axis=0)
     step = strike_step(spot[first], vol[first], near_days)
     deviation = vol[:, None] * np.sqrt(np.maximum(years, 0.0))
-    every = _multiples(_range(spot, alive, inner * deviation), alive, step, odd=True)
-    other = _multiples(_range(spot, alive, outer * deviation + 0.01), alive, step, odd=False)
-    t, e, k = (np.concatenate(pair) for pair in zip(every, other, strict=True))
-    order = np.lexsort((k, e, t))
-    return Listing(snapshot=t[order], expiry=e[order], strike=k[order] * step[e[order]])
+    bounds = [
+        (_range(spot, alive, inner * deviation), 1),
+        (_range(spot, alive, outer * deviation + 0.01), 2),
+    ]
+    if wings is not None:
+        bounds.append((_range(spot, alive, wings[1] * deviation, wings[0] / wings[1]), 4))
+    found = [_multiples(within, alive, step, every) for within, every in bounds]
+    t, e, k = (np.concatenate(part) for part in zip(*found, strict=True))
+    key = np.unique(((t * len(step) + e) << 24) + k)
+    te, k = key >> 24, key & ((1 << 24) - 1)
+    t, e = te // len(step), te % len(step)
+    return Listing(snapshot=t, expiry=e, strike=k * step[e])
 
 
-def _range(spot: np.ndarray, alive: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest strike wanted at any snapshot so far; puts reach a little farther than calls."""
-    low = np.where(alive, spot[:, None] * np.exp(-1.15 * reach), np.inf)
+def _range(
+    spot: np.ndarray, alive: np.ndarray, reach: np.ndarray, below: float = 1.15
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest strike wanted at any snapshot so far; puts reach `below` times as far as calls."""
+    low = np.where(alive, spot[:, None] * np.exp(-below * reach), np.inf)
     high = np.where(alive, spot[:, None] * np.exp(reach), -np.inf)
     return np.minimum.accumulate(low, axis=0), np.maximum.accumulate(high, axis=0)
 
 
 def _multiples(
-    bounds: tuple[np.ndarray, np.ndarray], alive: np.ndarray, step: np.ndarray, *, odd: bool
+    bounds: tuple[np.ndarray, np.ndarray], alive: np.ndarray, step: np.ndarray, every: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Snapshot, expiry and k of every odd (or even) multiple k of the step within bounds."""
+    """Snapshot, expiry and k > 0 of the strikes k x step around the bounds, k a multiple of `every`."""
     t, e = np.nonzero(alive)
-    shift = 1 if odd else 0
-    first = np.floor((bounds[0][t, e] / step[e] - shift) / 2).astype(np.int64)
-    last = np.ceil((bounds[1][t, e] / step[e] - shift) / 2).astype(np.int64)
-    first = np.maximum(first, 0 if odd else 1)
+    first = np.maximum(np.floor(bounds[0][t, e] / step[e] / every).astype(np.int64), 1)
+    last = np.ceil(bounds[1][t, e] / step[e] / every).astype(np.int64)
     count = last - first + 1
     row = np.repeat(np.arange(len(t)), count)
     offset = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-    return t[row], e[row], 2 * (first[row] + offset) + shift
+    return t[row], e[row], every * (first[row] + offset)
 
 
 def contract_names(root: str, dates: np.ndarray, strike: np.ndarray, right: np.ndarray) -> np.ndarray:

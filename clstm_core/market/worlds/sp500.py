@@ -1,10 +1,11 @@
-"""An option surface modelled on the S&P 500's real path. Numpy and torch only; the series is handed in.
+"""Option quotes modelled on the S&P 500's real path and the VIX of each day. Numpy and torch; the series are handed in.
 
-Expected variance comes from the index's own past, a premium is put on it so that the surface's model-free 30-day
-variance matches the VIX, and an SSVI smile is laid around that. All parameters are fitted on training dates.
+What the market charged is in the VIX and is not assumed; how it was spread over strikes and tenors is
+(`worlds/surface.py`). What is fitted here is fitted on training dates: how fast expected variance returns to its
+average, and what the zero-premium twin takes for fair.
 """
 
-from datetime import date
+import dataclasses
 from functools import cached_property
 from typing import NamedTuple
 
@@ -13,67 +14,59 @@ import torch
 
 from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
-from clstm_core.market.clock import DAYS_YEAR, YEAR_NS, close_ns, session_on_or_before, sessions_between
+from clstm_core.market.build.splits import training_sessions
+from clstm_core.market.clock import DAYS_YEAR, YEAR_NS, close_ns, session_on_or_before, sessions_between, weekday
 from clstm_core.market.instrument import SPX_MODELLED
 from clstm_core.market.worlds.listing import (
+    FRIDAY,
     Expiries,
     contract_names,
     list_strikes,
     listed_expiries,
     number_contracts,
 )
-from clstm_core.market.worlds.variance import (
-    SESSIONS_YEAR,
-    fit_variance_model,
-    interpolate_total_variance,
-    ssvi_total_variance,
-    theta_for_model_free,
-    variance_design,
-)
-from clstm_core.options import black_scholes
+from clstm_core.market.worlds.surface import VIX_YEARS, PathState, Surface
 
-BURN_IN = 63  # sessions before the first quote, so that the slow variance has forgotten its start
-DIVIDEND_YIELD = 0.019
+BURN_IN = 42  # sessions before the first quote: the features' past, and a slow average that has begun
+SLOW_DECAY = 0.998  # per session: the average that expected variance returns to halves its memory in 16 months
 VIX_DAYS = 30
-MIN_VIX_DATES = 60
-TICK = SPX_MODELLED.tick
+MIN_FIT_DATES = 250
+WINGS = (7.0, 3.5)
+"""Standard deviations below and above the money to which strikes are listed: what lies beyond adds little to the VIX."""
+WIDE_UNTIL, WIDE_FROM, WIDEST = 2016.0, 2003.0, 6.0
+"""Spreads were `WIDEST` times today's until `WIDE_FROM`, then narrowed by the same factor each year: an assumption."""
+
+FAIR_SCALE, FAIR_DISTANCE = 1.045, 0.018
+"""Of the twin: its level over the volatility that the VIX foretold, and that level less the volatility at the money.
+
+Set so that on training dates options hedged daily earn about nothing at mid, from 5-delta puts to 20-delta calls.
+"""
+
 ROOT = next(iter(SPX_MODELLED.roots))
-SPREAD_VOL = 0.0025  # half-spread on top of a tick, in volatility: a quarter of a vol point
+TICK = SPX_MODELLED.tick
+SURFACE = Surface(tick=TICK)
 
 
-class Index(NamedTuple):
-    """The real series, one value per session."""
+class History(NamedTuple):
+    """The real series, one value per session [T]."""
 
     date: np.ndarray  # datetime64[D]
-    open: np.ndarray
-    high: np.ndarray
-    low: np.ndarray
-    close: np.ndarray
-    volume: np.ndarray
-    vix: np.ndarray  # fraction, NaN where there is none
+    close: np.ndarray  # index points
+    vix: np.ndarray  # fraction
     rate: np.ndarray  # continuous, a year
+    dividend_yield: np.ndarray  # continuous, a year
 
 
-class SurfaceFit(NamedTuple):
-    """How well the modelled 30-day model-free volatility matches the VIX; errors in vol points (1.00 = 0.01)."""
+class FairVariance(NamedTuple):
+    """What variance the VIX foretold on training dates: exp(intercept + slope x ln VIX^2), a year."""
 
-    premium_ratio: float  # of volatility: implied over expected
+    intercept: float
+    slope: float
     dates: int
-    first: date
-    last: date
-    rmse: float
-    bias: float
-    later_rmse: float  # on VIX dates after the training window: never fitted, only told
-    later_bias: float
 
-    def sentence(self) -> str:
-        """The fit in words."""
-        return (
-            f"30-day model-free volatility fitted to the VIX on {self.dates} training dates {self.first} .. "
-            f"{self.last}: implied / expected volatility {self.premium_ratio:.3f}, error {self.rmse:.2f} vol points "
-            f"RMS, bias {self.bias:+.2f}; on the later dates, not fitted: {self.later_rmse:.2f} RMS, "
-            f"bias {self.later_bias:+.2f}."
-        )
+    def level(self, vix: np.ndarray) -> np.ndarray:
+        """The volatility that would have been fair at each VIX."""
+        return np.exp(0.5 * (self.intercept + self.slope * np.log(vix**2)))
 
 
 class PairQuotes(NamedTuple):
@@ -91,79 +84,119 @@ class PairQuotes(NamedTuple):
     put_ask: np.ndarray
 
 
-class SP500Surface:
+class SP500World:
     """Modelled quotes of European options, PM-settled in cash, on a real index path.
 
-    Shapes:  index [T] sessions; scheduled: sessions as expected (datetime64[D], ascending), beyond the last expiry too
-    Units:   prices in index points; rates continuous a year; dividend yield 1.9% (the index is price-only)
-    Assumes: implied variance is expected variance times one squared ratio, fitted on training dates that have a VIX;
-             `premium=False` sets the ratio to 1 (the zero-premium twin) and keeps the smile's shape. Quotes are the
-             model price plus and minus a tick and a quarter of a vol point, rounded outwards to whole ticks.
+    Shapes:  history [T] sessions; scheduled: sessions as expected (datetime64[D], ascending), beyond the last expiry too
+    Units:   prices in index points
+    Raises:  MarketDataError when the training window is too short to fit on
+    Assumes: `premium=False` prices by the variance that the VIX foretold on training dates (the zero-premium twin);
+             `stress=True` doubles spreads and takes a point off every volatility at the money
     """
 
-    def __init__(self, index: Index, scheduled: np.ndarray, config: MarketConfig) -> None:
-        self.index, self.scheduled, self.config = index, scheduled, config
+    def __init__(self, history: History, scheduled: np.ndarray, config: MarketConfig) -> None:
+        self.history, self.scheduled, self.config = history, scheduled, config
 
     @property
     def train_stop(self) -> int:
         """Sessions, from the first, that the training window may see."""
-        return BURN_IN + int(self.config.train_fraction * (len(self.index.date) - BURN_IN))
+        return BURN_IN + training_sessions(self.history.date[BURN_IN:], self.config)
 
     @cached_property
-    def fit(self) -> SurfaceFit:
-        """Fit of the surface to the VIX.
-
-        Raises: MarketDataError when the training window holds too few dates with a VIX
-        """
-        index, stop = self.index, self.train_stop
-        expected = self._thirty_day_vol(self._expected_TH)
-        known = np.isfinite(index.vix)
-        train = known & (np.arange(len(known)) < stop)
-        later = known & ~train
-        if train.sum() < MIN_VIX_DATES:
-            raise MarketDataError(
-                f"train_fraction={self.config.train_fraction} ends the training window on {index.date[stop - 1]} with "
-                f"{int(train.sum())} VIX dates: expected at least {MIN_VIX_DATES} to fit the premium (the VIX series "
-                "begins 2014-01). Use train_fraction=0.80."
-            )
-        ratio = float(np.exp(np.mean(np.log(index.vix[train] / expected[train]))))
-        error = 100.0 * (ratio * expected - index.vix)
-        return SurfaceFit(
-            premium_ratio=ratio,
-            dates=int(train.sum()),
-            first=index.date[train][0].item(),
-            last=index.date[train][-1].item(),
-            rmse=float(np.sqrt(np.mean(error[train] ** 2))),
-            bias=float(error[train].mean()),
-            later_rmse=float(np.sqrt(np.mean(error[later] ** 2))) if later.any() else float("nan"),
-            later_bias=float(error[later].mean()) if later.any() else float("nan"),
+    def coming(self) -> np.ndarray:
+        """Sessions that the VIX counts on [T]: 30 calendar days ahead, linear between the Fridays around, as its rule."""
+        dates = self.history.date
+        target = dates + np.timedelta64(VIX_DAYS, "D")
+        past = (weekday(target) - FRIDAY) % 7
+        near, far = (
+            sessions_between(dates, target - past + np.timedelta64(days, "D"), self.scheduled) for days in (0, 7)
         )
+        return near + (far - near) * past / 7.0
+
+    @cached_property
+    def reversion(self) -> float:
+        """Speed a year at which VIX^2 returned to its slow average within 30 days, on training dates."""
+        variance, slow = self.history.vix**2, slow_average(self.history.vix**2)
+        at = np.arange(BURN_IN, self.train_stop - 21)
+        self._enough(len(at))
+        gap, later = variance[at] - slow[at], variance[at + 21] - slow[at]
+        kept = float(gap @ later / (gap @ gap))
+        return float(-np.log(np.clip(kept, 0.05, 0.99)) / VIX_YEARS)
+
+    @cached_property
+    def fair(self) -> FairVariance:
+        """Regression of the log variance of the coming 30 days on the VIX, then scaled so that the means agree."""
+        returns = np.diff(np.log(self.history.close[: self.train_stop]), prepend=np.log(self.history.close[0]))
+        total = np.cumsum(returns**2)
+        count = np.rint(self.coming).astype(np.int64)
+        at = np.arange(BURN_IN, self.train_stop)
+        at = at[at + count[at] < self.train_stop]
+        self._enough(len(at))
+        realised = (total[at + count[at]] - total[at]) * DAYS_YEAR / VIX_DAYS
+        design = np.stack([np.ones(len(at)), np.log(self.history.vix[at] ** 2)], axis=1)
+        intercept, slope = np.linalg.lstsq(design, np.log(np.maximum(realised, 1e-6)), rcond=None)[0]
+        expected = np.exp(intercept + slope * design[:, 1])
+        return FairVariance(float(intercept + np.log(realised.mean() / expected.mean())), float(slope), len(at))
+
+    def _enough(self, dates: int) -> None:
+        if dates < MIN_FIT_DATES:
+            raise MarketDataError(
+                f"the training window holds {max(dates, 0)} dates to fit the surface on: expected at least "
+                f"{MIN_FIT_DATES}. Let it end later: train_until (or train_fraction)."
+            )
+
+    @cached_property
+    def surface(self) -> Surface:
+        """The shape of prices in the world that the configuration names."""
+        surface = dataclasses.replace(SURFACE, reversion=self.reversion)
+        if not self.config.premium:
+            surface = dataclasses.replace(surface, atm_distance=FAIR_DISTANCE)
+        return surface.stressed() if self.config.stress else surface
+
+    @cached_property
+    def state(self) -> PathState:
+        """The path's state at every session [T], each known at its close."""
+        history = self.history
+        level = history.vix if self.config.premium else FAIR_SCALE * self.fair.level(history.vix)
+        year = history.date.astype("datetime64[D]").astype(np.float64) / 365.25 + 1970.0
+        age = np.clip((WIDE_UNTIL - year) / (WIDE_UNTIL - WIDE_FROM), 0.0, 1.0)
+        fields = (
+            history.close,
+            level,
+            slow_average(level**2),
+            history.rate,
+            history.dividend_yield,
+            WIDEST**age,
+        )
+        return PathState(*(torch.from_numpy(np.ascontiguousarray(field)) for field in fields))
 
     def quotes(self, at: np.ndarray) -> PairQuotes:
         """Quotes of the sessions `at` (indices from BURN_IN on): every strike listed by then, none known ahead."""
-        index, config = self.index, self.config
-        ratio = self.fit.premium_ratio if config.premium else 1.0
-        implied_TH = self._expected_TH * ratio**2
-        closes = close_ns(index.date)
+        history, config = self.history, self.config
+        closes = close_ns(history.date)
         expiries = self._expiries()
         expiration = close_ns(expiries.date)
-        vol = self._thirty_day_vol(implied_TH)
         quoted = slice(BURN_IN, None)
-        listing = list_strikes(closes[quoted], index.close[quoted], vol[quoted], expiries, config.near_days)
+        # listed by the VIX in every world: the twin and the stressed one list the same contracts
+        listing = list_strikes(
+            closes[quoted], history.close[quoted], history.vix[quoted], expiries, config.near_days, wings=WINGS
+        )
         pair, pair_expiry, pair_strike = number_contracts(listing)
         keep = np.isin(listing.snapshot + BURN_IN, at)
         t, e, strike = listing.snapshot[keep] + BURN_IN, listing.expiry[keep], listing.strike[keep]
-        call, put, half = _price_pairs(
-            index.close[t],
-            strike,
-            (expiration[e] - closes[t]) / YEAR_NS,
-            index.rate[t],
-            self._theta(implied_TH, t, e, expiries.date),
+        theta, strength = self._atm(t, e, expiries.date)
+        quotes = self.surface.quotes(
+            self.state.at(torch.from_numpy(t)),
+            torch.from_numpy(strike),
+            torch.from_numpy((expiration[e] - closes[t]) / YEAR_NS),
+            theta,
+            strength,
         )
         call_names, put_names = (
             contract_names(ROOT, expiries.date[pair_expiry], pair_strike, np.full(len(pair_strike), right))
             for right in (1, -1)
         )
+        sides = (quotes.call_bid, quotes.call_ask, quotes.put_bid, quotes.put_ask)
         return PairQuotes(
             closes[t],
             expiration[e],
@@ -171,28 +204,15 @@ class SP500Surface:
             pair[keep],
             call_names,
             put_names,
-            *(quote for price in (call, put) for quote in (_bid(price - half), _ask(price + half))),
+            *(side.numpy() for side in sides),
         )
-
-    @cached_property
-    def _expected_TH(self) -> np.ndarray:
-        """Expected total variance at each session and horizon, from that session's past."""
-        close = self.index.close
-        design = variance_design(close)
-        return fit_variance_model(close, design, BURN_IN, self.train_stop).total_variance(design)
-
-    def _thirty_day_vol(self, total_TH: np.ndarray) -> np.ndarray:
-        """Volatility a calendar year over the coming 30 calendar days [T], as the VIX counts."""
-        dates = self.index.date
-        coming = sessions_between(dates, dates + np.timedelta64(VIX_DAYS, "D"), self.scheduled) / SESSIONS_YEAR
-        return np.sqrt(interpolate_total_variance(total_TH, np.arange(len(dates)), coming) * DAYS_YEAR / VIX_DAYS)
 
     def _expiries(self) -> Expiries:
         """Listed expiries, a holiday's moved to the session before; unforeseeable closures stay where they are."""
-        index, config = self.index, self.config
+        history, config = self.history, self.config
         nominal = listed_expiries(
-            index.date[BURN_IN],
-            index.date[-1],
+            history.date[BURN_IN],
+            history.date[-1],
             near_days=config.near_days,
             far_days=config.far_days,
             tolerance=config.tenor_tolerance,
@@ -202,39 +222,21 @@ class SP500Surface:
         np.maximum.at(listed, code, nominal.listed_days)
         return Expiries(dates, listed)
 
-    def _theta(self, implied_TH: np.ndarray, t: np.ndarray, e: np.ndarray, expiry: np.ndarray) -> np.ndarray:
-        """At-the-money total variance of each row; solved once per (snapshot, expiry)."""
+    def _atm(self, t: np.ndarray, e: np.ndarray, expiry: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Total variance at the money and the smile's strength of each row; computed once per (snapshot, expiry)."""
         _, first, row = np.unique(t * len(expiry) + e, return_index=True, return_inverse=True)
-        years = sessions_between(self.index.date[t[first]], expiry[e[first]], self.scheduled) / SESSIONS_YEAR
-        total = interpolate_total_variance(implied_TH, t[first], years)
-        return theta_for_model_free(total)[row.reshape(-1)]
+        sessions = sessions_between(self.history.date[t[first]], expiry[e[first]], self.scheduled)
+        clock = torch.from_numpy(sessions / self.coming[t[first]] * VIX_YEARS)
+        theta, strength = self.surface.atm_variance(self.state.at(torch.from_numpy(t[first])), clock)
+        row = torch.from_numpy(row.reshape(-1))
+        return theta[row], strength[row]
 
 
-def _bid(price: np.ndarray) -> np.ndarray:
-    """Rounded down to a whole number of ticks, at least 0."""
-    return _ticks(np.floor(price.clip(0.0) / TICK + 1e-9))
-
-
-def _ask(price: np.ndarray) -> np.ndarray:
-    """Rounded up to a whole number of ticks."""
-    return _ticks(np.ceil(price / TICK - 1e-9))
-
-
-def _ticks(count: np.ndarray) -> np.ndarray:
-    """Price of a whole number of ticks, as its shortest decimal."""
-    return np.round(count * TICK, 2)
-
-
-def _price_pairs(
-    spot: np.ndarray, strike: np.ndarray, tte: np.ndarray, rate: np.ndarray, theta: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Call, put and half-spread of each strike; the put by parity from the side that is out of the money."""
-    moneyness = np.log(strike / spot) - (rate - DIVIDEND_YIELD) * tte
-    vol = np.sqrt(ssvi_total_variance(moneyness, theta) / tte)
-    side = np.where(moneyness >= 0, 1.0, -1.0)
-    s, k, years, sigma, r, w = (torch.from_numpy(x) for x in (spot, strike, tte, vol, rate, side))
-    greeks = black_scholes.greeks(s, k, years, sigma, r, torch.tensor(DIVIDEND_YIELD, dtype=torch.float64), w)
-    out = greeks.price.numpy().clip(0.0)
-    swap = spot * np.exp(-DIVIDEND_YIELD * tte) - strike * np.exp(-rate * tte)
-    call, put = np.where(side > 0, out, out + swap), np.where(side > 0, out - swap, out)
-    return call, put, TICK + SPREAD_VOL * greeks.vega.numpy()
+def slow_average(values: np.ndarray) -> np.ndarray:
+    """Average [T] of all values so far, older ones counting less."""
+    out = np.empty_like(values)
+    level = weight = 0.0
+    for index, value in enumerate(values.tolist()):
+        level, weight = SLOW_DECAY * level + value, SLOW_DECAY * weight + 1.0
+        out[index] = level / weight
+    return out

@@ -1,0 +1,1 @@
+"""Judging a market from outside: its quotes against figures that others published."""
