@@ -67,8 +67,8 @@ class MarketConfig:
         dates = (self.train_until, self.validation_until)
         _require(
             dates == (None, None) or (all(map(_is_date, dates)) and dates[0] < dates[1]),  # type: ignore[operator]
-            f"train_until={dates[0]!r} and validation_until={dates[1]!r}: expected two dates in order, e.g. 2012-12-31 and "
-            "2016-12-31, or neither.",
+            f"train_until={dates[0]!r} and validation_until={dates[1]!r}: expected two dates in order, e.g. 2012-12-31 "
+            "and 2016-12-31, or neither.",
         )
         _require(
             self.train_fraction > 0

@@ -317,7 +317,7 @@ def _counts(tables: SourceTables) -> dict[str, Any]:
 def _raw_hashes(source: Source) -> dict[str, str]:
     """Hash of every raw file, by path below the data folder; files that are missing are the source's to refuse."""
     if not isinstance(source, FileSource):
-        return {}
+        return {name: file_sha256(path) for name, path in source.series().items() if path.is_file()}
     paths = [*source.raw_files().values(), *source.side_files()]
     return {path.relative_to(source.root).as_posix(): file_sha256(path) for path in paths if path.is_file()}
 

@@ -93,6 +93,10 @@ class Declared:
         """Whether bid and ask were quoted or are a stated model's."""
         return self.spec.spread
 
+    def series(self) -> dict[str, Path]:
+        """Files of a modelled source, by name: an altered one makes another market."""
+        return {}
+
 
 class Source(Protocol):
     """One vendor, set or model of option quotes."""
@@ -112,6 +116,10 @@ class Source(Protocol):
     @property
     def spread(self) -> str:
         """Whether bid and ask were quoted or are a stated model's."""
+        ...
+
+    def series(self) -> dict[str, Path]:
+        """Files that a modelled source is made from, by name; empty for others."""
         ...
 
     def list_snapshots(self) -> list[date]:

@@ -5,29 +5,13 @@ from typing import Any
 import numpy as np
 
 from clstm_core.config import MarketConfig
+from clstm_core.market.windows import window_stops
 
 CONSTANT = 1e-4
 """A feature that varies less than this over the training window (tick noise of a flat volatility) is left unscaled."""
 
 SHORTEST = 21
 """Snapshots below which a validation or test window says nothing."""
-
-
-def training_sessions(dates: np.ndarray, config: MarketConfig) -> int:
-    """How many of the sessions `dates` (datetime64[D], ascending) the training window takes, where it takes any."""
-    return _stops(dates, config)[0]
-
-
-def _stops(dates: np.ndarray, config: MarketConfig) -> tuple[int, int]:
-    """Where training and validation end: by date where the settings name dates among these, else by fractions."""
-    if config.train_until is not None and config.validation_until is not None:
-        train, validation = np.searchsorted(
-            dates, np.array([config.train_until, config.validation_until], dtype="datetime64[D]"), side="right"
-        ).tolist()
-        if 0 < train < validation < len(dates):
-            return train, validation
-    share = config.train_fraction + config.validation_fraction
-    return int(config.train_fraction * len(dates)), int(share * len(dates))
 
 
 def split_windows(dates: np.ndarray, config: MarketConfig, embargo: int) -> dict[str, tuple[int, int]]:
@@ -39,7 +23,7 @@ def split_windows(dates: np.ndarray, config: MarketConfig, embargo: int) -> dict
              to config.min_training_snapshots; below that the whole range is the test window and nothing is trained
     """
     n_snapshots = len(dates)
-    train_stop, validation_stop = _stops(dates, config)
+    train_stop, validation_stop = window_stops(dates, config)
     minimum = max(config.min_training_snapshots, 1)
     if train_stop >= minimum:
         validation, test = (train_stop + embargo, validation_stop), (validation_stop + embargo, n_snapshots)

@@ -15,8 +15,8 @@ def strip_variance(quotes: pl.DataFrame, carry: pl.DataFrame) -> pl.DataFrame:
 
     Shapes:  quotes as `schema.QUOTES`; carry: `snapshot`, `rate`. Result: `snapshot`, `expiration`, `days`, `variance`
              (a year), `strikes` counted
-    Source:  Cboe, "Volatility Index Methodology" (2019). F from the strike where call and put differ least; K0 the strike
-             at or below it; out-of-the-money mids outwards until two neighbours in a row have no bid
+    Source:  Cboe, "Volatility Index Methodology" (2019). F from the strike where call and put differ least; K0 the
+             strike at or below it; out-of-the-money mids outwards until two neighbours in a row have no bid
     """
     keys = ["snapshot", "expiration"]
     sides = quotes.filter(pl.col("ask") > 0).select(

@@ -1,4 +1,4 @@
-"""The real S&P 500 and the real VIX, 1990-2022, with option quotes modelled on them: no key, no download, no real quote.
+"""The real S&P 500 and VIX, 1990-2022, with option quotes modelled on them: no key, no download, and no real quote.
 
 The path ships inside the `skfolio` package; the VIX, the Treasury bill and the dividends are public-domain series in
 `data/samples/open`. The model is `worlds/sp500.py`. Verdicts on this source must say that its quotes are modelled.
@@ -34,6 +34,7 @@ SPEC = SourceSpec(
 )
 
 SERIES = Path(__file__).parents[1] / "open_series"
+SERIES_FILES = ("vix_close.csv", "us_treasury_bill_3m.csv", "sp500_dividend_yield.csv")
 INDEX_FILE = "datasets/data/sp500_index.csv.gz"  # inside skfolio: importing it would take seconds and scikit-learn
 DIVIDEND_LAG = 12  # months: trailing sums are interpolated and published late, so last year's are used
 BILL_DAYS = 91
@@ -64,6 +65,10 @@ class SP500Modelled(Declared):
         """The model on the whole series, fitted on the training dates of `config`."""
         return SP500World(self.loaded.history, scheduled_sessions(SPX_MODELLED.calendar), self.config)
 
+    def series(self) -> dict[str, Path]:
+        """The path inside skfolio and the public-domain series."""
+        return {"sp500_index.csv.gz": index_file(), **{name: SERIES / name for name in SERIES_FILES}}
+
     def list_snapshots(self) -> list[date]:
         """Sessions after the burn-in, 1990-03 .. 2022-12."""
         return self.loaded.history.date[BURN_IN:].tolist()
@@ -80,7 +85,8 @@ class SP500Modelled(Declared):
         if unknown.any() or len(wanted) == 0:
             raise MarketDataError(
                 f"no modelled session on {', '.join(str(d) for d in wanted[unknown][:5]) or 'no date at all'}: "
-                f"expected sessions from {history.date[BURN_IN]} to {history.date[-1]}. Take them from list_snapshots()."
+                f"expected sessions from {history.date[BURN_IN]} to {history.date[-1]}. Take them from "
+                "list_snapshots()."
             )
         quotes = self._quotes(at)
         past = slice(0, int(at[-1]) + 1)
@@ -122,26 +128,28 @@ class SP500Modelled(Declared):
         world, surface, config = self.world, self.world.surface, self.config
         missing = ", ".join(map(str, self.loaded.without_vix))
         fair = world.fair
+        kept = f"; no VIX was published for {missing}, where the one before is kept." if missing else "."
         level = (
-            "Level: the real VIX of each day is the 30-day model-free volatility, so no premium is assumed there"
-            + (f"; no VIX was published for {missing}, where the one before is kept." if missing else ".")
+            f"Level: the real VIX of each day is the 30-day model-free volatility, so no premium is assumed there{kept}"
             if config.premium
-            else f"Zero-premium twin: in place of the VIX the volatility that it foretold on {fair.dates} training dates "
-            f"(log variance {fair.intercept:+.2f} {fair.slope:+.2f} x log VIX squared), with a smile that leaves options "
-            "hedged daily about nothing at mid on those dates."
+            else "Zero-premium twin: in place of the VIX the volatility that it foretold on "
+            f"{fair.dates} training dates (log variance {fair.intercept:+.2f} {fair.slope:+.2f} x log VIX squared), with "
+            "a smile that leaves options hedged daily about nothing at mid on those dates."
         )
-        stress = " Stressed world: spreads doubled, every volatility at the money a point lower." if config.stress else ""
+        stress = (
+            " Stressed world: spreads doubled, every volatility at the money a point lower." if config.stress else ""
+        )
         return {
             "modelled_quotes": "Modelled quotes on the real S&P 500: no option price here was ever quoted." + stress,
             "level": level,
-            "shape": f"Shape assumed: volatility at the money {100 * surface.atm_distance:.1f} points below that level at "
-            "30 days, the smile of SPXW chains of 2026 at the strength that makes up the difference, expected variance "
-            f"returning to its slow average at {world.reversion:.1f} a year (fitted on training dates).",
-            "carry": "Price-only index. Dividends: last year's, from public monthly data; rates: the 3-month Treasury bill "
-            "of the month before.",
-            "modelled_spread": f"Spread assumed: {100 * surface.spread:.3f} volatility points at the money at VIX 15 from "
-            f"{WIDE_UNTIL:.0f} on, in proportion to the VIX, {WIDEST:g} times as wide until {WIDE_FROM:.0f}, rounded "
-            f"outwards to {surface.tick}.",
+            "shape": f"Shape assumed: volatility at the money {100 * surface.atm_distance:.1f} points below that level "
+            "at 30 days, the smile of SPXW chains of 2026 at the strength that makes up the difference, expected "
+            f"variance returning to its slow average at {world.reversion:.1f} a year (fitted on training dates).",
+            "carry": "Price-only index. Dividends: last year's, from public monthly data; rates: the 3-month Treasury "
+            "bill of the month before.",
+            "modelled_spread": f"Spread assumed: {100 * surface.spread:.3f} volatility points at the money at VIX 15 "
+            f"from {WIDE_UNTIL:.0f} on, in proportion to the VIX, {WIDEST:g} times as wide until {WIDE_FROM:.0f}, "
+            f"rounded outwards to {surface.tick}.",
             "contracts": "European, PM-settled in cash; strikes once listed stay quoted until expiry.",
         }
 
@@ -186,20 +194,15 @@ def load_history() -> Loaded:
 
     Raises: MarketDataError when a series is missing
     """
-    package = find_spec("skfolio")
-    index = None if package is None or package.origin is None else Path(package.origin).parent / INDEX_FILE
-    if index is None or not index.is_file():
-        raise MarketDataError(
-            "no S&P 500 series: expected skfolio with its data sets. Install the project again: pip install -e ."
-        )
-    path = pl.read_csv(index, try_parse_dates=True)
+    path = pl.read_csv(index_file(), try_parse_dates=True)
     dates, close = path.to_series(0).to_numpy().astype("datetime64[D]"), path.to_series(1).to_numpy()
-    vix_dates, vix_closes = _series("vix_close.csv", "date", "close")
+    vix_file, bill_file, dividend_file = SERIES_FILES
+    vix_dates, vix_closes = _series(vix_file, "date", "close")
     place = np.searchsorted(vix_dates, dates, side="right") - 1
     months = dates.astype("datetime64[M]")
-    bill_months, discount = _series("us_treasury_bill_3m.csv", "month", "discount_yield_pct")
+    bill_months, discount = _series(bill_file, "month", "discount_yield_pct")
     bill = -np.log(1.0 - discount / 100.0 * BILL_DAYS / 360.0) * 365.0 / BILL_DAYS  # a discount on 360 days
-    paid_months, paid = _series("sp500_dividend_yield.csv", "month", "dividend_per_year")
+    paid_months, paid = _series(dividend_file, "month", "dividend_per_year")
     history = History(
         date=dates,
         close=close,
@@ -211,11 +214,26 @@ def load_history() -> Loaded:
     return Loaded(history, dates[vix_dates[place] != dates].tolist())
 
 
+def index_file() -> Path:
+    """The S&P 500's closes that ship inside skfolio.
+
+    Raises: MarketDataError when the package is not there, or without its data
+    """
+    package = find_spec("skfolio")
+    file = None if package is None or package.origin is None else Path(package.origin).parent / INDEX_FILE
+    if file is None or not file.is_file():
+        raise MarketDataError(
+            "no S&P 500 series: expected skfolio with its data sets. Install the project again: pip install -e ."
+        )
+    return file
+
+
 def _series(name: str, when: str, value: str) -> tuple[np.ndarray, np.ndarray]:
     file = SERIES / name
     if not file.is_file():
         raise MarketDataError(
-            f"missing series {file}: expected the public-domain files of data/samples/open. Restore them from the repository."
+            f"missing series {file}: expected the public-domain files of data/samples/open. Restore them from the "
+            "repository."
         )
     table = pl.read_csv(file, try_parse_dates=True).drop_nulls([when, value])
     return table[when].to_numpy().astype("datetime64[D]"), table[value].to_numpy().astype(np.float64)

@@ -85,12 +85,12 @@ def list_strikes(
     step = strike_step(spot[first], vol[first], near_days)
     deviation = vol[:, None] * np.sqrt(np.maximum(years, 0.0))
     bounds = [
-        (_range(spot, alive, inner * deviation), 1),
-        (_range(spot, alive, outer * deviation + 0.01), 2),
+        (_range(spot, alive, inner * deviation), 2, 1),
+        (_range(spot, alive, outer * deviation + 0.01), 2, 0),
     ]
     if wings is not None:
-        bounds.append((_range(spot, alive, wings[1] * deviation, wings[0] / wings[1]), 4))
-    found = [_multiples(within, alive, step, every) for within, every in bounds]
+        bounds.append((_range(spot, alive, wings[1] * deviation, wings[0] / wings[1]), 4, 0))
+    found = [_multiples(within, alive, step, every, shift) for within, every, shift in bounds]
     t, e, k = (np.concatenate(part) for part in zip(*found, strict=True))
     key = np.unique(((t * len(step) + e) << 24) + k)
     te, k = key >> 24, key & ((1 << 24) - 1)
@@ -108,16 +108,17 @@ def _range(
 
 
 def _multiples(
-    bounds: tuple[np.ndarray, np.ndarray], alive: np.ndarray, step: np.ndarray, every: int
+    bounds: tuple[np.ndarray, np.ndarray], alive: np.ndarray, step: np.ndarray, every: int, shift: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Snapshot, expiry and k > 0 of the strikes k x step around the bounds, k a multiple of `every`."""
+    """Snapshot, expiry and k of the strikes k x step around the bounds, k = shift + a multiple of `every`, positive."""
     t, e = np.nonzero(alive)
-    first = np.maximum(np.floor(bounds[0][t, e] / step[e] / every).astype(np.int64), 1)
-    last = np.ceil(bounds[1][t, e] / step[e] / every).astype(np.int64)
+    first = np.floor((bounds[0][t, e] / step[e] - shift) / every).astype(np.int64)
+    last = np.ceil((bounds[1][t, e] / step[e] - shift) / every).astype(np.int64)
+    first = np.maximum(first, 0 if shift else 1)
     count = last - first + 1
     row = np.repeat(np.arange(len(t)), count)
     offset = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-    return t[row], e[row], every * (first[row] + offset)
+    return t[row], e[row], every * (first[row] + offset) + shift
 
 
 def contract_names(root: str, dates: np.ndarray, strike: np.ndarray, right: np.ndarray) -> np.ndarray:

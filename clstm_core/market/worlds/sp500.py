@@ -14,9 +14,9 @@ import torch
 
 from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
-from clstm_core.market.build.splits import training_sessions
 from clstm_core.market.clock import DAYS_YEAR, YEAR_NS, close_ns, session_on_or_before, sessions_between, weekday
 from clstm_core.market.instrument import SPX_MODELLED
+from clstm_core.market.windows import window_stops
 from clstm_core.market.worlds.listing import (
     FRIDAY,
     Expiries,
@@ -32,7 +32,7 @@ SLOW_DECAY = 0.998  # per session: the average that expected variance returns to
 VIX_DAYS = 30
 MIN_FIT_DATES = 250
 WINGS = (7.0, 3.5)
-"""Standard deviations below and above the money to which strikes are listed: what lies beyond adds little to the VIX."""
+"""Standard deviations below and above the money to which strikes are listed; the VIX needs little beyond."""
 WIDE_UNTIL, WIDE_FROM, WIDEST = 2016.0, 2003.0, 6.0
 """Spreads were `WIDEST` times today's until `WIDE_FROM`, then narrowed by the same factor each year: an assumption."""
 
@@ -87,7 +87,7 @@ class PairQuotes(NamedTuple):
 class SP500World:
     """Modelled quotes of European options, PM-settled in cash, on a real index path.
 
-    Shapes:  history [T] sessions; scheduled: sessions as expected (datetime64[D], ascending), beyond the last expiry too
+    Shapes:  history [T] sessions; scheduled: sessions as expected (datetime64[D], ascending), past the last expiry
     Units:   prices in index points
     Raises:  MarketDataError when the training window is too short to fit on
     Assumes: `premium=False` prices by the variance that the VIX foretold on training dates (the zero-premium twin);
@@ -100,11 +100,11 @@ class SP500World:
     @property
     def train_stop(self) -> int:
         """Sessions, from the first, that the training window may see."""
-        return BURN_IN + training_sessions(self.history.date[BURN_IN:], self.config)
+        return BURN_IN + window_stops(self.history.date[BURN_IN:], self.config)[0]
 
     @cached_property
     def coming(self) -> np.ndarray:
-        """Sessions that the VIX counts on [T]: 30 calendar days ahead, linear between the Fridays around, as its rule."""
+        """Sessions that the VIX counts on [T]: 30 days ahead, linear between the Fridays around, as its rule says."""
         dates = self.history.date
         target = dates + np.timedelta64(VIX_DAYS, "D")
         past = (weekday(target) - FRIDAY) % 7

@@ -107,7 +107,9 @@ class Surface:
     def strength(self, state: PathState, clock: torch.Tensor) -> torch.Tensor:
         """The smile's strength at a tenor: steep in calm markets and far out, flat in a crash."""
         table = self._strength_of_vix.to(state.vix)
-        place = ((state.vix - LEAST_VIX) * ((len(table) - 1) / (MOST_VIX - LEAST_VIX))).clamp(0.0, len(table) - 1.000001)
+        place = ((state.vix - LEAST_VIX) * ((len(table) - 1) / (MOST_VIX - LEAST_VIX))).clamp(
+            0.0, len(table) - 1.000001
+        )
         at = place.long()
         month = torch.lerp(table[at], table[at + 1], place - at)
         tenor = clock.clamp(min=SHORTEST_YEARS) / VIX_YEARS

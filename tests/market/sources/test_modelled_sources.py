@@ -1,7 +1,8 @@
-"""The modelled S&P 500 and the simulated world as sources: real facts of the series, the fit, no look-ahead."""
+"""The modelled S&P 500 and the simulated world as sources: real facts of the series, the level, no look-ahead."""
 
 import dataclasses
 import hashlib
+import json
 from datetime import date
 
 import numpy as np
@@ -14,14 +15,15 @@ from clstm_core.errors import MarketDataError
 from clstm_core.market.build.assemble import build_market_tensors
 from clstm_core.market.cache import to_columns
 from clstm_core.market.calendars import is_trading_day
+from clstm_core.market.clock import close_ns
+from clstm_core.market.realism.model_free import strip_variance, thirty_day_volatility
 from clstm_core.market.source import check_tables
-from clstm_core.market.sources import open_source
+from clstm_core.market.sources import default_config, open_source, sp500_modelled
 from clstm_core.market.sources.simulated import Simulated
-from clstm_core.market.sources.sp500_modelled import SP500Modelled, load_index
+from clstm_core.market.sources.sp500_modelled import SP500Modelled, load_history
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.market.worlds.black_scholes import simulated_columns
-from clstm_core.market.worlds.sp500 import BURN_IN, SP500Surface
-from clstm_core.market.worlds.variance import fit_variance_model, variance_design
+from clstm_core.market.worlds.sp500 import BURN_IN, SP500World
 from clstm_core.specs import CELL_INDEX
 
 WINDOW = (date(2014, 9, 2), date(2014, 12, 31))
@@ -29,7 +31,7 @@ WINDOW = (date(2014, 9, 2), date(2014, 12, 31))
 
 @pytest.fixture(scope="module")
 def source() -> SP500Modelled:
-    return SP500Modelled(MarketConfig())
+    return SP500Modelled(default_config("sp500_modelled"))
 
 
 @pytest.fixture(scope="module")
@@ -42,73 +44,74 @@ def tables(source, days):
     return check_tables(source.read(days))
 
 
-def test_the_series_is_the_real_one(source):
-    index = load_index()
-    assert len(index.date) == 5031
-    assert (index.date[0], index.date[-1]) == (np.datetime64("1999-01-04"), np.datetime64("2018-12-31"))
-    close = dict(zip(index.date.tolist(), index.close.tolist(), strict=True))
-    assert close[date(2009, 3, 9)] == pytest.approx(676.53, abs=0.01)
-    rate = dict(zip(index.date.tolist(), index.rate.tolist(), strict=True))
-    # One-month bills: about 5% before the crisis, nothing after it, about 2.2% in the autumn of 2018.
-    assert 0.04 < rate[date(2007, 3, 1)] < 0.06
-    assert 0.0 <= rate[date(2013, 3, 1)] < 0.002
-    assert rate[date(2018, 11, 1)] == pytest.approx(12 * np.log1p(0.0018), abs=3e-4)
-    vix = dict(zip(index.date.tolist(), index.vix.tolist(), strict=True))
-    assert vix[date(2014, 1, 3)] == pytest.approx(0.1376)
-    assert np.isnan(vix[date(2013, 12, 31)])
-    assert source.list_snapshots() == index.date[BURN_IN:].tolist()
+def test_the_series_are_the_real_ones_as_they_were_known(source):
+    history, without = load_history()
+    assert len(history.date) == 8313
+    assert (history.date[0], history.date[-1]) == (np.datetime64("1990-01-02"), np.datetime64("2022-12-28"))
+    at = {day: index for index, day in enumerate(history.date.tolist())}
+    assert history.close[at[date(2009, 3, 9)]] == pytest.approx(676.53, abs=0.01)
+    assert history.vix[at[date(2008, 11, 20)]] == pytest.approx(0.8086)
+    assert without == [date(1991, 3, 1), date(1997, 1, 31), date(1997, 11, 26), date(1999, 12, 31)]
+    assert history.vix[at[date(1999, 12, 31)]] == history.vix[at[date(1999, 12, 30)]]
+    # a bill's discount of 4.96% for February 2007, known in March: 100 x .0496 x 91 / 360 off, continuous on 365 days
+    february = -np.log(1 - 0.0503 * 91 / 360) * 365 / 91
+    assert history.rate[at[date(2007, 3, 1)]] == pytest.approx(february, abs=2e-4)
+    # dividends of March 2016: those of March 2015, about 40.5 points a year, on the level of the day
+    day = at[date(2016, 3, 15)]
+    assert np.expm1(history.dividend_yield[day]) * history.close[day] == pytest.approx(40.5, abs=1.0)
+    assert source.list_snapshots() == history.date[BURN_IN:].tolist()
 
 
-def test_the_premium_is_fitted_on_training_dates_and_its_error_is_told(source):
-    fit = source.fit
-    assert fit.dates > 200
-    stop = source.surface.index.date[source.surface.train_stop].item()
-    assert date(2014, 1, 1) <= fit.first < fit.last < stop
-    assert 1.0 < fit.premium_ratio < 1.4
-    assert abs(fit.bias) < 0.5
-    assert fit.rmse < 2.0
-    assert f"{fit.rmse:.2f} vol points" in " ".join(source.notes)
-    findings = source.read([date(2014, 9, 2)]).findings
-    assert findings.filter(pl.col("check") == "premium_fit")["detail"][0] == next(
-        note for note in source.notes if note.startswith("Premium assumed")
+def test_what_is_fitted_is_fitted_on_training_dates_and_told(source):
+    world = source.world
+    assert world.history.date[world.train_stop - 1] == np.datetime64("2012-12-31")
+    later = world.history.date > np.datetime64("2012-12-31")
+    wild = world.history._replace(
+        close=world.history.close * np.where(later, 3.0, 1.0), vix=np.where(later, 0.9, world.history.vix)
     )
+    other = SP500World(wild, world.scheduled, source.config)
+    assert (other.reversion, other.fair) == (world.reversion, world.fair)
+    assert f"{world.reversion:.1f} a year" in " ".join(source.notes)
+    findings = source.read([date(2014, 9, 2)]).findings
+    assert findings.filter(pl.col("check") == "shape")["detail"][0] in source.notes
 
 
-def test_quotes_carry_the_vix_they_were_fitted_to(source, tables, days):
-    """The exchange's own strip formula over the quoted mids of the two expiries around 30 days, without the model."""
-    ratio = []
-    for day in days[::20]:
-        at = source.surface.index.date.tolist().index(day)
-        spot, rate = source.surface.index.close[at], source.surface.index.rate[at]
-        quotes = tables.quotes.filter(pl.col("snapshot").dt.date() == day).with_columns(
-            tte=(pl.col("expiration") - pl.col("snapshot")).dt.total_seconds() / (365 * 86400)
-        )
-        points = []
-        for (tte,), expiry in quotes.group_by("tte", maintain_order=True):
-            forward = spot * np.exp((rate - 0.019) * tte)
-            otm = expiry.filter((pl.col("bid") > 0) & ((pl.col("strike") >= forward) == (pl.col("right") == "C"))).sort(
-                "strike"
-            )
-            strike, mid = otm["strike"].to_numpy(), ((otm["bid"] + otm["ask"]) / 2).to_numpy()
-            strip = np.sum(2 * np.gradient(strike) * np.exp(rate * tte) * mid / strike**2)
-            points.append((tte, strip))
-        points.sort()
-        total = np.interp(30 / 365, [p[0] for p in points], [p[1] for p in points])
-        ratio.append(np.sqrt(total * 365 / 30) / source.surface.index.vix[at])
-    # The listed wings end before the integral does, so the strip lies a little low.
-    assert 0.85 < np.mean(ratio) < 1.1
+def test_the_quotes_charge_what_the_vix_says(source, tables):
+    """The exchange's own strip over the listed mids, without the model."""
+    history = source.world.history
+    carry = pl.DataFrame({"snapshot": close_ns(history.date), "rate": history.rate, "vix": history.vix}).with_columns(
+        pl.col("snapshot").cast(tables.quotes.schema["snapshot"])
+    )
+    found = thirty_day_volatility(strip_variance(tables.quotes, carry)).join(carry, on="snapshot")
+    assert found.height == tables.quotes["snapshot"].n_unique()
+    error = 100 * (found["volatility"] - found["vix"])
+    assert abs(error.mean()) < 0.2
+    assert error.abs().max() < 1.0
 
 
-def test_the_twin_without_a_premium_is_cheaper_and_otherwise_the_same(source, days, tables):
-    twin = SP500Modelled(MarketConfig(premium=False)).read(days[:20])
+def test_the_twin_is_cheaper_and_lists_the_same(source, days, tables):
+    twin = SP500Modelled(dataclasses.replace(source.config, premium=False)).read(days[:20])
     keys = ["snapshot", "contract_id"]
     both = tables.quotes.join(twin.quotes, on=keys, suffix="_twin")
-    assert both.height > 5_000
+    assert both.height == twin.quotes.height > 5_000
     mid, other = both["bid"] + both["ask"], both["bid_twin"] + both["ask_twin"]
-    assert (mid >= other - 1e-9).all()
-    cheap = (other > 4) & (other < 60)
-    assert (mid / other).filter(cheap).median() > 1.05
-    assert twin.findings.filter(pl.col("check") == "premium_fit")["detail"][0].startswith("Zero-premium twin")
+    dear = (other > 20) & (other < 120)
+    assert (mid / other).filter(dear).median() > 1.05
+    assert twin.findings.filter(pl.col("check") == "level")["detail"][0].startswith("Zero-premium twin")
+
+
+def test_the_stressed_world_lists_the_same_wider_and_a_point_lower(source, days, tables):
+    stressed = SP500Modelled(dataclasses.replace(source.config, stress=True)).read(days[:20])
+    both = tables.quotes.join(stressed.quotes, on=["snapshot", "contract_id"], suffix="_stressed")
+    assert both.height == stressed.quotes.height > 5_000
+    plain, wide = both["ask"] - both["bid"], both["ask_stressed"] - both["bid_stressed"]
+    dear = plain > 0.24  # a tick of rounding weighs little
+    assert 1.4 < (wide / plain).filter(dear).median() < 2.1
+    assert (both["bid_stressed"] <= both["bid"] + 1e-9).all()
+    lower = (both["bid"] + both["ask"] - both["bid_stressed"] - both["ask_stressed"]).filter(both["ask"] > 4)
+    assert (lower >= -0.11).all()
+    assert (lower.mean() or 0.0) > 0
+    assert "Stressed world" in " ".join(stressed.findings["detail"])
 
 
 def hedged_gain(market: MarketTensors, cell: str) -> float:
@@ -138,22 +141,31 @@ def hedged_gain(market: MarketTensors, cell: str) -> float:
     return float(gain.mean() / price.mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("premium", [False, True])
 def test_selling_earns_the_premium_and_nothing_without_it(premium):
     """On the real path, training dates, hedged daily: the twin's options are worth what they cost at every strike."""
-    config = MarketConfig(premium=premium)
+    config = dataclasses.replace(default_config("sp500_modelled"), premium=premium)
     source = SP500Modelled(config)
-    tables = source.read(source.list_snapshots()[: source.surface.train_stop - BURN_IN + 70])
+    tables = source.read(source.list_snapshots()[: source.world.train_stop - BURN_IN + 70])
     market = build_market_tensors(
         *(to_columns(frame) for frame in (tables.quotes, tables.underlyings, tables.rates)),
-        dataclasses.replace(config, train_fraction=0.98, validation_fraction=0.01),
+        config,
         embargo=0,
         info={"source": source.name, "label": source.label, "spread": source.spread},
     )
-    cells = ("near_call_atm", "near_put_atm", "near_put_30", "near_put_20", "near_put_10", "near_call_20")
+    cells = (
+        "near_call_atm",
+        "near_put_atm",
+        "near_put_30",
+        "near_put_20",
+        "near_put_10",
+        "near_put_05",
+        "near_call_20",
+    )
     gains = {cell: hedged_gain(market, cell) for cell in cells}
     if premium:
-        assert all(0.08 < gain < 0.6 for gain in gains.values()), gains
+        assert all(0.05 < gain < 0.6 for gain in gains.values()), gains
     else:
         assert all(abs(gain) < 0.06 for gain in gains.values()), gains
 
@@ -161,18 +173,14 @@ def test_selling_earns_the_premium_and_nothing_without_it(premium):
 def test_quotes_do_not_depend_on_later_sessions(source, days, tables):
     """The training dates' fit stays; everything after the 20th session is replaced."""
     cut = days[20]
+    history = source.world.history
+    after = history.date > np.datetime64(cut)
+    wild = {
+        name: getattr(history, name) * np.where(after, np.linspace(0.5, 3.0, len(after)), 1.0)
+        for name in ("close", "vix", "rate", "dividend_yield")
+    }
     other = SP500Modelled(source.config)
-    index = source.surface.index
-    after = index.date > np.datetime64(cut)
-    wild = index.close * np.where(after, np.linspace(0.5, 3.0, len(after)), 1.0)
-    surface = SP500Surface(index._replace(close=wild), source.surface.scheduled, source.config)
-    assert surface.train_stop > np.flatnonzero(after)[0]
-    surface.__dict__["fit"] = source.fit
-    other.__dict__["surface"] = surface
-    design_rows = np.flatnonzero(index.date <= np.datetime64(cut))
-    model = fit_variance_model(index.close, variance_design(index.close), BURN_IN, source.surface.train_stop)
-    surface.__dict__["_expected_TH"] = model.total_variance(variance_design(wild))
-    np.testing.assert_array_equal(surface._expected_TH[design_rows], source.surface._expected_TH[design_rows])
+    other.__dict__["loaded"] = source.loaded._replace(history=history._replace(**wild))
     seen = other.read(days[:21]).quotes
     assert seen.equals(tables.quotes.filter(pl.col("snapshot").dt.date() <= cut))
 
@@ -201,11 +209,29 @@ def test_short_tenors_get_short_expiries(days):
     assert short.filter(left <= 7)["expiration"].dt.weekday().n_unique() >= 3
 
 
-def test_a_training_window_without_a_vix_is_refused():
+def test_a_training_window_too_short_to_fit_on_is_refused():
+    config = MarketConfig(train_until="1990-06-29", validation_until="1991-06-28")
     with pytest.raises(
-        MarketDataError, match=r"train_fraction=0\.5 ends the training window .* Use train_fraction=0\.80"
+        MarketDataError, match=r"holds \d+ dates to fit the surface on: expected at least 250\. .*train_until"
     ):
-        _ = SP500Modelled(MarketConfig(train_fraction=0.5)).fit
+        _ = SP500Modelled(config).world.reversion
+
+
+@pytest.mark.parametrize("name", ["vix_close.csv", "us_treasury_bill_3m.csv", "sp500_dividend_yield.csv"])
+def test_a_series_that_is_gone_is_named(name, monkeypatch, tmp_path):
+    for file in sp500_modelled.SERIES_FILES:
+        if file != name:
+            (tmp_path / file).write_bytes((sp500_modelled.SERIES / file).read_bytes())
+    monkeypatch.setattr(sp500_modelled, "SERIES", tmp_path)
+    with pytest.raises(MarketDataError, match=f"missing series .*{name}.*Restore"):
+        load_history()
+
+
+def test_the_series_are_the_published_files():
+    described = json.loads((sp500_modelled.SERIES / "metadata.json").read_text())
+    assert set(described) == set(sp500_modelled.SERIES_FILES)
+    for name, facts in described.items():
+        assert hashlib.sha256((sp500_modelled.SERIES / name).read_bytes()).hexdigest() == facts["sha256"]
 
 
 def test_a_date_that_is_no_session_is_refused(source):
@@ -234,10 +260,10 @@ def test_the_simulated_source_hands_over_its_columns():
     ("config", "sessions", "rows", "digest"),
     [
         (
-            MarketConfig(),
+            default_config("sp500_modelled"),
             [date(1999, 4, 6), date(2008, 10, 15), date(2018, 12, 31)],
-            1_538,
-            "6fdf0e669404fee1",
+            2_514,
+            "afca4e1309716dfd",
         ),
         (MarketConfig(source="simulated", n_snapshots=40, seed=3), None, 17_488, "ea1a4bcc0be847e1"),
     ],
