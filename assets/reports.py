@@ -8,6 +8,7 @@ import dagster as dg
 from assets.backtests import results_of
 from assets.checkpoint_comparison import PARENTS, checkpoint_comparison
 from assets.exports import policy_bundle
+from assets.market_realism import market_realism
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import check, escaped, record_gates, run_stage
@@ -18,6 +19,7 @@ from clstm_core.artifacts.manifests import (
     ComparisonManifest,
     EvidenceManifest,
     GateResults,
+    RealismVerdict,
     ReportManifest,
     RunInputs,
     RunStatus,
@@ -32,7 +34,7 @@ REMOTE = ('src="http', "src='http", 'href="http://', "@import", "url(http")
 
 @dg.asset(
     group_name="evaluation",
-    deps=[checkpoint_comparison, policy_bundle],
+    deps=[checkpoint_comparison, policy_bundle, market_realism],
     partitions_def=training_run,
     kinds={"plotly", "html"},
     owners=["team:research"],
@@ -101,6 +103,7 @@ def _evidence(
     import polars as pl
 
     from clstm_core.evaluation.build_evidence import build_evidence
+    from clstm_core.market.realism.verdict import realism_place
     from clstm_core.store.rows import metrics_rows
 
     facts: dict[str, Any] = {}
@@ -112,6 +115,7 @@ def _evidence(
     said = [*(found for found in verdicts if found and found.identity in mine), *filter(None, gates)]
     results = {name: results_of(run, name, places)[1] for name in PARENTS}
     findings = places.root / facts["quotes_dir"] / "findings.parquet"
+    judged = RealismVerdict.kept(realism_place(places.cache, inputs.parents["quotes"]))
     return build_evidence(
         run=run.name,
         facts=facts,
@@ -123,6 +127,7 @@ def _evidence(
         exports=bundle.rows()["exports"],
         parity=bundle.parity,
         latency=bundle.latency,
+        realism=judged.content() if judged else None,
         findings=pl.read_parquet(findings).to_dicts() if findings.is_file() else [],
         generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -62,13 +63,51 @@ def demo(
     typer.echo(f"Bundle:  {facts.get('policy_bundle.folder')}")
 
 
+class Judge(StrEnum):
+    """Who looks at a market."""
+
+    environment = "environment"
+    realism = "realism"
+
+
 @app.command()
 def audit(
-    source: Source = "sp500_modelled", data: Data = None, recipe: Name = "default_cpu", snapshots: Snapshots = None
+    what: Annotated[
+        Judge, typer.Argument(help="environment: the proofs before training; realism: published figures beside ours")
+    ] = Judge.environment,
+    source: Source = "sp500_modelled",
+    data: Data = None,
+    recipe: Name = "default_cpu",
+    snapshots: Snapshots = None,
 ) -> None:
-    """Prove a market for a recipe's account: the verdict without which nothing is trained in it."""
-    facts = _execute("audit_market", None, _recipe(source, data, recipe, snapshots))
-    typer.echo(facts.get("environment_audit.verdict"))
+    """Prove a market for a recipe's account: without that nothing is trained in it. Or judge its quotes from outside."""
+    chosen = _recipe(source, data, recipe, snapshots)
+    if what is Judge.environment:
+        typer.echo(_execute("audit_market", None, chosen).get("environment_audit.verdict"))
+        return
+    facts = _execute("judge_market", None, chosen)
+    _show_realism(Path(str(facts.get("market_realism.path"))))
+
+
+def _show_realism(place: Path) -> None:
+    """The judge's table, the answer first."""
+    from clstm_core.artifacts.manifests import RealismVerdict
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.2f}"
+
+    found = RealismVerdict.read(place)
+    typer.echo(f"{found.verdict}\nData: {found.label}\n")
+    typer.echo(f"{'figure':<58} {'ours':>8} {'outside':>8} {'band':>6}")
+    for band in found.bands:
+        mark = "" if band["holds"] else "  LEFT"
+        typer.echo(
+            f"{band['name']:<58} {number(band['ours']):>8} {number(band['outside']):>8} {number(band['within']):>6}"
+            f"  {band['unit']}{mark}"
+        )
+    typer.echo(f"\n{'year':<6} {'index':<14} {'ours':>8} {'published':>10}   %")
+    for row in sorted(found.indices, key=lambda row: (row["year"], row["index"])):
+        typer.echo(f"{row['year']:<6} {row['index']:<14} {number(row['ours']):>8} {number(row['published']):>10}")
 
 
 @app.command()

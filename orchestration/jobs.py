@@ -9,6 +9,7 @@ import dagster as dg
 
 MARKET = dg.AssetSelection.assets("market_quotes", "market_tensors")
 AUDITED = dg.AssetSelection.assets("environment_audit").upstream()
+JUDGED = dg.AssetSelection.assets("market_realism").upstream()
 CHAIN = dg.AssetSelection.assets("backtest_report").upstream()
 EVIDENCE = dg.AssetSelection.groups("evaluation")
 
@@ -32,6 +33,7 @@ jobs = [
     dg.define_asset_job(
         "audit_market", AUDITED, description="Quotes, tensors and the verdict without which nothing is trained."
     ),
+    dg.define_asset_job("judge_market", JUDGED, description="Quotes, and the outside judge's verdict on them."),
     dg.define_asset_job(
         "evaluate_only", EVIDENCE, description="Backtests, comparison and report of a run that is trained."
     ),

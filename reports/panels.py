@@ -6,6 +6,7 @@ from clstm_core.evaluation.evidence import Evidence
 from clstm_core.evaluation.figures import COSTS, PERFORMANCE, columns
 from reports import figures
 from reports.charts import NOTHING, Chart, Panel, Table, table
+from reports.realism_figures import realism_charts
 from reports.training_figures import PUBLISHED_NOTE, training_charts
 
 AUDIT = "environment_audit"
@@ -21,6 +22,7 @@ def panels_of(data: Evidence) -> list[Panel]:
         _fill_lag(data),
         _ladder(data),
         _training(data),
+        _realism(data),
         _gates(data),
         _quality(data),
         _bundle(data),
@@ -102,6 +104,27 @@ def _training(data: Evidence) -> Panel:
     if not charts:
         message = "No training metrics: this run has logged no iteration yet."
     return Panel(id="training", title="Training diagnostics", message=message, charts=charts)
+
+
+def _realism(data: Evidence) -> Panel:
+    shown = {
+        "name": ("figure", ""),
+        "ours": ("these quotes", ""),
+        "outside": ("published", ""),
+        "within": ("band", ""),
+        "unit": ("unit", ""),
+        "holds": ("holds", ""),
+    }
+    bands = [row for row in data.realism if row.get("ours") is not None and row.get("check") != "volatility_level"]
+    tables = [("Figures from outside", table(bands, shown))] if bands else []
+    message = data.realism_verdict or "These quotes were not judged from outside."
+    return Panel(
+        id="realism",
+        title="Is the market true?",
+        message=message,
+        charts=realism_charts(data),
+        tables=tables,
+    )
 
 
 def _gates(data: Evidence) -> Panel:

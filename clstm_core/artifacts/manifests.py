@@ -78,6 +78,39 @@ class AuditVerdict(Manifest):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RealismVerdict(Manifest):
+    """What the outside judge found in a market's quotes: ours beside what others published."""
+
+    kind: ClassVar[str] = "realism"
+    words: ClassVar[str] = "realism verdict"
+    remedy: ClassVar[str] = "Materialize market_realism again."
+
+    source: str
+    label: str
+    verdict: str
+    checks: Sequence[JsonObject]  # name, passed, asked, detail
+    bands: Sequence[JsonObject]  # check, name, unit, ours, outside, within, difference, holds
+    indices: Sequence[JsonObject]  # index, year, ours, published
+    volatility: Sequence[JsonObject]  # year, bias, rmse, vix, sessions
+    recorded_at: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether every band holds that something was asked of."""
+        return all(check["passed"] for check in self.checks)
+
+    def rows(self) -> Rows:
+        shared = {
+            "data_sha256": self.parents["quotes"],
+            "gate": "market_realism",
+            "blocking": False,
+            "recorded_at": self.recorded_at,
+        }
+        names = ("name", "passed", "detail")
+        return {"gate_results": [{**{name: check[name] for name in names}, **shared} for check in self.checks]}
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunInputs(Manifest):
     """What a training run is made from: its configuration, its market and the verdict that let it begin."""
 

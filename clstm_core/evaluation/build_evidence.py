@@ -52,6 +52,7 @@ def build_evidence(
     parity: Records = (),
     latency: Records = (),
     findings: Records = (),
+    realism: Mapping[str, Any] | None = None,
     trials: int | None = None,
     generated_at: str = "",
 ) -> Evidence:
@@ -62,6 +63,7 @@ def build_evidence(
         comparison: of exactly these results; its champion is the policy that is judged
         results: of the run's checkpoints and baselines; twin: of the zero-premium twin
         training_rows: of metrics.jsonl; gates: of gate_results; findings: of the quotes' findings table
+        realism: the outside judge's verdict, bands, indices and volatility, where there is one
         exports: files of the bundle; parity, latency: of the bundle's manifest
         trials: the registry's count of policies that looked at the test window; the comparison's when left out
         generated_at: shown as when it was made
@@ -116,6 +118,10 @@ def build_evidence(
         training=_rows(training_rows),
         gates=_rows(gates),
         quality=sorted(_rows(findings), key=_gravity),
+        realism_verdict=(realism or {}).get("verdict"),
+        realism=_rows((realism or {}).get("bands") or []),
+        realism_indices=_rows((realism or {}).get("indices") or []),
+        realism_volatility=_rows((realism or {}).get("volatility") or []),
         exports=_rows({name: value for name, value in row.items() if name != "folder"} for row in exports),
         parity=_with_latency(_rows(parity), _rows(latency)),
     )

@@ -21,7 +21,7 @@ from clstm_core.errors import EvaluationError
 if typing.TYPE_CHECKING:
     import polars as pl
 
-EVIDENCE_VERSION = 1
+EVIDENCE_VERSION = 2
 MANIFEST = "evidence.json"
 TABLES = ("curves", "training")
 """Fields that are Parquet files; all others stand in the JSON."""
@@ -65,6 +65,7 @@ class Evidence:
     ladder:         the comparison's paired differences
     overfitting:    one row per rung: milestone, in_sample_bps, held_out_bps, gap, gap_low, gap_high
     training:       the iterations' metrics, in order
+    realism:        the outside judge's bands; realism_indices, realism_volatility: its figures by year
     gates, exports: results of checks, files of the bundle; parity: one row per runtime; quality: findings in the data
     """
 
@@ -94,6 +95,10 @@ class Evidence:
     training: Rows = field(default_factory=list)
     gates: Rows = field(default_factory=list)
     quality: Rows = field(default_factory=list)
+    realism_verdict: str | None = None
+    realism: Rows = field(default_factory=list)
+    realism_indices: Rows = field(default_factory=list)
+    realism_volatility: Rows = field(default_factory=list)
     exports: Rows = field(default_factory=list)
     parity: Rows = field(default_factory=list)
 

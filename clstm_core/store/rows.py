@@ -1,6 +1,6 @@
 """What the files of a data folder say, as rows of the store: the way back after the store was lost.
 
-    cache/audits/*.json                                   gate_results
+    cache/audits/*.json, cache/realism/*.json             gate_results
     runs/<run>/inputs.json, status.json, comparison.json  runs, comparisons
     runs/<run>/metrics.jsonl                              training_metrics
     runs/<run>/checkpoints/<rung>/manifest.json           checkpoints
@@ -26,6 +26,7 @@ from clstm_core.artifacts.manifests import (
     CheckpointManifest,
     ComparisonManifest,
     GateResults,
+    RealismVerdict,
     ReportManifest,
     RunInputs,
     RunStatus,
@@ -38,6 +39,7 @@ from clstm_core.store.values import known_columns
 _log = logging.getLogger(__name__)
 _KINDS: tuple[tuple[type[Manifest], str], ...] = (
     (AuditVerdict, "cache/audits/*.json"),
+    (RealismVerdict, "cache/realism/*.json"),
     (RunInputs, "runs/*/inputs.json"),
     (RunStatus, "runs/*/status.json"),
     (CheckpointManifest, f"runs/*/checkpoints/*/{FILE}"),

@@ -11,6 +11,7 @@ from assets.critic_warmup import warm_critic
 from assets.environment_audit import environment_audit
 from assets.exports import policy_bundle
 from assets.market_data import market_quotes, market_tensors
+from assets.market_realism import market_realism
 from assets.reports import backtest_report
 from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
 from assets.support import PARTITION_TAG
@@ -20,6 +21,7 @@ from assets.twin import twin_backtests, twin_tensors
 SMALL = {"name": "smoke", "source": "simulated", "n_snapshots": 260}
 STAGES = (
     market_quotes,
+    market_realism,
     market_tensors,
     twin_tensors,
     environment_audit,

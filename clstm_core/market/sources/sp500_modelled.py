@@ -16,9 +16,11 @@ import polars as pl
 
 from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
+from clstm_core.market import public_series
 from clstm_core.market.calendars import scheduled_sessions
 from clstm_core.market.clock import close_ns
 from clstm_core.market.instrument import SPX_MODELLED
+from clstm_core.market.public_series import BILL, DIVIDENDS, VIX, read_series
 from clstm_core.market.source import Declared, SourceSpec, SourceTables, empty_quarantine, finding
 from clstm_core.market.tables.schema import QUOTES, RATES, UNDERLYINGS
 from clstm_core.market.worlds.sp500 import BURN_IN, ROOT, WIDE_FROM, WIDE_UNTIL, WIDEST, History, SP500World
@@ -33,10 +35,9 @@ SPEC = SourceSpec(
     validation_until="2016-12-31",
 )
 
-SERIES = Path(__file__).parents[1] / "open_series"
-SERIES_FILES = ("vix_close.csv", "us_treasury_bill_3m.csv", "sp500_dividend_yield.csv")
 INDEX_FILE = "datasets/data/sp500_index.csv.gz"  # inside skfolio: importing it would take seconds and scikit-learn
-DIVIDEND_LAG = 12  # months: trailing sums are interpolated and published late, so last year's are used
+DIVIDEND_LAG = 6  # months: trailing sums are interpolated between quarters and published late
+DIVIDEND_GROWTH = 0.5  # of the last year's growth, that brings a sum centred a year ago nearer to today
 BILL_DAYS = 91
 
 
@@ -67,7 +68,10 @@ class SP500Modelled(Declared):
 
     def series(self) -> dict[str, Path]:
         """The path inside skfolio and the public-domain series."""
-        return {"sp500_index.csv.gz": index_file(), **{name: SERIES / name for name in SERIES_FILES}}
+        return {
+            "sp500_index.csv.gz": index_file(),
+            **{name: public_series.FOLDER / name for name in public_series.FILES},
+        }
 
     def list_snapshots(self) -> list[date]:
         """Sessions after the burn-in, 1990-03 .. 2022-12."""
@@ -133,8 +137,8 @@ class SP500Modelled(Declared):
             f"Level: the real VIX of each day is the 30-day model-free volatility, so no premium is assumed there{kept}"
             if config.premium
             else "Zero-premium twin: in place of the VIX the volatility that it foretold on "
-            f"{fair.dates} training dates (log variance {fair.intercept:+.2f} {fair.slope:+.2f} x log VIX squared), with "
-            "a smile that leaves options hedged daily about nothing at mid on those dates."
+            f"{fair.dates} training dates (log variance {fair.intercept:+.2f} {fair.slope:+.2f} x log VIX squared), "
+            "with a smile that leaves options hedged daily about nothing at mid on those dates."
         )
         stress = (
             " Stressed world: spreads doubled, every volatility at the money a point lower." if config.stress else ""
@@ -145,8 +149,8 @@ class SP500Modelled(Declared):
             "shape": f"Shape assumed: volatility at the money {100 * surface.atm_distance:.1f} points below that level "
             "at 30 days, the smile of SPXW chains of 2026 at the strength that makes up the difference, expected "
             f"variance returning to its slow average at {world.reversion:.1f} a year (fitted on training dates).",
-            "carry": "Price-only index. Dividends: last year's, from public monthly data; rates: the 3-month Treasury "
-            "bill of the month before.",
+            "carry": "Price-only index. Dividends: half a year old, with half of their last year's growth; rates: the "
+            "3-month Treasury bill of the month before.",
             "modelled_spread": f"Spread assumed: {100 * surface.spread:.3f} volatility points at the money at VIX 15 "
             f"from {WIDE_UNTIL:.0f} on, in proportion to the VIX, {WIDEST:g} times as wide until {WIDE_FROM:.0f}, "
             f"rounded outwards to {surface.tick}.",
@@ -196,20 +200,21 @@ def load_history() -> Loaded:
     """
     path = pl.read_csv(index_file(), try_parse_dates=True)
     dates, close = path.to_series(0).to_numpy().astype("datetime64[D]"), path.to_series(1).to_numpy()
-    vix_file, bill_file, dividend_file = SERIES_FILES
-    vix_dates, vix_closes = _series(vix_file, "date", "close")
+    vix_dates, vix_closes = read_series(VIX, "date", "close")
     place = np.searchsorted(vix_dates, dates, side="right") - 1
     months = dates.astype("datetime64[M]")
-    bill_months, discount = _series(bill_file, "month", "discount_yield_pct")
+    bill_months, discount = read_series(BILL, "month", "discount_yield_pct")
     bill = -np.log(1.0 - discount / 100.0 * BILL_DAYS / 360.0) * 365.0 / BILL_DAYS  # a discount on 360 days
-    paid_months, paid = _series(dividend_file, "month", "dividend_per_year")
+    paid_months, paid = read_series(DIVIDENDS, "month", "dividend_per_year")
+    # in the first years nothing is old enough: the first value stays
+    last, before = (_known(paid_months, paid, months - DIVIDEND_LAG - months_ago) for months_ago in (0, 12))
+    expected = last * (last / before) ** DIVIDEND_GROWTH
     history = History(
         date=dates,
         close=close,
         vix=vix_closes[place] / 100.0,
         rate=_known(bill_months, bill, months - 1),
-        # the first year has nothing a year older and keeps the first value
-        dividend_yield=np.log1p(_known(paid_months, paid, months - DIVIDEND_LAG) / close),
+        dividend_yield=np.log1p(expected / close),
     )
     return Loaded(history, dates[vix_dates[place] != dates].tolist())
 
@@ -226,17 +231,6 @@ def index_file() -> Path:
             "no S&P 500 series: expected skfolio with its data sets. Install the project again: pip install -e ."
         )
     return file
-
-
-def _series(name: str, when: str, value: str) -> tuple[np.ndarray, np.ndarray]:
-    file = SERIES / name
-    if not file.is_file():
-        raise MarketDataError(
-            f"missing series {file}: expected the public-domain files of data/samples/open. Restore them from the "
-            "repository."
-        )
-    table = pl.read_csv(file, try_parse_dates=True).drop_nulls([when, value])
-    return table[when].to_numpy().astype("datetime64[D]"), table[value].to_numpy().astype(np.float64)
 
 
 def _known(months: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -228,8 +228,8 @@ class SP500World:
         sessions = sessions_between(self.history.date[t[first]], expiry[e[first]], self.scheduled)
         clock = torch.from_numpy(sessions / self.coming[t[first]] * VIX_YEARS)
         theta, strength = self.surface.atm_variance(self.state.at(torch.from_numpy(t[first])), clock)
-        row = torch.from_numpy(row.reshape(-1))
-        return theta[row], strength[row]
+        of_row = torch.from_numpy(row.reshape(-1))
+        return theta[of_row], strength[of_row]
 
 
 def slow_average(values: np.ndarray) -> np.ndarray:

@@ -65,7 +65,7 @@ class Surface:
             money, full width; tick in currency
     """
 
-    atm_distance: float = 0.025  # the VIX less the volatility at the money, 30 days
+    atm_distance: float = 0.0225  # the VIX less the volatility at the money, 30 days
     atm_shift: float = 0.0  # added to every volatility at the money, the smile's strength kept (a stressed world)
     reversion: float = 4.0  # speed at which expected variance returns to its slow average
     tenor_power: float = 0.25  # the smile's strength grows with (tenor / 30 days) to this power

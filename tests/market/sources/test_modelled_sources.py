@@ -12,13 +12,14 @@ import torch
 
 from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
+from clstm_core.market import public_series
 from clstm_core.market.build.assemble import build_market_tensors
 from clstm_core.market.cache import to_columns
 from clstm_core.market.calendars import is_trading_day
 from clstm_core.market.clock import close_ns
 from clstm_core.market.realism.model_free import strip_variance, thirty_day_volatility
 from clstm_core.market.source import check_tables
-from clstm_core.market.sources import default_config, open_source, sp500_modelled
+from clstm_core.market.sources import default_config, open_source
 from clstm_core.market.sources.simulated import Simulated
 from clstm_core.market.sources.sp500_modelled import SP500Modelled, load_history
 from clstm_core.market.tensors import MarketTensors
@@ -56,9 +57,9 @@ def test_the_series_are_the_real_ones_as_they_were_known(source):
     # a bill's discount of 4.96% for February 2007, known in March: 100 x .0496 x 91 / 360 off, continuous on 365 days
     february = -np.log(1 - 0.0503 * 91 / 360) * 365 / 91
     assert history.rate[at[date(2007, 3, 1)]] == pytest.approx(february, abs=2e-4)
-    # dividends of March 2016: those of March 2015, about 40.5 points a year, on the level of the day
+    # dividends of March 2016: those of September 2015 (42.3 points a year), with half of their growth from 38.3
     day = at[date(2016, 3, 15)]
-    assert np.expm1(history.dividend_yield[day]) * history.close[day] == pytest.approx(40.5, abs=1.0)
+    assert np.expm1(history.dividend_yield[day]) * history.close[day] == pytest.approx(44.4, abs=0.6)
     assert source.list_snapshots() == history.date[BURN_IN:].tolist()
 
 
@@ -219,19 +220,19 @@ def test_a_training_window_too_short_to_fit_on_is_refused():
 
 @pytest.mark.parametrize("name", ["vix_close.csv", "us_treasury_bill_3m.csv", "sp500_dividend_yield.csv"])
 def test_a_series_that_is_gone_is_named(name, monkeypatch, tmp_path):
-    for file in sp500_modelled.SERIES_FILES:
+    for file in public_series.FILES:
         if file != name:
-            (tmp_path / file).write_bytes((sp500_modelled.SERIES / file).read_bytes())
-    monkeypatch.setattr(sp500_modelled, "SERIES", tmp_path)
+            (tmp_path / file).write_bytes((public_series.FOLDER / file).read_bytes())
+    monkeypatch.setattr(public_series, "FOLDER", tmp_path)
     with pytest.raises(MarketDataError, match=f"missing series .*{name}.*Restore"):
         load_history()
 
 
 def test_the_series_are_the_published_files():
-    described = json.loads((sp500_modelled.SERIES / "metadata.json").read_text())
-    assert set(described) == set(sp500_modelled.SERIES_FILES)
+    described = json.loads((public_series.FOLDER / "metadata.json").read_text())
+    assert set(described) == set(public_series.FILES)
     for name, facts in described.items():
-        assert hashlib.sha256((sp500_modelled.SERIES / name).read_bytes()).hexdigest() == facts["sha256"]
+        assert hashlib.sha256((public_series.FOLDER / name).read_bytes()).hexdigest() == facts["sha256"]
 
 
 def test_a_date_that_is_no_session_is_refused(source):

@@ -1,0 +1,75 @@
+"""The outside judge: the market's quotes against figures that others published. It warns; the audit blocks."""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from assets.market_data import GROUP, market_quotes
+from assets.resources import Metrics, ProjectPaths, Recipe
+from assets.support import check, numbers, stage, table
+
+if TYPE_CHECKING:
+    from clstm_core.artifacts.manifests import RealismVerdict
+
+CHECKS = {
+    "option_selling": "PUT and BXM by their rules earn what the published indices earned",
+    "deviation": "the PUT's monthly returns vary as the published ones",
+    "total_return": "the index with dividends returns what the published one did",
+    "volatility_level": "30-day model-free volatility of the quotes is the VIX, in every year",
+}
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[market_quotes],
+    kinds={"polars"},
+    owners=["team:research"],
+    check_specs=[dg.AssetCheckSpec(name, asset="market_realism", description=words) for name, words in CHECKS.items()],
+)
+def market_realism(
+    context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths, metrics: Metrics
+) -> dg.MaterializeResult:
+    """Option-selling indices, volatility, smile and spreads of these quotes beside what others published."""
+    with stage(context, "realism") as progress:
+        from clstm_core.market.cache import ensure_quotes
+        from clstm_core.market.realism.verdict import ensure_realism
+
+        places = paths.places
+        quotes = ensure_quotes(recipe.core().market(), places.cache, make=False)
+        verdict, stood = ensure_realism(quotes, places.cache)
+        metrics.store().record(verdict)
+        progress(1, 1, "the verdict on these quotes stands" if stood else "")
+    return dg.MaterializeResult(
+        metadata={
+            "verdict": verdict.verdict,
+            "label": verdict.label,
+            "picture": dg.MetadataValue.md(_picture(verdict)),
+            "bands": table(verdict.bands, ["name", "ours", "outside", "within", "unit", "holds"]),
+            "indices": table(_by_year(verdict), ["year", "index", "ours", "published"]),
+            "volatility": table(verdict.volatility, ["year", "vix", "bias", "rmse", "sessions"]),
+            "path": dg.MetadataValue.path(str(verdict.place)),
+            **numbers({"bands_left": sum(not band["holds"] for band in verdict.bands)}),
+        },
+        data_version=dg.DataVersion(verdict.identity[:16]),
+        check_results=[check(found["name"], found["passed"], found["detail"]) for found in verdict.checks],
+    )
+
+
+def _by_year(verdict: "RealismVerdict") -> list[dict[str, Any]]:
+    """The years that something was published for."""
+    known = [row for row in verdict.indices if row["published"] is not None]
+    return sorted(known, key=lambda row: (row["year"], row["index"]))
+
+
+def _picture(verdict: "RealismVerdict") -> str:
+    """Ours and the published indices by calendar year."""
+    from reports.svg import as_markdown_image, line_chart
+
+    lines: dict[str, list[tuple[float, float | None]]] = {}
+    for row in _by_year(verdict):
+        if row["index"] != "total_return":
+            lines.setdefault(f"{row['index']}, ours", []).append((row["year"], row["ours"]))
+            lines.setdefault(f"{row['index']}, published", []).append((row["year"], row["published"]))
+    if not lines:
+        return "Nothing was published for these years."
+    return as_markdown_image(line_chart(lines, "Return by calendar year, %", subtitle=verdict.label), "indices by year")
