@@ -5,19 +5,19 @@ from dataclasses import asdict, replace
 import dagster as dg
 
 from assets.backtests import baseline_backtests, policy_backtests, results_of
+from assets.companions import stressed_backtests, twin_backtests
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths
 from assets.support import check, record_gates, run_stage, table
-from assets.twin import twin_backtests
 from clstm_core.artifacts.manifests import ComparisonManifest, RunInputs
 from clstm_core.specs import RUNGS
 
-PARENTS = ("policy_backtests", "baseline_backtests", "twin_backtests")
+PARENTS = ("policy_backtests", "baseline_backtests", "twin_backtests", "stressed_backtests")
 
 
 @dg.asset(
     group_name="evaluation",
-    deps=[policy_backtests, baseline_backtests, twin_backtests],
+    deps=[policy_backtests, baseline_backtests, twin_backtests, stressed_backtests],
     partitions_def=training_run,
     kinds={"polars"},
     owners=["team:research"],
@@ -32,16 +32,18 @@ def checkpoint_comparison(
 ) -> dg.MaterializeResult:
     """Which checkpoint to believe, chosen on validation dates, and what may be said of it on the test dates."""
     with run_stage(context, "comparison", paths) as (progress, run):
+        from clstm_core.evaluation.companions import companion_sentence
         from clstm_core.evaluation.compare import compare
         from clstm_core.evaluation.trials import COUNT_TRIALS
-        from clstm_core.evaluation.twin import twin_sentence
+        from clstm_core.evaluation.words import beats
 
         inputs, store = RunInputs.read(run.inputs), metrics.store()
         sets, results = zip(*(results_of(run, name, paths.places) for name in PARENTS), strict=True)
         tried = store.query(COUNT_TRIALS, {"data_sha256": inputs.data_sha256, "window": "test"})
-        comparison = compare([*results[0], *results[1]], run=run.name, trials=tried[0]["n"] or None)
+        policies, baselines, twin, stressed = results
+        comparison = compare([*policies, *baselines], stressed, run=run.name, trials=tried[0]["n"] or None)
         champion = comparison.champion or {}
-        if (beside := twin_sentence(results[2], champion.get("name", ""))) is not None:
+        if (beside := companion_sentence(twin, stressed, champion.get("name", ""))) is not None:
             comparison = replace(comparison, verdict=f"{comparison.verdict} {beside}")
         parents = {name: found.identity for name, found in zip(PARENTS, sets, strict=True)}
         written = ComparisonManifest(
@@ -53,7 +55,7 @@ def checkpoint_comparison(
         scored = {row["milestone"] for row in rows if row["window"] == "test" and row["milestone"]}
         unscored = [name for name in RUNGS if name not in scored]
         judged = comparison.judged()
-        beaten = [pair["against"] for pair in judged if pair["distinguishable"] and pair["estimate"] > 0]
+        beaten = [pair["against"] for pair in judged if beats(pair)]
         others = [pair["against"] for pair in judged if pair["against"] not in beaten]
         checks = [
             check(

@@ -1,5 +1,6 @@
 """The outside judge: the market's quotes against figures that others published. It warns; the audit blocks."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -55,7 +56,7 @@ def market_realism(
     )
 
 
-def _by_year(verdict: "RealismVerdict") -> list[dict[str, Any]]:
+def _by_year(verdict: "RealismVerdict") -> list[Mapping[str, Any]]:
     """The years that something was published for."""
     known = [row for row in verdict.indices if row["published"] is not None]
     return sorted(known, key=lambda row: (row["year"], row["index"]))

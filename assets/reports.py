@@ -122,6 +122,7 @@ def _evidence(
         comparison=comparison.comparison,
         results=[*results["policy_backtests"], *results["baseline_backtests"]],
         twin=results["twin_backtests"],
+        stressed=results["stressed_backtests"],
         training_rows=metrics_rows(run.path),
         gates=[row for manifest in said for row in manifest.rows()["gate_results"]],
         exports=bundle.rows()["exports"],

@@ -80,7 +80,7 @@ def audit(
     recipe: Name = "default_cpu",
     snapshots: Snapshots = None,
 ) -> None:
-    """Prove a market for a recipe's account: without that nothing is trained in it. Or judge its quotes from outside."""
+    """Prove a market for a recipe's account (nothing is trained without that), or judge its quotes from outside."""
     chosen = _recipe(source, data, recipe, snapshots)
     if what is Judge.environment:
         typer.echo(_execute("audit_market", None, chosen).get("environment_audit.verdict"))

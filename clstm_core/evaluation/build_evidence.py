@@ -46,6 +46,7 @@ def build_evidence(
     comparison: Comparison | Mapping[str, Any] | None,
     results: Sequence[Backtest],
     twin: Sequence[Backtest] = (),
+    stressed: Sequence[Backtest] = (),
     training_rows: Records = (),
     gates: Records = (),
     exports: Records = (),
@@ -61,7 +62,7 @@ def build_evidence(
     Args:
         facts: of the run: recipe, seed, label, spread, trained_on, trained_label, env_steps, hashes, git_commit, ...
         comparison: of exactly these results; its champion is the policy that is judged
-        results: of the run's checkpoints and baselines; twin: of the zero-premium twin
+        results: of the run's checkpoints and baselines; twin, stressed: of the worlds beside it
         training_rows: of metrics.jsonl; gates: of gate_results; findings: of the quotes' findings table
         realism: the outside judge's verdict, bands, indices and volatility, where there is one
         exports: files of the bundle; parity, latency: of the bundle's manifest
@@ -108,6 +109,7 @@ def build_evidence(
             if result.manifest["window"]["name"] == window
         ),
         twin=_rows(map(_row, twin)),
+        stressed=_rows(map(_row, stressed)),
         attribution=months,
         residual_share=residual_share(months),
         actions=_actions(judged) if judged else [],

@@ -61,6 +61,7 @@ class Comparison:
 
 def compare(
     results: Sequence[Backtest],
+    stressed: Sequence[Backtest] = (),
     *,
     trials: int | None = None,
     run: str | None = None,
@@ -72,6 +73,8 @@ def compare(
     The champion is that of `headline.champion_of`: the test window takes no part in the choice.
 
     Args:
+        stressed: backtests of the champion and the baselines in the stressed world, where there is one: what is beaten
+            must be beaten there as well
         trials: policies that were ever evaluated on the test window, from the registry; counted from `results` when
             left out
         run: name of the run that the rows belong to; that of the results when left out
@@ -92,6 +95,7 @@ def compare(
         if key.window in ("test", "validation")
         for pair in _pairs(key, members, headline=key == headline, seed=seed, replications=replications)
     ]
+    pairs = _with_stress(pairs, stressed, seed, replications)
     counted = count_trials(result.manifest for result in results) if trials is None else trials
     overfitting = _overfitting(groups, headline, seed, replications)
     reference = groups[headline]
@@ -221,6 +225,27 @@ def _pair(
         "distinguishable": interval.sign != 0,
         "verdict": f"{words.relation(interval.low, interval.high)} {words.plain(other.name)}",
     }
+
+
+def _with_stress(
+    pairs: list[dict[str, Any]], stressed: Sequence[Backtest], seed: int, replications: int
+) -> list[dict[str, Any]]:
+    """The headline's pairs with the same difference in the stressed world, and words that need both."""
+    if not stressed:
+        return pairs
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for key, members in group(stressed).items():
+        for pair in _pairs(key, members, headline=True, seed=seed, replications=replications):
+            found[pair["policy_name"], pair["against"], pair["metric"]] = pair
+    told = []
+    for pair in pairs:
+        other = found.get((pair["policy_name"], pair["against"], pair["metric"])) if pair["headline"] else None
+        if other is not None:
+            beside = {f"stressed_{name}": other[name] for name in ("estimate", "ci_low", "ci_high")}
+            pair = pair | beside
+            pair["verdict"] = f"{words.relation_of(pair)} {words.plain(pair['against'])}"
+        told.append(pair)
+    return told
 
 
 def _overfitting(groups: Mapping[Key, list[Backtest]], headline: Key, seed: int, replications: int) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class Evidence:
     spread:         "quoted" or "modelled"
     backtests:      one row per backtest of the headline's window, both fill lags: what it was, its figures
                     (`figures.FIGURES`), and whether its curve is drawn (`headline`)
-    twin:           the same rows of the accounts in the zero-premium twin
+    twin, stressed: the same rows of the accounts in the zero-premium twin and in the stressed world
     attribution:    one row per month: month, pnl_usd, delta_usd, gamma_usd, ..., residual_usd
     residual_share: how much of the movement attribution leaves unexplained
     actions:        action, count, share
@@ -85,6 +85,7 @@ class Evidence:
     curves: list[Curve] = field(default_factory=list)
     backtests: Rows = field(default_factory=list)
     twin: Rows = field(default_factory=list)
+    stressed: Rows = field(default_factory=list)
     attribution: Rows = field(default_factory=list)
     residual_share: float | None = None
     actions: Rows = field(default_factory=list)

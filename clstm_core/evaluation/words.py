@@ -5,6 +5,8 @@ from typing import Any
 
 from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, PERIODS_PER_YEAR
 
+BEATS_UNSTRESSED = "is ahead, but not in the stressed world, of"
+
 _YEARLY_PERCENT = PERIODS_PER_YEAR / 1e4 * 100.0
 """Basis points per session as percent per year."""
 
@@ -15,12 +17,15 @@ def fill_rule(facts: Mapping[str, Any]) -> str:
 
 
 def data_label(manifest: Mapping[str, Any]) -> str:
-    """What the quotes are, e.g. `modelled quotes (sp500_modelled, spread modelled), premium assumed`."""
+    """What the quotes are, e.g. `modelled quotes (sp500_modelled, spread modelled), smile and spreads assumed`."""
     label, source = manifest.get("label") or "quotes of unknown origin", manifest.get("source") or "unnamed source"
     text = f"{label} ({source}, spread {manifest.get('spread') or 'unknown'})"
     if "real" in label:
         return text
-    return f"{text}, {'no variance premium (P = Q)' if manifest.get('premium') is False else 'premium assumed'}"
+    fair = manifest.get("premium") is False
+    if "modelled" in label:
+        return f"{text}, {'no variance premium' if fair else 'smile and spreads assumed'}"
+    return f"{text}, {'no variance premium (P = Q)' if fair else 'premium assumed'}"
 
 
 def claim(pair: Mapping[str, Any]) -> str:
@@ -28,7 +33,7 @@ def claim(pair: Mapping[str, Any]) -> str:
 
     Assumes: estimate and interval in basis points per session
     """
-    relation = f"{_relation(pair)} {plain(pair['against'])}"
+    relation = f"{relation_of(pair)} {plain(pair['against'])}"
     low, high = pair["ci_low"], pair["ci_high"]
     if low is None or high is None:
         return f"{relation} ({pair['n_dates']} returns)"
@@ -43,8 +48,17 @@ def relation(low: float | None, high: float | None) -> str:
     return "beats" if low > 0 else "trails" if high < 0 else "not distinguishable from"
 
 
-def _relation(pair: Mapping[str, Any]) -> str:
-    return relation(pair["ci_low"], pair["ci_high"])
+def relation_of(pair: Mapping[str, Any]) -> str:
+    """The relation of a paired difference; `beats` only where the stressed world's interval, if any, says so too."""
+    plain_relation = relation(pair["ci_low"], pair["ci_high"])
+    if plain_relation != "beats" or "stressed_ci_low" not in pair:
+        return plain_relation
+    return "beats" if relation(pair["stressed_ci_low"], pair["stressed_ci_high"]) == "beats" else BEATS_UNSTRESSED
+
+
+def beats(pair: Mapping[str, Any]) -> bool:
+    """Whether it may be said that a policy beats a baseline."""
+    return relation_of(pair) == "beats"
 
 
 def verdict(
@@ -99,7 +113,7 @@ def _claims(against: Mapping[str, Mapping[str, Any]]) -> str:
     others: dict[str, list[str]] = {}
     for name, pair in against.items():
         if name not in first:
-            others.setdefault(_relation(pair), []).append(plain(name))
+            others.setdefault(relation_of(pair), []).append(plain(name))
     said += [f"{relation_to} {', '.join(names)}" for relation_to, names in others.items()]
     return "; ".join(said)
 

@@ -7,6 +7,7 @@ import pytest
 
 from assets.backtests import baseline_backtests, policy_backtests
 from assets.checkpoint_comparison import checkpoint_comparison
+from assets.companions import stressed_backtests, stressed_tensors, twin_backtests, twin_tensors
 from assets.critic_warmup import warm_critic
 from assets.environment_audit import environment_audit
 from assets.exports import policy_bundle
@@ -16,7 +17,6 @@ from assets.reports import backtest_report
 from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
 from assets.support import PARTITION_TAG
 from assets.training import trained_policy
-from assets.twin import twin_backtests, twin_tensors
 
 SMALL = {"name": "smoke", "source": "simulated", "n_snapshots": 260}
 STAGES = (
@@ -24,12 +24,14 @@ STAGES = (
     market_realism,
     market_tensors,
     twin_tensors,
+    stressed_tensors,
     environment_audit,
     warm_critic,
     trained_policy,
     policy_backtests,
     baseline_backtests,
     twin_backtests,
+    stressed_backtests,
     checkpoint_comparison,
     policy_bundle,
     backtest_report,

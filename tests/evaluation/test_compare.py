@@ -10,6 +10,7 @@ import pytest
 from clstm_core.artifacts.manifest import FILE, files_of
 from clstm_core.artifacts.manifests import BacktestManifest
 from clstm_core.errors import EvaluationError
+from clstm_core.evaluation import words
 from clstm_core.evaluation.backtest import BacktestResult
 from clstm_core.evaluation.compare import compare
 from clstm_core.evaluation.figures import MEAN_METRIC
@@ -175,7 +176,7 @@ def test_the_verdict_names_its_data_and_what_it_was_trained_on(result_of) -> Non
     assert "Data: real quotes (spx_cboe, spread quoted)." in found.verdict
     assert "Trained on sp500_modelled (modelled quotes), never on spx_cboe." in found.verdict
     modelled = compare([result_of("a", cash()), result_of("b_argmax", noise(0), milestone="100", mode="argmax")])
-    assert "modelled quotes (sp500_modelled, spread modelled), premium assumed" in modelled.verdict
+    assert "modelled quotes (sp500_modelled, spread modelled), smile and spreads assumed" in modelled.verdict
     assert "Trained on earlier sessions of sp500_modelled." in modelled.verdict
 
 
@@ -350,3 +351,16 @@ def test_a_summary_by_hand() -> None:
     assert found["max_margin_used"] == pytest.approx(0.5)
     assert found["action_mix"] == {"hold": 1.0}
     assert found["sharpe"] is None
+
+
+def test_what_is_beaten_must_be_beaten_in_the_stressed_world_too() -> None:
+    pair = {"against": "cash", "ci_low": 1.0, "ci_high": 3.0, "estimate": 2.0, "confidence": 0.95, "n_dates": 400}
+    assert words.beats(pair)
+    assert words.claim(pair).startswith("beats cash")
+    survives = pair | {"stressed_ci_low": 0.2, "stressed_ci_high": 2.0}
+    assert words.beats(survives)
+    lost = pair | {"stressed_ci_low": -0.1, "stressed_ci_high": 2.0}
+    assert not words.beats(lost)
+    assert words.claim(lost).startswith("is ahead, but not in the stressed world, of cash")
+    behind = pair | {"ci_low": -3.0, "ci_high": -1.0, "stressed_ci_low": -4.0, "stressed_ci_high": -2.0}
+    assert words.claim(behind).startswith("trails cash")

@@ -8,26 +8,37 @@ from orchestration.definitions import build_defs
 PARENTS = {
     "market_quotes": set(),
     "market_tensors": {"market_quotes"},
+    "market_realism": {"market_quotes"},
     "twin_tensors": {"market_tensors"},
+    "stressed_tensors": {"market_tensors"},
     "environment_audit": {"market_tensors"},
     "warm_critic": {"environment_audit"},
     "trained_policy": {"warm_critic"},
     "policy_backtests": {"trained_policy"},
     "baseline_backtests": {"environment_audit", "trained_policy"},
     "twin_backtests": {"policy_backtests", "twin_tensors"},
-    "checkpoint_comparison": {"policy_backtests", "baseline_backtests", "twin_backtests"},
+    "stressed_backtests": {"policy_backtests", "stressed_tensors"},
+    "checkpoint_comparison": {"policy_backtests", "baseline_backtests", "twin_backtests", "stressed_backtests"},
     "policy_bundle": {"checkpoint_comparison"},
-    "backtest_report": {"checkpoint_comparison", "policy_bundle"},
+    "backtest_report": {"checkpoint_comparison", "policy_bundle", "market_realism"},
 }
 OBSERVED = {"training_progress": {"warm_critic"}}
 """Assets that are told about and never materialized."""
 GROUPS = {
-    "market_data": {"market_quotes", "market_tensors", "twin_tensors", "environment_audit"},
+    "market_data": {
+        "market_quotes",
+        "market_realism",
+        "market_tensors",
+        "twin_tensors",
+        "stressed_tensors",
+        "environment_audit",
+    },
     "training": {"warm_critic", "trained_policy"},
     "evaluation": {
         "policy_backtests",
         "baseline_backtests",
         "twin_backtests",
+        "stressed_backtests",
         "checkpoint_comparison",
         "backtest_report",
     },
@@ -36,7 +47,9 @@ GROUPS = {
 BLOCKING = {
     "market_quotes": {"structure"},
     "market_tensors": {"parents_recorded", "fitted_on_training_dates"},
+    "market_realism": set(),
     "twin_tensors": set(),
+    "stressed_tensors": set(),
     "environment_audit": {
         "conservation",
         "martingale_exact",
@@ -50,12 +63,14 @@ BLOCKING = {
     "policy_backtests": {"ledgers_recompute", "margin_enforced"},
     "baseline_backtests": {"ledgers_recompute", "margin_enforced"},
     "twin_backtests": {"ledgers_recompute", "margin_enforced"},
+    "stressed_backtests": {"ledgers_recompute", "margin_enforced"},
     "checkpoint_comparison": {"every_rung_scored"},
     "policy_bundle": {"parity", "golden_vectors"},
     "backtest_report": set(),
 }
 WARNING = {
     "market_quotes": {"coverage", "freshness"},
+    "market_realism": {"option_selling", "deviation", "total_return", "volatility_level"},
     "warm_critic": {"explained_variance_rose"},
     "trained_policy": {"kl_on_target", "clip_fraction_on_target", "explained_variance_positive"},
     "checkpoint_comparison": {"beats_baselines", "overfitting"},

@@ -131,8 +131,8 @@ def monthly_expiries(expiries: np.ndarray, sessions: np.ndarray) -> np.ndarray:
 def _rolls(sessions: np.ndarray, quotes: pl.DataFrame) -> np.ndarray:
     """Sessions at which a monthly option settles, from the first one that quotes the next month's."""
     expiries = monthly_expiries(quotes["expiry"].unique().sort().to_numpy().astype("datetime64[D]"), sessions)
-    first = quotes["date"].min()
-    expiries = expiries[(expiries >= np.datetime64(first)) & (expiries <= sessions[-1])]
+    first = quotes["date"].to_numpy().min()
+    expiries = expiries[(expiries >= first) & (expiries <= sessions[-1])]
     return np.searchsorted(sessions, expiries)
 
 

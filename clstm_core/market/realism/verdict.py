@@ -23,8 +23,10 @@ def ensure_realism(quotes_dir: Path, cache_dir: Path) -> tuple[RealismVerdict, b
     place = realism_place(cache_dir, manifest.identity)
     if (known := RealismVerdict.kept(place)) is not None and known.parents.get("quotes") == manifest.identity:
         return known, True
-    tables = (pl.read_parquet(quotes_dir / f"{name}.parquet") for name in ("quotes", "underlyings", "rates"))
-    found = judge(*tables, read_table(VIX))
+    quotes, underlyings, rates = (
+        pl.read_parquet(quotes_dir / f"{name}.parquet") for name in ("quotes", "underlyings", "rates")
+    )
+    found = judge(quotes, underlyings, rates, read_table(VIX))
     verdict = RealismVerdict(
         source=manifest.source,
         label=manifest.label,
