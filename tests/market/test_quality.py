@@ -201,7 +201,8 @@ def test_a_free_butterfly_is_counted(clean, found):
 def test_a_put_cheaper_than_the_expiry_before_is_counted(clean, found):
     assert found(inspect(clean), "calendar_violation")["count"] == 0
     put = at_the_money(clean, right="P", nth=3)
-    out = inspect(altered(clean, put, bid=0.05, ask=0.15))
+    earlier = clean.quotes.filter(at_the_money(clean, right="P", nth=2))["bid"].item()
+    out = inspect(altered(clean, put, bid=earlier - 2, ask=earlier - 1))
     assert found(out, "calendar_violation")["count"] == 1
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from clstm_core.errors import MarketDataError
-from clstm_core.market.calendars import local_instant, session_close
+from clstm_core.market.calendars import local_instant, session_close, settlement_minutes
 from clstm_core.market.clock import NEW_YORK
 from clstm_core.market.tables.accounting import first_reason, row_facts
 from clstm_core.market.tables.canonical import settlement_days
@@ -266,8 +266,9 @@ def mark_ambiguous(rows: pl.DataFrame) -> pl.DataFrame:
 
 def canonical(rows: pl.DataFrame, *, also: Sequence[str] = ()) -> pl.DataFrame:
     """Canonical quotes of completed rows."""
-    minutes = pl.when(pl.col("at_open")).then(NEW_YORK.open_minutes).otherwise(NEW_YORK.close_minutes)
-    settlement = pl.lit(settlement_days(rows["expiry"]))
+    days = settlement_days(rows["expiry"])
+    settlement, closes = pl.lit(days), pl.lit(settlement_minutes(days))
+    minutes = pl.when(pl.col("at_open")).then(NEW_YORK.open_minutes).otherwise(closes)
     optional = [name for name in QUOTES_OPTIONAL if name in rows.columns and rows[name].is_not_null().any()]
     kept = optional if not also else [name for name in QUOTES_OPTIONAL if name in rows.columns]
     others = [(name, rows.schema[name]) for name in also]
