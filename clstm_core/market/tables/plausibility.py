@@ -9,6 +9,7 @@ from clstm_core.market.tables.spot import strike_pairs
 NEIGHBOUR_SLACK = 0.005  # of the spot, above what the neighbours' asks allow
 SPOT_SLACK = 0.02  # of the spot (calls) or the strike (puts), which no option is worth more than
 TIMES = 5.0  # an ask so many times what its neighbours allow, or what they bid so many times the ask, is no price
+CARRY = 0.10  # per year, of spot and strike: a European option is worth less than its intrinsic value by no more
 TIMES_FROM = 1e-4  # of the spot: differences below are ticks
 STRIKES, MIN_STRIKES = 12, 3  # nearest the money, that a chain's parity line is read from
 NEAR_DAYS = 60.0  # expiries that a session's discount and forward are read from; without any, its nearest one
@@ -24,8 +25,8 @@ def implausible_prices(quotes: pl.DataFrame, spots: pl.DataFrame) -> pl.Series:
         calls: bid(K') <= C(K) <= ask(K'') for K'' < K < K';  bid(K'') - (K - K'') <= C(K) <= ask(K') + K' - K;  C <= S
         puts:  the same with the strikes in the other order;  P <= K
 
-    A mid above, or an ask below, by NEIGHBOUR_SLACK of the spot is implausible, and so is a cheap option whose ask is
-    TIMES what all its neighbours ask and allow, or a TIMES-th of what they bid.
+    A mid outside by NEIGHBOUR_SLACK of the spot is implausible, and so are a cheap option whose ask is TIMES what all
+    its neighbours ask and allow, or a TIMES-th of what they bid, and a mid below the intrinsic value less its carry.
 
     Args:    spots with snapshot and close
     Assumes: of the two neighbours on either side the second tightest bound counts, so that one wrong quote costs its
@@ -43,7 +44,7 @@ def implausible_prices(quotes: pl.DataFrame, spots: pl.DataFrame) -> pl.Series:
     asks = pl.max_horizontal(neighbour("ask", n) for n in gap)
     ordered = (
         quotes.lazy()
-        .select(*chain, "strike", "bid", "ask", mid=(pl.col("bid") + pl.col("ask")) / 2)
+        .select(*chain, "strike", "bid", "ask", years=_years(), mid=(pl.col("bid") + pl.col("ask")) / 2)
         # The dearest strike of each chain first.
         .with_columns(rank=pl.when(call).then("strike").otherwise(-pl.col("strike")))
         .with_row_index("at")
@@ -58,12 +59,14 @@ def implausible_prices(quotes: pl.DataFrame, spots: pl.DataFrame) -> pl.Series:
     slack, ticks = NEIGHBOUR_SLACK * pl.col("close"), TIMES_FROM * pl.col("close")
     dear = pl.max_horizontal("asks", "high")
     ceiling = pl.when(call).then("close").otherwise(pl.max_horizontal("strike", "close"))
+    intrinsic = pl.when(call).then(1.0).otherwise(-1.0) * (pl.col("close") - pl.col("strike"))
     rules = (
         pl.col("mid") > pl.col("high") + slack,
-        pl.col("ask") < pl.col("low") - slack,
+        pl.col("mid") < pl.col("low") - slack,
         (pl.col("ask") > TIMES * dear) & (pl.col("ask") > dear + ticks),
         (TIMES * pl.col("ask") < pl.col("low")) & (pl.col("ask") < pl.col("low") - ticks),
         pl.col("mid") > (1 + SPOT_SLACK) * ceiling,
+        pl.col("mid") < intrinsic - (SPOT_SLACK + CARRY * pl.col("years")) * ceiling,
     )
     marked = ordered.select("at", odd=pl.any_horizontal(rule.fill_null(False) for rule in rules)).sort("at").collect()
     return marked["odd"]
@@ -75,10 +78,13 @@ def implausible_terms(quotes: pl.DataFrame, spots: pl.DataFrame) -> pl.DataFrame
     Args: spots with snapshot and close
     """
     ratio = pl.col("strike") / pl.col("close")
-    years = (pl.col("expiration") - pl.col("snapshot")).dt.total_seconds() / (YEAR_NS / 1e9)
     return quotes.join(spots.select("snapshot", "close"), on="snapshot", how="left", maintain_order="left").select(
-        strike=~ratio.is_between(1 / STRIKE_TIMES, STRIKE_TIMES).fill_null(True), expiry=years > LONGEST_YEARS
+        strike=~ratio.is_between(1 / STRIKE_TIMES, STRIKE_TIMES).fill_null(True), expiry=_years() > LONGEST_YEARS
     )
+
+
+def _years() -> pl.Expr:
+    return (pl.col("expiration") - pl.col("snapshot")).dt.total_seconds() / (YEAR_NS / 1e9)
 
 
 def sessions_in_another_unit(quotes: pl.DataFrame, spots: pl.DataFrame) -> pl.DataFrame:
