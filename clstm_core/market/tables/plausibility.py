@@ -14,6 +14,7 @@ TIMES_FROM = 1e-4  # of the spot: differences below are ticks
 STRIKES, MIN_STRIKES = 12, 3  # nearest the money, that a chain's parity line is read from
 NEAR_DAYS = 60.0  # expiries that a session's discount and forward are read from; without any, its nearest one
 UNIT = 0.25  # a discount, or a forward over the spot, so far from one is another unit
+WIDTH = 0.05  # of the spot: a call and a put at the money so wide together say nothing of either
 CLOSE_OFF = 0.03  # parity's spot so far from a close (as a share) doubts the close
 STRIKE_TIMES = 100.0  # no strike is listed so many times above or below the spot
 LONGEST_YEARS = 15.0  # to expiry; nothing is listed for longer
@@ -88,7 +89,7 @@ def _years() -> pl.Expr:
 
 
 def sessions_in_another_unit(quotes: pl.DataFrame, spots: pl.DataFrame) -> pl.DataFrame:
-    """Snapshots whose prices or strikes are in another unit, and why; columns snapshot, why.
+    """Snapshots whose prices or strikes are in another unit, or whose quotes say nothing; columns snapshot and why.
 
         C - P = D (F - K): the discount D is near one and F near the spot, whatever the market does
 
@@ -97,19 +98,22 @@ def sessions_in_another_unit(quotes: pl.DataFrame, spots: pl.DataFrame) -> pl.Da
     lines = (
         _parity_lines(quotes)
         .join(spots, on="snapshot")
-        .select("snapshot", "discount", "noise", ratio=pl.col("forward") / pl.col("close"))
+        .select("snapshot", "discount", "noise", "width", "close", ratio=pl.col("forward") / pl.col("close"))
         .sort("snapshot")
     )
     high = pl.lit(1 + UNIT)
     strange = ~pl.col("discount").is_between(1 / high - pl.col("noise"), high + pl.col("noise")).fill_null(True)
     far = ~pl.col("ratio").is_between(1 / high, high).fill_null(True)
+    wide = pl.col("width") > WIDTH * pl.col("close")
     day = session_date(pl.col("snapshot"))
     why = (
-        pl.when(far)
+        pl.when(wide)
+        .then(pl.format("{}: a call and a put at the money are quoted {} wide.", day, pl.col("width").round(2)))
+        .when(far)
         .then(pl.format("{}: parity's forward is {} times the spot.", day, pl.col("ratio").round(3)))
         .otherwise(pl.format("{}: prices are {} times what the strikes allow.", day, pl.col("discount").round(3)))
     )
-    return lines.filter(strange | far).select("snapshot", why=why)
+    return lines.filter(strange | far | wide).select("snapshot", why=why)
 
 
 def doubtful_closes(quotes: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
@@ -136,7 +140,7 @@ def doubtful_closes(quotes: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
 
 
 def _parity_lines(quotes: pl.DataFrame) -> pl.DataFrame:
-    """Discount, forward and the discount's noise of each snapshot: medians of its near chains' lines."""
+    """Discount, forward, the discount's noise and the quotes' width of each snapshot: medians of its near chains."""
     k, y = pl.col("strike"), pl.col("difference")
     days = (pl.col("expiration") - pl.col("snapshot")).dt.total_hours() / 24
     return (
@@ -152,11 +156,12 @@ def _parity_lines(quotes: pl.DataFrame) -> pl.DataFrame:
             k0=k.mean(),
             y0=y.mean(),
             noise=pl.col("half_spreads").mean() / (k.max() - k.min()),
+            width=pl.col("half_spreads").median(),
         )
         .with_columns(forward=pl.col("k0") + pl.col("y0") / pl.col("discount"))
         .filter(pl.col("discount").is_finite() & pl.col("forward").is_finite())
         .group_by("snapshot")
-        .agg(pl.col("discount", "forward", "noise").median())
+        .agg(pl.col("discount", "forward", "noise", "width").median())
         .sort("snapshot")
         .collect()
     )

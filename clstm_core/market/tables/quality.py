@@ -39,7 +39,10 @@ REASONS: dict[str, tuple[str, str]] = {
     "implausible_strike": ("warning", "rows whose strike is 100 times above or below the spot"),
     "implausible_expiry": ("warning", "rows that expire more than 15 years after their session"),
     "implausible_price": ("warning", "rows at odds with the spot or with what their neighbouring strikes bid and ask"),
-    "implausible_session": ("warning", "rows of sessions whose prices or strikes are in another unit"),
+    "implausible_session": (
+        "warning",
+        "rows of sessions whose prices or strikes are in another unit, or whose quotes are too wide to say anything",
+    ),
     "out_of_bounds": ("warning", "rows that could be bought below, or sold above, their no-arbitrage bounds"),
 }
 
