@@ -1,4 +1,4 @@
-"""What is traded, marked and settled on: odd quotes cost their rows, other units and wrong closes the session, by name."""
+"""What is traded, marked and settled on: odd quotes cost their rows, other units and wrong closes the session."""
 
 import math
 from datetime import date
