@@ -39,6 +39,10 @@ def utc(*when: int) -> datetime:
         ("SPXW", date(2026, 4, 3), utc(2026, 4, 2, 20)),  # Good Friday
         ("SPXW", date(2012, 2, 17), utc(2012, 2, 17, 21)),
         ("SPXW", date(2012, 10, 29), utc(2012, 10, 29, 20)),  # nobody knew of the storm
+        ("SPXW", date(2014, 11, 28), utc(2014, 11, 28, 18)),  # a half day: 13:00
+        ("SPXW", date(2024, 7, 3), utc(2024, 7, 3, 17)),
+        ("SPXW", date(2014, 11, 29), utc(2014, 11, 28, 18)),  # the Saturday after a half day
+        ("SPX", date(2014, 11, 28), utc(2014, 11, 28, 14, 30)),
         ("XYZ", date(2012, 2, 17), utc(2012, 2, 17, 21)),  # a root of nobody's settles at the close
     ],
 )
