@@ -102,7 +102,7 @@ def sessions_in_another_unit(quotes: pl.DataFrame, spots: pl.DataFrame) -> pl.Da
         .sort("snapshot")
     )
     high = pl.lit(1 + UNIT)
-    strange = ~pl.col("discount").is_between(1 / high - pl.col("noise"), high + pl.col("noise")).fill_null(True)
+    strange = ~_usual_discount().fill_null(True)
     far = ~pl.col("ratio").is_between(1 / high, high).fill_null(True)
     wide = pl.col("width") > WIDTH * pl.col("close")
     day = session_date(pl.col("snapshot"))
@@ -117,9 +117,11 @@ def sessions_in_another_unit(quotes: pl.DataFrame, spots: pl.DataFrame) -> pl.Da
 
 
 def doubtful_closes(quotes: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
-    """Dates whose close is not what the session's quotes say, where these agree better with the close beside it.
+    """Dates whose close is not what the session's quotes say, where these agree better with the session beside it.
 
-    A session in another unit is the opposite: its close agrees with the one beside it, its quotes do not.
+    Beside it are the close before (of the first date the one after) and what the quotes before said, so that several
+    wrong closes in a row are found too. A session in another unit is the opposite: its quotes disagree with both, or
+    among themselves.
 
     Args:    prices with date and close
     Returns: date, close, parity (the spot that put-call parity implies), ascending
@@ -127,16 +129,27 @@ def doubtful_closes(quotes: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
     """
     beside = pl.coalesce(pl.col("close").shift(1), pl.col("close").shift(-1))
     closes = prices.sort("date").select("date", "close", beside=beside)
-    off = (pl.col("parity") / pl.col("close")).log().abs()
-    nearer = (pl.col("parity") / pl.col("beside")).log().abs() < (pl.col("close") / pl.col("beside")).log().abs()
+
+    def nearer(reference: str) -> pl.Expr:
+        parity, close = ((pl.col(name) / pl.col(reference)).log().abs() for name in ("parity", "close"))
+        return (parity < close).fill_null(False)
+
+    off = (pl.col("parity") / pl.col("close")).log().abs() > CLOSE_OFF + CARRY * pl.col("years")
     return (
         _parity_lines(quotes)
-        .select(date=session_date(pl.col("snapshot")), parity="forward")
-        .join(closes, on="date")
-        .filter((off > CLOSE_OFF) & nearer)
+        .select("years", said=_usual_discount(), date=session_date(pl.col("snapshot")), parity="forward")
+        .with_columns(before=pl.col("parity").shift(1))
+        .join(closes, on="date", maintain_order="left")
+        .filter(off & pl.col("said") & (nearer("beside") | nearer("before")))
         .select("date", "close", "parity")
         .sort("date")
     )
+
+
+def _usual_discount() -> pl.Expr:
+    """Whether prices and strikes are in one unit, by the discount of `_parity_lines`; null where it has none."""
+    high = pl.lit(1 + UNIT)
+    return pl.col("discount").is_between(1 / high - pl.col("noise"), high + pl.col("noise"))
 
 
 def _parity_lines(quotes: pl.DataFrame) -> pl.DataFrame:
@@ -157,11 +170,12 @@ def _parity_lines(quotes: pl.DataFrame) -> pl.DataFrame:
             y0=y.mean(),
             noise=pl.col("half_spreads").mean() / (k.max() - k.min()),
             width=pl.col("half_spreads").median(),
+            years=_years().first(),  # of the group's one snapshot and expiration
         )
         .with_columns(forward=pl.col("k0") + pl.col("y0") / pl.col("discount"))
         .filter(pl.col("discount").is_finite() & pl.col("forward").is_finite())
         .group_by("snapshot")
-        .agg(pl.col("discount", "forward", "noise", "width").median())
+        .agg(pl.col("discount", "forward", "noise", "width", "years").median())
         .sort("snapshot")
         .collect()
     )

@@ -158,3 +158,14 @@ def test_terms_that_nobody_lists_are_quarantined(barchart, vendor, reason, chang
     left = out.quarantine.filter(pl.col("reason") == reason)
     assert left.height == 1
     assert math.isclose(left["strike"][0], change.get("strike", left["strike"][0]))
+
+
+def test_several_wrong_closes_in_a_row_are_found(cboe, vendor):
+    """Last year's, on three days."""
+    write(cboe, vendor)
+    for day in DAYS[3:6]:
+        write_close(cboe, 5900.0, day)
+    out = judged(cboe)
+    assert not set(DAYS[3:6]) & set(out.quotes["snapshot"].dt.date())
+    assert not set(DAYS[3:6]) & set(out.quotes["expiration"].dt.date())
+    assert set(out.quotes["snapshot"].dt.date()) == set(DAYS) - set(DAYS[3:6])
