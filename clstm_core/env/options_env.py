@@ -89,7 +89,7 @@ class OptionsEnv:
     def last(self) -> StepLedger | None:
         """The record of the last step; None before the first. Written when first asked for: training never pays it."""
         if self._ledger is None and self._step is not None:
-            self._ledger = write_ledger(self._step, self.market.row_contract_Q, self.config)
+            self._ledger = write_ledger(self._step, self.market.row_contract_Q, self.config, self.market.size_zero_Q)
         return self._ledger
 
     def orders_for(self, action: torch.Tensor) -> Orders:

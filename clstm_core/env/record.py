@@ -17,12 +17,16 @@ from clstm_core.env.state import (
     StepLedger,
 )
 from clstm_core.env.step import Step
+from clstm_core.market.tensors import SIZE_ZERO_ASK, SIZE_ZERO_BID
 
 
-def write_ledger(step: Step, row_contract_Q: torch.Tensor, config: EnvConfig) -> StepLedger:
+def write_ledger(
+    step: Step, row_contract_Q: torch.Tensor, config: EnvConfig, size_zero_Q: torch.Tensor | None = None
+) -> StepLedger:
     """The StepLedger of one step; every flow from quotes, only the attribution's residual as a remainder.
 
-    Shapes: row_contract_Q [Q] int64, the contract of each of the view's rows
+    Shapes: row_contract_Q [Q] int64, the contract of each of the view's rows; size_zero_Q [Q] int8 as in MarketTensors,
+            None or empty where no size is known
     """
     facts, after, book = step.facts, step.account, step.book
     before, execution, liquidation, interval = facts.before, facts.execution, facts.liquidation, facts.interval
@@ -46,7 +50,7 @@ def write_ledger(step: Step, row_contract_Q: torch.Tensor, config: EnvConfig) ->
     by_greeks = explained.delta + explained.gamma + explained.vega + explained.theta + explained.rho
     held = after.leg_quantity_NL != 0
     final = book.facts
-    fills = _fills(step, row_contract_Q, config)
+    fills = _fills(step, row_contract_Q, config, size_zero_Q)
     return StepLedger(
         episode_N=before.episode_N,
         snapshot_from_N=before.snapshot_index_N,
@@ -95,7 +99,9 @@ def _contract(row: torch.Tensor, row_contract_Q: torch.Tensor) -> torch.Tensor:
     return torch.where(row >= 0, row_contract_Q[row.clamp(min=0)], UNDERLYING_CONTRACT)
 
 
-def _fills(step: Step, row_contract_Q: torch.Tensor, config: EnvConfig) -> dict[str, torch.Tensor]:
+def _fills(
+    step: Step, row_contract_Q: torch.Tensor, config: EnvConfig, size_zero_Q: torch.Tensor | None
+) -> dict[str, torch.Tensor]:
     """The fill_* fields [N, X], slots in the order of `state.SLOT_REASON`; values of empty slots are 0."""
     facts, interval = step.facts, step.facts.interval
     execution, liquidation = facts.execution, facts.liquidation
@@ -142,6 +148,11 @@ def _fills(step: Step, row_contract_Q: torch.Tensor, config: EnvConfig) -> dict[
         ],
         dim=1,
     )
+    size_zero = torch.zeros_like(filled)
+    if size_zero_Q is not None and len(size_zero_Q):
+        bit = torch.where(quantity > 0, SIZE_ZERO_ASK, SIZE_ZERO_BID)
+        quoted = filled & (rows >= 0) & (reason != EXPIRY)
+        size_zero = quoted & ((size_zero_Q[rows.clamp(min=0)] & bit) != 0)
     arrived = (reason == EXPIRY) | (reason == LIQUIDATION)
     before, after = facts.before.snapshot_index_N[:, None], step.account.snapshot_index_N[:, None]
     return {
@@ -153,5 +164,6 @@ def _fills(step: Step, row_contract_Q: torch.Tensor, config: EnvConfig) -> dict[
         "fill_ask_NX": slots(value, col.ASK, spot * (1.0 + half_quote)),
         "fill_fee_NX": torch.where(filled, fee, 0.0),
         "fill_reason_NX": torch.where(filled, reason, NONE),
+        "fill_size_zero_NX": size_zero,
         "fill_snapshot_NX": torch.where(arrived, after, before + config.fill_lag),
     }

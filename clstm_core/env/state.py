@@ -196,6 +196,7 @@ class StepLedger(NamedTuple):
     fill_fee_NX: torch.Tensor
     fill_reason_NX: torch.Tensor  # int64 index into FILL_REASONS, NONE where empty
     fill_snapshot_NX: torch.Tensor  # int64 index whose quote filled it (t or t + 1)
+    fill_size_zero_NX: torch.Tensor  # bool: the side that filled it was quoted with size 0; False where none is known
     # positions after the step
     leg_contract_NL: torch.Tensor  # int64, -1 = empty
     leg_quantity_NL: torch.Tensor

@@ -132,6 +132,16 @@ FIGURES: tuple[Figure, ...] = (
         "count",
     ),
     Figure(
+        "n_size_zero_fills",
+        "BIGINT",
+        "count",
+        "fills against a quote whose size was given as 0: nobody stood behind the price",
+        lambda books: int(books.trades["size_zero"].sum()),
+        "fills against size 0",
+        "count",
+        stored=False,
+    ),
+    Figure(
         "n_unfilled",
         "BIGINT",
         "count",
@@ -228,7 +238,7 @@ FIGURE: dict[str, Figure] = {figure.name: figure for figure in FIGURES}
 STORED: tuple[Figure, ...] = tuple(figure for figure in FIGURES if figure.stored)
 
 PERFORMANCE = ("total_return", "annual_return", "annual_volatility", "sharpe", "max_drawdown", "final_equity_usd")
-COSTS = ("n_fills", "fees_usd", "spread_usd", "turnover", "n_liquidations", "max_margin_used")
+COSTS = ("n_fills", "n_size_zero_fills", "fees_usd", "spread_usd", "turnover", "n_liquidations", "max_margin_used")
 """Columns of the report's two tables of figures."""
 
 ATTRIBUTION: dict[str, str] = {

@@ -33,6 +33,7 @@ FILLS: dict[str, Any] = {
     "fill_rule": pl.String,
     "bid": pl.Float64,
     "ask": pl.Float64,
+    "size_zero": pl.Boolean,  # the side that filled it was quoted with size 0; False where the source gives no sizes
 }
 EQUITY: dict[str, Any] = {
     "episode": pl.Int32,
@@ -119,6 +120,7 @@ RECORDED: tuple[str, ...] = (
     "fill_fee_NX",
     "fill_reason_NX",
     "fill_snapshot_NX",
+    "fill_size_zero_NX",
     "leg_contract_NL",
     "leg_quantity_NL",
     "leg_mark_NL",
@@ -230,6 +232,7 @@ def _fills(record: Record, alive: np.ndarray, snapshots: np.ndarray, names: np.n
             "reason": reasons[of("reason")],
             "bid": of("bid"),
             "ask": of("ask"),
+            "size_zero": of("size_zero"),
         },
         schema_overrides={"kind": pl.String, "contract_id": pl.String, "reason": pl.String},
     )

@@ -32,7 +32,7 @@ from clstm_core.market.file_source import FileSource
 from clstm_core.market.source import Source, SourceTables
 from clstm_core.market.sources import open_source
 from clstm_core.market.tables.quality import inspect
-from clstm_core.market.tables.schema import QUOTES
+from clstm_core.market.tables.schema import QUOTES, SIZES
 
 Progress = Callable[[int, int], None]
 
@@ -152,7 +152,7 @@ def ensure_tensors(quotes_dir: Path, config: MarketConfig, cache_dir: Path, *, e
         "settings": non_defaults(config),
     }
     market = build_market_tensors(
-        to_columns(tables.quotes.select(list(QUOTES))),
+        to_columns(tables.quotes.select(*QUOTES, *(name for name in SIZES if name in tables.quotes.columns))),
         to_columns(tables.underlyings),
         to_columns(tables.rates),
         config,

@@ -5,6 +5,7 @@ to be held: attacks, mournings and storms closed the exchange on days that no op
 looks ahead (listed expiries, time in sessions) counts by the schedule.
 """
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 from functools import cache
 from typing import NamedTuple
@@ -30,6 +31,7 @@ class Exchange(NamedTuple):
     sessions: np.ndarray  # datetime64[D], ascending, as held
     scheduled: np.ndarray  # datetime64[D], ascending, as expected
     hours: Hours
+    early: Mapping[date, int]  # sessions that close early, and when: minutes after midnight of the exchange's zone
 
 
 @cache
@@ -38,7 +40,8 @@ def exchange(name: str = XNYS) -> Exchange:
 
     Raises:  ConfigError for a code that the library does not know
     Source:  https://github.com/gerrymanoim/exchange_calendars; XNYS reaches back before 1900, others as far as it knows
-    Assumes: the hours are the latest ones in force; half days keep their full close
+    Assumes: the hours are the latest ones in force; sessions that close early are in `early`, and their snapshot keeps
+             the full close
     """
     # Half a second and pandas: only for those who ask for a calendar.
     import exchange_calendars
@@ -63,7 +66,9 @@ def exchange(name: str = XNYS) -> Exchange:
         scheduled = np.union1d(sessions, closed)
     opens, closes = calendar.open_times[-1][1], calendar.close_times[-1][1]
     hours = Hours(str(calendar.tz), opens.hour * 60 + opens.minute, closes.hour * 60 + closes.minute)
-    return Exchange(sessions, scheduled, hours)
+    ends = calendar.closes.loc[calendar.early_closes].dt.tz_convert(calendar.tz)
+    early = {day.date(): end.hour * 60 + end.minute for day, end in ends.items()}
+    return Exchange(sessions, scheduled, hours, early)
 
 
 def scheduled_sessions(calendar: str = XNYS) -> np.ndarray:
@@ -117,6 +122,17 @@ def local_instant(day: pl.Expr, minutes: int | pl.Expr, zone: str) -> pl.Expr:
     """A date and minutes after midnight in `zone` as a UTC instant; null for a date beyond nanoseconds (after 2262)."""
     local = day.cast(pl.Datetime("ns"), strict=False) + pl.duration(minutes=minutes, time_unit="ns")
     return local.dt.replace_time_zone(zone).dt.convert_time_zone("UTC")
+
+
+def settlement_minutes(day: pl.Series, calendar: str = XNYS) -> pl.Series:
+    """When contracts that settle at the close of each session do: at its close, 13:00 New York on half days.
+
+    Units: minutes after midnight of the exchange's zone; an early close longer than the usual day's is none
+    """
+    known = exchange(calendar)
+    usual = known.hours.close_minutes
+    early = {date_: end for date_, end in known.early.items() if end < usual}
+    return day.replace_strict(early, default=usual, return_dtype=pl.Int64)
 
 
 def session_close(day: pl.Expr, hours: Hours = NEW_YORK) -> pl.Expr:

@@ -14,7 +14,9 @@ DAY_NS = 86_400 * 10**9
 DAYS_YEAR = 365
 YEAR_NS = DAYS_YEAR * DAY_NS
 DAY_YEARS = 1.0 / DAYS_YEAR
-AM_BEFORE_CLOSE_NS = 2 * 3600 * 10**9  # a contract that settles this long before the time of the close takes the open
+AM_BEFORE_CLOSE_NS = 9 * 1800 * 10**9
+"""A contract that settles this long before the time of the full close takes the open: later than a half day's close
+(three hours before), earlier than an open (six and a half), with an hour to spare for either clock change."""
 
 
 class Hours(NamedTuple):
@@ -26,7 +28,8 @@ class Hours(NamedTuple):
 
 
 NEW_YORK = Hours("America/New_York", 9 * 60 + 30, 16 * 60)
-"""The close is 16:00 on half days too: one snapshot time for every session."""
+"""The close is 16:00 on half days too: one snapshot time for every session. What settles on a half day does at 13:00
+(`calendars.settlement_minutes`)."""
 
 
 def instant_ns(dates: np.ndarray, minutes: int, zone: str) -> np.ndarray:

@@ -16,6 +16,7 @@ import polars as pl
 from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
 from clstm_core.market.calendars import exchange, is_trading_day, monthly_expiration, session_close, session_date
+from clstm_core.market.clock import NEW_YORK
 from clstm_core.market.instrument import SPX, instrument_of
 from clstm_core.market.source import (
     Declared,
@@ -44,6 +45,8 @@ from clstm_core.market.tables.session_files import SessionFiles, list_sessions
 COPY_SHARE = 0.9  # of the contracts in both sessions quoted to the cent as before: a copy, not a quiet day
 COPY_MIN_CONTRACTS = 20
 BROKEN_SHARE = 0.10  # of the files unreadable: more is an error, less a warning
+OVERNIGHT_MINUTES = 240  # after the close; the night's session begins 255 minutes after it
+OVERNIGHT_LATER = 120  # minutes later than the set's median session: its neighbours were taken at another time
 TIMES_WITHIN_DAYS = 5  # a session's file is taken, and its index last traded, within so many days
 
 
@@ -125,6 +128,29 @@ def after_hours_finding(quotes: pl.DataFrame) -> pl.DataFrame:
         after.select(session_date(pl.col("snapshot"))).to_series(),
         f"files taken {low:.0f} to {high:.0f} minutes after 16:00 New York; the snapshot is the session's close.",
     )
+
+
+def overnight_finding(quotes: pl.DataFrame) -> pl.DataFrame:
+    """Names the sessions whose quotes come from the night, in a set of closes: their sizes and spreads are others."""
+    taken = (
+        quotes.select("snapshot", minutes=(pl.col("quoted_at") - pl.col("snapshot")).dt.total_minutes())
+        .unique()
+        .drop_nulls()
+        .with_columns(usual=pl.col("minutes").median())
+        .sort("snapshot")
+    )
+    late = (pl.col("minutes") > OVERNIGHT_MINUTES) | (pl.col("minutes") > pl.col("usual") + OVERNIGHT_LATER)
+    before_open = pl.col("minutes") < NEW_YORK.open_minutes - NEW_YORK.close_minutes
+    odd = taken.filter(late | before_open)
+    if odd.is_empty():
+        return empty_findings()
+    days = odd.select(session_date(pl.col("snapshot"))).to_series()
+    said = ", ".join(f"{day} {minutes:+.0f}" for day, minutes in zip(days[:8], odd["minutes"][:8], strict=True))
+    detail = (
+        f"sessions quoted outside the day's session, in minutes from 16:00 New York: {said} (the median session "
+        f"{odd['usual'][0]:+.0f}). Kept; their quotes are the night's, not the close's."
+    )
+    return finding("overnight_session", "warning", odd.height, taken.height, days, detail)
 
 
 def index_tables(quotes: pl.DataFrame, daily: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

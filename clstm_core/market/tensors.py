@@ -24,6 +24,7 @@ from clstm_core.specs import CELLS, MARKET_FEATURES
 
 TENSORS_FILE = "market.safetensors"
 ID_BYTES = 32
+SIZE_ZERO_BID, SIZE_ZERO_ASK = 1, 2  # bits of size_zero_Q
 _FACTS = ("info", "identity")
 
 
@@ -64,6 +65,8 @@ class MarketTensors:
     vega_Q: torch.Tensor  # float64
     theta_Q: torch.Tensor  # float64
     rho_Q: torch.Tensor  # float64
+    size_zero_Q: torch.Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0, dtype=torch.int8))
+    """int8: SIZE_ZERO_BID + SIZE_ZERO_ASK of a quote whose size was given as 0; empty [0] where nothing is known."""
     # per contract
     contract_id_KB: torch.Tensor  # uint8 [K, ID_BYTES], UTF-8 padded with zeros
     strike_K: torch.Tensor  # float64

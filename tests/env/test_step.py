@@ -10,10 +10,10 @@ from clstm_core.env import columns as col
 from clstm_core.env.derived import Derived, derive
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.env.record import write_ledger
-from clstm_core.env.state import AccountState, Orders, choose
+from clstm_core.env.state import EXPIRY, AccountState, Orders, choose
 from clstm_core.env.step import advance, value_account
 from clstm_core.env.table_view import TableView
-from clstm_core.market.tensors import MarketTensors
+from clstm_core.market.tensors import SIZE_ZERO_ASK, SIZE_ZERO_BID, MarketTensors
 from clstm_core.specs import CLOSE_ALL
 
 N_ENVS, STEPS, WINDOW = 12, 40, (0, 160)
@@ -68,7 +68,7 @@ def test_driven_by_hand_it_gives_the_accounts_of_the_env(world, lag, dtype):
         assert torch.equal(out.reward, by_hand.reward.float())
         assert torch.equal(out.terminated, by_hand.terminated)
         assert torch.equal(out.truncated, by_hand.truncated)
-        ledger = write_ledger(by_hand, world.row_contract_Q, config)
+        ledger = write_ledger(by_hand, world.row_contract_Q, config, world.size_zero_Q)
         assert equal(ledger, env.last)
         assert torch.equal(ledger.equity_N, by_hand.account.equity_N)
         account = choose(by_hand.done, env.state, by_hand.account)
@@ -232,3 +232,31 @@ def test_settled_legs_and_lost_rows_leave_empty_slots(tiny_market, tiny_config):
     paid = 200 * ask + 2 * 0.65
     growth = 1.0 + float(view.snapshot(torch.tensor(3))[col.INTEREST_GROWTH])
     assert float(step.account.cash_N) == pytest.approx((1_000_000 - paid) * growth + 200 * 3.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_fill_against_size_zero_is_flagged_on_the_side_it_met(world, lag):
+    """Half of the rows have no size on one side or the other; shares and expiries never meet any."""
+    draw = torch.randint(0, 4, world.size_zero_Q.shape, generator=torch.Generator().manual_seed(5)).to(torch.int8)
+    market = dataclasses.replace(world, size_zero_Q=draw)
+    row_at = {
+        (int(t), int(k)): q
+        for q, (t, k) in enumerate(zip(market.row_snapshot_Q.tolist(), market.row_contract_Q.tolist(), strict=True))
+    }
+    env, generator = make(market, lag, torch.float64), torch.Generator().manual_seed(lag)
+    flagged = plain = 0
+    for _ in range(STEPS):
+        env.step_orders(some_orders(env, generator, orders_too_much=True))
+        last = env.last
+        for n, x in (last.fill_quantity_NX != 0).nonzero().tolist():
+            contract, reason = int(last.fill_contract_NX[n, x]), int(last.fill_reason_NX[n, x])
+            if contract < 0 or reason == EXPIRY:
+                assert not last.fill_size_zero_NX[n, x]
+                continue
+            bit = SIZE_ZERO_ASK if last.fill_quantity_NX[n, x] > 0 else SIZE_ZERO_BID
+            met = bool(int(draw[row_at[int(last.fill_snapshot_NX[n, x]), contract]]) & bit)
+            assert bool(last.fill_size_zero_NX[n, x]) == met
+            flagged, plain = flagged + met, plain + (not met)
+        assert not last.fill_size_zero_NX[last.fill_quantity_NX == 0].any()
+    assert flagged > 10
+    assert plain > 10

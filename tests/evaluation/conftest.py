@@ -67,7 +67,7 @@ def hand_made(tmp_path):
     ).with_columns(pl.col("snapshot").cast(UTC_NS))
     path = tmp_path / "quotes.parquet"
     quotes.write_parquet(path)
-    common = {"episode": 0, "fill_rule": "touch"}
+    common = {"episode": 0, "fill_rule": "touch", "size_zero": False}
     fills = [
         # sell 3 puts at the bid, buy 10 shares; a day later nothing; then buy one put back at the ask
         {

@@ -338,6 +338,7 @@ def test_a_summary_by_hand() -> None:
             "price": [1.5, 0.0, 3.0],
             "multiplier": [10.0, 10.0, 1.0],
             "reason": ["open", "expiry", "hedge"],
+            "size_zero": [True, False, False],
         }
     )
     decisions = pl.DataFrame({"action_name": ["hold", "hold"], "unfilled": [True, False], "rejected": [False, False]})
@@ -345,6 +346,7 @@ def test_a_summary_by_hand() -> None:
     found = summarise(tables, capital=100.0)
     assert found["turnover"] == pytest.approx((2 * 1.5 * 10 + 10 * 3) / 100)
     assert (found["n_fills"], found["n_expiries"], found["n_liquidations"], found["n_unfilled"]) == (2, 1, 1, 1)
+    assert found["n_size_zero_fills"] == 1
     assert (found["spread_usd"], found["fees_usd"]) == (3.0, 1.0)
     assert found["total_return"] == pytest.approx(0.2)
     assert found["max_drawdown"] == pytest.approx(-0.2)

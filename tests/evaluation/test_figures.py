@@ -23,6 +23,7 @@ def test_the_stores_columns_are_the_figures_that_say_so_in_their_order():
         "periods_per_year",
         "final_equity_worst_usd",
         "n_expiries",
+        "n_size_zero_fills",
         "n_ruined",
         "stale_position_share",
     }

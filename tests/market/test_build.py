@@ -11,7 +11,7 @@ from clstm_core.errors import MarketDataError
 from clstm_core.market import clock
 from clstm_core.market.build.assemble import build_market_tensors
 from clstm_core.market.build.grid import ATM_TOLERANCE, delta_tolerance
-from clstm_core.market.tensors import MarketTensors
+from clstm_core.market.tensors import SIZE_ZERO_ASK, SIZE_ZERO_BID, MarketTensors
 from clstm_core.market.worlds import black_scholes as worlds
 from clstm_core.options import black_scholes
 from clstm_core.specs import CELL_INDEX, CELLS
@@ -252,6 +252,34 @@ def test_am_contracts_settle_at_the_open_and_leave_the_book_that_evening():
     day, value, dates, close = settled(friday(opening_ns))
     assert str(day) == "2014-04-18"
     assert value == close[dates.tolist().index(day.item())] - 0.5 - 100.0
+
+
+def test_what_settles_at_a_half_days_close_takes_the_close():
+    """At 13:00 of a session whose snapshot keeps 16:00."""
+    day, value, dates, close = settled(friday(lambda days: clock.instant_ns(days, 13 * 60, clock.NEW_YORK.zone)))
+    assert str(day) == "2014-04-18"
+    assert value == close[dates.tolist().index(day.item())] - 100.0
+
+
+def test_a_price_of_size_zero_is_kept_by_side_in_the_tensors(tables):
+    quotes, underlyings, rates = tables
+    rng = np.random.default_rng(3)
+    sizes = {f"{side}_size": rng.integers(0, 2, len(quotes["bid"])).astype(float) for side in ("bid", "ask")}
+    m = build(({**quotes, **sizes}, underlyings, rates))
+    names = [m.contract_id(k) for k in range(len(m.strike_K))]
+    said = {
+        (int(t), name): int(bid > 0 and sizes["bid_size"][i] == 0) * SIZE_ZERO_BID
+        + int(ask > 0 and sizes["ask_size"][i] == 0) * SIZE_ZERO_ASK
+        for i, (t, name, bid, ask) in enumerate(
+            zip(quotes["snapshot"], quotes["contract_id"], quotes["bid"], quotes["ask"], strict=True)
+        )
+    }
+    fresh = (~m.stale_Q).nonzero().squeeze(1).tolist()
+    keys = [(int(m.snapshot_T[m.row_snapshot_Q[q]]), names[int(m.row_contract_Q[q])]) for q in fresh]
+    assert m.size_zero_Q[fresh].tolist() == [said[key] for key in keys]
+    assert set(m.size_zero_Q.tolist()) == {0, 1, 2, 3}
+    assert not m.size_zero_Q[m.stale_Q].any()
+    assert not build(tables).size_zero_Q.any()
 
 
 @pytest.mark.parametrize("missing", [np.nan, 0.0])

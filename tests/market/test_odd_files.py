@@ -600,3 +600,30 @@ def test_cboes_times_are_checked_against_the_session(week, found, stamp, column)
     row = found(tables, "odd_times")
     assert (row["count"], row["snapshots"]) == (1, DAYS[1].isoformat())
     assert "row 3" in row["detail"]
+
+
+# A session of the night among closes
+
+
+@pytest.mark.parametrize(
+    ("stamp", "minutes"),
+    [("{} 01:05:00", -1135), ("{} 12:00:00", -480), ("{}T20:10:00-04:00", 250), ("{} 23:55:00", None)],
+)
+def test_an_overnight_session_among_closes_is_named(week, found, stamp, minutes):
+    table = week.root / "spx_cboe_eod" / "underlying.csv"
+    lines = [line.split(",") for line in table.read_text().splitlines()]
+    for cells in lines[1:]:
+        cells[2] = f"{cells[0]} 22:40:00"
+    lines[3][2] = stamp.format(DAYS[2])
+    table.write_text("\n".join(map(",".join, lines)) + "\n")
+    row = found(read(week), "overnight_session")
+    if minutes is None:  # 75 minutes after its neighbours is a late fetch
+        assert row is None
+    else:
+        assert (row["severity"], row["count"], row["snapshots"]) == ("warning", 1, DAYS[2].isoformat())
+        assert f"{DAYS[2]} {minutes:+d}" in row["detail"]
+
+
+def test_barcharts_overnight_session_is_named_too(barchart, found):
+    tables = barchart_day(barchart, lambda document, _: document.update(timestamp=f"{DAYS[2]}T03:00:00Z"))
+    assert found(tables, "overnight_session")["snapshots"] == DAYS[1].isoformat()

@@ -201,7 +201,8 @@ def test_a_free_butterfly_is_counted(clean, found):
 def test_a_put_cheaper_than_the_expiry_before_is_counted(clean, found):
     assert found(inspect(clean), "calendar_violation")["count"] == 0
     put = at_the_money(clean, right="P", nth=3)
-    out = inspect(altered(clean, put, bid=0.05, ask=0.15))
+    earlier = clean.quotes.filter(at_the_money(clean, right="P", nth=2))["bid"].item()
+    out = inspect(altered(clean, put, bid=earlier - 2, ask=earlier - 1))
     assert found(out, "calendar_violation")["count"] == 1
 
 
@@ -291,3 +292,21 @@ def test_a_session_with_strikes_in_another_unit_is_quarantined_by_name(clean, fo
     assert row["snapshots"] == DAYS[3].isoformat()
     assert "times the spot" in row["detail"]
     assert DAYS[3] not in out.quotes["snapshot"].dt.date().to_list()
+
+
+def test_prices_that_nobody_stands_behind_are_named(clean, found):
+    assert found(inspect(clean), "zero_size") is None
+    sized = but(clean, quotes=clean.quotes.with_columns(bid_size=pl.lit(3.0), ask_size=pl.lit(3.0)))
+    assert found(inspect(sized), "zero_size") is None
+    out = inspect(altered(sized, pl.col("snapshot").dt.date() == DAYS[3], ask_size=0.0))
+    row = found(out, "zero_size")
+    alive = out.quotes.filter(pl.col("snapshot").dt.date() == DAYS[3]).height
+    assert (row["severity"], row["count"], row["snapshots"]) == ("warning", alive, DAYS[3].isoformat())
+    assert "on every row of 1 sessions" in row["detail"]
+    assert out.quotes.height == inspect(sized).quotes.height  # kept
+
+
+def test_no_bid_of_no_size_is_no_fault(clean, found):
+    sized = but(clean, quotes=clean.quotes.with_columns(bid_size=pl.lit(3.0), ask_size=pl.lit(3.0)))
+    nobody = pl.col("bid") < 0.05
+    assert found(inspect(altered(sized, nobody, bid=0.0, bid_size=0.0)), "zero_size") is None

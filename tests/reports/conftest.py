@@ -51,6 +51,7 @@ def backtest_row(curve: Curve, lag: int) -> dict:
         "annual_return": 0.02,
         "annual_volatility": 0.09,
         "n_fills": 50,
+        "n_size_zero_fills": 3,
         "fees_usd": 65.0,
         "spread_usd": 1000.0,
         "turnover": 0.05,

@@ -173,6 +173,7 @@ class _Panel(NamedTuple):
     next_row: np.ndarray
     bid: np.ndarray  # NaN where stale
     ask: np.ndarray
+    size_zero: np.ndarray  # int8; any where stale
     source: np.ndarray  # index into Rows, -1 where stale
     contracts: np.ndarray  # index into Contracts of each tensor contract
 
@@ -210,6 +211,7 @@ def _panel(life: _Lives, rows: Rows, quoted: np.ndarray, contracts: Contracts, n
         next_row=next_row,
         bid=np.where(source >= 0, rows.bid[source], np.nan),
         ask=np.where(source >= 0, rows.ask[source], np.nan),
+        size_zero=rows.size_zero[source],
         source=source,
         contracts=numbered,
     )
@@ -246,6 +248,7 @@ def _values(panel: _Panel, per: PerSnapshot, contracts: Contracts) -> dict[str, 
         "stale_Q": stale,
         "implied_vol_Q": vol,
         "tte_years_Q": tte,
+        "size_zero_Q": np.where(stale, np.int8(0), panel.size_zero),
     }
     sensitivities = {f"{name}_Q": getattr(greeks, name) for name in ("delta", "gamma", "vega", "theta", "rho")}
     return {name: torch.from_numpy(array) for name, array in arrays.items()} | sensitivities

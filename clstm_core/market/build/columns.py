@@ -8,6 +8,7 @@ import numpy as np
 from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
 from clstm_core.market.clock import AM_BEFORE_CLOSE_NS, DAY_NS
+from clstm_core.market.tensors import SIZE_ZERO_ASK, SIZE_ZERO_BID
 
 DATES_SHOWN = 5
 SETTLEMENT_GAP_DAYS = 5  # a settlement session farther than this from the expiration date is missing data
@@ -34,6 +35,7 @@ class Rows(NamedTuple):
     contract: np.ndarray  # index of the contract
     bid: np.ndarray
     ask: np.ndarray
+    size_zero: np.ndarray  # int8, bits of `tensors.SIZE_ZERO_BID` and SIZE_ZERO_ASK
 
 
 class Contracts(NamedTuple):
@@ -78,6 +80,7 @@ def read_columns(
         contract=contract,
         bid=_floats(quotes["bid"])[alive],
         ask=_floats(quotes["ask"])[alive],
+        size_zero=_size_zero(quotes, alive),
     )
     at = alive[first]
     right = np.where(np.asarray(quotes["right"])[at] == "C", 1, -1).astype(np.int64)
@@ -144,6 +147,14 @@ def nanoseconds(times: np.ndarray) -> np.ndarray:
 
 def _floats(values: np.ndarray) -> np.ndarray:
     return np.asarray(values, dtype=np.float64)
+
+
+def _size_zero(quotes: Columns, rows: np.ndarray) -> np.ndarray:
+    out = np.zeros(len(rows), dtype=np.int8)
+    for side, bit in (("bid", SIZE_ZERO_BID), ("ask", SIZE_ZERO_ASK)):
+        if f"{side}_size" in quotes:
+            out[(_floats(quotes[f"{side}_size"])[rows] == 0) & (_floats(quotes[side])[rows] > 0)] |= bit
+    return out
 
 
 def _distinct(values: np.ndarray) -> set:

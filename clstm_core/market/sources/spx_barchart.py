@@ -20,14 +20,16 @@ from clstm_core.market.file_source import (
     copied_finding,
     index_tables,
     is_monthly,
+    overnight_finding,
     plausible_time,
     split_copies,
+    spx_quotes,
     unpriced_findings,
 )
 from clstm_core.market.source import SourceSpec, SourceTables, empty_findings, finding, limits, require_columns
 from clstm_core.market.tables.accounting import first_reason, row_facts
 from clstm_core.market.tables.cells import dates, instants, numbers, rights
-from clstm_core.market.tables.index_file import index_daily, mark_unpriced
+from clstm_core.market.tables.index_file import against_quotes, index_daily, mark_unpriced
 from clstm_core.market.tables.reading import decode, read_bytes, stripped
 from clstm_core.market.tables.session_files import session_of
 
@@ -141,6 +143,7 @@ class SPXBarchart(SPXSource):
             raise MarketDataError(
                 f"only monthly expiries in {self.folder}: expected others too, as these mix roots. Add sessions."
             )
+        daily = against_quotes(daily, spx_quotes(weekly))
         marked = mark_unpriced(weekly, daily.prices, pl.lit(False))
         quotes = self.quotes_of(marked, daily)
         aside = [
@@ -157,6 +160,7 @@ class SPXBarchart(SPXSource):
             _root_finding(rows, monthly),
             _spot_finding(rows, daily.prices),
             after_hours_finding(quotes),
+            overnight_finding(quotes),
         ]
         return SourceTables(
             quotes=quotes,

@@ -16,16 +16,18 @@ from clstm_core.market.file_source import (
     after_hours_finding,
     copied_finding,
     index_tables,
+    overnight_finding,
     plausible_time,
     same_quotes,
     split_copies,
+    spx_quotes,
     traded_near,
     unpriced_findings,
 )
 from clstm_core.market.source import SourceSpec, SourceTables, empty_findings, finding, limits, require_columns
 from clstm_core.market.tables.accounting import first_reason, row_facts
 from clstm_core.market.tables.cells import dates, instants, numbers, rights
-from clstm_core.market.tables.index_file import index_daily, mark_unpriced
+from clstm_core.market.tables.index_file import against_quotes, index_daily, mark_unpriced
 from clstm_core.market.tables.reading import read_table
 from clstm_core.market.tables.session_files import session_of
 from clstm_core.market.tables.symbols import parse_symbols, same_expiry
@@ -148,6 +150,7 @@ class SPXCboe(SPXSource):
             )
         named = {true: day for day, true in relabelled.items()}
         stamped = pl.concat([_stamp(kept[day], day, taken.get(named.get(day, day))) for day in sorted(kept)])
+        daily = against_quotes(daily, spx_quotes(stamped))
         marked = mark_unpriced(stamped, daily.prices, pl.col("root") == "SPX")
         quotes = self.quotes_of(marked, daily)
         copies = [(usable[day], day) for day in misdated] + [(sessions[day], day) for day in dropped]
@@ -167,6 +170,7 @@ class SPXCboe(SPXSource):
             self._vendor_close_finding(true_session, daily.prices),
             _odd_times_finding(self._snapshots_table()),
             after_hours_finding(quotes),
+            overnight_finding(quotes),
         ]
         return SourceTables(
             quotes=quotes,

@@ -17,7 +17,7 @@ from clstm_core.errors import MarketDataError
 from clstm_core.market.file_source import FileSource
 from clstm_core.market.source import SourceSpec, SourceTables, empty_findings, finding, sessions_text
 from clstm_core.market.tables.accounting import reason_findings
-from clstm_core.market.tables.index_file import mark_unpriced
+from clstm_core.market.tables.index_file import against_quotes, mark_unpriced
 from clstm_core.market.tables.parity import fit_parity, pairs, parity_spots
 from clstm_core.market.tables.reading import decode, read_bytes
 from clstm_core.market.tables.session_files import SessionFiles, without_packing
@@ -158,6 +158,7 @@ class Table(FileSource):
             daily, spot_said = parity_prices(quotes, forwards, fits, rates), "put-call parity of each session"
         else:
             spot_said = daily.name
+        daily = against_quotes(daily, quotes)
         marked = mark_unpriced(good, daily.prices, pl.col("at_open"))
         left = marked.filter(pl.col("reason").is_null())
         aside = pl.concat([rows.filter(pl.col("reason").is_not_null()), marked.filter(pl.col("reason").is_not_null())])

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from clstm_core.market.calendars import XNYS, exchange, local_instant, scheduled_sessions, session_close
+from clstm_core.market.calendars import (
+    XNYS,
+    exchange,
+    local_instant,
+    scheduled_sessions,
+    session_close,
+    settlement_minutes,
+)
 from clstm_core.market.clock import session_on_or_before
 from clstm_core.market.instrument import Instrument
 from clstm_core.market.tables.schema import QUOTES, QUOTES_OPTIONAL
@@ -30,11 +37,13 @@ def canonical_quotes(rows: pl.DataFrame, instrument: Instrument, *, also: Sequen
     Units:   prices in the instrument's currency per share
     Assumes: an expiry that is no scheduled session (a Saturday before 2015, a holiday) settles on the session before in
              every respect: instant, time to expiry, tradability and the day that cash arrives; a closure that nobody
-             could foresee moves nothing. A root that the instrument does not list settles at the close.
+             could foresee moves nothing. On a half day what settles at the close does at the early one. A root that the
+             instrument does not list settles at the close.
     """
     hours = exchange(instrument.calendar).hours
-    minutes = pl.when(pl.col("root").is_in(instrument.am_roots)).then(hours.open_minutes).otherwise(hours.close_minutes)
-    settlement = pl.lit(settlement_days(rows["expiry"], instrument.calendar))
+    days = settlement_days(rows["expiry"], instrument.calendar)
+    settlement, closes = pl.lit(days), pl.lit(settlement_minutes(days, instrument.calendar))
+    minutes = pl.when(pl.col("root").is_in(instrument.am_roots)).then(hours.open_minutes).otherwise(closes)
     optional = {name: kind for name, kind in QUOTES_OPTIONAL.items() if name in rows.columns}
     return (
         rows.with_columns(

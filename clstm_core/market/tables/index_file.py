@@ -12,12 +12,15 @@ from clstm_core.market.calendars import is_trading_day, previous_trading_day
 from clstm_core.market.instrument import SPX
 from clstm_core.market.source import finding, require_columns, require_folder
 from clstm_core.market.tables.cells import dates, numbers
+from clstm_core.market.tables.plausibility import CLOSE_OFF, doubtful_closes
 from clstm_core.market.tables.reading import read_table
 
 INDEX_FILE = "spx_daily/spx_vix_vix9d_daily.csv"
 INDEX_SYMBOL = SPX.index_symbol
 PRICES = ("open", "high", "low", "close", "volume")
-JUMP = 0.30  # a close this far (as a share) from the closes on both sides of it: no index closes there for a day
+JUMP = 0.15  # a close this far (log) from the closes on both sides of it: no index closes there for a day
+END_JUMP = 0.30  # at an end of the file, where one side is all there is
+RANGE_SLACK = 0.005  # of the price: an open or close farther outside low .. high is none
 ROWS_SHOWN = 5
 
 
@@ -95,8 +98,8 @@ def daily_prices(rows: pl.DataFrame, name: str, *, decimal_comma: bool = False, 
     prices, jumps = _plausible(first) if index else (first, first.clear())
     if jumps.height:
         detail = (
-            f"{name}: prices more than {JUMP:.0%} away from the day before and the day after, or an open as far from "
-            f"its close, are as if missing: {_rows(jumps)}."
+            f"{name}: prices {JUMP:.0%} or more away from those beside them, or outside their day's low .. high, are "
+            f"as if missing: {_rows(jumps)}."
         )
         findings.append(finding("index_implausible", "warning", jumps.height, first.height, jumps["date"], detail))
     if prices.is_empty():
@@ -105,17 +108,29 @@ def daily_prices(rows: pl.DataFrame, name: str, *, decimal_comma: bool = False, 
 
 
 def _plausible(daily: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The days without closes that leave their neighbours and come back, or opens far from their close; and those days.
+    """The days without prices that cannot be, and the days that had some.
 
-    Assumes: the index's worst day was -20% (1987) and stayed: a day of another unit or with a digit lost comes back
+    A close cannot be that leaves the closes on both sides and comes back, an open that is as far from its own close and
+    the one before, and either that lies outside the day's low .. high.
+
+    Assumes: the index's worst day was -20% (1987) and stayed: a day of another unit or with a digit lost comes back.
+             Its sharpest turn was +9% and -13% in March 2020
     """
-    close = pl.col("close").log()
+    close, opening = pl.col("close").log(), pl.col("open").log()
     before, after = close - close.shift(1), close - close.shift(-1)
-    first, second = before.fill_null(after), after.fill_null(before)  # an end has one neighbour
-    spike = (first.abs() > JUMP) & (second.abs() > JUMP) & (first.sign() == second.sign())
-    far = (pl.col("open").log() - close).abs() > JUMP
+    inner = before.is_not_null() & after.is_not_null()
+    size = pl.min_horizontal(before.abs(), after.abs())  # an end has one neighbour
+    alike = pl.when(inner).then(before.sign() == after.sign()).otherwise(pl.lit(True))
+    spike = alike & (size > pl.when(inner).then(JUMP).otherwise(END_JUMP))
+    far = pl.min_horizontal((opening - close).abs(), (opening - close.shift(1)).abs()) > JUMP
+
+    def outside(price: pl.Expr) -> pl.Expr:
+        low, high = (1 - RANGE_SLACK) * pl.col("low"), (1 + RANGE_SLACK) * pl.col("high")
+        return ((price < low) | (price > high)).fill_null(False)
+
+    wild = spike.fill_null(False) if daily.height > 2 else pl.lit(False)
     marked = daily.with_columns(
-        spike=(spike if daily.height > 2 else pl.lit(False)).fill_null(False), far=far.fill_null(False)
+        spike=wild | outside(pl.col("close")), far=far.fill_null(False) | outside(pl.col("open"))
     )
     kept = marked.filter(~pl.col("spike")).with_columns(open=pl.when(~pl.col("far")).then("open"))
     return kept, marked.filter(pl.col("spike") | pl.col("far"))
@@ -131,6 +146,28 @@ def _rows(rows: pl.DataFrame) -> str:
 
 def _list(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))
+
+
+def against_quotes(daily: DailyPrices, quotes: pl.DataFrame) -> DailyPrices:
+    """The prices without the days whose close the quotes contradict (see `doubtful_closes`), which a finding names.
+
+    Where more than half of the sessions do, nobody knows which of the two is wrong, and nothing is taken out.
+    """
+    odd = doubtful_closes(quotes, daily.prices)
+    sessions = quotes["snapshot"].n_unique()
+    if odd.is_empty() or 2 * odd.height > sessions:
+        return daily
+    said = _list(
+        f"{row['date']} {row['close']:g} (the quotes say {row['parity']:.2f})" for row in odd.to_dicts()[:ROWS_SHOWN]
+    )
+    more = f" and {odd.height - ROWS_SHOWN} more" if odd.height > ROWS_SHOWN else ""
+    detail = (
+        f"{daily.name}: closes more than {CLOSE_OFF:.0%} from what put-call parity implies that session, and farther "
+        f"from the close beside them than that, are as if missing: {said}{more}. Correct the file."
+    )
+    mine = finding("close_contradicted", "warning", odd.height, sessions, odd["date"], detail)
+    prices = daily.prices.filter(~pl.col("date").is_in(odd["date"].implode()))
+    return DailyPrices(name=daily.name, prices=prices, findings=[*daily.findings, mine])
 
 
 def mark_unpriced(rows: pl.DataFrame, prices: pl.DataFrame, opening: pl.Expr) -> pl.DataFrame:

@@ -19,7 +19,7 @@ from clstm_core.market.source import SourceTables, check_tables, finding
 from clstm_core.market.tables import checks as quality_checks
 from clstm_core.market.tables.accounting import check_rows
 from clstm_core.market.tables.parity import SHORT_DAYS, fit_parity, pairs
-from clstm_core.market.tables.plausibility import implausible_prices, sessions_in_another_unit
+from clstm_core.market.tables.plausibility import implausible_prices, implausible_terms, sessions_in_another_unit
 
 BOUND_SLACK = 1e-4  # of the forward, plus one tick: the forward's own error, not an arbitrage
 RATE_SLACK = 0.01  # a year
@@ -36,8 +36,13 @@ REASONS: dict[str, tuple[str, str]] = {
     "expired_at_snapshot": ("info", "rows of contracts that settled by the session's close: nothing left to trade"),
     "no_ask": ("warning", "rows with ask = 0: no price to buy at and no mid to mark with"),
     "crossed": ("warning", "rows with bid above a positive ask"),
-    "implausible_price": ("warning", "rows whose mid exceeds what dearer strikes ask, or the spot"),
-    "implausible_session": ("warning", "rows of sessions whose prices or strikes are in another unit"),
+    "implausible_strike": ("warning", "rows whose strike is 100 times above or below the spot"),
+    "implausible_expiry": ("warning", "rows that expire more than 15 years after their session"),
+    "implausible_price": ("warning", "rows at odds with the spot or with what their neighbouring strikes bid and ask"),
+    "implausible_session": (
+        "warning",
+        "rows of sessions whose prices or strikes are in another unit, or whose quotes are too wide to say anything",
+    ),
     "out_of_bounds": ("warning", "rows that could be bought below, or sold above, their no-arbitrage bounds"),
 }
 
@@ -56,6 +61,7 @@ def inspect(tables: SourceTables, *, quoted: bool = True) -> SourceTables:
     flagged = _flag(tables.quotes, quoted)
     usable = pl.col("reason").is_null()
     spots = tables.underlyings.select("snapshot", "close")
+    flagged = _flag_terms(flagged, spots) if quoted else flagged
     units = sessions_in_another_unit(flagged.filter(usable), spots if quoted else spots.clear())
     if units.height:
         odd = pl.col("snapshot").is_in(units["snapshot"].implode())
@@ -166,8 +172,18 @@ def _flag_bounds(flagged: pl.DataFrame, fits: pl.DataFrame) -> pl.DataFrame:
     return joined.with_columns(reason=reason).select(flagged.columns)
 
 
+def _flag_terms(flagged: pl.DataFrame, spots: pl.DataFrame) -> pl.DataFrame:
+    """Reasons `implausible_strike` and `implausible_expiry` where a usable row's strike or expiry cannot be."""
+    odd = implausible_terms(flagged, spots)
+    if not (odd["strike"].any() or odd["expiry"].any()):
+        return flagged
+    reasons = {"implausible_strike": odd["strike"], "implausible_expiry": odd["expiry"]}
+    said = pl.coalesce(pl.when(rows).then(pl.lit(name)) for name, rows in reasons.items())
+    return flagged.with_columns(reason=pl.coalesce("reason", said))
+
+
 def _flag_prices(flagged: pl.DataFrame, spots: pl.DataFrame) -> pl.DataFrame:
-    """Reason `implausible_price` where a usable row's mid exceeds what it could be worth."""
+    """Reason `implausible_price` where a usable row's quote is at odds with its neighbours or the spot."""
     numbered = flagged.with_row_index("row_number")
     usable = numbered.filter(pl.col("reason").is_null())
     odd = usable["row_number"].filter(implausible_prices(usable, spots))
@@ -175,6 +191,14 @@ def _flag_prices(flagged: pl.DataFrame, spots: pl.DataFrame) -> pl.DataFrame:
         return flagged
     hit = pl.int_range(pl.len(), dtype=pl.UInt32).is_in(odd.implode())
     return flagged.with_columns(reason=pl.when(hit).then(pl.lit("implausible_price")).otherwise("reason"))
+
+
+def _size_zero(quotes: pl.DataFrame) -> pl.Expr | None:
+    """Whether a row shows a bid or an ask that nobody stands behind; None where the source gives no sizes."""
+    sides = [side for side in ("bid", "ask") if f"{side}_size" in quotes.columns]
+    if not sides:
+        return None
+    return pl.any_horizontal(((pl.col(side) > 0) & (pl.col(f"{side}_size") == 0)).fill_null(False) for side in sides)
 
 
 def _row_findings(flagged: pl.DataFrame, quoted: bool, units: str) -> list[pl.DataFrame]:
@@ -206,6 +230,11 @@ def _row_findings(flagged: pl.DataFrame, quoted: bool, units: str) -> list[pl.Da
     if "implied_vol" in flagged.columns:
         missing = pl.col("implied_vol").is_null() | (pl.col("implied_vol") <= 0)
         counted["vendor_vol_missing"] = (missing, "info", "rows without the vendor's vol: kept; vols are ours anyway")
+    if (size_zero := _size_zero(flagged)) is not None:
+        whole = alive.group_by("date").agg(every=size_zero.all()).filter("every").collect()
+        said = f" (on every row of {whole.height} sessions)" if whole.height else ""
+        text = f"rows with a price whose size is 0{said}: kept; a fill against one is flagged in the ledger and counted"
+        counted["zero_size"] = (size_zero, "warning", text)
     if not quoted:
         counted["negative_bid"] = (pl.col("bid") < 0, "info", "rows of an unfloored model spread: kept")
     for check, (rule, severity, text) in counted.items():

@@ -1,7 +1,8 @@
 """The canonical tables, their columns and their meaning. Everything downstream reads these and nothing of a vendor's.
 
 One clock: `snapshot` is the session's close (16:00 New York) in UTC whatever minute the vendor's file was taken at
-(`quoted_at` keeps that); `expiration` is the settlement instant in UTC (PM: 16:00, AM: 09:30 New York on that date).
+(`quoted_at` keeps that); `expiration` is the settlement instant in UTC (PM: 16:00, or 13:00 on a half day, AM: 09:30
+New York on that date).
 """
 
 import polars as pl
@@ -35,6 +36,9 @@ QUOTES_OPTIONAL: dict[str, pl.DataType] = {
     "implied_vol": pl.Float64(),  # the vendor's, kept beside ours; a fraction
     "delta": pl.Float64(),  # the vendor's
 }
+
+SIZES = ("bid_size", "ask_size")
+"""Of QUOTES_OPTIONAL, what the tensors keep a flag of: a price whose size is 0."""
 
 UNDERLYINGS: dict[str, pl.DataType] = {
     "snapshot": UTC_NS,

@@ -20,18 +20,29 @@ NEAR_DAYS, FAR_DAYS = 30.0, 60.0  # where ties of tenors go
 def strike_pairs(quotes: pl.DataFrame) -> pl.LazyFrame:
     """Calls joined with puts of one snapshot, expiration and strike: snapshot, expiration, strike, difference = C - P.
 
+    `half_spreads` is the sum of the two half-spreads.
+
     All strikes quoted on both sides, also on the day of their settlement; `parity.pairs` has those near the money.
     """
     sides = (
         quotes.lazy()
         .filter((pl.col("bid") >= 0) & (pl.col("ask") > 0) & (pl.col("ask") >= pl.col("bid")))
         .filter(pl.col("expiration") >= pl.col("snapshot"))
-        .select("snapshot", "expiration", "strike", "right", mid=(pl.col("bid") + pl.col("ask")) / 2)
+        .select(
+            "snapshot",
+            "expiration",
+            "strike",
+            "right",
+            mid=(pl.col("bid") + pl.col("ask")) / 2,
+            half=(pl.col("ask") - pl.col("bid")) / 2,
+        )
         .unique(["snapshot", "expiration", "strike", "right"], keep="first", maintain_order=True)
     )
     keys = ["snapshot", "expiration", "strike"]
     calls, puts = (sides.filter(pl.col("right") == right).drop("right") for right in "CP")
-    return calls.join(puts, on=keys, suffix="_put").select(*keys, difference=pl.col("mid") - pl.col("mid_put"))
+    return calls.join(puts, on=keys, suffix="_put").select(
+        *keys, difference=pl.col("mid") - pl.col("mid_put"), half_spreads=pl.col("half") + pl.col("half_put")
+    )
 
 
 def rough_forwards(quotes: pl.DataFrame) -> pl.DataFrame:

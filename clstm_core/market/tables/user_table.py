@@ -6,11 +6,12 @@ from pathlib import Path
 import polars as pl
 
 from clstm_core.errors import MarketDataError
-from clstm_core.market.calendars import local_instant, session_close
+from clstm_core.market.calendars import local_instant, session_close, settlement_minutes
 from clstm_core.market.clock import NEW_YORK
 from clstm_core.market.tables.accounting import first_reason, row_facts
 from clstm_core.market.tables.canonical import settlement_days
 from clstm_core.market.tables.cells import dates, instants, numbers, rights
+from clstm_core.market.tables.parquet_check import MAX_ROWS, require_harmless
 from clstm_core.market.tables.reading import TextTable, normalised, read_table, stripped
 from clstm_core.market.tables.schema import QUOTES, QUOTES_OPTIONAL
 from clstm_core.market.tables.symbols import contract_id, parse_symbols, same_expiry
@@ -61,7 +62,6 @@ NUMBERS = (
 FRACTIONS = ("rate", "dividend_yield", "implied_vol")
 KINDS = (".csv", ".txt", ".tsv", ".parquet")
 PARQUET_MARK = b"PAR1"
-MAX_ROWS = 20_000_000  # of one Parquet file: as text these take some gigabytes
 HALF_TICK = 0.0005
 LONGEST_ID = 32  # bytes that the tensors keep of a contract_id; a longer one is replaced by ours
 EXERCISES = {"EUROPEAN": "european", "E": "european", "AMERICAN": "american", "A": "american"}
@@ -143,6 +143,7 @@ def read_file(path: Path, wanted: Sequence[str], *, keep_torn: bool = False) -> 
         with path.open("rb") as handle:
             if handle.read(len(PARQUET_MARK)) != PARQUET_MARK and path.suffix.lower() != ".parquet":
                 return read_table(path, wanted, keep_torn=keep_torn)
+        require_harmless(path)
         lazy = pl.scan_parquet(path)
         schema = lazy.collect_schema()
         height = lazy.select(pl.len()).collect().item()
@@ -266,8 +267,9 @@ def mark_ambiguous(rows: pl.DataFrame) -> pl.DataFrame:
 
 def canonical(rows: pl.DataFrame, *, also: Sequence[str] = ()) -> pl.DataFrame:
     """Canonical quotes of completed rows."""
-    minutes = pl.when(pl.col("at_open")).then(NEW_YORK.open_minutes).otherwise(NEW_YORK.close_minutes)
-    settlement = pl.lit(settlement_days(rows["expiry"]))
+    days = settlement_days(rows["expiry"])
+    settlement, closes = pl.lit(days), pl.lit(settlement_minutes(days))
+    minutes = pl.when(pl.col("at_open")).then(NEW_YORK.open_minutes).otherwise(closes)
     optional = [name for name in QUOTES_OPTIONAL if name in rows.columns and rows[name].is_not_null().any()]
     kept = optional if not also else [name for name in QUOTES_OPTIONAL if name in rows.columns]
     others = [(name, rows.schema[name]) for name in also]

@@ -14,6 +14,8 @@ from clstm_core.market import cache
 from clstm_core.market.calendars import trading_days
 from clstm_core.market.sources import default_config, open_source
 from clstm_core.market.sources.table import tenor_targets
+from clstm_core.market.tables import parquet_check
+from clstm_core.market.tables.parquet_check import require_harmless
 from clstm_core.market.tables.spot import listed_targets
 from clstm_core.market.tables.user_table import LONGEST_ID
 from clstm_core.market.tensors import ID_BYTES, load_market
@@ -473,3 +475,15 @@ def test_a_vendors_sample_is_a_table_as_it_is(real_data, found):
     assert tables.quarantine.is_empty()
     assert tables.quotes["snapshot"].n_unique() == 5
     assert set(tables.quotes["root"]) == {"SPX", "SPXW", "SPXPM"}
+
+
+def test_parquet_that_its_reader_cannot_survive_is_left_out_by_name(tmp_path, monkeypatch):
+    """Found by a child that dies at it; the files before and after it are read."""
+    for name in "abc":
+        (tmp_path / f"{name}.parquet").write_bytes(b"PAR1")
+    child = "import os, sys\nfor path in sys.argv[1:]:\n    'b.parquet' in path and os.abort()\n    print(flush=True)"
+    monkeypatch.setattr(parquet_check, "_READ", child)
+    require_harmless(tmp_path / "a.parquet")
+    require_harmless(tmp_path / "c.parquet")
+    with pytest.raises(MarketDataError, match=r"damaged file b.parquet: found Parquet that its reader cannot survive"):
+        require_harmless(tmp_path / "b.parquet")

@@ -39,6 +39,10 @@ def utc(*when: int) -> datetime:
         ("SPXW", date(2026, 4, 3), utc(2026, 4, 2, 20)),  # Good Friday
         ("SPXW", date(2012, 2, 17), utc(2012, 2, 17, 21)),
         ("SPXW", date(2012, 10, 29), utc(2012, 10, 29, 20)),  # nobody knew of the storm
+        ("SPXW", date(2014, 11, 28), utc(2014, 11, 28, 18)),  # a half day: 13:00
+        ("SPXW", date(2024, 7, 3), utc(2024, 7, 3, 17)),
+        ("SPXW", date(2014, 11, 29), utc(2014, 11, 28, 18)),  # the Saturday after a half day
+        ("SPX", date(2014, 11, 28), utc(2014, 11, 28, 14, 30)),
         ("XYZ", date(2012, 2, 17), utc(2012, 2, 17, 21)),  # a root of nobody's settles at the close
     ],
 )
@@ -189,3 +193,59 @@ def test_dates_on_a_closed_day_are_said_though_they_were_moved(found):
     moved = canonical_quotes(rows(date(2024, 3, 6), date(2024, 3, 9), strike=5000.0), SPX)
     both = dataclasses.replace(saturday, quotes=pl.concat([saturday.quotes, moved]))
     assert found(inspect(both), "expiry_on_holiday")["snapshots"] == "2024-03-09"
+
+
+@pytest.mark.parametrize(
+    ("first", "root", "listed", "settles", "at_open"),
+    [
+        (date(2012, 2, 6), "SPX", date(2012, 2, 18), date(2012, 2, 17), True),  # a Saturday
+        (date(2008, 3, 10), "SPX", date(2008, 3, 22), date(2008, 3, 20), True),  # the Saturday after Good Friday
+        (date(2026, 3, 23), "SPXW", date(2026, 4, 3), date(2026, 4, 2), False),  # Good Friday
+        (date(2024, 6, 24), "SPXW", date(2024, 7, 3), date(2024, 7, 3), False),  # a half day
+        (date(2024, 6, 24), "SPX", date(2024, 7, 3), date(2024, 7, 3), True),
+    ],
+)
+def test_from_a_vendors_rows_to_cash_every_date_moves_together(vendor, first, root, listed, settles, at_open):
+    """The last snapshot at which it trades, the price it settles at and the snapshot at which cash arrives."""
+    sessions = trading_days(first, date.fromordinal(first.toordinal() + 21))
+    close = {day: 1350.0 + 3 * n for n, day in enumerate(sessions)}
+    later = date.fromordinal(first.toordinal() + 45)
+    raw = [
+        (day, expiry, root, float(strike), right, mid - 0.1, mid + 0.1)
+        for day in sessions
+        for expiry in (listed, later)
+        for strike in range(1250, 1451, 25)
+        for right in "CP"
+        if (mid := vendor.price(close[day], strike, max((expiry - day).days, 0) / 365, right)) > 0.1
+    ]
+    columns = ["session", "expiry", "root", "strike", "right", "bid", "ask"]
+    quotes = canonical_quotes(pl.DataFrame(raw, schema=columns, orient="row"), SPX)
+    ends = canonical_quotes(
+        pl.DataFrame([(day, day, "SPXW", 1.0, "C", 1.0, 1.0) for day in sessions], columns, orient="row"), SPX
+    )
+    underlyings = pl.DataFrame(
+        [
+            (when, "SPX", price - 1.5, price + 2, price - 2, price, 0.0, 0.0, 1.0)
+            for when, price in zip(ends.sort("snapshot")["snapshot"], close.values(), strict=True)
+        ],
+        schema=UNDERLYINGS,
+        orient="row",
+    )
+    rates = pl.DataFrame([(sessions[0], 30.0, vendor.rate, vendor.dividend_yield)], schema=RATES, orient="row")
+    market = build_market_tensors(
+        *(to_columns(frame) for frame in (quotes, underlyings, rates)),
+        MarketConfig(source="spx", near_days=9.0, far_days=40.0, tenor_tolerance=0.9),
+        embargo=2,
+        info={"source": "spx"},
+    )
+    names = [market.contract_id(k) for k in range(len(market.strike_K))]
+    k = next(n for n, name in enumerate(names) if f"{listed:%y%m%d}C" in name)
+    price = close[settles] - (1.5 if at_open else 0.0)
+    assert market.settle_value_K[k].item() == max(price - market.strike_K[k].item(), 0.0)
+    assert sessions[int(market.settle_index_K[k])] == settles
+    mine = market.row_contract_Q == k
+    before = sessions[sessions.index(settles) - 1]
+    assert sessions[int(market.row_snapshot_Q[mine].max())] == before
+    left = market.tte_years_Q[mine].min().item() * 365 * 24
+    clock = 17.5 if at_open else 21.0 if settles == date(2024, 7, 3) else 24.0
+    assert left == pytest.approx(clock + 24 * ((settles - before).days - 1))
