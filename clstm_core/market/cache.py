@@ -30,7 +30,7 @@ from clstm_core.config import MarketConfig, non_defaults
 from clstm_core.errors import MarketDataError
 from clstm_core.market.file_source import FileSource
 from clstm_core.market.source import Source, SourceTables
-from clstm_core.market.sources import open_source
+from clstm_core.market.sources import open_source, spec
 from clstm_core.market.tables.quality import inspect
 from clstm_core.market.tables.schema import QUOTES, SIZES
 
@@ -192,7 +192,9 @@ def training_tensors(
             f"no train window in {config.source}: found {n_snapshots} snapshots, expected at least "
             f"{config.min_training_snapshots} besides an embargo of {embargo}. Shorten the horizon."
         )
-    training = of(dataclasses.replace(config, source=FALLBACK_SOURCE, data_dir=None))
+    other = spec(FALLBACK_SOURCE)
+    windows = {"train_until": other.train_until, "validation_until": other.validation_until}
+    training = of(dataclasses.replace(config, source=FALLBACK_SOURCE, data_dir=None, **windows))
     reason = (
         f"{config.source} has {n_snapshots} snapshots, too few to train on ({config.min_training_snapshots} "
         f"besides an embargo of {embargo} between windows): trained on {FALLBACK_SOURCE} with tenors of "

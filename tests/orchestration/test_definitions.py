@@ -145,7 +145,8 @@ def test_jobs_select_what_they_say(definitions):
     assert found["audit_market"] == {"market_quotes", "market_tensors", "environment_audit"}
     assert found["evaluate_only"] == GROUPS["evaluation"]
     assert found["export_only"] == {"policy_bundle"}
-    assert len(found) == 6
+    assert found["judge_market"] == {"market_quotes", "market_realism"}
+    assert len(found) == 7
 
 
 def test_training_is_never_started_by_a_condition(graph):
