@@ -1,6 +1,7 @@
 """The outside judge: the market's quotes against figures that others published. It warns; the audit blocks."""
 
 from collections.abc import Mapping
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -66,11 +67,12 @@ def _picture(verdict: "RealismVerdict") -> str:
     """Ours and the published indices by calendar year."""
     from reports.svg import as_markdown_image, line_chart
 
-    lines: dict[str, list[tuple[float, float | None]]] = {}
+    lines: dict[str, list[tuple[date, float | None]]] = {}
     for row in _by_year(verdict):
         if row["index"] != "total_return":
-            lines.setdefault(f"{row['index']}, ours", []).append((row["year"], row["ours"]))
-            lines.setdefault(f"{row['index']}, published", []).append((row["year"], row["published"]))
+            end = date(row["year"], 12, 31)
+            lines.setdefault(f"{row['index']}, these quotes", []).append((end, row["ours"]))
+            lines.setdefault(f"{row['index']}, published", []).append((end, row["published"]))
     if not lines:
         return "Nothing was published for these years."
     return as_markdown_image(line_chart(lines, "Return by calendar year, %", subtitle=verdict.label), "indices by year")
