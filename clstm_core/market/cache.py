@@ -193,8 +193,15 @@ def training_tensors(
             f"{config.min_training_snapshots} besides an embargo of {embargo}. Shorten the horizon."
         )
     other = spec(FALLBACK_SOURCE)
-    windows = {"train_until": other.train_until, "validation_until": other.validation_until}
-    training = of(dataclasses.replace(config, source=FALLBACK_SOURCE, data_dir=None, **windows))
+    training = of(
+        dataclasses.replace(
+            config,
+            source=FALLBACK_SOURCE,
+            data_dir=None,
+            train_until=other.train_until,
+            validation_until=other.validation_until,
+        )
+    )
     reason = (
         f"{config.source} has {n_snapshots} snapshots, too few to train on ({config.min_training_snapshots} "
         f"besides an embargo of {embargo} between windows): trained on {FALLBACK_SOURCE} with tenors of "
