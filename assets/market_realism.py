@@ -50,7 +50,7 @@ def market_realism(
             "indices": table(_by_year(verdict), ["year", "index", "ours", "published"]),
             "volatility": table(verdict.volatility, ["year", "vix", "bias", "rmse", "sessions"]),
             "path": dg.MetadataValue.path(str(verdict.place)),
-            **numbers({"bands_left": sum(not band["holds"] for band in verdict.bands)}),
+            **numbers({"bands_left": sum(band["holds"] is False for band in verdict.bands)}),
         },
         data_version=dg.DataVersion(verdict.identity[:16]),
         check_results=[check(found["name"], found["passed"], found["detail"]) for found in verdict.checks],

@@ -100,7 +100,7 @@ def _show_realism(place: Path) -> None:
     typer.echo(f"{found.verdict}\nData: {found.label}\n")
     typer.echo(f"{'figure':<58} {'ours':>8} {'outside':>8} {'band':>6}")
     for band in found.bands:
-        mark = "" if band["holds"] else "  LEFT"
+        mark = "  LEFT" if band["holds"] is False else ""
         typer.echo(
             f"{band['name']:<58} {number(band['ours']):>8} {number(band['outside']):>8} {number(band['within']):>6}"
             f"  {band['unit']}{mark}"

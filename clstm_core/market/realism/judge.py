@@ -55,16 +55,18 @@ class Band:
     within: float | None
 
     @property
-    def holds(self) -> bool:
-        """Whether the difference is in the band; true where nothing is asked, or there is nothing to ask it of."""
-        if self.within is None or self.ours is None or self.outside is None:
-            return True
-        return abs(self.ours - self.outside) <= self.within
+    def difference(self) -> float | None:
+        """Ours less theirs."""
+        return None if self.ours is None or self.outside is None else self.ours - self.outside
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the difference is in the band; None where nothing is asked, or there is nothing to ask it of."""
+        return None if self.within is None or self.difference is None else abs(self.difference) <= self.within
 
     def row(self) -> dict[str, Any]:
         """As plain JSON types."""
-        known = self.ours is not None and self.outside is not None
-        return asdict(self) | {"difference": self.ours - self.outside if known else None, "holds": self.holds}  # type: ignore[operator]
+        return asdict(self) | {"difference": self.difference, "holds": self.holds}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +84,7 @@ class Realism:
 
     def failed(self, check: str) -> list[Band]:
         """Bands of a check that do not hold."""
-        return [band for band in self.bands if band.check == check and not band.holds]
+        return [band for band in self.bands if band.check == check and band.holds is False]
 
     def asked(self, check: str) -> bool:
         """Whether this market has anything that the check can be asked of."""
@@ -272,7 +274,7 @@ def _shape_facts(shape: Shape) -> Rows:
     return [
         *(
             {
-                "name": f"{delta:.0%}-delta put over the money, 24-38 days",
+                "name": f"{100 * delta:.0f}-delta put over the money, 24-38 days",
                 "unit": "times its volatility",
                 "ours": shape.put_over_money[delta],
                 "outside": put[delta],

@@ -13,6 +13,13 @@ from clstm_core.artifacts.places import DIGITS
 from clstm_core.market.public_series import VIX, read_table
 from clstm_core.market.realism.judge import CHECKS, Realism, judge
 
+WORDS = {
+    "option_selling": "what option sellers earned",
+    "deviation": "how much that varied",
+    "total_return": "the index with its dividends",
+    "volatility_level": "the VIX",
+}
+
 
 def ensure_realism(quotes_dir: Path, cache_dir: Path) -> tuple[RealismVerdict, bool]:
     """The outside judge's verdict on a market's quotes, and whether it stood already.
@@ -53,10 +60,11 @@ def realism_place(cache_dir: Path, quotes: str) -> Path:
 def sentence(found: Realism, source: str) -> str:
     """The answer in words."""
     asked = [check for check in CHECKS if found.asked(check)]
+    judged = ", ".join(WORDS[check] for check in asked)
     if not asked:
         return f"{source}: nothing was published for these sessions that it could be judged by."
     left = [band.name for check in asked for band in found.failed(check)]
     if left:
         shown = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
         return f"{source} differs from what others published: {shown}."
-    return f"{source} agrees with what others published: {', '.join(asked)} (within the stated bands)."
+    return f"{source} agrees with what others published, within the stated bands: {judged}."
