@@ -34,7 +34,7 @@ def market_realism(
     """Option-selling indices, volatility, smile and spreads of these quotes beside what others published."""
     with stage(context, "realism") as progress:
         from clstm_core.market.cache import ensure_quotes
-        from clstm_core.market.realism.verdict import ensure_realism
+        from clstm_core.realism_verdict import ensure_realism
 
         places = paths.places
         quotes = ensure_quotes(recipe.core().market(), places.cache, make=False)

@@ -103,7 +103,7 @@ def _evidence(
     import polars as pl
 
     from clstm_core.evaluation.build_evidence import build_evidence
-    from clstm_core.market.realism.verdict import realism_place
+    from clstm_core.realism_verdict import realism_place
     from clstm_core.store.rows import metrics_rows
 
     facts: dict[str, Any] = {}

@@ -14,9 +14,9 @@ from clstm_core.market.public_series import VIX, read_table
 from clstm_core.market.realism.judge import CHECKS, Band, judge
 from clstm_core.market.realism.model_free import strip_variance, thirty_day_volatility
 from clstm_core.market.realism.shape import shape_of
-from clstm_core.market.realism.verdict import ensure_realism
 from clstm_core.market.sources import default_config, open_source
 from clstm_core.options import black_scholes
+from clstm_core.realism_verdict import ensure_realism
 
 
 @pytest.fixture(scope="module")
