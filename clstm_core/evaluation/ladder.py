@@ -7,7 +7,8 @@ from typing import Any
 
 from clstm_core.config import EnvConfig
 from clstm_core.evaluation.backtest import BacktestResult, Progress, resolve_window, run_backtests, windows_of
-from clstm_core.evaluation.policies import Policy, baselines, load_checkpoint
+from clstm_core.evaluation.baselines.catalogue import baselines
+from clstm_core.evaluation.policies import Policy, load_checkpoint
 from clstm_core.market.tensors import MarketTensors
 
 STOCHASTIC_EPISODES = 4

@@ -13,10 +13,13 @@ from clstm_core.errors import EvaluationError
 from clstm_core.evaluation import ledgers, recompute
 from clstm_core.evaluation.attribution import TERMS, by_month
 from clstm_core.evaluation.backtest import load_backtest, resolve_window, run_backtest, run_backtests, windows_of
+from clstm_core.evaluation.baselines.catalogue import baselines
+from clstm_core.evaluation.baselines.chance import RandomPolicy
+from clstm_core.evaluation.baselines.rule import Rule, cell_rows
 from clstm_core.evaluation.compare import compare
 from clstm_core.evaluation.ladder import backtest_baselines, backtest_ladder
 from clstm_core.evaluation.pairing import series
-from clstm_core.evaluation.policies import RandomPolicy, Rule, baselines, cell_rows, load_checkpoint
+from clstm_core.evaluation.policies import load_checkpoint
 
 CAPITAL = 5_000_000.0
 

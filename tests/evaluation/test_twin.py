@@ -90,7 +90,7 @@ def test_the_sentence_names_the_twin_and_its_figures():
 def test_sellers_lose_the_assumed_premium_on_the_twin(tmp_path):
     """The straddle's gain on the modelled market is the assumption: without it most of the gain is gone."""
     from clstm_core.evaluation.backtest import run_backtest
-    from clstm_core.evaluation.policies import ShortStraddle
+    from clstm_core.evaluation.baselines.straddles import ShortStraddle
     from clstm_core.market.cache import ensure_quotes, ensure_tensors
     from clstm_core.market.tensors import load_market
 

@@ -10,8 +10,8 @@ import pytest
 
 from clstm_core.config import EnvConfig
 from clstm_core.evaluation.backtest import run_backtests
+from clstm_core.evaluation.baselines.catalogue import baselines
 from clstm_core.evaluation.ledgers import contract_names
-from clstm_core.evaluation.policies import baselines
 
 WINDOW = (0, 75)
 QUANTUM_USD = 1e-4
