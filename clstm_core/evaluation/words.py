@@ -8,6 +8,16 @@ from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, PERIODS_PER_YEAR
 _YEARLY_PERCENT = PERIODS_PER_YEAR / 1e4 * 100.0
 """Basis points per session as percent per year."""
 
+_SHORT = {
+    "put_write": "PUT",
+    "buy_write": "BXM",
+    "buy_write_30": "BXMD",
+    "condor": "CNDR",
+    "strangle_half_premium": "strangle to 50%",
+    "strangle_early": "strangle to 21 days",
+}
+"""Baselines that have a shorter name than their own."""
+
 
 def fill_rule(facts: Mapping[str, Any]) -> str:
     """`touch`, or `fraction 0.56` (of the half-spread), of a manifest or a configuration."""
@@ -143,4 +153,4 @@ def _training(manifest: Mapping[str, Any]) -> str:
 
 def plain(name: str) -> str:
     """A policy's name as a reader knows it."""
-    return {"put_write": "PUT", "buy_write": "BXM"}.get(name, name.replace("_", " "))
+    return _SHORT.get(name, name.replace("_", " "))

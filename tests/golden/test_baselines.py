@@ -71,7 +71,7 @@ def test_baselines_trade_as_they_did(walked, golden):
             summary = result.manifest["summary"]
             figures = {key: summary[key] for key in STATISTICS}
             found[f"{case}, {name}"] = {"fills_sha256": fills_sha256(result.table("fills"))} | figures
-    assert len(found) == 24
+    assert len(found) == 44
     golden("baselines", found)
 
 
