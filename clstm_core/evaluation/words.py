@@ -13,8 +13,8 @@ _SHORT = {
     "buy_write": "BXM",
     "buy_write_30": "BXMD",
     "condor": "CNDR",
-    "strangle_half_premium": "strangle to 50%",
-    "strangle_early": "strangle to 21 days",
+    "strangle_half_premium": "strangle to half premium",
+    "strangle_early": "strangle closed early",
 }
 """Baselines that have a shorter name than their own."""
 

@@ -20,12 +20,12 @@ HALF = 0.5
 """Share of its premium at which the first strangle is bought back."""
 
 EXIT_DAYS, EXIT_SHARE = 21.0, 0.7
-"""Calendar days before expiry at which the second is: 21 of a month, and as large a share of a shorter tenor."""
+"""Calendar days before expiry at which the second, of the far tenor, is: 21, or this share of a shorter near tenor."""
 
 
 def baselines(market: MarketTensors, *, seed: int = 0, random_episodes: int = 4) -> list[Policy]:
     """Cash, the index, the exchange's rules, sellers of volatility, random: labelled with the tenor listed here."""
-    near = float(market.info.get("near_days", 30.0))
+    near, far = (float(market.info.get(key, days)) for key, days in (("near_days", 30.0), ("far_days", 60.0)))
     month = MONTH_DAYS[0] <= near <= MONTH_DAYS[1]
     days = min(EXIT_DAYS, EXIT_SHARE * near)
     tenor = "1-month" if month else f"{near:g}-day (the nearest listed tenor, not a month)"
@@ -41,6 +41,11 @@ def baselines(market: MarketTensors, *, seed: int = 0, random_episodes: int = 4)
         EarlyExit(
             "strangle_half_premium", f"Short {tenor} strangle of 0.20 delta, closed at half its premium", left=HALF
         ),
-        EarlyExit("strangle_early", f"Short {tenor} strangle of 0.20 delta, closed at {days:g} days", days=days),
+        EarlyExit(
+            "strangle_early",
+            f"Short {far:g}-day strangle of 0.20 delta, closed at {days:g} days",
+            days=days,
+            tenor="far",
+        ),
         RandomPolicy(seed, random_episodes),
     ]

@@ -20,16 +20,18 @@ class EarlyExit(Rule):
 
     Args:
         left: share of the premium, 0 for none; days: calendar days, 0 for none
+        tenor: in which it is sold, near or far
     """
 
-    def __init__(self, name: str, label: str, *, left: float = 0.0, days: float = 0.0):
+    def __init__(self, name: str, label: str, *, left: float = 0.0, days: float = 0.0, tenor: str = "near"):
         self.left, self.days = left, days
+        self.cells = (f"{tenor}_call_20", f"{tenor}_put_20")
         super().__init__(name, label)
 
     def write(self, env: Lanes, state: AccountState, orders: Orders) -> None:
         held = held_at_fill(env, state)
         closes = held.any(dim=1) & self._is_due(env, state, held)
-        rows = cell_rows(env, state, "near_call_20", "near_put_20")
+        rows = cell_rows(env, state, *self.cells)
         lasts = env.view.facts(rows)[..., col.TTE] * DAYS_PER_YEAR > self.days
         rows = torch.where(lasts & (rows[:, :1] != rows[:, 1:]), rows, -1)
         size = pairs_by_margin(env, state, rows)
