@@ -93,4 +93,4 @@ def open_units(orders: Orders, rows_NP: torch.Tensor, size_N: torch.Tensor, *uni
     legs = slice(0, len(unit))
     size = size_N.long()[:, None]
     orders.leg_row_NP[:, legs] = torch.where(size > 0, rows_NP[:, legs], -1)
-    orders.leg_quantity_NP[:, legs] = size * torch.tensor(unit)
+    orders.leg_quantity_NP[:, legs] = size * orders.leg_quantity_NP.new_tensor(unit)

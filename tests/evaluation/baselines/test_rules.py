@@ -1,6 +1,7 @@
 """Rules of thumb on their own: what they order from what an account holds, and what they say when they cannot."""
 
 import dataclasses
+from pathlib import Path
 
 import torch
 
@@ -9,7 +10,10 @@ from clstm_core.evaluation.baselines.chance import RandomPolicy
 from clstm_core.evaluation.baselines.rule import Rule, cell_rows, free_at_fill
 from clstm_core.evaluation.baselines.stock import BuyAndHold
 from clstm_core.evaluation.baselines.writing import BuyWrite, PutWrite
+from clstm_core.evaluation.words import plain
 from clstm_core.specs import ACTIONS
+
+DOCS = Path(__file__).parents[3] / "docs" / "baselines.md"
 
 
 def test_cash_orders_nothing(account_of, decide) -> None:
@@ -90,3 +94,11 @@ def test_random_draws_legal_actions_alike_often_and_from_its_seed(account_of, de
     assert (counts[[0, 5, 30]] > 850).all()
     assert torch.equal(actions, decide(RandomPolicy(seed=1), env, mask).share_quantity_N)
     assert not torch.equal(actions, decide(RandomPolicy(seed=2), env, mask).share_quantity_N)
+
+
+def test_the_documentation_lists_every_baseline_with_its_name_in_the_verdict(market) -> None:
+    rows = [line.split("|")[1:3] for line in DOCS.read_text().splitlines() if line.startswith("| `")]
+    told = {name.strip(" `"): verdict.strip() for name, verdict in rows}
+    names = [*(policy.name for policy in baselines(market)), "matched_random"]
+    assert told == {name: plain(name) for name in names}
+    assert list(told) == names
