@@ -47,16 +47,15 @@ def book_checks(asset: str) -> list[dg.AssetCheckSpec]:
     check_specs=book_checks("policy_backtests"),
 )
 def policy_backtests(context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics) -> dg.MaterializeResult:
-    """One account per checkpoint, mode, window and fill lag: fills, equity, positions and decisions as Parquet."""
+    """One account per checkpoint, mode, window and fill lag, and chance as busy as the champion: ledgers as Parquet."""
     with run_stage(context, "policy backtests", paths) as (progress, run):
 
         def walk(config: "RunConfig", market: "MarketTensors", meta: dict[str, Any], tell: Progress) -> Any:
-            from clstm_core.evaluation.ladder import backtest_ladder
+            from clstm_core.evaluation.ladder import backtest_ladder, backtest_matched
 
-            folders = [run.checkpoint(name) for name in RUNGS]
-            return backtest_ladder(
-                folders, market, config.env, None, paths.places.backtests, tell, seed=config.seed, meta=meta
-            )
+            folders, out_dir = [run.checkpoint(name) for name in RUNGS], paths.places.backtests
+            ladder = backtest_ladder(folders, market, config.env, None, out_dir, tell, seed=config.seed, meta=meta)
+            return ladder + backtest_matched(ladder, market, config.env, None, out_dir, seed=config.seed, meta=meta)
 
         return materialize(context, paths, metrics, run, progress, "policy_backtests", rungs(run), walk)
 

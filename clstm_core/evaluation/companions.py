@@ -15,7 +15,10 @@ from clstm_core.artifacts.manifests import RunInputs
 from clstm_core.artifacts.places import Places
 from clstm_core.config import EnvConfig, MarketConfig, RunConfig
 from clstm_core.evaluation.backtest import BacktestResult, Progress, run_backtests
-from clstm_core.evaluation.policies import Policy, Rule, ShortStraddle, baselines, load_checkpoint
+from clstm_core.evaluation.baselines.catalogue import baselines
+from clstm_core.evaluation.baselines.rule import Rule
+from clstm_core.evaluation.baselines.straddles import ShortStraddle
+from clstm_core.evaluation.policies import Policy, load_checkpoint
 from clstm_core.market.cache import ensure_quotes, ensure_tensors
 from clstm_core.market.sources import spec
 from clstm_core.market.tensors import MarketTensors

@@ -7,7 +7,11 @@ from typing import Any
 
 from clstm_core.config import EnvConfig
 from clstm_core.evaluation.backtest import BacktestResult, Progress, resolve_window, run_backtests, windows_of
-from clstm_core.evaluation.policies import Policy, baselines, load_checkpoint
+from clstm_core.evaluation.baselines.catalogue import CORE, baselines
+from clstm_core.evaluation.baselines.chance import MatchedRandom, activity_of
+from clstm_core.evaluation.headline import champion_among
+from clstm_core.evaluation.pairing import group
+from clstm_core.evaluation.policies import Policy, load_checkpoint
 from clstm_core.market.tensors import MarketTensors
 
 STOCHASTIC_EPISODES = 4
@@ -58,9 +62,55 @@ def backtest_baselines(
     seed: int = 0,
     meta: Mapping[str, Any] | None = None,
 ) -> list[BacktestResult]:
-    """Backtest every baseline on the windows and lags that `backtest_ladder` uses."""
+    """Backtest the baselines on the windows and lags of `backtest_ladder`: all on the first, `CORE` on the others."""
     rules = baselines(market, seed=seed, random_episodes=STOCHASTIC_EPISODES)
-    return _run(lambda window, lag: rules, market, env_config, quotes, out_dir, progress, windows, seed, meta)
+    core = [rule for rule in rules if rule.name in CORE]
+    first = (windows_of(market) if windows is None else windows)[0]
+
+    def policies(window: str, lag: int) -> Sequence[Policy]:
+        return rules if window == first else core
+
+    return _run(policies, market, env_config, quotes, out_dir, progress, windows, seed, meta)
+
+
+def backtest_matched(
+    ladder: Sequence[BacktestResult],
+    market: MarketTensors,
+    env_config: EnvConfig,
+    quotes: Mapping[str, str | None] | None,
+    out_dir: Path,
+    *,
+    seed: int = 0,
+    meta: Mapping[str, Any] | None = None,
+) -> list[BacktestResult]:
+    """Backtest a random trader as busy as the ladder's champion on the headline's window, at the configured lag.
+
+    How busy the champion is, is measured on the validation window, where it was chosen; on training dates, in a market
+    too short for one: never on the dates that are judged. None where it holds no options there.
+    """
+    champion, _ = champion_among(ladder)
+    others = [
+        result
+        for key, members in group(ladder).items()
+        for result in members
+        if key.fill_lag == env_config.fill_lag
+        and key.window in ("validation", "in_sample")
+        and key.window != champion.manifest["window"]["name"]
+        and result.name == champion.name
+    ]
+    measured = max(others, key=lambda result: result.manifest["window"]["name"] == "validation", default=None)
+    if measured is None or (activity := activity_of(measured)) is None:
+        return []
+    manifest = measured.manifest
+    policy = MatchedRandom(
+        activity,
+        of=f"{champion.name} on {manifest['window']['name'].replace('_', '-')} dates",
+        tenor_days=tuple(float(market.info.get(key, days)) for key, days in (("near_days", 30), ("far_days", 60))),
+        seed=seed,
+        n_episodes=STOCHASTIC_EPISODES,
+    )
+    window = champion.manifest["window"]["name"]
+    return run_backtests([policy], market, env_config, window, out_dir=out_dir, seed=seed, quotes=quotes, meta=meta)
 
 
 def _run(

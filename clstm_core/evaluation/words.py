@@ -10,6 +10,16 @@ BEATS_UNSTRESSED = "is ahead, but not in the stressed world, of"
 _YEARLY_PERCENT = PERIODS_PER_YEAR / 1e4 * 100.0
 """Basis points per session as percent per year."""
 
+_SHORT = {
+    "put_write": "PUT",
+    "buy_write": "BXM",
+    "buy_write_30": "BXMD",
+    "condor": "CNDR",
+    "strangle_half_premium": "strangle to half premium",
+    "strangle_early": "strangle closed early",
+}
+"""Baselines that have a shorter name than their own."""
+
 
 def fill_rule(facts: Mapping[str, Any]) -> str:
     """`touch`, or `fraction 0.56` (of the half-spread), of a manifest or a configuration."""
@@ -157,4 +167,4 @@ def _training(manifest: Mapping[str, Any]) -> str:
 
 def plain(name: str) -> str:
     """A policy's name as a reader knows it."""
-    return {"put_write": "PUT", "buy_write": "BXM"}.get(name, name.replace("_", " "))
+    return _SHORT.get(name, name.replace("_", " "))

@@ -156,7 +156,7 @@ BACKTESTS = Table(
     (
         _text("backtest_id", "folder name under data/backtests"),
         _text("run", "training run it belongs to"),
-        _text("policy", "checkpoint, cash, buy_and_hold, put_write, buy_write, short_straddle, random, ..."),
+        _text("policy", "checkpoint, or the baseline's name: docs/baselines.md"),
         _text("name", "the policy's name, unique on a window, e.g. clstm_080_argmax or cash"),
         _text("milestone", "rung of the ladder; empty for a baseline"),
         _text("mode", "argmax or stochastic; empty for a baseline"),

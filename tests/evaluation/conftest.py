@@ -12,13 +12,15 @@ import pytest
 import torch
 
 from clstm_core.checkpoint import save_checkpoint
-from clstm_core.config import MarketConfig, smoke
+from clstm_core.config import EnvConfig, MarketConfig, smoke
+from clstm_core.env.state import AccountState, Orders
+from clstm_core.env.table_view import TableView
 from clstm_core.evaluation import ledgers
 from clstm_core.market.build.assemble import build_market_tensors
 from clstm_core.market.tables.schema import QUOTES, UTC_NS
 from clstm_core.market.worlds.black_scholes import simulated_columns, simulated_info
 from clstm_core.model.clstm import CLSTM
-from clstm_core.specs import ACTIONS, OBSERVATION
+from clstm_core.specs import ACTIONS, MAX_LEGS, OBSERVATION
 
 FIRST = datetime(2020, 1, 2, 21, tzinfo=UTC)
 
@@ -195,3 +197,49 @@ def ladder(tmp_path_factory):
         folder = run_dir / "checkpoints" / milestone
         folders.append(save_checkpoint(folder, model=model.state_dict(), state={}, meta=meta))
     return folders
+
+
+@pytest.fixture
+def account_of(market):
+    """Accounts of given equities, all in cash, at one snapshot of the simulated market."""
+
+    def build(*equities: float, snapshot: int = 320, config: EnvConfig | None = None, market=market) -> SimpleNamespace:
+        n = len(equities)
+        equity = torch.tensor(equities, dtype=torch.float64)
+        zero = torch.zeros(n, dtype=torch.int64)
+        legs = torch.zeros(n, MAX_LEGS, dtype=torch.float64)
+        state = AccountState(
+            cash_N=equity.clone(),
+            shares_N=torch.zeros(n, dtype=torch.float64),
+            leg_row_NL=torch.full((n, MAX_LEGS), -1),
+            leg_quantity_NL=legs,
+            leg_entry_price_NL=legs.clone(),
+            entry_equity_N=equity.clone(),
+            equity_N=equity,
+            snapshot_index_N=torch.full((n,), snapshot),
+            age_N=zero,
+            episode_N=zero,
+            seed_N=zero,
+        )
+
+        config = config or EnvConfig()
+        view = TableView.build(market, config, (snapshot, snapshot + 1), torch.float64)
+
+        def orders_for(action):
+            return Orders.none(n)._replace(share_quantity_N=action)
+
+        return SimpleNamespace(n_envs=n, market=market, config=config, view=view, state=state, orders_for=orders_for)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def decide():
+    """Orders of a policy that has just begun, every action legal unless said otherwise."""
+
+    def ask(policy, env, mask=None) -> Orders:
+        policy.reset(env.n_envs)
+        obs = torch.zeros(env.n_envs, len(OBSERVATION))
+        return policy.decide(env, obs, torch.ones(env.n_envs, len(ACTIONS), dtype=torch.bool) if mask is None else mask)
+
+    return ask

@@ -13,10 +13,14 @@ from clstm_core.errors import EvaluationError
 from clstm_core.evaluation import ledgers, recompute
 from clstm_core.evaluation.attribution import TERMS, by_month
 from clstm_core.evaluation.backtest import load_backtest, resolve_window, run_backtest, run_backtests, windows_of
+from clstm_core.evaluation.baselines.catalogue import CORE, baselines
+from clstm_core.evaluation.baselines.chance import RandomPolicy
+from clstm_core.evaluation.baselines.rule import Rule, cell_rows
+from clstm_core.evaluation.baselines.straddles import ShortStraddle
 from clstm_core.evaluation.compare import compare
 from clstm_core.evaluation.ladder import backtest_baselines, backtest_ladder
 from clstm_core.evaluation.pairing import series
-from clstm_core.evaluation.policies import RandomPolicy, Rule, baselines, cell_rows, load_checkpoint
+from clstm_core.evaluation.policies import load_checkpoint
 
 CAPITAL = 5_000_000.0
 
@@ -51,9 +55,20 @@ def test_every_equity_curve_follows_from_fills_and_quotes_to_the_cent(results, c
 
 
 def test_every_policy_that_should_trade_did(results) -> None:
-    for name in ("buy_and_hold", "put_write", "buy_write", "short_straddle", "random", "clstm_100_argmax"):
+    for name in {result.name for result in results} - {"cash", "clstm_020_argmax", "clstm_020_stochastic"}:
         assert headline(results, name).manifest["summary"]["n_fills"] > 0, name
     assert headline(results, "cash").manifest["summary"]["n_fills"] == 0
+
+
+def test_the_judged_window_meets_every_baseline_and_the_others_the_core(results, market) -> None:
+    found = {}
+    for result in results:
+        if result.manifest["policy"] != "checkpoint":
+            key = (result.manifest["window"]["name"], result.manifest["fill_lag"])
+            found.setdefault(key, set()).add(result.name)
+    every = {policy.name for policy in baselines(market)}
+    assert found.pop(("test", 1)) == found.pop(("test", 0)) == every
+    assert found == {("validation", 1): set(CORE), ("in_sample", 1): set(CORE)}
 
 
 def test_tampering_with_a_price_is_found(results, edit, tmp_path) -> None:
@@ -93,15 +108,16 @@ def test_cash_earns_the_rate_and_nothing_else(results) -> None:
     assert result.manifest["summary"]["max_drawdown"] == 0.0
 
 
-def test_buy_and_hold_holds_the_index_from_its_first_fill(results) -> None:
+def test_buy_and_hold_holds_the_index_and_reinvests_its_dividends(results) -> None:
     equity = headline(results, "buy_and_hold").table("equity")
-    assert equity["shares"][1:].n_unique() == 1
-    invested = equity["shares"][1] * equity["spot"][1] / equity["equity_usd"][1]
-    assert invested == pytest.approx(1.0, abs=0.05)
+    idle = (equity["cash_usd"] / equity["equity_usd"])[2:]
+    assert idle.abs().max() < 0.003
+    assert equity["shares"][-1] > equity["shares"][2]
     assert equity["dividends_usd"][2:].min() > 0
-    # after its purchase the curve moves with the index, dividends aside
-    growth = equity["equity_usd"][-1] / equity["equity_usd"][1]
-    assert growth == pytest.approx(equity["spot"][-1] / equity["spot"][1], rel=0.02)
+    # after its purchase the curve moves with the index and what it pays
+    growth = equity["equity_usd"][-1] / equity["equity_usd"][2]
+    paid = equity["dividends_usd"][3:].sum() / equity["equity_usd"][2]
+    assert growth == pytest.approx(equity["spot"][-1] / equity["spot"][2] + paid, rel=0.001)
 
 
 def test_put_write_is_cash_secured_and_rolls_at_expiry(results) -> None:
@@ -210,7 +226,7 @@ def test_the_manifest_tells_what_it_is(results, market) -> None:
     assert load_backtest(headline(results, "clstm_020_argmax").folder).manifest == manifest
 
 
-def test_the_comparison_of_all(results) -> None:
+def test_the_comparison_of_all(results, market) -> None:
     found = compare(results)
     assert len(found.rows) == len(results)
     assert found.champion is not None
@@ -219,14 +235,15 @@ def test_the_comparison_of_all(results) -> None:
     assert "Trained on earlier sessions of simulated." in found.verdict
     assert found.overfitting["rows"]
     against = {pair["against"] for pair in found.pairs if pair["policy_name"] == "clstm_020_argmax"}
-    assert against == {"cash", "buy_and_hold", "put_write", "buy_write", "short_straddle", "random", "clstm_100_argmax"}
+    assert against == {policy.name for policy in baselines(market)} | {"clstm_100_argmax"}
 
 
 def test_a_fraction_of_the_spread_is_recorded_and_still_adds_up(market, tmp_path) -> None:
     config = EnvConfig(fill_rule="fraction", fill_fraction=0.5)
     found = {}
+    straddle = ShortStraddle("short_straddle", "Short straddle")
     for name, env_config in (("half", config), ("touch", EnvConfig())):
-        result = run_backtest(baselines(market)[4], market, env_config, "validation", out_dir=tmp_path)
+        result = run_backtest(straddle, market, env_config, "validation", out_dir=tmp_path)
         assert recompute.main([str(result.folder)]) == 0
         found[name] = result
     assert set(found["half"].table("fills")["fill_rule"]) == {"fraction 0.5"}

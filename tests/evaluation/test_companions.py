@@ -10,7 +10,7 @@ from clstm_core.artifacts.places import Places
 from clstm_core.config import EnvConfig, MarketConfig, RunConfig
 from clstm_core.errors import MarketDataError
 from clstm_core.evaluation import companions
-from clstm_core.evaluation.policies import baselines
+from clstm_core.evaluation.baselines.catalogue import baselines
 from clstm_core.market.sources import source_names
 
 
@@ -105,7 +105,7 @@ def test_the_sentence_names_the_worlds_and_their_figures():
 def test_sellers_lose_the_premium_on_the_twin_and_some_of_it_when_stressed(tmp_path):
     """The straddle sells the premium: on the twin most of it is gone, in the stressed world a part."""
     from clstm_core.evaluation.backtest import run_backtest
-    from clstm_core.evaluation.policies import ShortStraddle
+    from clstm_core.evaluation.baselines.straddles import ShortStraddle
     from clstm_core.market.cache import ensure_quotes, ensure_tensors
     from clstm_core.market.sources import default_config
     from clstm_core.market.tensors import load_market

@@ -8,7 +8,7 @@ import pytest
 from clstm_core.config import EnvConfig
 from clstm_core.evaluation import recompute
 from clstm_core.evaluation.backtest import run_backtests
-from clstm_core.evaluation.policies import baselines
+from clstm_core.evaluation.baselines.catalogue import baselines
 from clstm_core.market.cache import ensure_quotes, ensure_tensors
 from clstm_core.market.sources import default_config
 from clstm_core.market.tensors import load_market

@@ -10,8 +10,8 @@ import pytest
 
 from clstm_core.config import EnvConfig
 from clstm_core.evaluation.backtest import run_backtests
+from clstm_core.evaluation.baselines.catalogue import baselines
 from clstm_core.evaluation.ledgers import contract_names
-from clstm_core.evaluation.policies import baselines
 
 WINDOW = (0, 75)
 QUANTUM_USD = 1e-4
@@ -71,7 +71,7 @@ def test_baselines_trade_as_they_did(walked, golden):
             summary = result.manifest["summary"]
             figures = {key: summary[key] for key in STATISTICS}
             found[f"{case}, {name}"] = {"fills_sha256": fills_sha256(result.table("fills"))} | figures
-    assert len(found) == 24
+    assert len(found) == 44
     golden("baselines", found)
 
 
