@@ -105,6 +105,7 @@ def backtest_matched(
     policy = MatchedRandom(
         activity,
         of=f"{champion.name} on {manifest['window']['name'].replace('_', '-')} dates",
+        backtest=measured.id,
         tenor_days=tuple(float(market.info.get(key, days)) for key, days in (("near_days", 30), ("far_days", 60))),
         seed=seed,
         n_episodes=STOCHASTIC_EPISODES,

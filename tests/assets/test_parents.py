@@ -37,7 +37,9 @@ def walked_back(data, run):
         for name, identity in kept.parents.items():
             backtest = BacktestManifest.read(places.backtests / name / "manifest.json", identity=identity)
             assert backtest.parents["tensors"] == inputs.data_sha256
-            if asset == "policy_backtests":
+            if backtest.facts["policy"] == "matched_random":
+                assert backtest.facts["trader"]["matched"]["backtest"] in kept.parents
+            elif asset == "policy_backtests":
                 rung = folder.checkpoint(backtest.facts["milestone"]) / "manifest.json"
                 checkpoint = CheckpointManifest.read(rung, identity=backtest.parents["checkpoint"])
                 assert checkpoint.parents["inputs"] == inputs.identity

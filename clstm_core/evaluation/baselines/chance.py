@@ -84,6 +84,7 @@ class MatchedRandom(RandomPolicy):
 
     Args:
         activity: what is matched; of: the policy it was measured of, and on which dates, for the label
+        backtest: id of the backtest that it was measured in, for the manifest
         tenor_days: calendar days to expiry of what the market lists
     """
 
@@ -92,11 +93,12 @@ class MatchedRandom(RandomPolicy):
         activity: Activity,
         *,
         of: str,
+        backtest: str = "",
         tenor_days: tuple[float, ...] = (30.0, 60.0),
         seed: int = 0,
         n_episodes: int = 1,
     ):
-        self.activity, self.of = activity, of
+        self.activity, self.of, self.backtest = activity, of, backtest
         self.closing = closing_rate(activity.holding, tenor_days)
         super().__init__(seed, n_episodes)
         self.name = "matched_random"
@@ -120,7 +122,7 @@ class MatchedRandom(RandomPolicy):
         return torch.where(closes, CLOSE_ALL, torch.where(opens, package, HOLD))
 
     def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "matched": {"of": self.of, **asdict(self.activity)}}
+        return {**super().describe(), "matched": {"of": self.of, "backtest": self.backtest, **asdict(self.activity)}}
 
 
 def closing_rate(holding: float, tenor_days: tuple[float, ...]) -> float:

@@ -94,7 +94,8 @@ def test_its_own_ledgers_show_the_activity_that_was_matched(market, tmp_path, op
     found = activity_of(result)
     assert found.openings == pytest.approx(openings, rel=0.12)
     assert found.holding == pytest.approx(holding, rel=0.12)
-    assert result.manifest["trader"]["matched"] == {"of": "a policy", "openings": openings, "holding": holding}
+    matched = {"of": "a policy", "backtest": "", "openings": openings, "holding": holding}
+    assert result.manifest["trader"]["matched"] == matched
     assert "opened as often and held as long as by a policy" in result.manifest["trader"]["label"]
 
 
