@@ -34,6 +34,7 @@ class Rows(NamedTuple):
     contract: np.ndarray  # index of the contract
     bid: np.ndarray
     ask: np.ndarray
+    model_vol: np.ndarray | None  # of a world that states its volatilities; else they are solved from mids
 
 
 class Contracts(NamedTuple):
@@ -78,6 +79,7 @@ def read_columns(
         contract=contract,
         bid=_floats(quotes["bid"])[alive],
         ask=_floats(quotes["ask"])[alive],
+        model_vol=_floats(quotes["model_vol"])[alive] if "model_vol" in quotes else None,
     )
     at = alive[first]
     right = np.where(np.asarray(quotes["right"])[at] == "C", 1, -1).astype(np.int64)
