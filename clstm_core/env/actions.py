@@ -1,6 +1,7 @@
 """From a discrete action to an order: the packages each snapshot offers, their size, and what is forbidden."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -62,6 +63,42 @@ def is_defined_risk(template: Template) -> bool:
     return one_tenor and calls + template.shares >= 0 and template.shares - puts <= 0
 
 
+class TemplateTables(NamedTuple):
+    """`specs.TEMPLATES` as tensors.
+
+    Shapes: cell_AP int64 (-1 = no leg); quantity_AP contracts per unit; used_AP bool; lots_A multiples of the
+            multiplier in shares; defined_A bool, whether the loss is bounded; n_legs_A; short_contracts_A
+    """
+
+    cell_AP: torch.Tensor
+    quantity_AP: torch.Tensor
+    used_AP: torch.Tensor
+    lots_A: torch.Tensor
+    defined_A: torch.Tensor
+    n_legs_A: torch.Tensor
+    short_contracts_A: torch.Tensor
+
+
+def template_tables(device: torch.device, dtype: torch.dtype) -> TemplateTables:
+    """The templates on a device, quantities in the money dtype."""
+    cell_AP = torch.full((len(TEMPLATES), PACKAGE_LEGS), -1, dtype=torch.int64)
+    quantity_AP = torch.zeros(len(TEMPLATES), PACKAGE_LEGS, dtype=dtype)
+    for a, template in enumerate(TEMPLATES):
+        for p, (name, quantity) in enumerate(template.legs):
+            cell_AP[a, p], quantity_AP[a, p] = CELL_INDEX[name], quantity
+    used_AP = cell_AP >= 0
+    tables = TemplateTables(
+        cell_AP=cell_AP,
+        quantity_AP=quantity_AP,
+        used_AP=used_AP,
+        lots_A=torch.tensor([float(template.shares) for template in TEMPLATES], dtype=dtype),
+        defined_A=torch.tensor([is_defined_risk(template) for template in TEMPLATES]),
+        n_legs_A=used_AP.sum(dim=1),
+        short_contracts_A=(-quantity_AP).clamp(min=0.0).sum(dim=1),
+    )
+    return TemplateTables(*(table.to(device) for table in tables))
+
+
 def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, window: tuple[int, int]) -> Packages:
     """Price every template at every snapshot of a window: unit risk, cost, notional and margin scenarios.
 
@@ -69,15 +106,8 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
     unit's margin (a calendar: the larger of its margin and what it costs to open).
     """
     device, dtype = derived.row_QC.device, derived.row_QC.dtype
-    cell_AP = torch.full((len(TEMPLATES), PACKAGE_LEGS), -1, dtype=torch.int64)
-    quantity_AP = torch.zeros(len(TEMPLATES), PACKAGE_LEGS, dtype=dtype)
-    for a, template in enumerate(TEMPLATES):
-        for p, (name, quantity) in enumerate(template.legs):
-            cell_AP[a, p], quantity_AP[a, p] = CELL_INDEX[name], quantity
-    lots_A = torch.tensor([float(template.shares) for template in TEMPLATES], dtype=dtype, device=device)
-    defined_A = torch.tensor([is_defined_risk(template) for template in TEMPLATES], device=device)
-    cell_AP, quantity_AP = cell_AP.to(device), quantity_AP.to(device)
-    used_AP = cell_AP >= 0
+    templates = template_tables(device, dtype)
+    cell_AP, used_AP = templates.cell_AP, templates.used_AP
 
     n_snapshots, n_templates = market.n_snapshots, len(TEMPLATES)
     width = col.UNIT_SCENARIOS + derived.move_S.shape[0]
@@ -90,30 +120,70 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
         row_TAP[chunk] = rows
         facts = derived.row_QC[rows.clamp(min=0)]
         spot = derived.snapshot_TC[chunk, None, col.SPOT]
-        shares_TA[chunk] = lots_A * facts[:, :, 0, col.MULTIPLIER]
-        unit_TAC[chunk] = _price_units(
-            facts, rows, quantity_AP, used_AP, shares_TA[chunk], defined_A, spot, derived.move_S, config
-        )
+        shares_TA[chunk] = templates.lots_A * facts[:, :, 0, col.MULTIPLIER]
+        weight = templates.quantity_AP * facts[..., col.MULTIPLIER]
+        pnl = (weight[..., None] * facts[..., col.SCENARIOS :]).sum(dim=-2)
+        legs = Legs(*(facts[..., column] for column in LEG_COLUMNS))
+        unit_TAC[chunk] = price_units(legs, pnl, rows, templates, shares_TA[chunk], spot, derived.move_S, config)
     return Packages(
         row_TAP=row_TAP,
-        quantity_AP=quantity_AP,
+        quantity_AP=templates.quantity_AP,
         shares_TA=shares_TA,
         unit_TAC=unit_TAC,
-        n_legs_A=used_AP.sum(dim=1),
-        short_contracts_A=(-quantity_AP).clamp(min=0.0).sum(dim=1),
+        n_legs_A=templates.n_legs_A,
+        short_contracts_A=templates.short_contracts_A,
     )
 
 
-def _price_units(facts, rows, quantity_AP, used_AP, shares, defined_A, spot, move_S, config) -> torch.Tensor:
-    """The columns UNIT_RISK .. UNIT_SCENARIOS + S of one chunk of snapshots [T, A, C]."""
-    weight = quantity_AP * facts[..., col.MULTIPLIER]
-    price = side_price(quantity_AP, facts[..., col.BUY], facts[..., col.SELL])
+class Legs(NamedTuple):
+    """Facts of the packages' legs, each [T, A, P], in the order of `LEG_COLUMNS`."""
+
+    mark: torch.Tensor
+    buy: torch.Tensor
+    sell: torch.Tensor
+    multiplier: torch.Tensor
+    call_strike: torch.Tensor
+    put_strike: torch.Tensor
+    can_buy: torch.Tensor
+    can_sell: torch.Tensor
+
+
+LEG_COLUMNS = (
+    col.MARK,
+    col.BUY,
+    col.SELL,
+    col.MULTIPLIER,
+    col.CALL_STRIKE,
+    col.PUT_STRIKE,
+    col.CAN_BUY,
+    col.CAN_SELL,
+)
+
+
+def price_units(
+    legs: Legs,
+    options_pnl: torch.Tensor,
+    rows: torch.Tensor,
+    templates: TemplateTables,
+    shares: torch.Tensor,
+    spot: torch.Tensor,
+    move_S: torch.Tensor,
+    config: EnvConfig,
+) -> torch.Tensor:
+    """The columns UNIT_RISK .. UNIT_SCENARIOS + S of packages [T, A, C].
+
+    Shapes: T snapshots or accounts; options_pnl [T, A, S] of one unit's options; rows [T, A, P]; shares [T, A];
+            spot [T, 1]; move_S [S]
+    """
+    quantity_AP, used_AP = templates.quantity_AP, templates.used_AP
+    weight = quantity_AP * legs.multiplier
+    price = side_price(quantity_AP, legs.buy, legs.sell)
     fees = contract_fee(quantity_AP, config).sum(dim=-1) + share_fee(shares, config)
-    slippage = (weight * (price - facts[..., col.MARK])).sum(dim=-1) + shares.abs() * spot * share_half_spread(config)
+    slippage = (weight * (price - legs.mark)).sum(dim=-1) + shares.abs() * spot * share_half_spread(config)
     debit = (weight * price).sum(dim=-1) + shares * spot * (1 + share_half_spread(config)) + fees
 
     # the payoff at expiry is linear between strikes, so its minimum lies at a strike or at zero
-    call_strike, put_strike = facts[..., col.CALL_STRIKE], facts[..., col.PUT_STRIKE]
+    call_strike, put_strike = legs.call_strike, legs.put_strike
     strike = call_strike + put_strike
     nodes = torch.cat([torch.where(used_AP, strike, 0.0), torch.zeros_like(strike[..., :1])], dim=-1)[..., None]
     call = (nodes - call_strike[..., None, :]).clamp(min=0.0) * (call_strike > 0)[..., None, :]
@@ -121,14 +191,14 @@ def _price_units(facts, rows, quantity_AP, used_AP, shares, defined_A, spot, mov
     payoff = (weight[..., None, :] * (call + put)).sum(dim=-1) + shares[..., None] * nodes[..., 0]
     maximum_loss = debit - payoff.amin(dim=-1)
 
-    pnl = (weight[..., None] * facts[..., col.SCENARIOS :]).sum(dim=-2) + (shares * spot)[..., None] * move_S
+    pnl = options_pnl + (shares * spot)[..., None] * move_S
     shorts = (-quantity_AP).clamp(min=0.0).sum(dim=-1)
     margin = margin_requirement(pnl, shorts.expand(pnl.shape[:-1]), config)
     otherwise = torch.where(shares == 0, torch.maximum(margin, debit), margin)
-    smallest = MIN_RISK_OF_NOTIONAL * spot * facts[..., 0, col.MULTIPLIER]
-    risk = torch.maximum(torch.where(defined_A, maximum_loss, otherwise), smallest)
+    smallest = MIN_RISK_OF_NOTIONAL * spot * legs.multiplier[:, :, 0]
+    risk = torch.maximum(torch.where(templates.defined_A, maximum_loss, otherwise), smallest)
 
-    quoted = fillable(quantity_AP, facts[..., col.CAN_BUY], facts[..., col.CAN_SELL])
+    quoted = fillable(quantity_AP, legs.can_buy, legs.can_sell)
     same = (rows[..., :, None] == rows[..., None, :]) & used_AP[:, :, None] & used_AP[:, None, :]
     distinct = same.sum(dim=(-1, -2)) == used_AP.sum(dim=-1)
     available = ((~used_AP) | ((rows >= 0) & quoted)).all(dim=-1) & distinct

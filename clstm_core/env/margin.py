@@ -31,12 +31,12 @@ def option_scenarios(
 
         V(S (1 + move), sigma (1 + shock)) - V(S, sigma)
 
-    Shapes:  all [Q]; the result [Q, S] in the inputs' dtype
+    Shapes:  all broadcast to one shape [...]; the result [..., S] in the inputs' dtype
     Units:   currency per share
     Assumes: model value against model value, so that a wide quote's mark adds nothing to the margin
     """
     move_S, shock_S = (shock.to(spot) for shock in scenario_shocks(config))
-    column = [x[:, None] for x in (spot, strike, tte_years, implied_vol, rate, dividend_yield, right)]
+    column = [x[..., None] for x in (spot, strike, tte_years, implied_vol, rate, dividend_yield, right)]
     s, k, tte, vol, r, q, w = column
     return price(s * (1 + move_S), k, tte, vol * (1 + shock_S), r, q, w) - price(s, k, tte, vol, r, q, w)
 

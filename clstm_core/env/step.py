@@ -98,8 +98,7 @@ def advance(
     if config.fill_lag == 0:
         met_row, met_book = held.row, book
         execution = execute(view, config, decision, held, book)
-        held = execution.holdings
-        book = _value(view, config, held, now[:, col.SPOT])
+        held, book = execution.holdings, execution.book
 
     interval = _hold(view, config, held, book, now, then)
     held = interval.arrived
@@ -109,8 +108,7 @@ def advance(
         decision = decision._replace(row=view.next_row(decision.row))
         met_row, met_book = held.row, book
         execution = execute(view, config, decision, held, book)
-        held = execution.holdings
-        book = _value(view, config, held, then[:, col.SPOT])
+        held, book = execution.holdings, execution.book
 
     breach_row, breach_book = held.row, book
     liquidation = liquidate(held, book, config)

@@ -62,6 +62,13 @@ class GeneratedWorld:
     instrument: Instrument = SIMULATED
     info: dict[str, Any] = field(default_factory=dict)  # as MarketTensors.info: label, scaler, notes
 
+    def to(self, device: torch.device | str) -> "GeneratedWorld":
+        """The same world with its calendar and states on another device."""
+        paths = dataclasses.replace(self.paths, listing=self.paths.listing.to(device))
+        if isinstance(paths, GivenPath):
+            paths = dataclasses.replace(paths, states=PathState(*(field.to(device) for field in paths.states)))
+        return dataclasses.replace(self, paths=paths)
+
     def half_spread(self, price: torch.Tensor, model_half: torch.Tensor) -> torch.Tensor:
         """Half of the spread around a price: the surface's, at least half a tick, at most half the price."""
         if isinstance(self.surface, FlatSurface):
@@ -227,13 +234,3 @@ def generated_columns(world: GeneratedWorld, path: int = 0) -> tuple[Columns, Co
 
 def _value(value: str | float) -> np.ndarray:
     return np.array(value, dtype=object if isinstance(value, str) else np.float64)
-
-
-def on_device(world: GeneratedWorld, device: torch.device | str) -> GeneratedWorld:
-    """The same world with its calendar and states on another device."""
-    paths = dataclasses.replace(world.paths, listing=world.paths.listing.to(device))
-    if isinstance(paths, GivenPath):
-        paths = dataclasses.replace(paths, states=PathState(*(field.to(device) for field in paths.states)))
-    return dataclasses.replace(world, paths=paths)
-
-

@@ -31,6 +31,14 @@ def shape(x: torch.Tensor) -> torch.Tensor:
     return out
 
 
+def slope(x: torch.Tensor) -> torch.Tensor:
+    """h'(x)."""
+    out = torch.full_like(x, SLOPE)
+    for weight, centre, width in BENDS:
+        out = out + weight * (x - centre) / torch.sqrt((x - centre) ** 2 + width**2)
+    return out
+
+
 def variance_multiple(x: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
     """v(x): implied variance over the variance at the money."""
     return 1.0 + strength * shape(x)
