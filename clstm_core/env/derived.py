@@ -23,11 +23,13 @@ _CHUNK = 1 << 16
 class Derived:
     """The market as one configuration sees it.
 
-    Shapes: row_QC [Q, 20 + S] and snapshot_TC [T, 5] with the columns of `columns.py`; move_S [S] relative moves of
-            spot. Rows outside the window's snapshots are zero.
+    Shapes: row_QC [Q, 19 + S] and snapshot_TC [T, 5] with the columns of `columns.py`; settle_value_Q cash per share of
+            the contracts that settle at the next snapshot, else 0; move_S [S] relative moves of spot. Rows outside
+            the window's snapshots are zero.
     """
 
     row_QC: torch.Tensor
+    settle_value_Q: torch.Tensor
     snapshot_TC: torch.Tensor
     move_S: torch.Tensor
 
@@ -46,7 +48,16 @@ def derive(market: MarketTensors, config: EnvConfig, window: tuple[int, int], dt
     for low in range(first, last, _CHUNK):
         rows = slice(low, min(low + _CHUNK, last))
         _fill_rows(table[rows], market, rows, config)
-    return Derived(row_QC=table, snapshot_TC=_snapshot_table(market, dtype), move_S=move_S.to(device, dtype))
+    settle_value = torch.zeros_like(table[:, 0])
+    rows = slice(first, last)
+    value = market.settle_value_K[market.row_contract_Q[rows]].to(dtype)
+    settle_value[rows] = torch.where(table[rows, col.SETTLES] > 0, value, 0.0)
+    return Derived(
+        row_QC=table,
+        settle_value_Q=settle_value,
+        snapshot_TC=_snapshot_table(market, dtype),
+        move_S=move_S.to(device, dtype),
+    )
 
 
 class Quoted(NamedTuple):
@@ -75,7 +86,6 @@ class Quoted(NamedTuple):
     can_sell: torch.Tensor
     stale: torch.Tensor | float
     settles: torch.Tensor
-    settle_value: torch.Tensor
 
 
 def write_facts(table: torch.Tensor, quoted: Quoted, config: EnvConfig) -> None:
@@ -102,7 +112,6 @@ def write_facts(table: torch.Tensor, quoted: Quoted, config: EnvConfig) -> None:
         col.CAN_SELL: quoted.can_sell,
         col.STALE: quoted.stale,
         col.SETTLES: quoted.settles,
-        col.SETTLE_VALUE: torch.where(quoted.settles, quoted.settle_value, 0.0),
     }
     for column, values in columns.items():
         table[..., column] = values
@@ -146,7 +155,6 @@ def _fill_rows(table: torch.Tensor, market: MarketTensors, rows: slice, config: 
         can_sell=market.can_sell_Q[rows],
         stale=market.stale_Q[rows],
         settles=market.settle_index_K[contract] == snapshot + 1,
-        settle_value=market.settle_value_K[contract],
     )
     write_facts(table, quoted, config)
     # a row whose vol could not be solved has NaN Greeks; an empty leg slot (0 x NaN) must stay 0

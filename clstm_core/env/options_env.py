@@ -1,10 +1,13 @@
 """OptionsEnv: N option accounts trading listed chains, batched; no host sync and no Python branch on data in a step."""
 
+from collections.abc import Callable
+
 import torch
 
 from clstm_core.config import EnvConfig
 from clstm_core.env.actions import orders_of, sizes_and_mask
-from clstm_core.env.book import Book
+from clstm_core.env import columns as col
+from clstm_core.env.book import Book, value_book
 from clstm_core.env.episodes import (
     check_window,
     env_seeds,
@@ -13,6 +16,7 @@ from clstm_core.env.episodes import (
     initial_ages,
     last_snapshots,
 )
+from clstm_core.env.generated_view import GeneratedView
 from clstm_core.env.observation import observe_accounts, scaler
 from clstm_core.env.protocol import EnvStep
 from clstm_core.env.record import write_ledger
@@ -22,7 +26,12 @@ from clstm_core.env.table_view import TableView
 from clstm_core.env.view import MarketView, Offered
 from clstm_core.errors import CheckpointError, ConfigError
 from clstm_core.market.tensors import MarketTensors
+from clstm_core.market.worlds.generated import GeneratedWorld
 from clstm_core.specs import ACTIONS, OBSERVATION
+
+
+EpisodeStarts = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Snapshot indices at which episodes begin, from the envs' seeds and episode numbers."""
 
 
 class OptionsEnv:
@@ -38,7 +47,7 @@ class OptionsEnv:
 
     def __init__(
         self,
-        market: MarketTensors,
+        market: MarketTensors | GeneratedWorld,
         config: EnvConfig,
         *,
         n_envs: int,
@@ -61,16 +70,40 @@ class OptionsEnv:
         self.n_actions = len(ACTIONS)
         self.dtype = dtype
         self.seed = seed
-        self.window = check_window(market, window if window is not None else market.split("train"))
         self.observation_mean, self.observation_std = scaler(market, self.device)
         self._stagger = stagger and not fixed_start
-        last_snapshot_T = last_snapshots(self.market.segment_end_T, self.window[1])
-        self._legal_starts = find_legal_starts(last_snapshot_T, self.window, config.horizon, fixed_start=fixed_start)
-        self.view: MarketView = TableView.build(self.market, config, self.window, dtype)
+        self.view: MarketView
+        self._begin: EpisodeStarts
+        if isinstance(self.market, GeneratedWorld):
+            self._walk_paths(self.market, window, fixed_start=fixed_start)
+        else:
+            self._read_tables(self.market, window, fixed_start=fixed_start)
         self.state: AccountState
+        self._book: Book
         self._step: Step | None = None
         self._ledger: StepLedger | None = None
         self.reset()
+
+    def _read_tables(self, market: MarketTensors, window: tuple[int, int] | None, *, fixed_start: bool) -> None:
+        """Trade in a window of a market's tables."""
+        self.window = check_window(market, window if window is not None else market.split("train"))
+        last_snapshot_T = last_snapshots(market.segment_end_T, self.window[1])
+        starts = find_legal_starts(last_snapshot_T, self.window, self.config.horizon, fixed_start=fixed_start)
+        self.view = TableView.build(market, self.config, self.window, self.dtype)
+        self._begin = lambda seed_N, episode_N: episode_starts(seed_N, episode_N, starts)
+
+    def _walk_paths(self, world: GeneratedWorld, window: tuple[int, int] | None, *, fixed_start: bool) -> None:
+        """Trade on generated paths, without tables."""
+        if window is not None:
+            raise ConfigError(
+                f"window={window} of a generated world: its paths have no windows. Leave it out, or write one path out "
+                "as tables."
+            )
+        self._begin = lambda seed_N, episode_N: world.paths.begin(
+            seed_N, episode_N, self.config.horizon, fixed=fixed_start
+        )
+        seed_N = env_seeds(self.seed, self.n_envs, self.device)
+        self.view = GeneratedView.build(world, self.config, self._begin(seed_N, torch.zeros_like(seed_N)), self.dtype)
 
     def reset(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Start every env at its episode 0; the observation and the action mask."""
@@ -78,7 +111,7 @@ class OptionsEnv:
         episode_N = torch.zeros_like(seed_N)
         age_N = initial_ages(seed_N, self.config.horizon) if self._stagger else torch.zeros_like(seed_N)
         self._step, self._ledger = None, None
-        self._enter(self._fresh(seed_N, episode_N, age_N))
+        self._arrive(self._fresh(seed_N, episode_N, age_N))
         return self.observe()
 
     def observe(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,7 +122,7 @@ class OptionsEnv:
     def last(self) -> StepLedger | None:
         """The record of the last step; None before the first. Written when first asked for: training never pays it."""
         if self._ledger is None and self._step is not None:
-            self._ledger = write_ledger(self._step, self.market.row_contract_Q, self.config)
+            self._ledger = write_ledger(self._step, self.view.contract, self.config)
         return self._ledger
 
     def orders_for(self, action: torch.Tensor) -> Orders:
@@ -110,7 +143,12 @@ class OptionsEnv:
         final_observation = observe_accounts(self.view, step.account, step.book)
         age = step.account.age_N
         fresh = self._fresh(step.account.seed_N, step.account.episode_N + 1, torch.zeros_like(age))
-        self._enter(choose(step.done, fresh, step.account))
+        state = choose(step.done, fresh, step.account)
+        self.view = self.view.moved_to(state.snapshot_index_N)
+        # begun accounts hold nothing, so that the facts of what was held before serve every book
+        spot = self.view.snapshot(state.snapshot_index_N)[:, col.SPOT]
+        self._book = value_book(state.holdings, step.book.facts, spot, self.view.move_S, self.config)
+        self._enter(state)
         observation, mask = self.observe()
         return EnvStep(observation, step.reward.float(), step.terminated, step.truncated, final_observation, mask)
 
@@ -134,12 +172,17 @@ class OptionsEnv:
                 )
             values[name] = theirs.to(self.device).clone()
         self._step, self._ledger = None, None
-        self._enter(AccountState(**values))
+        self._arrive(AccountState(**values))
+
+    def _arrive(self, state: AccountState) -> None:
+        """Stand the accounts anywhere."""
+        self.view = self.view.standing_at(state.snapshot_index_N)
+        self._book = value_account(self.view, self.config, state)
+        self._enter(state)
 
     def _enter(self, state: AccountState) -> None:
-        """Make `state` the current one, with its book, sizes and mask."""
+        """Make `state`, whose book is valued, the current one, with its sizes and mask."""
         self.state = state
-        self._book: Book = value_account(self.view, self.config, state)
         self._offered: Offered = self.view.offered(state.snapshot_index_N)
         self._size_NA, self._mask_NA = sizes_and_mask(
             self._offered, state.holdings, self._book, self.view.move_S, self.config
@@ -149,7 +192,7 @@ class OptionsEnv:
         """Accounts in cash at the start of the given episodes."""
         return AccountState.fresh(
             self.config.capital_usd,
-            snapshot_index_N=episode_starts(seed_N, episode_N, self._legal_starts),
+            snapshot_index_N=self._begin(seed_N, episode_N),
             seed_N=seed_N,
             episode_N=episode_N,
             age_N=age_N,

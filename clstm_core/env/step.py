@@ -21,7 +21,8 @@ from clstm_core.env.view import MarketView
 class Interval(NamedTuple):
     """What was held from one snapshot to the next, and what that did to it.
 
-    Shapes: facts_next [N, L, C] of the same legs at t + 1; settles [N, L] bool: settled in cash at t + 1
+    Shapes: facts_next [N, L, C] of the same legs at t + 1; settles [N, L] bool: settled in cash at t + 1, for
+            settle_value [N, L] per share
     """
 
     held: Holdings
@@ -29,6 +30,7 @@ class Interval(NamedTuple):
     facts_next: torch.Tensor
     flows: HoldingFlows
     settles: torch.Tensor
+    settle_value: torch.Tensor
     arrived: Holdings  # at t + 1: flows and settlements paid, settled legs gone
 
 
@@ -147,9 +149,9 @@ def _hold(
 ) -> Interval:
     """Let time pass from t to t + 1: interest, dividends, borrow, settlement, and the legs' next rows."""
     flows = holding_flows(held.cash, held.shares, now, then[:, col.SPOT], config)
-    facts = book.facts
+    facts, value = book.facts, view.settle_value(held.row)
     settles = (facts[..., col.SETTLES] > 0) & (held.quantity != 0)
-    paid = settlement_cash(held.quantity, facts[..., col.MULTIPLIER], settles, facts[..., col.SETTLE_VALUE])
+    paid = settlement_cash(held.quantity, facts[..., col.MULTIPLIER], settles, value)
     row = view.next_row(held.row)
     arrived = Holdings(
         cash=held.cash + flows.interest + flows.dividends - flows.borrow + paid,
@@ -158,4 +160,4 @@ def _hold(
         quantity=torch.where(settles, 0.0, held.quantity),
         entry_price=torch.where(settles, 0.0, held.entry_price),
     )
-    return Interval(held, book, view.facts(row), flows, settles, arrived)
+    return Interval(held, book, view.facts(row), flows, settles, value, arrived)

@@ -127,11 +127,12 @@ def double_multiplier_on_puts(patch):
 
 
 def worthless_expiry_pays_its_last_mark(patch):
-    def keep(row, market):
-        worthless = (row[:, col.SETTLES] > 0) & (row[:, col.SETTLE_VALUE] == 0)
-        row[worthless, col.SETTLE_VALUE] = row[worthless, col.MARK]
+    def keep(table, market, *_):
+        row = table.row_QC
+        worthless = (row[:, col.SETTLES] > 0) & (table.settle_value_Q == 0)
+        return dataclasses.replace(table, settle_value_Q=torch.where(worthless, row[:, col.MARK], table.settle_value_Q))
 
-    _table(patch, keep)
+    _wrap(patch, "derive", keep, table_view)
 
 
 def liquidation_at_mid(patch):

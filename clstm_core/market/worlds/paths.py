@@ -130,9 +130,7 @@ class FittedDynamics:
 
     def move(self, state: PathState, dt_years: torch.Tensor, shocks: Shocks) -> tuple[torch.Tensor, torch.Tensor]:
         """As `Dynamics`; sessions are alike, whatever the days between."""
-        jump = torch.where(
-            shocks.uniform < self.jump_chance, self.jump_mean + self.jump_deviation * shocks.third, 0.0
-        )
+        jump = torch.where(shocks.uniform < self.jump_chance, self.jump_mean + self.jump_deviation * shocks.third, 0.0)
         deviation = state.vix / math.sqrt(SESSIONS_YEAR)
         gain = self.drift + deviation * (self.scale * shocks.first + jump)
         own = math.sqrt(1.0 - self.rho**2)

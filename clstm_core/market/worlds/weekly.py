@@ -32,6 +32,7 @@ class Weekly:
     coming_C: torch.Tensor  # float64: sessions that the VIX of that day counts on
     near_C: torch.Tensor  # int64 index of the near tenor's expiry, -1 where none
     far_C: torch.Tensor
+    open_C: torch.Tensor  # int64 index of the first expiry still ahead
     expiration_E: torch.Tensor  # int64 nanoseconds
     place_C: torch.Tensor  # int64: scheduled sessions until then
     place_E: torch.Tensor  # int64
@@ -104,15 +105,14 @@ def weekly_listing(
     ]
     target = dates + np.timedelta64(VIX_DAYS, "D")
     past = (weekday(target) - FRIDAY) % 7
-    before, after = (
-        sessions_between(dates, target - past + np.timedelta64(days, "D"), scheduled) for days in (0, 7)
-    )
+    before, after = (sessions_between(dates, target - past + np.timedelta64(days, "D"), scheduled) for days in (0, 7))
     tensors = {
         "session_ns_C": session_ns,
         "weekday_C": weekday(dates),
         "coming_C": before + (after - before) * past / 7.0,
         "near_C": chosen[0],
         "far_C": chosen[1],
+        "open_C": np.searchsorted(expiration, session_ns, side="right"),
         "expiration_E": expiration,
         "place_C": np.searchsorted(scheduled, dates, side="right"),
         "place_E": np.searchsorted(scheduled, expiry, side="right"),
@@ -160,4 +160,3 @@ def path_strike_step(spot: torch.Tensor, vol: torch.Tensor, near_days: float) ->
     steps = torch.as_tensor(STEPS, dtype=spot.dtype, device=spot.device)
     wanted = 0.2 * spot * vol * (near_days / DAYS_YEAR) ** 0.5
     return steps[torch.log(steps / wanted[..., None]).abs().argmin(dim=-1)]
-
