@@ -63,18 +63,25 @@ def is_defined_risk(template: Template) -> bool:
     return one_tenor and calls + template.shares >= 0 and template.shares - puts <= 0
 
 
+class Defined(NamedTuple):
+    """Templates of equally many legs whose loss is bounded: their places [A'] among all."""
+
+    n_legs: int
+    template: torch.Tensor
+
+
 class TemplateTables(NamedTuple):
     """`specs.TEMPLATES` as tensors.
 
     Shapes: cell_AP int64 (-1 = no leg); quantity_AP contracts per unit; used_AP bool; lots_A multiples of the
-            multiplier in shares; defined_A bool, whether the loss is bounded; n_legs_A; short_contracts_A
+            multiplier in shares; defined: those with a bounded loss; n_legs_A; short_contracts_A
     """
 
     cell_AP: torch.Tensor
     quantity_AP: torch.Tensor
     used_AP: torch.Tensor
     lots_A: torch.Tensor
-    defined_A: torch.Tensor
+    defined: tuple[Defined, ...]
     n_legs_A: torch.Tensor
     short_contracts_A: torch.Tensor
 
@@ -87,16 +94,19 @@ def template_tables(device: torch.device, dtype: torch.dtype) -> TemplateTables:
         for p, (name, quantity) in enumerate(template.legs):
             cell_AP[a, p], quantity_AP[a, p] = CELL_INDEX[name], quantity
     used_AP = cell_AP >= 0
-    tables = TemplateTables(
-        cell_AP=cell_AP,
-        quantity_AP=quantity_AP,
-        used_AP=used_AP,
-        lots_A=torch.tensor([float(template.shares) for template in TEMPLATES], dtype=dtype),
-        defined_A=torch.tensor([is_defined_risk(template) for template in TEMPLATES]),
-        n_legs_A=used_AP.sum(dim=1),
-        short_contracts_A=(-quantity_AP).clamp(min=0.0).sum(dim=1),
+    bounded: dict[int, list[int]] = {}
+    for a, template in enumerate(TEMPLATES):
+        if is_defined_risk(template):
+            bounded.setdefault(len(template.legs), []).append(a)
+    return TemplateTables(
+        cell_AP=cell_AP.to(device),
+        quantity_AP=quantity_AP.to(device),
+        used_AP=used_AP.to(device),
+        lots_A=torch.tensor([float(template.shares) for template in TEMPLATES], dtype=dtype, device=device),
+        defined=tuple(Defined(n, torch.tensor(places, device=device)) for n, places in bounded.items()),
+        n_legs_A=used_AP.sum(dim=1).to(device),
+        short_contracts_A=(-quantity_AP).clamp(min=0.0).sum(dim=1).to(device),
     )
-    return TemplateTables(*(table.to(device) for table in tables))
 
 
 def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, window: tuple[int, int]) -> Packages:
@@ -124,7 +134,9 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
         weight = templates.quantity_AP * facts[..., col.MULTIPLIER]
         pnl = (weight[..., None] * facts[..., col.SCENARIOS :]).sum(dim=-2)
         legs = Legs(*(facts[..., column] for column in LEG_COLUMNS))
-        unit_TAC[chunk] = price_units(legs, pnl, rows, templates, shares_TA[chunk], spot, derived.move_S, config)
+        unit_TAC[chunk] = price_units(
+            legs, pnl, all_listed(rows, used_AP), templates, shares_TA[chunk], spot, derived.move_S, config
+        )
     return Packages(
         row_TAP=row_TAP,
         quantity_AP=templates.quantity_AP,
@@ -133,6 +145,13 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
         n_legs_A=templates.n_legs_A,
         short_contracts_A=templates.short_contracts_A,
     )
+
+
+def all_listed(rows: torch.Tensor, used_AP: torch.Tensor) -> torch.Tensor:
+    """Whether every leg of packages [T, A, P] has a row, and no two the same [T, A]."""
+    same = (rows[..., :, None] == rows[..., None, :]) & used_AP[:, :, None] & used_AP[:, None, :]
+    distinct = same.sum(dim=(-1, -2)) == used_AP.sum(dim=-1)
+    return ((~used_AP) | (rows >= 0)).all(dim=-1) & distinct
 
 
 class Legs(NamedTuple):
@@ -163,7 +182,7 @@ LEG_COLUMNS = (
 def price_units(
     legs: Legs,
     options_pnl: torch.Tensor,
-    rows: torch.Tensor,
+    listed: torch.Tensor,
     templates: TemplateTables,
     shares: torch.Tensor,
     spot: torch.Tensor,
@@ -172,8 +191,8 @@ def price_units(
 ) -> torch.Tensor:
     """The columns UNIT_RISK .. UNIT_SCENARIOS + S of packages [T, A, C].
 
-    Shapes: T snapshots or accounts; options_pnl [T, A, S] of one unit's options; rows [T, A, P]; shares [T, A];
-            spot [T, 1]; move_S [S]
+    Shapes: T snapshots or accounts; options_pnl [T, A, S] of one unit's options; listed [T, A], whether all legs
+            are, on distinct contracts; shares [T, A]; spot [T, 1]; move_S [S]
     """
     quantity_AP, used_AP = templates.quantity_AP, templates.used_AP
     weight = quantity_AP * legs.multiplier
@@ -182,30 +201,39 @@ def price_units(
     slippage = (weight * (price - legs.mark)).sum(dim=-1) + shares.abs() * spot * share_half_spread(config)
     debit = (weight * price).sum(dim=-1) + shares * spot * (1 + share_half_spread(config)) + fees
 
-    # the payoff at expiry is linear between strikes, so its minimum lies at a strike or at zero
-    call_strike, put_strike = legs.call_strike, legs.put_strike
-    strike = call_strike + put_strike
-    nodes = torch.cat([torch.where(used_AP, strike, 0.0), torch.zeros_like(strike[..., :1])], dim=-1)[..., None]
-    call = (nodes - call_strike[..., None, :]).clamp(min=0.0) * (call_strike > 0)[..., None, :]
-    put = (put_strike[..., None, :] - nodes).clamp(min=0.0)
-    payoff = (weight[..., None, :] * (call + put)).sum(dim=-1) + shares[..., None] * nodes[..., 0]
-    maximum_loss = debit - payoff.amin(dim=-1)
-
     pnl = options_pnl + (shares * spot)[..., None] * move_S
     shorts = (-quantity_AP).clamp(min=0.0).sum(dim=-1)
     margin = margin_requirement(pnl, shorts.expand(pnl.shape[:-1]), config)
     otherwise = torch.where(shares == 0, torch.maximum(margin, debit), margin)
     smallest = MIN_RISK_OF_NOTIONAL * spot * legs.multiplier[:, :, 0]
-    risk = torch.maximum(torch.where(templates.defined_A, maximum_loss, otherwise), smallest)
+    risk = otherwise
+    for group in templates.defined:
+        maximum_loss = debit[:, group.template] - _least_payoff(group, legs, weight, shares)
+        risk = risk.index_copy(1, group.template, maximum_loss)
+    risk = torch.maximum(risk, smallest)
 
     quoted = fillable(quantity_AP, legs.can_buy, legs.can_sell)
-    same = (rows[..., :, None] == rows[..., None, :]) & used_AP[:, :, None] & used_AP[:, None, :]
-    distinct = same.sum(dim=(-1, -2)) == used_AP.sum(dim=-1)
-    available = ((~used_AP) | ((rows >= 0) & quoted)).all(dim=-1) & distinct
+    available = listed & quoted.all(dim=-1)
 
+    call_strike, put_strike = legs.call_strike, legs.put_strike
     short = (-weight).clamp(min=0.0)
     scalars = [risk, slippage + fees, (short * call_strike).sum(dim=-1), (short * put_strike).sum(dim=-1)]
     return torch.cat([torch.stack([*scalars, available.to(pnl.dtype)], dim=-1), pnl], dim=-1)
+
+
+def _least_payoff(group: Defined, legs: Legs, weight: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """The least value at expiry [T, A'] of a group's packages: linear between strikes, so it lies at one or at zero."""
+
+    def of(values: torch.Tensor) -> torch.Tensor:
+        return values[:, group.template, : group.n_legs]
+
+    call_strike, put_strike = of(legs.call_strike), of(legs.put_strike)
+    strike = call_strike + put_strike
+    nodes = torch.cat([strike, torch.zeros_like(strike[..., :1])], dim=-1)[..., None]
+    call = (nodes - call_strike[..., None, :]).clamp(min=0.0) * (call_strike > 0)[..., None, :]
+    put = (put_strike[..., None, :] - nodes).clamp(min=0.0)
+    value = (of(weight)[..., None, :] * (call + put)).sum(dim=-1) + shares[:, group.template, None] * nodes[..., 0]
+    return value.amin(dim=-1)
 
 
 def sizes_and_mask(

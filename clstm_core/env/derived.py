@@ -90,7 +90,13 @@ class Quoted(NamedTuple):
 
 def write_facts(table: torch.Tensor, quoted: Quoted, config: EnvConfig) -> None:
     """Write the facts of contracts into `table` [..., C], in its dtype: columns BID .. SCENARIOS + S of `columns.py`."""
-    right, dtype = quoted.right, table.dtype
+    write_quotes(table, quoted, config)
+    table[..., col.SCENARIOS :] = scenarios(quoted, config, table.dtype)
+
+
+def write_quotes(table: torch.Tensor, quoted: Quoted, config: EnvConfig) -> None:
+    """Write the columns before the scenarios alone."""
+    right = quoted.right
     buy, sell = fill_prices(quoted.bid, quoted.ask, config)
     columns = {
         col.BID: quoted.bid,
@@ -115,21 +121,20 @@ def write_facts(table: torch.Tensor, quoted: Quoted, config: EnvConfig) -> None:
     }
     for column, values in columns.items():
         table[..., column] = values
-    table[..., col.SCENARIOS :] = option_scenarios(
-        *(
-            value.to(dtype)
-            for value in (
-                quoted.spot,
-                quoted.strike,
-                quoted.tte,
-                quoted.implied_vol,
-                quoted.rate,
-                quoted.dividend_yield,
-                quoted.right,
-            )
-        ),
-        config,
+
+
+def scenarios(quoted: Quoted, config: EnvConfig, dtype: torch.dtype) -> torch.Tensor:
+    """Profit of one long option on one share in each scenario [..., S], computed in `dtype`."""
+    terms = (
+        quoted.spot,
+        quoted.strike,
+        quoted.tte,
+        quoted.implied_vol,
+        quoted.rate,
+        quoted.dividend_yield,
+        quoted.right,
     )
+    return option_scenarios(*(term.to(dtype) for term in terms), config)
 
 
 def _fill_rows(table: torch.Tensor, market: MarketTensors, rows: slice, config: EnvConfig) -> None:

@@ -12,12 +12,13 @@ import torch
 
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
-from clstm_core.env.actions import LEG_COLUMNS, Legs, TemplateTables, price_units, template_tables
-from clstm_core.env.derived import Quoted, write_facts
+from clstm_core.env.actions import Legs, TemplateTables, price_units, template_tables
+from clstm_core.env.derived import Quoted, scenarios, write_facts, write_quotes
+from clstm_core.env.fills import fill_prices
 from clstm_core.env.generated_cells import Cells, choose_cells
 from clstm_core.env.generated_features import SURFACE_FEATURES, market_features, surface_known
 from clstm_core.env.margin import scenario_shocks
-from clstm_core.env.packed_rows import NEXT_STEP, Contract, contract_of_row, pack, step_of_row, unpack
+from clstm_core.env.packed_rows import NEXT_STEP, contract_of_row, pack, step_of_row, unpack
 from clstm_core.env.view import Offered
 from clstm_core.market.clock import YEAR_NS
 from clstm_core.market.worlds.generated import LEAST_PRICE, GeneratedWorld
@@ -54,18 +55,6 @@ def _zip(function: Callable[..., torch.Tensor], *values):
     if isinstance(values[0], torch.Tensor):
         return function(*values)
     return type(values[0])(*(_zip(function, *parts) for parts in zip(*values, strict=True)))
-
-
-class Priced(NamedTuple):
-    """What pricing a contract needs besides its strike and right; shapes broadcast to the contracts'."""
-
-    state: PathState
-    strike: torch.Tensor  # in currency
-    right: torch.Tensor
-    tte: torch.Tensor
-    vol: torch.Tensor
-    deviations: torch.Tensor  # from the money, in standard deviations
-    settles: torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,10 +134,20 @@ class GeneratedView:
         return torch.stack(columns, dim=1).to(self.dtype)
 
     def facts(self, row: torch.Tensor) -> torch.Tensor:
-        out = torch.empty(*row.shape, col.SCENARIOS + len(self.move), dtype=self.dtype, device=row.device)
-        for part in _chunks(row):
-            self._write(out[part], self._legs(row[part], part))
-        return out
+        return self._told(row, col.SCENARIOS + len(self.move), write_facts)
+
+    def quotes(self, row: torch.Tensor) -> torch.Tensor:
+        return self._told(row, col.SCENARIOS, write_quotes)
+
+    def _told(self, row: torch.Tensor, width: int, write: Callable[..., None]) -> torch.Tensor:
+        """What `write` says of contracts [N, L, width]; zeros where the device is a CPU and there is no row."""
+        flat = row.reshape(-1)
+        out = torch.zeros(len(flat), width, dtype=self.dtype, device=row.device)
+        for at in _places(flat >= 0):
+            told = torch.empty(len(at), width, dtype=self.dtype, device=row.device)
+            write(told, self._of_rows(flat[at], at // row.shape[1]), self.config)
+            out.index_copy_(0, at, told)
+        return out.view(*row.shape, width)
 
     def settle_value(self, row: torch.Tensor) -> torch.Tensor:
         # at the close of the expiry's session, or of the last session before it
@@ -172,23 +171,18 @@ class GeneratedView:
         return torch.where(row >= 0, contract_of_row(row), -1)
 
     def offered(self, index_N: torch.Tensor) -> Offered:
-        standing, templates = self.now, self.templates
-        step = step_of(index_N)[:, None]
+        cells, templates = self.now.cells, self.templates
         n, shape = len(index_N), templates.cell_AP.shape
         cell = templates.cell_AP.clamp(min=0).reshape(-1)
-        listed = standing.cells.listed & (standing.cells.tte > 0)
-        rows_G = torch.where(listed, pack(step, standing.cells.contract), -1)
-        rows = torch.where(templates.used_AP, rows_G[:, cell].view(n, *shape), -1)
-        width = col.UNIT_SCENARIOS + len(self.move)
-        unit = torch.empty(n, shape[0], width, dtype=self.dtype, device=index_N.device)
-        shares = (templates.lots_A * self.world.instrument.multiplier).expand(n, -1)
-        for part in _chunks(index_N):
-            unit[part] = self._units(standing.at(part), rows[part], shares[part], cell)
+        row_NG = torch.where(cells.listed, pack(step_of(index_N)[:, None], cells.contract), -1)
+        row_NAP = torch.where(templates.used_AP, row_NG[:, cell].view(n, *shape), -1)
+        shares_NA = (templates.lots_A * self.world.instrument.multiplier).expand(n, -1)
+        units = [self._units(self.now.at(part), row_NAP[part], shares_NA[part], cell) for part in _slices(n, index_N)]
         return Offered(
-            row_NAP=rows,
+            row_NAP=row_NAP,
             quantity_AP=templates.quantity_AP,
-            shares_NA=shares,
-            unit_NAC=unit,
+            shares_NA=shares_NA,
+            unit_NAC=torch.cat(units),
             n_legs_A=templates.n_legs_A,
             short_contracts_A=templates.short_contracts_A,
         )
@@ -199,107 +193,114 @@ class GeneratedView:
 
     # -- prices -------------------------------------------------------------------------------------------------
 
-    def _units(self, at: Standing, rows: torch.Tensor, shares: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
-        templates = self.templates
-        n, shape = len(rows), templates.cell_AP.shape
-        facts = torch.empty(
-            n, at.cells.vol.shape[1], col.SCENARIOS + len(self.move), dtype=self.dtype, device=rows.device
+    def _units(self, at: Standing, row_NAP: torch.Tensor, shares: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
+        """The unit columns of the packages on the cells of some accounts [N, A, C]."""
+        templates, multiplier = self.templates, self.world.instrument.multiplier
+        quoted = self._of_cells(at)
+        buy, sell = fill_prices(quoted.bid, quoted.ask, self.config)
+        call = quoted.right > 0
+        columns = (
+            quoted.mark,
+            buy,
+            sell,
+            torch.full_like(buy, multiplier),
+            torch.where(call, quoted.strike, 0.0),
+            torch.where(call, 0.0, quoted.strike),
+            quoted.can_buy,
+            quoted.can_sell,
         )
-        self._write(facts, self._of_cells(at))
-        legs = facts[:, :, list(LEG_COLUMNS)][:, cell].view(n, *shape, -1)
+        legs = Legs(*(column.to(self.dtype)[:, cell].view(row_NAP.shape) for column in columns))
         # a package's profit is a sum over cells: one product of matrices
-        share = torch.zeros(shape[0], facts.shape[1], dtype=self.dtype, device=rows.device)
-        share = share.scatter_add(1, templates.cell_AP.clamp(min=0), templates.quantity_AP)
-        pnl = torch.matmul(share * self.world.instrument.multiplier, facts[..., col.SCENARIOS :])
+        share_AG = torch.zeros(len(templates.lots_A), buy.shape[1], dtype=self.dtype, device=buy.device)
+        share_AG = share_AG.scatter_add(1, templates.cell_AP.clamp(min=0), templates.quantity_AP * multiplier)
+        pnl = torch.matmul(share_AG, scenarios(quoted, self.config, self.dtype))
+        # the cells' rules leave no two legs on one contract
+        listed = ((row_NAP >= 0) | ~templates.used_AP).all(dim=-1)
         spot = at.point.state.spot[:, None].to(self.dtype)
-        return price_units(Legs(*legs.unbind(-1)), pnl, rows, templates, shares, spot, self.move, self.config)
+        return price_units(legs, pnl, listed, templates, shares, spot, self.move, self.config)
 
-    def _of_cells(self, at: Standing) -> Priced:
-        point, cells, listing = at.point, at.cells, self.world.paths.listing
+    def _of_cells(self, at: Standing) -> Quoted:
+        """The cells [N, G] of accounts where they stand."""
+        point, cells = at.point, at.cells
         state = PathState(*(field[:, None] for field in point.state))
-        session, expiry = point.session[:, None], cells.contract.expiry
-        strike = cells.contract.strike * point.strike_step[:, None]
-        return Priced(
-            state=state,
-            strike=strike,
-            right=cells.contract.right.double(),
-            tte=cells.tte,
-            vol=cells.vol,
-            deviations=cells.deviations,
-            settles=listing.settle_E[expiry] == session + 1,
-        )
+        settles = self.world.paths.listing.settle_E[cells.contract.expiry] == point.session[:, None] + 1
+        strike, right = cells.contract.strike * point.strike_step[:, None], cells.contract.right.double()
+        return self._quoted(state, strike, right, cells.tte, cells.vol, cells.deviations, settles)
 
-    def _legs(self, row: torch.Tensor, part: slice) -> Priced:
-        """Contracts of rows [N, L] at either snapshot; -1 reads a contract at the money."""
+    def _of_rows(self, row: torch.Tensor, account: torch.Tensor) -> Quoted:
+        """Contracts [M] of accounts [M] at either snapshot; row -1 reads some contract at the money."""
         listing, surface = self.world.paths.listing, self.world.surface
-        now, then = (
-            _zip(lambda x: x[part][:, None], at.point._replace(log_close=at.point.session))
-            for at in (self.now, self.then)
-        )
-        step = step_of(self.index_N[part])[:, None]
-        empty = row < 0
+        empty, step = row < 0, step_of(self.index_N)[account]
         later = ~empty & (step_of_row(row) > step)
-        state = PathState(*(torch.where(later, b, a) for a, b in zip(now.state, then.state, strict=True)))
-        session = torch.where(later, then.session, now.session)
+        state = PathState(
+            *(
+                torch.where(later, then[account], now[account])
+                for now, then in zip(self.now.point.state, self.then.point.state, strict=True)
+            )
+        )
+        session = torch.where(later, self.then.point.session[account], self.now.point.session[account])
         asked = unpack(row.clamp(min=0))
         expiry = torch.where(empty, listing.open_C[session], asked.expiry)
-        strike = torch.where(empty, state.spot, asked.strike * now.strike_step)
+        strike = torch.where(empty, state.spot, asked.strike * self.now.point.strike_step[account])
         tte = listing.tte(session, expiry)
         theta, strength = surface.atm_variance(state, listing.clock(session, expiry))
         money = torch.log(strike / state.spot) - (state.rate - state.dividend_yield) * tte
         total, deviations = surface.implied_variance(theta, strength, money)
-        return Priced(
-            state=state,
-            strike=strike,
-            right=asked.right.double(),
-            tte=tte,
-            vol=torch.sqrt(total / tte),
-            deviations=deviations,
-            settles=listing.settle_E[expiry] == session + 1,
-        )
+        settles = listing.settle_E[expiry] == session + 1
+        return self._quoted(state, strike, asked.right.double(), tte, torch.sqrt(total / tte), deviations, settles)
 
-    def _write(self, facts: torch.Tensor, priced: Priced) -> None:
-        """Quote contracts as the world does and write their facts."""
-        state, world = priced.state, self.world
-        greeks = black_scholes.greeks(
-            state.spot, priced.strike, priced.tte, priced.vol, state.rate, state.dividend_yield, priced.right
-        )
+    def _quoted(
+        self,
+        state: PathState,
+        strike: torch.Tensor,
+        right: torch.Tensor,
+        tte: torch.Tensor,
+        vol: torch.Tensor,
+        deviations: torch.Tensor,
+        settles: torch.Tensor,
+    ) -> Quoted:
+        """Contracts as the world quotes them: both sides, unrounded, about the model price."""
+        world = self.world
+        greeks = black_scholes.greeks(state.spot, strike, tte, vol, state.rate, state.dividend_yield, right)
         price = greeks.price.clamp(min=LEAST_PRICE)
-        width = world.surface.vol_spread(state, priced.tte, priced.deviations)
+        width = world.surface.vol_spread(state, tte, deviations)
         half = world.half_spread(price, 0.5 * width * greeks.vega)
-        quoted = torch.ones_like(price, dtype=torch.bool)
-        write_facts(
-            facts,
-            Quoted(
-                spot=state.spot.expand_as(price),
-                rate=state.rate.expand_as(price),
-                dividend_yield=state.dividend_yield.expand_as(price),
-                strike=priced.strike.expand_as(price),
-                right=priced.right.expand_as(price),
-                multiplier=world.instrument.multiplier,
-                bid=price - half,
-                ask=price + half,
-                mark=price,
-                implied_vol=priced.vol,
-                tte=priced.tte,
-                delta=greeks.delta,
-                gamma=greeks.gamma,
-                vega=greeks.vega,
-                theta=greeks.theta,
-                rho=greeks.rho,
-                can_buy=quoted,
-                can_sell=quoted,
-                stale=0.0,
-                settles=priced.settles,
-            ),
-            self.config,
+        always = torch.ones_like(price, dtype=torch.bool)
+        return Quoted(
+            spot=state.spot,
+            rate=state.rate,
+            dividend_yield=state.dividend_yield,
+            strike=strike,
+            right=right,
+            multiplier=world.instrument.multiplier,
+            bid=price - half,
+            ask=price + half,
+            mark=price,
+            implied_vol=vol,
+            tte=tte,
+            delta=greeks.delta,
+            gamma=greeks.gamma,
+            vega=greeks.vega,
+            theta=greeks.theta,
+            rho=greeks.rho,
+            can_buy=always,
+            can_sell=always,
+            stale=0.0,
+            settles=settles,
         )
 
 
-def _chunks(over: torch.Tensor) -> list[slice]:
-    """Slices of the accounts to work on at once."""
-    size = _CHUNK if over.device.type == "cpu" else max(1, len(over))
-    return [slice(low, low + size) for low in range(0, len(over), size)]
+def _slices(length: int, like: torch.Tensor) -> list[slice]:
+    """Slices of so many accounts to work on at once."""
+    size = _CHUNK if like.device.type == "cpu" else max(1, length)
+    return [slice(low, low + size) for low in range(0, length, size)]
+
+
+def _places(wanted: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Where `wanted` [M] holds, in parts to work on at once. A device is not asked how many: there all are wanted."""
+    if wanted.device.type != "cpu":
+        return (torch.arange(len(wanted), device=wanted.device),)
+    return wanted.nonzero().squeeze(1).split(8 * _CHUNK)
 
 
 def _stand(world: GeneratedWorld, point: PathPoint, before: torch.Tensor) -> Standing:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 
 from clstm_core.config import EnvConfig
-from clstm_core.env.actions import orders_of, sizes_and_mask
 from clstm_core.env import columns as col
+from clstm_core.env.actions import orders_of, sizes_and_mask
 from clstm_core.env.book import Book, value_book
 from clstm_core.env.episodes import (
     check_window,
@@ -28,7 +28,6 @@ from clstm_core.errors import CheckpointError, ConfigError
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.market.worlds.generated import GeneratedWorld
 from clstm_core.specs import ACTIONS, OBSERVATION
-
 
 EpisodeStarts = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Snapshot indices at which episodes begin, from the envs' seeds and episode numbers."""

@@ -20,7 +20,6 @@ from clstm_core.env.state import (
 )
 from clstm_core.env.step import Step
 
-
 Contract = Callable[[torch.Tensor], torch.Tensor]
 
 

@@ -96,7 +96,7 @@ def advance(
     held = account.holdings
     book = _value(view, config, held, now[:, col.SPOT]) if book is None else book
 
-    decision = decide(orders, book, view.facts(orders.leg_row_NP))
+    decision = decide(orders, book, view.quotes(orders.leg_row_NP))
     if config.fill_lag == 0:
         met_row, met_book = held.row, book
         execution = execute(view, config, decision, held, book)

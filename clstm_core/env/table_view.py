@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from clstm_core.config import EnvConfig
+from clstm_core.env import columns as col
 from clstm_core.env.actions import Packages, build_packages
 from clstm_core.env.derived import Derived, derive
 from clstm_core.env.episodes import last_snapshots
@@ -57,6 +58,9 @@ class TableView:
 
     def facts(self, row: torch.Tensor) -> torch.Tensor:
         return self.derived.row_QC[row.clamp(min=0)]
+
+    def quotes(self, row: torch.Tensor) -> torch.Tensor:
+        return self.derived.row_QC[row.clamp(min=0), : col.SCENARIOS]
 
     def settle_value(self, row: torch.Tensor) -> torch.Tensor:
         return self.derived.settle_value_Q[row.clamp(min=0)]

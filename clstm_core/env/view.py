@@ -55,6 +55,10 @@ class MarketView(Protocol):
         """Facts [..., C] of contracts: columns BID .. SCENARIOS + S. Row -1 reads any row: its quantity is zero."""
         ...
 
+    def quotes(self, row: torch.Tensor) -> torch.Tensor:
+        """The facts before the scenarios alone [..., SCENARIOS], for whoever needs no margin."""
+        ...
+
     def settle_value(self, row: torch.Tensor) -> torch.Tensor:
         """Cash per share [...] that contracts which settle at the next snapshot pay there; else any finite number."""
         ...

@@ -105,6 +105,9 @@ class LivePair:
     def facts(self, row):
         return self._told.row_QC[row.clamp(min=0)]
 
+    def quotes(self, row):
+        return self._told.row_QC[row.clamp(min=0)][..., : col.SCENARIOS]
+
     def settle_value(self, row):
         return self._told.settle_value_Q[row.clamp(min=0)]
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from clstm_core.errors import ConfigError
-from clstm_core.market.worlds.counter import mix, normal, shift, uniform
 from clstm_core.market.clock import YEAR_NS
+from clstm_core.market.worlds.counter import mix, normal, shift, uniform
 from clstm_core.market.worlds.surface import PathState
 from clstm_core.market.worlds.weekly import Weekly, path_strike_step
 
