@@ -1,5 +1,6 @@
 """From a discrete action to an order: the packages each snapshot offers, their size, and what is forbidden."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -74,7 +75,8 @@ class TemplateTables(NamedTuple):
     """`specs.TEMPLATES` as tensors.
 
     Shapes: cell_AP int64 (-1 = no leg); quantity_AP contracts per unit; used_AP bool; lots_A multiples of the
-            multiplier in shares; defined: those with a bounded loss; n_legs_A; short_contracts_A
+            multiplier in shares; defined: those with a bounded loss, undefined the places of the others, with_shares
+            those that hold shares; n_legs_A; short_contracts_A
     """
 
     cell_AP: torch.Tensor
@@ -82,6 +84,8 @@ class TemplateTables(NamedTuple):
     used_AP: torch.Tensor
     lots_A: torch.Tensor
     defined: tuple[Defined, ...]
+    undefined: torch.Tensor
+    with_shares: torch.Tensor
     n_legs_A: torch.Tensor
     short_contracts_A: torch.Tensor
 
@@ -94,16 +98,21 @@ def template_tables(device: torch.device, dtype: torch.dtype) -> TemplateTables:
         for p, (name, quantity) in enumerate(template.legs):
             cell_AP[a, p], quantity_AP[a, p] = CELL_INDEX[name], quantity
     used_AP = cell_AP >= 0
-    bounded: dict[int, list[int]] = {}
-    for a, template in enumerate(TEMPLATES):
-        if is_defined_risk(template):
-            bounded.setdefault(len(template.legs), []).append(a)
+
+    def places(wanted: Callable[[Template], bool]) -> torch.Tensor:
+        return torch.tensor([a for a, template in enumerate(TEMPLATES) if wanted(template)], device=device)
+
     return TemplateTables(
         cell_AP=cell_AP.to(device),
         quantity_AP=quantity_AP.to(device),
         used_AP=used_AP.to(device),
         lots_A=torch.tensor([float(template.shares) for template in TEMPLATES], dtype=dtype, device=device),
-        defined=tuple(Defined(n, torch.tensor(places, device=device)) for n, places in bounded.items()),
+        defined=tuple(
+            Defined(n, places(lambda template, n=n: is_defined_risk(template) and len(template.legs) == n))
+            for n in sorted({len(template.legs) for template in TEMPLATES if is_defined_risk(template)})
+        ),
+        undefined=places(lambda template: not is_defined_risk(template)),
+        with_shares=places(lambda template: template.shares != 0),
         n_legs_A=used_AP.sum(dim=1).to(device),
         short_contracts_A=(-quantity_AP).clamp(min=0.0).sum(dim=1).to(device),
     )
@@ -133,9 +142,15 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
         shares_TA[chunk] = templates.lots_A * facts[:, :, 0, col.MULTIPLIER]
         weight = templates.quantity_AP * facts[..., col.MULTIPLIER]
         pnl = (weight[..., None] * facts[..., col.SCENARIOS :]).sum(dim=-2)
-        legs = Legs(*(facts[..., column] for column in LEG_COLUMNS))
         unit_TAC[chunk] = price_units(
-            legs, pnl, all_listed(rows, used_AP), templates, shares_TA[chunk], spot, derived.move_S, config
+            _sum_legs(facts, rows, weight, templates, config),
+            [_strikes(facts, weight, group) for group in templates.defined],
+            pnl,
+            templates,
+            shares_TA[chunk],
+            spot,
+            derived.move_S,
+            config,
         )
     return Packages(
         row_TAP=row_TAP,
@@ -147,42 +162,57 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
     )
 
 
-def all_listed(rows: torch.Tensor, used_AP: torch.Tensor) -> torch.Tensor:
-    """Whether every leg of packages [T, A, P] has a row, and no two the same [T, A]."""
+class LegSums(NamedTuple):
+    """Sums over the legs of one unit of each package, each [T, A].
+
+    Units: currency; debit, slippage and the short legs' notionals without fees and shares; multiplier of the first leg
+    """
+
+    debit: torch.Tensor
+    slippage: torch.Tensor
+    call_notional: torch.Tensor
+    put_notional: torch.Tensor
+    multiplier: torch.Tensor
+    available: torch.Tensor  # bool: all legs listed, distinct, and quoted on the side needed
+
+
+class Strikes(NamedTuple):
+    """Legs of a group of packages [T, A', legs]: strikes of calls and of puts (0 of the other right), signed shares."""
+
+    call: torch.Tensor
+    put: torch.Tensor
+    weight: torch.Tensor
+
+
+def _sum_legs(
+    facts: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor, templates: TemplateTables, config: EnvConfig
+) -> LegSums:
+    """Of the facts [T, A, P, C] of rows [T, A, P]."""
+    quantity_AP, used_AP = templates.quantity_AP, templates.used_AP
+    price = side_price(quantity_AP, facts[..., col.BUY], facts[..., col.SELL])
+    short = (-weight).clamp(min=0.0)
+    quoted = fillable(quantity_AP, facts[..., col.CAN_BUY], facts[..., col.CAN_SELL])
     same = (rows[..., :, None] == rows[..., None, :]) & used_AP[:, :, None] & used_AP[:, None, :]
     distinct = same.sum(dim=(-1, -2)) == used_AP.sum(dim=-1)
-    return ((~used_AP) | (rows >= 0)).all(dim=-1) & distinct
+    return LegSums(
+        debit=(weight * price).sum(dim=-1),
+        slippage=(weight * (price - facts[..., col.MARK])).sum(dim=-1),
+        call_notional=(short * facts[..., col.CALL_STRIKE]).sum(dim=-1),
+        put_notional=(short * facts[..., col.PUT_STRIKE]).sum(dim=-1),
+        multiplier=facts[:, :, 0, col.MULTIPLIER],
+        available=((~used_AP) | ((rows >= 0) & quoted)).all(dim=-1) & distinct,
+    )
 
 
-class Legs(NamedTuple):
-    """Facts of the packages' legs, each [T, A, P], in the order of `LEG_COLUMNS`."""
-
-    mark: torch.Tensor
-    buy: torch.Tensor
-    sell: torch.Tensor
-    multiplier: torch.Tensor
-    call_strike: torch.Tensor
-    put_strike: torch.Tensor
-    can_buy: torch.Tensor
-    can_sell: torch.Tensor
-
-
-LEG_COLUMNS = (
-    col.MARK,
-    col.BUY,
-    col.SELL,
-    col.MULTIPLIER,
-    col.CALL_STRIKE,
-    col.PUT_STRIKE,
-    col.CAN_BUY,
-    col.CAN_SELL,
-)
+def _strikes(facts: torch.Tensor, weight: torch.Tensor, group: Defined) -> Strikes:
+    legs = facts[:, group.template, : group.n_legs]
+    return Strikes(legs[..., col.CALL_STRIKE], legs[..., col.PUT_STRIKE], weight[:, group.template, : group.n_legs])
 
 
 def price_units(
-    legs: Legs,
+    sums: LegSums,
+    strikes: Sequence[Strikes],
     options_pnl: torch.Tensor,
-    listed: torch.Tensor,
     templates: TemplateTables,
     shares: torch.Tensor,
     spot: torch.Tensor,
@@ -191,48 +221,36 @@ def price_units(
 ) -> torch.Tensor:
     """The columns UNIT_RISK .. UNIT_SCENARIOS + S of packages [T, A, C].
 
-    Shapes: T snapshots or accounts; options_pnl [T, A, S] of one unit's options; listed [T, A], whether all legs
-            are, on distinct contracts; shares [T, A]; spot [T, 1]; move_S [S]
+    Shapes: T snapshots or accounts; strikes per group of `templates.defined`; options_pnl [T, A, S] of one unit's
+            options, written to; shares [T, A]; spot [T, 1]; move_S [S]
     """
-    quantity_AP, used_AP = templates.quantity_AP, templates.used_AP
-    weight = quantity_AP * legs.multiplier
-    price = side_price(quantity_AP, legs.buy, legs.sell)
+    quantity_AP = templates.quantity_AP
+    half = share_half_spread(config)
     fees = contract_fee(quantity_AP, config).sum(dim=-1) + share_fee(shares, config)
-    slippage = (weight * (price - legs.mark)).sum(dim=-1) + shares.abs() * spot * share_half_spread(config)
-    debit = (weight * price).sum(dim=-1) + shares * spot * (1 + share_half_spread(config)) + fees
+    slippage = sums.slippage + shares.abs() * spot * half
+    debit = sums.debit + shares * spot * (1 + half) + fees
 
-    pnl = options_pnl + (shares * spot)[..., None] * move_S
-    shorts = (-quantity_AP).clamp(min=0.0).sum(dim=-1)
-    margin = margin_requirement(pnl, shorts.expand(pnl.shape[:-1]), config)
-    otherwise = torch.where(shares == 0, torch.maximum(margin, debit), margin)
-    smallest = MIN_RISK_OF_NOTIONAL * spot * legs.multiplier[:, :, 0]
-    risk = otherwise
-    for group in templates.defined:
-        maximum_loss = debit[:, group.template] - _least_payoff(group, legs, weight, shares)
-        risk = risk.index_copy(1, group.template, maximum_loss)
-    risk = torch.maximum(risk, smallest)
-
-    quoted = fillable(quantity_AP, legs.can_buy, legs.can_sell)
-    available = listed & quoted.all(dim=-1)
-
-    call_strike, put_strike = legs.call_strike, legs.put_strike
-    short = (-weight).clamp(min=0.0)
-    scalars = [risk, slippage + fees, (short * call_strike).sum(dim=-1), (short * put_strike).sum(dim=-1)]
-    return torch.cat([torch.stack([*scalars, available.to(pnl.dtype)], dim=-1), pnl], dim=-1)
+    held, rest = templates.with_shares, templates.undefined
+    pnl = options_pnl
+    pnl[:, held] += (shares * spot)[:, held, None] * move_S
+    shorts = (-quantity_AP).clamp(min=0.0).sum(dim=-1)[rest]
+    margin = margin_requirement(pnl[:, rest], shorts, config)
+    risk = torch.empty_like(debit)
+    risk[:, rest] = torch.where(shares[:, rest] == 0, torch.maximum(margin, debit[:, rest]), margin)
+    for group, legs in zip(templates.defined, strikes, strict=True):
+        risk[:, group.template] = debit[:, group.template] - _least_payoff(legs, shares[:, group.template])
+    risk = torch.maximum(risk, MIN_RISK_OF_NOTIONAL * spot * sums.multiplier)
+    scalars = (risk, slippage + fees, sums.call_notional, sums.put_notional, sums.available.to(pnl.dtype))
+    return torch.cat([torch.stack(scalars, dim=-1), pnl], dim=-1)
 
 
-def _least_payoff(group: Defined, legs: Legs, weight: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-    """The least value at expiry [T, A'] of a group's packages: linear between strikes, so it lies at one or at zero."""
-
-    def of(values: torch.Tensor) -> torch.Tensor:
-        return values[:, group.template, : group.n_legs]
-
-    call_strike, put_strike = of(legs.call_strike), of(legs.put_strike)
-    strike = call_strike + put_strike
+def _least_payoff(legs: Strikes, shares: torch.Tensor) -> torch.Tensor:
+    """The least value at expiry [T, A'] of packages: linear between strikes, so it lies at one or at zero."""
+    strike = legs.call + legs.put
     nodes = torch.cat([strike, torch.zeros_like(strike[..., :1])], dim=-1)[..., None]
-    call = (nodes - call_strike[..., None, :]).clamp(min=0.0) * (call_strike > 0)[..., None, :]
-    put = (put_strike[..., None, :] - nodes).clamp(min=0.0)
-    value = (of(weight)[..., None, :] * (call + put)).sum(dim=-1) + shares[:, group.template, None] * nodes[..., 0]
+    call = (nodes - legs.call[..., None, :]).clamp(min=0.0) * (legs.call > 0)[..., None, :]
+    put = (legs.put[..., None, :] - nodes).clamp(min=0.0)
+    value = (legs.weight[..., None, :] * (call + put)).sum(dim=-1) + shares[..., None] * nodes[..., 0]
     return value.amin(dim=-1)
 
 

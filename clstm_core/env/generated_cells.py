@@ -16,7 +16,7 @@ from clstm_core.market.worlds.smile import slope, variance_multiple
 from clstm_core.options import black_scholes
 from clstm_core.specs import CELL_DELTAS, CELL_INDEX, CELLS, RIGHT_CALL, RIGHT_PUT
 
-NEWTON_STEPS = 4
+NEWTON_STEPS = 3
 
 
 class Cells(NamedTuple):

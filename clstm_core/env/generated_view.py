@@ -12,7 +12,7 @@ import torch
 
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
-from clstm_core.env.actions import Legs, TemplateTables, price_units, template_tables
+from clstm_core.env.actions import LegSums, Strikes, TemplateTables, price_units, template_tables
 from clstm_core.env.derived import Quoted, scenarios, write_facts, write_quotes
 from clstm_core.env.fills import fill_prices
 from clstm_core.env.generated_cells import Cells, choose_cells
@@ -25,6 +25,7 @@ from clstm_core.market.worlds.generated import LEAST_PRICE, GeneratedWorld
 from clstm_core.market.worlds.paths import GivenPath, PathPoint, index_of, path_of, step_of
 from clstm_core.market.worlds.surface import PathState
 from clstm_core.options import black_scholes
+from clstm_core.specs import CELLS, RIGHT_CALL
 
 _CHUNK = 1024
 """Accounts priced at once on a CPU, so that what is worked on stays in its cache and memory stays small."""
@@ -57,6 +58,52 @@ def _zip(function: Callable[..., torch.Tensor], *values):
     return type(values[0])(*(_zip(function, *parts) for parts in zip(*values, strict=True)))
 
 
+class GroupLots(NamedTuple):
+    """Legs of a group of packages [A', legs]: their cells, 1 where a call, 1 where a put, signed shares per unit."""
+
+    cell: torch.Tensor
+    call: torch.Tensor
+    put: torch.Tensor
+    weight: torch.Tensor
+
+    def of(self, strike_NG: torch.Tensor) -> Strikes:
+        """The legs' strikes [N, A', legs], from those of the cells."""
+        strike = strike_NG.index_select(1, self.cell.reshape(-1)).view(-1, *self.cell.shape)
+        return Strikes(strike * self.call, strike * self.put, self.weight)
+
+
+class Lots(NamedTuple):
+    """Shares per unit that each package trades of each cell; the first two float64, as prices are."""
+
+    bought_GA: torch.Tensor
+    sold_GA: torch.Tensor
+    sold_calls_GA: torch.Tensor
+    sold_puts_GA: torch.Tensor
+    signed_AG: torch.Tensor
+    groups: tuple[GroupLots, ...]
+
+
+def lots_of(templates: TemplateTables, multiplier: float) -> Lots:
+    """The templates by cell."""
+    cell, weight = templates.cell_AP.clamp(min=0), templates.quantity_AP * multiplier
+    signed = torch.zeros(len(cell), len(CELLS), dtype=weight.dtype, device=weight.device).scatter_add(1, cell, weight)
+    call_G = torch.tensor([float(c.right == RIGHT_CALL) for c in CELLS], dtype=weight.dtype, device=weight.device)
+    sold = (-signed).clamp(min=0.0)
+    groups = []
+    for n_legs, template in templates.defined:
+        where = cell[template, :n_legs]
+        call = call_G[where]
+        groups.append(GroupLots(where, call, 1.0 - call, weight[template, :n_legs]))
+    return Lots(
+        bought_GA=signed.clamp(min=0.0).T.double().contiguous(),
+        sold_GA=sold.T.double().contiguous(),
+        sold_calls_GA=(sold * call_G).T.contiguous(),
+        sold_puts_GA=(sold * (1.0 - call_G)).T.contiguous(),
+        signed_AG=signed,
+        groups=tuple(groups),
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GeneratedView:
     """A generated world as a `MarketView` for N accounts; the first dimension of every index and row is the account.
@@ -71,6 +118,7 @@ class GeneratedView:
     dtype: torch.dtype
     move: torch.Tensor
     templates: TemplateTables
+    lots: Lots
     index_N: torch.Tensor
     now: Standing
     then: Standing
@@ -83,12 +131,14 @@ class GeneratedView:
         """The view of accounts that stand at `index_N` of paths of `world`; money in `dtype`."""
         known_T = known_before(world.paths.last_step + 1, world) if isinstance(world.paths, GivenPath) else None
         now = arrive(world, index_N, known_T)
+        templates = template_tables(index_N.device, dtype)
         return cls(
             world=world,
             config=config,
             dtype=dtype,
             move=scenario_shocks(config)[0].to(index_N.device, dtype),
-            templates=template_tables(index_N.device, dtype),
+            templates=templates,
+            lots=lots_of(templates, world.instrument.multiplier),
             index_N=index_N,
             now=now,
             then=follow(world, now, index_N),
@@ -175,9 +225,9 @@ class GeneratedView:
         n, shape = len(index_N), templates.cell_AP.shape
         cell = templates.cell_AP.clamp(min=0).reshape(-1)
         row_NG = torch.where(cells.listed, pack(step_of(index_N)[:, None], cells.contract), -1)
-        row_NAP = torch.where(templates.used_AP, row_NG[:, cell].view(n, *shape), -1)
+        row_NAP = torch.where(templates.used_AP, row_NG.index_select(1, cell).view(n, *shape), -1)
         shares_NA = (templates.lots_A * self.world.instrument.multiplier).expand(n, -1)
-        units = [self._units(self.now.at(part), row_NAP[part], shares_NA[part], cell) for part in _slices(n, index_N)]
+        units = [self._units(self.now.at(part), row_NAP[part], shares_NA[part]) for part in _slices(n, index_N)]
         return Offered(
             row_NAP=row_NAP,
             quantity_AP=templates.quantity_AP,
@@ -193,31 +243,28 @@ class GeneratedView:
 
     # -- prices -------------------------------------------------------------------------------------------------
 
-    def _units(self, at: Standing, row_NAP: torch.Tensor, shares: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
+    def _units(self, at: Standing, row_NAP: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         """The unit columns of the packages on the cells of some accounts [N, A, C]."""
         templates, multiplier = self.templates, self.world.instrument.multiplier
         quoted = self._of_cells(at)
         buy, sell = fill_prices(quoted.bid, quoted.ask, self.config)
-        call = quoted.right > 0
-        columns = (
-            quoted.mark,
-            buy,
-            sell,
-            torch.full_like(buy, multiplier),
-            torch.where(call, quoted.strike, 0.0),
-            torch.where(call, 0.0, quoted.strike),
-            quoted.can_buy,
-            quoted.can_sell,
+        strike = quoted.strike.to(self.dtype)
+        # what a package sums over its legs is a product with its quantities per cell
+        lots = self.lots
+        debit = buy @ lots.bought_GA - sell @ lots.sold_GA
+        sums = LegSums(
+            debit=debit.to(self.dtype),
+            slippage=(debit - quoted.mark @ (lots.bought_GA - lots.sold_GA)).to(self.dtype),
+            call_notional=strike @ lots.sold_calls_GA,
+            put_notional=strike @ lots.sold_puts_GA,
+            multiplier=shares.new_tensor(multiplier),
+            # the cells' rules leave no two legs on one contract, and every contract is quoted
+            available=((row_NAP >= 0) | ~templates.used_AP).all(dim=-1),
         )
-        legs = Legs(*(column.to(self.dtype)[:, cell].view(row_NAP.shape) for column in columns))
-        # a package's profit is a sum over cells: one product of matrices
-        share_AG = torch.zeros(len(templates.lots_A), buy.shape[1], dtype=self.dtype, device=buy.device)
-        share_AG = share_AG.scatter_add(1, templates.cell_AP.clamp(min=0), templates.quantity_AP * multiplier)
-        pnl = torch.matmul(share_AG, scenarios(quoted, self.config, self.dtype))
-        # the cells' rules leave no two legs on one contract
-        listed = ((row_NAP >= 0) | ~templates.used_AP).all(dim=-1)
+        pnl = torch.matmul(lots.signed_AG, scenarios(quoted, self.config, self.dtype))
+        legs = [group.of(strike) for group in lots.groups]
         spot = at.point.state.spot[:, None].to(self.dtype)
-        return price_units(legs, pnl, listed, templates, shares, spot, self.move, self.config)
+        return price_units(sums, legs, pnl, templates, shares, spot, self.move, self.config)
 
     def _of_cells(self, at: Standing) -> Quoted:
         """The cells [N, G] of accounts where they stand."""

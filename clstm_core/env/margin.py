@@ -46,23 +46,26 @@ def option_scenarios(
     move = scenario_shocks(config)[0].to(spot)[: config.scan_points]
     tte = tte_years.clamp(min=0.0)
     carry = torch.log(spot / strike) + (rate - dividend_yield) * tte
-    shares = spot * torch.exp(-dividend_yield * tte)
-    cash = strike * torch.exp(-rate * tte)
+    shares = 0.5 * spot * torch.exp(-dividend_yield * tte)
+    cash = 0.5 * strike * torch.exp(-rate * tte)
     deviation = implied_vol.clamp(min=0.0) * torch.sqrt(tte)
-    base = _twice_value(carry, deviation, shares, cash) + right * (shares - cash)
-    # value = (w (S' - K') + S' erf(d1 / sqrt 2) - K' erf(d2 / sqrt 2)) / 2, with S' = shares (1 + move), K' = cash
+    base = _curved(carry, deviation, shares, cash) + right * (shares - cash)
+    # value = w (S' - K') + S' erf(d1 / sqrt 2) - K' erf(d2 / sqrt 2), with half shares S' and half cash K'
     money = carry[..., None] + torch.log1p(move)
     moved = shares[..., None] * (1.0 + move)
     linear = torch.addcmul((-base - right * cash)[..., None], right[..., None], moved)
-    out = [linear + _twice_value(money, (shock * deviation)[..., None], moved, cash[..., None]) for shock in shocks]
-    return 0.5 * torch.cat(out, dim=-1)
+    out = linear.new_empty(*linear.shape[:-1], 2 * len(move))
+    for part, shock in zip(out.split(len(move), dim=-1), shocks, strict=True):
+        torch.add(linear, _curved(money, (shock * deviation)[..., None], moved, cash[..., None]), out=part)
+    return out
 
 
-def _twice_value(money, deviation, shares, cash) -> torch.Tensor:
+def _curved(money: torch.Tensor, deviation: torch.Tensor, shares: torch.Tensor, cash: torch.Tensor) -> torch.Tensor:
     """S' erf(d1 / sqrt 2) - K' erf(d2 / sqrt 2)."""
     width = math.sqrt(0.5) * deviation.clamp(min=_LEAST_DEVIATION)
     d1 = torch.addcmul(0.5 * width, money, 0.5 / width)
-    return torch.addcmul(shares * torch.erf(d1), cash, torch.erf(d1 - width), value=-1.0)
+    d2 = d1 - width
+    return torch.addcmul(shares * d1.erf_(), cash, d2.erf_(), value=-1.0)
 
 
 def margin_requirement(pnl_S: torch.Tensor, short_contracts: torch.Tensor, config: EnvConfig) -> torch.Tensor:

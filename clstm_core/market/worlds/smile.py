@@ -72,8 +72,10 @@ def model_free_multiple(strength: torch.Tensor, theta: torch.Tensor) -> torch.Te
     i, j = torch.broadcast_tensors(i, j)
     row, column = i.long(), j.long()
     along, across = i - row, j - column
-    low = torch.lerp(table[row, column], table[row, column + 1], across)
-    high = torch.lerp(table[row + 1, column], table[row + 1, column + 1], across)
+    corner = row * len(deviations) + column
+    low = torch.lerp(table.take(corner), table.take(corner + 1), across)
+    corner = corner + len(deviations)
+    high = torch.lerp(table.take(corner), table.take(corner + 1), across)
     return torch.lerp(low, high, along)
 
 
