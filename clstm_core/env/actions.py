@@ -138,17 +138,17 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
         rows = torch.where(used_AP, market.grid_row_TG[chunk][:, cell_AP.clamp(min=0)], -1)
         row_TAP[chunk] = rows
         facts = derived.row_QC[rows.clamp(min=0)]
-        spot = derived.snapshot_TC[chunk, None, col.SPOT]
         shares_TA[chunk] = templates.lots_A * facts[:, :, 0, col.MULTIPLIER]
         weight = templates.quantity_AP * facts[..., col.MULTIPLIER]
         pnl = (weight[..., None] * facts[..., col.SCENARIOS :]).sum(dim=-2)
-        unit_TAC[chunk] = price_units(
-            _sum_legs(facts, rows, weight, templates, config),
+        price_units(
+            unit_TAC[chunk],
+            _sum_legs(facts, rows, weight, templates),
             [_strikes(facts, weight, group) for group in templates.defined],
-            pnl,
+            pnl.permute(2, 1, 0),
             templates,
-            shares_TA[chunk],
-            spot,
+            shares_TA[chunk].T,
+            derived.snapshot_TC[chunk, col.SPOT],
             derived.move_S,
             config,
         )
@@ -163,7 +163,7 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
 
 
 class LegSums(NamedTuple):
-    """Sums over the legs of one unit of each package, each [T, A].
+    """Sums over the legs of one unit of each package, each [A, T].
 
     Units: currency; debit, slippage and the short legs' notionals without fees and shares; multiplier of the first leg
     """
@@ -177,16 +177,14 @@ class LegSums(NamedTuple):
 
 
 class Strikes(NamedTuple):
-    """Legs of a group of packages [T, A', legs]: strikes of calls and of puts (0 of the other right), signed shares."""
+    """Legs of a group of packages [legs, A', T]: strikes of calls and of puts (0 of the other right), signed shares."""
 
     call: torch.Tensor
     put: torch.Tensor
     weight: torch.Tensor
 
 
-def _sum_legs(
-    facts: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor, templates: TemplateTables, config: EnvConfig
-) -> LegSums:
+def _sum_legs(facts: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor, templates: TemplateTables) -> LegSums:
     """Of the facts [T, A, P, C] of rows [T, A, P]."""
     quantity_AP, used_AP = templates.quantity_AP, templates.used_AP
     price = side_price(quantity_AP, facts[..., col.BUY], facts[..., col.SELL])
@@ -194,7 +192,7 @@ def _sum_legs(
     quoted = fillable(quantity_AP, facts[..., col.CAN_BUY], facts[..., col.CAN_SELL])
     same = (rows[..., :, None] == rows[..., None, :]) & used_AP[:, :, None] & used_AP[:, None, :]
     distinct = same.sum(dim=(-1, -2)) == used_AP.sum(dim=-1)
-    return LegSums(
+    sums = LegSums(
         debit=(weight * price).sum(dim=-1),
         slippage=(weight * (price - facts[..., col.MARK])).sum(dim=-1),
         call_notional=(short * facts[..., col.CALL_STRIKE]).sum(dim=-1),
@@ -202,14 +200,17 @@ def _sum_legs(
         multiplier=facts[:, :, 0, col.MULTIPLIER],
         available=((~used_AP) | ((rows >= 0) & quoted)).all(dim=-1) & distinct,
     )
+    return LegSums(*(values.T for values in sums))
 
 
 def _strikes(facts: torch.Tensor, weight: torch.Tensor, group: Defined) -> Strikes:
     legs = facts[:, group.template, : group.n_legs]
-    return Strikes(legs[..., col.CALL_STRIKE], legs[..., col.PUT_STRIKE], weight[:, group.template, : group.n_legs])
+    columns = (legs[..., col.CALL_STRIKE], legs[..., col.PUT_STRIKE], weight[:, group.template, : group.n_legs])
+    return Strikes(*(values.permute(2, 1, 0) for values in columns))
 
 
 def price_units(
+    out: torch.Tensor,
     sums: LegSums,
     strikes: Sequence[Strikes],
     options_pnl: torch.Tensor,
@@ -218,40 +219,41 @@ def price_units(
     spot: torch.Tensor,
     move_S: torch.Tensor,
     config: EnvConfig,
-) -> torch.Tensor:
-    """The columns UNIT_RISK .. UNIT_SCENARIOS + S of packages [T, A, C].
+) -> None:
+    """Write the columns UNIT_RISK .. UNIT_SCENARIOS + S of packages into `out` [T, A, C].
 
-    Shapes: T snapshots or accounts; strikes per group of `templates.defined`; options_pnl [T, A, S] of one unit's
-            options, written to; shares [T, A]; spot [T, 1]; move_S [S]
+    Shapes: T snapshots or accounts, last of all that is read; strikes per group of `templates.defined`; options_pnl
+            [S, A, T] of one unit's options, to which that of its shares is added; shares [A, T]; spot [T]; move_S [S]
     """
     quantity_AP = templates.quantity_AP
     half = share_half_spread(config)
-    fees = contract_fee(quantity_AP, config).sum(dim=-1) + share_fee(shares, config)
+    fees = contract_fee(quantity_AP, config).sum(dim=-1)[:, None] + share_fee(shares, config)
     slippage = sums.slippage + shares.abs() * spot * half
     debit = sums.debit + shares * spot * (1 + half) + fees
 
-    held, rest = templates.with_shares, templates.undefined
-    pnl = options_pnl
-    pnl[:, held] += (shares * spot)[:, held, None] * move_S
+    pnl, held, rest = options_pnl, templates.with_shares, templates.undefined
+    pnl[:, held] += (shares * spot)[held] * move_S[:, None, None]
     shorts = (-quantity_AP).clamp(min=0.0).sum(dim=-1)[rest]
-    margin = margin_requirement(pnl[:, rest], shorts, config)
+    margin = margin_requirement(pnl[:, rest].movedim(0, -1), shorts[:, None], config)
     risk = torch.empty_like(debit)
-    risk[:, rest] = torch.where(shares[:, rest] == 0, torch.maximum(margin, debit[:, rest]), margin)
+    risk[rest] = torch.where(shares[rest] == 0, torch.maximum(margin, debit[rest]), margin)
     for group, legs in zip(templates.defined, strikes, strict=True):
-        risk[:, group.template] = debit[:, group.template] - _least_payoff(legs, shares[:, group.template])
+        risk[group.template] = debit[group.template] - _least_payoff(legs, shares[group.template])
     risk = torch.maximum(risk, MIN_RISK_OF_NOTIONAL * spot * sums.multiplier)
-    scalars = (risk, slippage + fees, sums.call_notional, sums.put_notional, sums.available.to(pnl.dtype))
-    return torch.cat([torch.stack(scalars, dim=-1), pnl], dim=-1)
+    scalars = (risk, slippage + fees, sums.call_notional, sums.put_notional, sums.available)
+    for column, values in enumerate(scalars):
+        out[..., column] = values.T
+    out[..., col.UNIT_SCENARIOS :] = pnl.permute(2, 1, 0)
 
 
 def _least_payoff(legs: Strikes, shares: torch.Tensor) -> torch.Tensor:
-    """The least value at expiry [T, A'] of packages: linear between strikes, so it lies at one or at zero."""
+    """The least value at expiry [A', T] of packages: linear between strikes, so it lies at one or at zero."""
     strike = legs.call + legs.put
-    nodes = torch.cat([strike, torch.zeros_like(strike[..., :1])], dim=-1)[..., None]
-    call = (nodes - legs.call[..., None, :]).clamp(min=0.0) * (legs.call > 0)[..., None, :]
-    put = (legs.put[..., None, :] - nodes).clamp(min=0.0)
-    value = (legs.weight[..., None, :] * (call + put)).sum(dim=-1) + shares[..., None] * nodes[..., 0]
-    return value.amin(dim=-1)
+    nodes = torch.cat([strike, torch.zeros_like(strike[:1])])[:, None]
+    call = (nodes - legs.call).clamp(min=0.0) * (legs.call > 0)
+    put = (legs.put - nodes).clamp(min=0.0)
+    value = (legs.weight * (call + put)).sum(dim=1) + shares * nodes[:, 0]
+    return value.amin(dim=0)
 
 
 def sizes_and_mask(

@@ -22,7 +22,7 @@ NEWTON_STEPS = 3
 class Cells(NamedTuple):
     """The contract of each cell of `specs.CELLS` at N snapshots.
 
-    Shapes: all [N, G]; where `listed` is False the contract may be priced but not traded
+    Shapes: all [G, N]; where `listed` is False the contract may be priced but not traded
     Units:  tte in years; vol a fraction; deviations from the money in standard deviations
     """
 
@@ -34,7 +34,7 @@ class Cells(NamedTuple):
 
 
 class _Tenors(NamedTuple):
-    """The near and the far expiry of N snapshots, each [N, 2], with what their smiles need; `_1` fields are [N, 1]."""
+    """Expiries of N snapshots, each [..., N], with what their smiles need."""
 
     expiry: torch.Tensor
     listed: torch.Tensor
@@ -44,6 +44,11 @@ class _Tenors(NamedTuple):
     carry: torch.Tensor  # (r - q) T
     forward: torch.Tensor
 
+    def spread(self, dimensions: int) -> "_Tenors":
+        """With so many dimensions put in before the accounts, for what differs within a tenor."""
+        shape = (*self.tte.shape[:-1], *[1] * dimensions, self.tte.shape[-1])
+        return _Tenors(*(field.view(shape) for field in self))
+
 
 def choose_cells(world: GeneratedWorld, point: PathPoint) -> Cells:
     """The cells at N points, each a pure function of its point.
@@ -51,112 +56,111 @@ def choose_cells(world: GeneratedWorld, point: PathPoint) -> Cells:
     Assumes: unsigned delta falls away from the money, as under every smile of `worlds.smile`
     """
     tenors = _tenors(world, point)
-    atm, near_money = _at_the_money(world, point, tenors)  # [N, 2]
-    strike, close = _by_delta(world, point, tenors)  # [N, 2, 2, D]
-    n, sides = len(atm), len(CELL_DELTAS)
-    money = atm[:, :, None, None].expand(n, 2, 2, 1)
-    strike = torch.cat([money, strike], dim=-1)
-    found = torch.cat([near_money[:, :, None, None].expand(n, 2, 2, 1), close], dim=-1)
+    atm, near_money = _at_the_money(world, point, tenors)  # [2, N]
+    strike, close = _by_delta(world, point, tenors)  # [tenors, rights, D, N]
+    n, sides = atm.shape[-1], len(CELL_DELTAS)
+    strike = torch.cat([atm[:, None, None].expand(2, 2, 1, n), strike], dim=2)
+    found = torch.cat([near_money[:, None, None].expand(2, 2, 1, n), close], dim=2)
     # a strike already taken nearer the money is not given again
-    earlier = torch.ones(sides, sides, dtype=torch.bool, device=atm.device).tril(-1)
-    taken = ((strike[..., :, None] == strike[..., None, :]) & found[..., None, :] & earlier).any(dim=-1)
-    listed = found & ~taken
+    listed = found.clone()
+    for place in range(1, sides):
+        taken = (strike[:, :, :place] == strike[:, :, place : place + 1]) & found[:, :, :place]
+        listed[:, :, place] &= ~taken.any(dim=2)
 
-    calendar = tenors.listed[:, 1] & near_money[:, 0] & (tenors.expiry[:, 0] != tenors.expiry[:, 1])
-    side = torch.tensor([RIGHT_CALL, RIGHT_PUT], device=atm.device)
-    far = tenors.expiry[:, 1:]
-    contract = Contract(
-        expiry=torch.cat([tenors.expiry.repeat_interleave(2 * sides, dim=1), far, far], dim=1),
-        strike=torch.cat([strike.reshape(n, -1), atm[:, :1], atm[:, :1]], dim=1),
-        right=torch.cat([side.repeat_interleave(sides).repeat(2), side]).expand(n, -1),
-    )
+    calendar = tenors.listed[1] & near_money[0] & (tenors.expiry[0] != tenors.expiry[1])
     tenor = torch.tensor([0] * (2 * sides) + [1] * (2 * sides + 2), device=atm.device)
-    vol, deviations = _vol(world, point, contract.strike, _Tenors(*(field[:, tenor] for field in tenors)))
+    side = torch.tensor([RIGHT_CALL, RIGHT_PUT], device=atm.device)
+    at = _Tenors(*(field[tenor] for field in tenors))
+    contract = Contract(
+        expiry=at.expiry,
+        strike=torch.cat([strike.view(-1, n), atm[:1].expand(2, n)]),
+        right=torch.cat([side.repeat_interleave(sides).repeat(2), side])[:, None].expand(-1, n),
+    )
+    vol, deviations = _vol(world, point, contract.strike, at)
     return Cells(
         contract=contract,
-        listed=torch.cat([listed.reshape(n, -1), calendar[:, None], calendar[:, None]], dim=1),
-        tte=tenors.tte[:, tenor],
+        listed=torch.cat([listed.view(-1, n), calendar.expand(2, n)]),
+        tte=at.tte,
         vol=vol,
         deviations=deviations,
     )
 
 
 def _tenors(world: GeneratedWorld, point: PathPoint) -> _Tenors:
-    listing, state, session = world.paths.listing, point.state, point.session[:, None]
-    expiry = torch.stack([listing.near_C[point.session], listing.far_C[point.session]], dim=1)
+    """The near and the far expiry, [2, N]."""
+    listing, state = world.paths.listing, point.state
+    expiry = torch.stack([listing.near_C[point.session], listing.far_C[point.session]])
     listed = expiry >= 0
     # where a tenor has no expiry, some expiry ahead is priced and masked
-    expiry = torch.where(listed, expiry, listing.open_C[session])
-    tte = listing.tte(session, expiry)
-    column = type(state)(*(field[:, None] for field in state))
-    theta, strength = world.surface.atm_variance(column, listing.clock(session, expiry))
-    carry = (column.rate - column.dividend_yield) * tte
-    return _Tenors(expiry, listed, tte, theta, strength, carry, column.spot * torch.exp(carry))
+    expiry = torch.where(listed, expiry, listing.open_C[point.session])
+    tte = listing.tte(point.session, expiry)
+    theta, strength = world.surface.atm_variance(state, listing.clock(point.session, expiry))
+    carry = (state.rate - state.dividend_yield) * tte
+    return _Tenors(expiry, listed, tte, theta, strength, carry, state.spot * torch.exp(carry))
 
 
 def _vol(
     world: GeneratedWorld, point: PathPoint, strike: torch.Tensor, tenors: _Tenors
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Implied volatility of strikes [N, ...], counted in strike steps, and their standard deviations from the money."""
-    shape = (-1,) + (1,) * (strike.dim() - 1)
-    money = torch.log(strike * point.strike_step.view(shape) / point.state.spot.view(shape)) - tenors.carry
+    """Implied volatility of strikes [..., N], counted in strike steps, and their standard deviations from the money."""
+    money = torch.log(strike * point.strike_step / point.state.spot) - tenors.carry
     total, deviations = world.surface.implied_variance(tenors.theta, tenors.strength, money)
     return torch.sqrt(total / tenors.tte), deviations
 
 
-def _delta(point: PathPoint, strike: torch.Tensor, vol: torch.Tensor, tenors: _Tenors, right) -> torch.Tensor:
-    shape = (-1,) + (1,) * (strike.dim() - 1)
-    spot, rate, carry, step = (
-        x.view(shape) for x in (point.state.spot, point.state.rate, point.state.dividend_yield, point.strike_step)
+def _delta(
+    point: PathPoint, strike: torch.Tensor, vol: torch.Tensor, tenors: _Tenors, right: torch.Tensor
+) -> torch.Tensor:
+    state = point.state
+    return black_scholes.delta(
+        state.spot, strike * point.strike_step, tenors.tte, vol, state.rate, state.dividend_yield, right
     )
-    return black_scholes.delta(spot, strike * step, tenors.tte, vol, rate, carry, right)
 
 
 def _at_the_money(world: GeneratedWorld, point: PathPoint, tenors: _Tenors) -> tuple[torch.Tensor, torch.Tensor]:
-    """The strike [N, 2] nearest the forward whose call is near half a delta, and whether there is one."""
-    step = point.strike_step[:, None]
-    low = torch.floor(tenors.forward / step).clamp(min=1.0).long()
-    strike = torch.stack([low, low + 1], dim=-1)  # [N, 2, candidates]
-    wide = _Tenors(*(field[..., None] for field in tenors))
-    vol, _ = _vol(world, point, strike, wide)
-    right = torch.ones((), dtype=vol.dtype, device=vol.device)
-    near = (_delta(point, strike, vol, wide, right) - 0.5).abs() <= ATM_TOLERANCE
-    distance = (strike * step[..., None] - wide.forward).abs()
-    chosen, found = _nearer(strike, distance, near)
+    """The strike [2, N] nearest the forward whose call is near half a delta, and whether there is one."""
+    low = torch.floor(tenors.forward / point.strike_step).clamp(min=1.0).long()
+    strike = torch.stack([low, low + 1], dim=1)  # [2, candidates, N]
+    within = tenors.spread(1)
+    vol, _ = _vol(world, point, strike, within)
+    near = (_delta(point, strike, vol, within, torch.ones_like(vol[:1, :1])) - 0.5).abs() <= ATM_TOLERANCE
+    chosen, found = _nearer(strike, (strike * point.strike_step - within.forward).abs(), near)
     return chosen, found & tenors.listed
 
 
 def _by_delta(world: GeneratedWorld, point: PathPoint, tenors: _Tenors) -> tuple[torch.Tensor, torch.Tensor]:
-    """The strike [N, tenors, rights, D] nearest each target delta, and whether it is near enough."""
-    target = torch.tensor([delta for delta in CELL_DELTAS if delta is not None], dtype=tenors.tte.dtype)
-    tolerance = torch.tensor([delta_tolerance(delta) for delta in target.tolist()], dtype=target.dtype)
-    target, tolerance = target.to(tenors.tte.device), tolerance.to(tenors.tte.device)
-    right = torch.tensor([RIGHT_CALL, RIGHT_PUT], dtype=target.dtype, device=target.device)[:, None]
-    wide = _Tenors(*(field[:, :, None, None] for field in tenors))
-    discount = torch.exp(-point.state.dividend_yield[:, None, None, None] * wide.tte)
+    """The strike [tenors, rights, D, N] nearest each target delta, and whether it is near enough."""
+    like = tenors.tte
+    targets = [delta for delta in CELL_DELTAS if delta is not None]
+    target = like.new_tensor(targets)[:, None]
+    tolerance = like.new_tensor([delta_tolerance(delta) for delta in targets])[:, None, None]
+    right = like.new_tensor([RIGHT_CALL, RIGHT_PUT])[:, None, None]
+    within = tenors.spread(2)
+    discount = torch.exp(-point.state.dividend_yield * within.tte)
     d1 = right * torch.special.ndtri((target / discount).clamp(max=0.99))
-    deviation = torch.sqrt(wide.theta)
+    half = 0.5 * torch.sqrt(within.theta)
     x = -d1
-    for _ in range(NEWTON_STEPS):  # x = deviation v(x) / 2 - d1 sqrt(v(x))
-        v = variance_multiple(x, wide.strength)
+    for _ in range(NEWTON_STEPS):  # x = sqrt(theta) v(x) / 2 - d1 sqrt(v(x))
+        v = variance_multiple(x, within.strength)
         root = torch.sqrt(v)
-        steep = wide.strength * slope(x)
-        gap = x + d1 * root - 0.5 * deviation * v
-        x = x - gap / (1.0 + (0.5 * d1 / root - 0.5 * deviation) * steep)
-    wanted = wide.forward * torch.exp(x * deviation) / point.strike_step[:, None, None, None]
+        gap = x + d1 * root - half * v
+        x = x - gap / (1.0 + (0.5 * d1 / root - half) * (within.strength * slope(x)))
+    wanted = within.forward * torch.exp(x * (2.0 * half)) / point.strike_step
     low = torch.floor(wanted).clamp(min=1.0).long()
-    strike = torch.stack([low, low + 1], dim=-1)
-    wide = _Tenors(*(field[..., None] for field in wide))
-    vol, _ = _vol(world, point, strike, wide)
-    distance = (_delta(point, strike, vol, wide, right[..., None]).abs() - target[:, None]).abs()
-    chosen, found = _nearer(strike, distance, distance <= tolerance[:, None])
-    return chosen, found & wide.listed[..., 0]
+    strike = torch.stack([low, low + 1], dim=3)
+    within = within.spread(1)
+    vol, _ = _vol(world, point, strike, within)
+    distance = (_delta(point, strike, vol, within, right[:, None]).abs() - target[:, None]).abs()
+    chosen, found = _nearer(strike, distance, distance <= tolerance)
+    return chosen, found & within.listed[:, :, :, 0]
 
 
 def _nearer(strike: torch.Tensor, distance: torch.Tensor, allowed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of two candidates [..., 2] the allowed one of least distance (ties to the lower), and whether one is allowed."""
-    first = allowed[..., 0] & (~allowed[..., 1] | (distance[..., 0] <= distance[..., 1]))
-    return torch.where(first, strike[..., 0], strike[..., 1]), allowed.any(dim=-1)
+    """Of two candidates [..., 2, N] the allowed one of least distance (ties to the lower), and whether one is."""
+    low, high = strike.unbind(-2)
+    low_allowed, high_allowed = allowed.unbind(-2)
+    nearer = distance[..., 0, :] <= distance[..., 1, :]
+    return torch.where(low_allowed & (~high_allowed | nearer), low, high), allowed.any(dim=-2)
 
 
 assert [cell.delta for cell in CELLS[: len(CELL_DELTAS)]] == list(CELL_DELTAS)

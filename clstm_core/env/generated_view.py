@@ -15,71 +15,41 @@ from clstm_core.env import columns as col
 from clstm_core.env.actions import LegSums, Strikes, TemplateTables, price_units, template_tables
 from clstm_core.env.derived import Quoted, scenarios, write_facts, write_quotes
 from clstm_core.env.fills import fill_prices
-from clstm_core.env.generated_cells import Cells, choose_cells
-from clstm_core.env.generated_features import SURFACE_FEATURES, market_features, surface_known
+from clstm_core.env.generated_standing import CHUNK, Standing, arrive, begin, follow, known_before, slices
 from clstm_core.env.margin import scenario_shocks
 from clstm_core.env.packed_rows import NEXT_STEP, contract_of_row, pack, step_of_row, unpack
 from clstm_core.env.view import Offered
 from clstm_core.market.clock import YEAR_NS
 from clstm_core.market.worlds.generated import LEAST_PRICE, GeneratedWorld
-from clstm_core.market.worlds.paths import GivenPath, PathPoint, index_of, path_of, step_of
+from clstm_core.market.worlds.paths import PathPoint, step_of
 from clstm_core.market.worlds.surface import PathState
 from clstm_core.options import black_scholes
 from clstm_core.specs import CELLS, RIGHT_CALL
 
-_CHUNK = 1024
-"""Accounts priced at once on a CPU, so that what is worked on stays in its cache and memory stays small."""
-
-
-class Standing(NamedTuple):
-    """N accounts' paths at one snapshot.
-
-    Shapes: known [N, 4] `SURFACE_FEATURES` as last known there, NaN where never; features [N, F] float32
-    """
-
-    point: PathPoint
-    cells: Cells
-    known: torch.Tensor
-    features: torch.Tensor
-
-    def put(self, rows: torch.Tensor, other: "Standing") -> "Standing":
-        """This with the accounts `rows` replaced by those of `other`, in order."""
-        return _zip(lambda mine, theirs: mine.index_copy(0, rows, theirs), self, other)
-
-    def at(self, rows: torch.Tensor | slice) -> "Standing":
-        """The accounts `rows` alone."""
-        return _zip(lambda mine: mine[rows], self)
-
-
-def _zip(function: Callable[..., torch.Tensor], *values):
-    """Apply a function to the tensors of equally nested tuples."""
-    if isinstance(values[0], torch.Tensor):
-        return function(*values)
-    return type(values[0])(*(_zip(function, *parts) for parts in zip(*values, strict=True)))
-
 
 class GroupLots(NamedTuple):
-    """Legs of a group of packages [A', legs]: their cells, 1 where a call, 1 where a put, signed shares per unit."""
+    """Legs of a group of packages, [legs, A'] cells; [legs, A', 1] 1 of a call, 1 of a put, signed shares per unit."""
 
     cell: torch.Tensor
     call: torch.Tensor
     put: torch.Tensor
     weight: torch.Tensor
 
-    def of(self, strike_NG: torch.Tensor) -> Strikes:
-        """The legs' strikes [N, A', legs], from those of the cells."""
-        strike = strike_NG.index_select(1, self.cell.reshape(-1)).view(-1, *self.cell.shape)
+    def of(self, strike_GN: torch.Tensor) -> Strikes:
+        """The legs' strikes [legs, A', N], from those of the cells."""
+        strike = strike_GN[self.cell]
         return Strikes(strike * self.call, strike * self.put, self.weight)
 
 
 class Lots(NamedTuple):
     """Shares per unit that each package trades of each cell; the first two float64, as prices are."""
 
-    bought_GA: torch.Tensor
-    sold_GA: torch.Tensor
-    sold_calls_GA: torch.Tensor
-    sold_puts_GA: torch.Tensor
+    bought_AG: torch.Tensor
+    sold_AG: torch.Tensor
+    sold_calls_AG: torch.Tensor
+    sold_puts_AG: torch.Tensor
     signed_AG: torch.Tensor
+    uses_AG: torch.Tensor  # how many legs
     groups: tuple[GroupLots, ...]
 
 
@@ -91,15 +61,16 @@ def lots_of(templates: TemplateTables, multiplier: float) -> Lots:
     sold = (-signed).clamp(min=0.0)
     groups = []
     for n_legs, template in templates.defined:
-        where = cell[template, :n_legs]
-        call = call_G[where]
-        groups.append(GroupLots(where, call, 1.0 - call, weight[template, :n_legs]))
+        where = cell[template, :n_legs].T.contiguous()
+        call = call_G[where][..., None]
+        groups.append(GroupLots(where, call, 1.0 - call, weight[template, :n_legs].T[..., None].contiguous()))
     return Lots(
-        bought_GA=signed.clamp(min=0.0).T.double().contiguous(),
-        sold_GA=sold.T.double().contiguous(),
-        sold_calls_GA=(sold * call_G).T.contiguous(),
-        sold_puts_GA=(sold * (1.0 - call_G)).T.contiguous(),
+        bought_AG=signed.clamp(min=0.0).double(),
+        sold_AG=sold.double(),
+        sold_calls_AG=sold * call_G,
+        sold_puts_AG=sold * (1.0 - call_G),
         signed_AG=signed,
+        uses_AG=torch.zeros_like(signed).scatter_add(1, cell, templates.used_AP.to(signed)),
         groups=tuple(groups),
     )
 
@@ -122,14 +93,14 @@ class GeneratedView:
     index_N: torch.Tensor
     now: Standing
     then: Standing
-    known_T: torch.Tensor | None  # of a given path: what was last known before each of its steps
+    known_T: torch.Tensor | None  # `known_before` of a given path
 
     @classmethod
     def build(
         cls, world: GeneratedWorld, config: EnvConfig, index_N: torch.Tensor, dtype: torch.dtype
     ) -> "GeneratedView":
         """The view of accounts that stand at `index_N` of paths of `world`; money in `dtype`."""
-        known_T = known_before(world.paths.last_step + 1, world) if isinstance(world.paths, GivenPath) else None
+        known_T = known_before(world)
         now = arrive(world, index_N, known_T)
         templates = template_tables(index_N.device, dtype)
         return cls(
@@ -160,10 +131,7 @@ class GeneratedView:
         now = self.then
         if len(rows):
             fresh = begin(self.world, index_N[rows], self.known_T)
-            stays = now.at(rows)
-            flag = begun[rows]
-            kept = _zip(lambda new, old: torch.where(flag.view(-1, *[1] * (new.dim() - 1)), new, old), fresh, stays)
-            now = now.put(rows, kept)
+            now = now.put(rows, fresh.where(begun[rows], now.at(rows)))
         return replace(self, index_N=index_N, now=now, then=follow(self.world, now, index_N))
 
     # -- what a step asks ---------------------------------------------------------------------------------------
@@ -194,7 +162,7 @@ class GeneratedView:
         flat = row.reshape(-1)
         out = torch.zeros(len(flat), width, dtype=self.dtype, device=row.device)
         for at in _places(flat >= 0):
-            told = torch.empty(len(at), width, dtype=self.dtype, device=row.device)
+            told = torch.empty(width, len(at), dtype=self.dtype, device=row.device).T  # columns lie together
             write(told, self._of_rows(flat[at], at // row.shape[1]), self.config)
             out.index_copy_(0, at, told)
         return out.view(*row.shape, width)
@@ -221,58 +189,65 @@ class GeneratedView:
         return torch.where(row >= 0, contract_of_row(row), -1)
 
     def offered(self, index_N: torch.Tensor) -> Offered:
-        cells, templates = self.now.cells, self.templates
-        n, shape = len(index_N), templates.cell_AP.shape
-        cell = templates.cell_AP.clamp(min=0).reshape(-1)
-        row_NG = torch.where(cells.listed, pack(step_of(index_N)[:, None], cells.contract), -1)
-        row_NAP = torch.where(templates.used_AP, row_NG.index_select(1, cell).view(n, *shape), -1)
-        shares_NA = (templates.lots_A * self.world.instrument.multiplier).expand(n, -1)
-        units = [self._units(self.now.at(part), row_NAP[part], shares_NA[part]) for part in _slices(n, index_N)]
+        cells, templates, multiplier = self.now.cells, self.templates, self.world.instrument.multiplier
+        n, (n_templates, n_legs) = len(index_N), templates.cell_AP.shape
+        row_GN = torch.where(cells.listed, pack(step_of(index_N), cells.contract), -1)
+        row_NAP = row_GN.T.index_select(1, templates.cell_AP.clamp(min=0).view(-1)).view(n, n_templates, n_legs)
+        row_NAP = torch.where(templates.used_AP, row_NAP, -1)
+        # the cells' rules leave no two legs on one contract, and every contract is quoted
+        missing = self.lots.uses_AG @ (~cells.listed).to(self.dtype)
+        unit = torch.empty(n, n_templates, col.UNIT_SCENARIOS + len(self.move), dtype=self.dtype, device=index_N.device)
+        for part in slices(n, index_N.device):
+            self._write_units(unit[part], self.now.at(part), missing[:, part] == 0)
         return Offered(
             row_NAP=row_NAP,
             quantity_AP=templates.quantity_AP,
-            shares_NA=shares_NA,
-            unit_NAC=torch.cat(units),
+            shares_NA=(templates.lots_A * multiplier).expand(n, -1),
+            unit_NAC=unit,
             n_legs_A=templates.n_legs_A,
             short_contracts_A=templates.short_contracts_A,
         )
 
     def features(self, index_N: torch.Tensor) -> torch.Tensor:
         later = index_N != self.index_N
-        return torch.where(later[:, None], self.then.features, self.now.features)
+        return torch.where(later, self.then.features, self.now.features).T
 
     # -- prices -------------------------------------------------------------------------------------------------
 
-    def _units(self, at: Standing, row_NAP: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-        """The unit columns of the packages on the cells of some accounts [N, A, C]."""
-        templates, multiplier = self.templates, self.world.instrument.multiplier
+    def _write_units(self, out: torch.Tensor, at: Standing, available: torch.Tensor) -> None:
+        """The unit columns of the packages on the cells of some accounts."""
+        lots, multiplier = self.lots, self.world.instrument.multiplier
         quoted = self._of_cells(at)
         buy, sell = fill_prices(quoted.bid, quoted.ask, self.config)
         strike = quoted.strike.to(self.dtype)
         # what a package sums over its legs is a product with its quantities per cell
-        lots = self.lots
-        debit = buy @ lots.bought_GA - sell @ lots.sold_GA
+        debit = lots.bought_AG @ buy - lots.sold_AG @ sell
         sums = LegSums(
             debit=debit.to(self.dtype),
-            slippage=(debit - quoted.mark @ (lots.bought_GA - lots.sold_GA)).to(self.dtype),
-            call_notional=strike @ lots.sold_calls_GA,
-            put_notional=strike @ lots.sold_puts_GA,
-            multiplier=shares.new_tensor(multiplier),
-            # the cells' rules leave no two legs on one contract, and every contract is quoted
-            available=((row_NAP >= 0) | ~templates.used_AP).all(dim=-1),
+            slippage=(debit - (lots.bought_AG - lots.sold_AG) @ quoted.mark).to(self.dtype),
+            call_notional=lots.sold_calls_AG @ strike,
+            put_notional=lots.sold_puts_AG @ strike,
+            multiplier=strike.new_tensor(multiplier),
+            available=available,
         )
-        pnl = torch.matmul(lots.signed_AG, scenarios(quoted, self.config, self.dtype))
-        legs = [group.of(strike) for group in lots.groups]
-        spot = at.point.state.spot[:, None].to(self.dtype)
-        return price_units(sums, legs, pnl, templates, shares, spot, self.move, self.config)
+        price_units(
+            out,
+            sums,
+            [group.of(strike) for group in lots.groups],
+            torch.matmul(lots.signed_AG, scenarios(quoted, self.config, self.dtype)),
+            self.templates,
+            (self.templates.lots_A * multiplier)[:, None],
+            at.point.state.spot.to(self.dtype),
+            self.move,
+            self.config,
+        )
 
     def _of_cells(self, at: Standing) -> Quoted:
-        """The cells [N, G] of accounts where they stand."""
+        """The cells [G, N] of accounts where they stand."""
         point, cells = at.point, at.cells
-        state = PathState(*(field[:, None] for field in point.state))
-        settles = self.world.paths.listing.settle_E[cells.contract.expiry] == point.session[:, None] + 1
-        strike, right = cells.contract.strike * point.strike_step[:, None], cells.contract.right.double()
-        return self._quoted(state, strike, right, cells.tte, cells.vol, cells.deviations, settles)
+        settles = self.world.paths.listing.settle_E[cells.contract.expiry] == point.session + 1
+        strike, right = cells.contract.strike * point.strike_step, cells.contract.right.double()
+        return self._quoted(point.state, strike, right, cells.tte, cells.vol, cells.deviations, settles)
 
     def _of_rows(self, row: torch.Tensor, account: torch.Tensor) -> Quoted:
         """Contracts [M] of accounts [M] at either snapshot; row -1 reads some contract at the money."""
@@ -337,57 +312,8 @@ class GeneratedView:
         )
 
 
-def _slices(length: int, like: torch.Tensor) -> list[slice]:
-    """Slices of so many accounts to work on at once."""
-    size = _CHUNK if like.device.type == "cpu" else max(1, length)
-    return [slice(low, low + size) for low in range(0, length, size)]
-
-
 def _places(wanted: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Where `wanted` [M] holds, in parts to work on at once. A device is not asked how many: there all are wanted."""
     if wanted.device.type != "cpu":
         return (torch.arange(len(wanted), device=wanted.device),)
-    return wanted.nonzero().squeeze(1).split(8 * _CHUNK)
-
-
-def _stand(world: GeneratedWorld, point: PathPoint, before: torch.Tensor) -> Standing:
-    cells = choose_cells(world, point)
-    known = surface_known(cells, before)
-    return Standing(point, cells, known, market_features(world.paths.listing, point, cells, known, before))
-
-
-def begin(world: GeneratedWorld, index_N: torch.Tensor, known_T: torch.Tensor | None) -> Standing:
-    """Where accounts stand when their episodes begin."""
-    point = world.paths.start(index_N)
-    if known_T is None:
-        return _stand(world, point, point.log_close.new_full((len(index_N), len(SURFACE_FEATURES)), torch.nan))
-    return _stand(world, point, known_T[step_of(index_N)])
-
-
-def follow(world: GeneratedWorld, at: Standing, index_N: torch.Tensor) -> Standing:
-    """Where accounts that stand at `index_N` will stand next."""
-    return _stand(world, world.paths.after(at.point, index_N), at.known)
-
-
-def arrive(world: GeneratedWorld, index_N: torch.Tensor, known_T: torch.Tensor | None) -> Standing:
-    """Where accounts at any index stand: a simulated path is walked from its beginning."""
-    if known_T is not None:
-        return begin(world, index_N, known_T)
-    path, step = path_of(index_N), step_of(index_N)
-    at = begin(world, index_of(path, 0), None)
-    for k in range(int(step.max())):
-        moving = (step > k).nonzero().squeeze(1)
-        at = at.put(moving, follow(world, at.at(moving), index_of(path[moving], k)))
-    return at
-
-
-def known_before(n_steps: int, world: GeneratedWorld) -> torch.Tensor:
-    """`SURFACE_FEATURES` [T, 4] of a given path as last known before each step; NaN where never."""
-    index = torch.arange(n_steps, device=world.paths.listing.session_ns_C.device)
-    cells = choose_cells(world, world.paths.at(index))
-    here = surface_known(
-        cells, torch.full((n_steps, len(SURFACE_FEATURES)), torch.nan, dtype=torch.float64).to(index.device)
-    )
-    last = torch.where(here.isnan(), -1, index[:, None]).cummax(dim=0).values
-    known = torch.where(last >= 0, here.gather(0, last.clamp(min=0)), torch.nan)
-    return torch.cat([torch.full_like(known[:1], torch.nan), known[:-1]])
+    return wanted.nonzero().squeeze(1).split(8 * CHUNK)

@@ -35,7 +35,7 @@ def option_scenarios(
 
         V(S (1 + move), sigma (1 + shock)) - V(S, sigma)
 
-    Shapes:  all broadcast to one shape [...]; the result [..., S] in the inputs' dtype
+    Shapes:  all broadcast to one shape [...]; the result [S, ...] in the inputs' dtype
     Units:   currency per share
     Assumes: model value against model value, so that a wide quote's mark adds nothing to the margin; scenarios are every
              price point under one vol, then under another, as `scenario_shocks` gives them
@@ -51,13 +51,14 @@ def option_scenarios(
     deviation = implied_vol.clamp(min=0.0) * torch.sqrt(tte)
     base = _curved(carry, deviation, shares, cash) + right * (shares - cash)
     # value = w (S' - K') + S' erf(d1 / sqrt 2) - K' erf(d2 / sqrt 2), with half shares S' and half cash K'
-    money = carry[..., None] + torch.log1p(move)
-    moved = shares[..., None] * (1.0 + move)
-    linear = torch.addcmul((-base - right * cash)[..., None], right[..., None], moved)
-    out = linear.new_empty(*linear.shape[:-1], 2 * len(move))
-    for part, shock in zip(out.split(len(move), dim=-1), shocks, strict=True):
-        torch.add(linear, _curved(money, (shock * deviation)[..., None], moved, cash[..., None]), out=part)
-    return out
+    move = move.view(-1, *[1] * carry.dim())  # scenarios first: whatever is alike for all of them lies together
+    money = carry + torch.log1p(move)
+    moved = shares * (1.0 + move)
+    linear = torch.addcmul(-base - right * cash, right, moved)
+    out = linear.new_empty(2, *linear.shape)
+    for part, shock in zip(out, shocks, strict=True):
+        torch.add(linear, _curved(money, shock * deviation, moved, cash), out=part)
+    return out.flatten(0, 1)
 
 
 def _curved(money: torch.Tensor, deviation: torch.Tensor, shares: torch.Tensor, cash: torch.Tensor) -> torch.Tensor:

@@ -151,7 +151,7 @@ def walk(world: GeneratedWorld, path: int) -> tuple[PathState, np.ndarray, np.nd
     paths = world.paths
     index = torch.tensor([index_of(torch.tensor(path), 0)])
     point = paths.start(index)
-    states, sessions, closes = [point.state], [int(point.session)], point.log_close[0].exp().tolist()
+    states, sessions, closes = [point.state], [int(point.session)], point.log_close[:, 0].exp().tolist()
     for _ in range(paths.last_step):
         point, index = paths.after(point, index), index + 1
         states.append(point.state)

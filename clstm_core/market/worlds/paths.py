@@ -44,7 +44,7 @@ def step_of(index: torch.Tensor) -> torch.Tensor:
 class PathPoint(NamedTuple):
     """All that a path is at one snapshot, from which the next follows.
 
-    Shapes: [N] of N paths, but log_close [N, PAST], the newest last
+    Shapes: [N] of N paths, but log_close [PAST, N], the newest last
     """
 
     state: PathState
@@ -58,7 +58,7 @@ class PathPoint(NamedTuple):
             PathState(*(torch.where(flag, a, b) for a, b in zip(self.state, other.state, strict=True))),
             torch.where(flag, self.session, other.session),
             torch.where(flag, self.strike_step, other.strike_step),
-            torch.where(flag[:, None], self.log_close, other.log_close),
+            torch.where(flag, self.log_close, other.log_close),
         )
 
 
@@ -211,6 +211,9 @@ class Paths(Protocol):
         ...
 
 
+FIRST_RETURNS = 0.9
+"""Volatility of the returns before a path's first snapshot, as a share of its first VIX."""
+
 FIRST_SESSIONS = 260
 """Paths begin on one of so many sessions of the calendar, so that not all see the same Fridays."""
 
@@ -261,12 +264,12 @@ class SimulatedPaths:
         """A VIX from its distribution, and returns before the first snapshot at that volatility."""
         path = path_of(index)
         key = mix(torch.full_like(path, self.seed), path)
-        back = torch.arange(PAST, device=index.device)
-        past = normal(key[:, None], -1 - back)
-        vix = self.dynamics.first_vix(past[:, 0])
-        returns = (0.9 * vix / math.sqrt(SESSIONS_YEAR))[:, None] * past[:, 1:]
-        log_close = math.log(START_LEVEL) + torch.cat([torch.zeros_like(vix)[:, None], returns.cumsum(dim=1)], dim=1)
-        spot = torch.exp(log_close[:, -1])
+        back = torch.arange(PAST, device=index.device)[:, None]
+        past = normal(key, -1 - back)
+        vix = self.dynamics.first_vix(past[0])
+        returns = FIRST_RETURNS * vix / math.sqrt(SESSIONS_YEAR) * past[1:]
+        log_close = math.log(START_LEVEL) + torch.cat([torch.zeros_like(vix)[None], returns.cumsum(dim=0)])
+        spot = torch.exp(log_close[-1])
         state = PathState(
             spot=spot,
             vix=vix,
@@ -283,13 +286,13 @@ class SimulatedPaths:
         state, clock = point.state, self.listing.session_ns_C
         dt = (clock[point.session + 1] - clock[point.session]).double() / YEAR_NS
         gain, vix = self.dynamics.move(state, dt, draw(self.seed, path_of(index), step_of(index)))
-        log_close = point.log_close[:, -1] + gain
+        log_close = point.log_close[-1] + gain
         slow = self.slow_decay * state.slow_variance + (1.0 - self.slow_decay) * vix**2
         return PathPoint(
             state._replace(spot=torch.exp(log_close), vix=vix, slow_variance=slow),
             point.session + 1,
             point.strike_step,
-            torch.cat([point.log_close[:, 1:], log_close[:, None]], dim=1),
+            torch.cat([point.log_close[1:], log_close[None]]),
         )
 
 
@@ -325,7 +328,7 @@ class GivenPath:
     def at(self, index: torch.Tensor) -> PathPoint:
         """The state of the step and the closes before it."""
         session = (step_of(index) + PAST - 1).clamp(max=len(self.states.spot) - 1)
-        back = session[:, None] - torch.arange(PAST - 1, -1, -1, device=index.device)
+        back = session - torch.arange(PAST - 1, -1, -1, device=index.device)[:, None]
         first = self.states.at(torch.full_like(session, PAST - 1))
         step = path_strike_step(first.spot, first.vix, self.listing.near_days)
         return PathPoint(self.states.at(session), session, step, torch.log(self.states.spot[back]))
