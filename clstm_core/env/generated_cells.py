@@ -13,6 +13,7 @@ from clstm_core.market.build.grid import ATM_TOLERANCE, delta_tolerance
 from clstm_core.market.worlds.generated import GeneratedWorld
 from clstm_core.market.worlds.paths import PathPoint
 from clstm_core.market.worlds.smile import slope, variance_multiple
+from clstm_core.market.worlds.surface import PathState
 from clstm_core.options import black_scholes
 from clstm_core.specs import CELL_DELTAS, CELL_INDEX, CELLS, RIGHT_CALL, RIGHT_PUT
 
@@ -50,11 +51,14 @@ class _Tenors(NamedTuple):
         return _Tenors(*(field.view(shape) for field in self))
 
 
-def choose_cells(world: GeneratedWorld, point: PathPoint) -> Cells:
-    """The cells at N points, each a pure function of its point.
+def choose_cells(world: GeneratedWorld, point: PathPoint, dtype: torch.dtype) -> Cells:
+    """The cells at N points, each a pure function of its point, computed in `dtype`.
 
     Assumes: unsigned delta falls away from the money, as under every smile of `worlds.smile`
     """
+    point = point._replace(
+        state=PathState(*(field.to(dtype) for field in point.state)), strike_step=point.strike_step.to(dtype)
+    )
     tenors = _tenors(world, point)
     atm, near_money = _at_the_money(world, point, tenors)  # [2, N]
     strike, close = _by_delta(world, point, tenors)  # [tenors, rights, D, N]
@@ -93,8 +97,9 @@ def _tenors(world: GeneratedWorld, point: PathPoint) -> _Tenors:
     listed = expiry >= 0
     # where a tenor has no expiry, some expiry ahead is priced and masked
     expiry = torch.where(listed, expiry, listing.open_C[point.session])
-    tte = listing.tte(point.session, expiry)
-    theta, strength = world.surface.atm_variance(state, listing.clock(point.session, expiry))
+    tte = listing.tte(point.session, expiry).to(state.spot)
+    clock = listing.clock(point.session, expiry).to(state.spot)
+    theta, strength = world.surface.atm_variance(state, clock)
     carry = (state.rate - state.dividend_yield) * tte
     return _Tenors(expiry, listed, tte, theta, strength, carry, state.spot * torch.exp(carry))
 

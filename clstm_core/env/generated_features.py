@@ -20,7 +20,7 @@ def surface_known(cells: Cells, before: torch.Tensor) -> torch.Tensor:
 
     money = [0.5 * (vol(f"{tenor}_call_atm") + vol(f"{tenor}_put_atm")) for tenor in ("near", "far")]
     skew = [vol(f"{tenor}_put_20") - vol(f"{tenor}_call_20") for tenor in ("near", "far")]
-    now = torch.stack([*money, *skew])
+    now = torch.stack([*money, *skew]).double()
     return torch.where(now.isnan(), before, now)
 
 

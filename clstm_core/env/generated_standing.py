@@ -54,7 +54,7 @@ def slices(length: int, device: torch.device) -> list[slice]:
     return [slice(low, low + size) for low in range(0, length, size)]
 
 
-def begin(world: GeneratedWorld, index_N: torch.Tensor, known_T: torch.Tensor | None) -> Standing:
+def begin(world: GeneratedWorld, index_N: torch.Tensor, known_T: torch.Tensor | None, dtype: torch.dtype) -> Standing:
     """Where accounts stand when their episodes begin.
 
     Args:
@@ -62,46 +62,46 @@ def begin(world: GeneratedWorld, index_N: torch.Tensor, known_T: torch.Tensor | 
     """
     point = world.paths.start(index_N)
     if known_T is None:
-        return _stand(world, point, point.log_close.new_full((len(SURFACE_FEATURES), len(index_N)), torch.nan))
-    return _stand(world, point, known_T[:, step_of(index_N)])
+        return _stand(world, point, torch.full_like(point.log_close[: len(SURFACE_FEATURES)], torch.nan), dtype)
+    return _stand(world, point, known_T[:, step_of(index_N)], dtype)
 
 
-def follow(world: GeneratedWorld, at: Standing, index_N: torch.Tensor) -> Standing:
+def follow(world: GeneratedWorld, at: Standing, index_N: torch.Tensor, dtype: torch.dtype) -> Standing:
     """Where accounts that stand at `index_N` will stand next."""
-    return _stand(world, world.paths.after(at.point, index_N), at.known)
+    return _stand(world, world.paths.after(at.point, index_N), at.known, dtype)
 
 
-def arrive(world: GeneratedWorld, index_N: torch.Tensor, known_T: torch.Tensor | None) -> Standing:
+def arrive(world: GeneratedWorld, index_N: torch.Tensor, known_T: torch.Tensor | None, dtype: torch.dtype) -> Standing:
     """Where accounts at any index stand: a simulated path is walked from its beginning."""
     if known_T is not None:
-        return begin(world, index_N, known_T)
+        return begin(world, index_N, known_T, dtype)
     path, step = path_of(index_N), step_of(index_N)
-    at = begin(world, index_of(path, 0), None)
+    at = begin(world, index_of(path, 0), None, dtype)
     for k in range(int(step.max())):
         moving = (step > k).nonzero().squeeze(1)
-        at = at.put(moving, follow(world, at.at(moving), index_of(path[moving], k)))
+        at = at.put(moving, follow(world, at.at(moving), index_of(path[moving], k), dtype))
     return at
 
 
-def known_before(world: GeneratedWorld) -> torch.Tensor | None:
+def known_before(world: GeneratedWorld, dtype: torch.dtype) -> torch.Tensor | None:
     """`SURFACE_FEATURES` [4, T] of a given path as last known before each step, NaN where never; None of simulated paths."""
     if not isinstance(world.paths, GivenPath):
         return None
     index = torch.arange(world.paths.last_step + 1, device=world.paths.listing.session_ns_C.device)
     point = world.paths.at(index)
     here = surface_known(
-        choose_cells(world, point), torch.full_like(point.log_close[: len(SURFACE_FEATURES)], torch.nan)
+        choose_cells(world, point, dtype), torch.full_like(point.log_close[: len(SURFACE_FEATURES)], torch.nan)
     )
     last = torch.where(here.isnan(), -1, index).cummax(dim=1).values
     known = torch.where(last >= 0, here.gather(1, last.clamp(min=0)), torch.nan)
     return torch.cat([torch.full_like(known[:, :1], torch.nan), known[:, :-1]], dim=1)
 
 
-def _stand(world: GeneratedWorld, point: PathPoint, before: torch.Tensor) -> Standing:
+def _stand(world: GeneratedWorld, point: PathPoint, before: torch.Tensor, dtype: torch.dtype) -> Standing:
     parts = []
     for part in slices(before.shape[-1], before.device):
         here, past = over(lambda x, part=part: x[..., part], point), before[..., part]
-        cells = choose_cells(world, here)
+        cells = choose_cells(world, here, dtype)
         known = surface_known(cells, past)
         parts.append(Standing(here, cells, known, market_features(world.paths.listing, here, cells, known, past)))
     return parts[0] if len(parts) == 1 else over(lambda *x: torch.cat(x, dim=-1), *parts)

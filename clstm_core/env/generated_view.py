@@ -42,7 +42,7 @@ class GroupLots(NamedTuple):
 
 
 class Lots(NamedTuple):
-    """Shares per unit that each package trades of each cell; the first two float64, as prices are."""
+    """Shares per unit that each package trades of each cell."""
 
     bought_AG: torch.Tensor
     sold_AG: torch.Tensor
@@ -65,8 +65,8 @@ def lots_of(templates: TemplateTables, multiplier: float) -> Lots:
         call = call_G[where][..., None]
         groups.append(GroupLots(where, call, 1.0 - call, weight[template, :n_legs].T[..., None].contiguous()))
     return Lots(
-        bought_AG=signed.clamp(min=0.0).double(),
-        sold_AG=sold.double(),
+        bought_AG=signed.clamp(min=0.0),
+        sold_AG=sold,
         sold_calls_AG=sold * call_G,
         sold_puts_AG=sold * (1.0 - call_G),
         signed_AG=signed,
@@ -100,8 +100,8 @@ class GeneratedView:
         cls, world: GeneratedWorld, config: EnvConfig, index_N: torch.Tensor, dtype: torch.dtype
     ) -> "GeneratedView":
         """The view of accounts that stand at `index_N` of paths of `world`; money in `dtype`."""
-        known_T = known_before(world)
-        now = arrive(world, index_N, known_T)
+        known_T = known_before(world, dtype)
+        now = arrive(world, index_N, known_T, dtype)
         templates = template_tables(index_N.device, dtype)
         return cls(
             world=world,
@@ -112,7 +112,7 @@ class GeneratedView:
             lots=lots_of(templates, world.instrument.multiplier),
             index_N=index_N,
             now=now,
-            then=follow(world, now, index_N),
+            then=follow(world, now, index_N, dtype),
             known_T=known_T,
         )
 
@@ -130,9 +130,9 @@ class GeneratedView:
         )
         now = self.then
         if len(rows):
-            fresh = begin(self.world, index_N[rows], self.known_T)
+            fresh = begin(self.world, index_N[rows], self.known_T, self.dtype)
             now = now.put(rows, fresh.where(begun[rows], now.at(rows)))
-        return replace(self, index_N=index_N, now=now, then=follow(self.world, now, index_N))
+        return replace(self, index_N=index_N, now=now, then=follow(self.world, now, index_N, self.dtype))
 
     # -- what a step asks ---------------------------------------------------------------------------------------
 
@@ -195,8 +195,9 @@ class GeneratedView:
         row_NAP = row_GN.T.index_select(1, templates.cell_AP.clamp(min=0).view(-1)).view(n, n_templates, n_legs)
         row_NAP = torch.where(templates.used_AP, row_NAP, -1)
         # the cells' rules leave no two legs on one contract, and every contract is quoted
-        missing = self.lots.uses_AG @ (~cells.listed).to(self.dtype)
-        unit = torch.empty(n, n_templates, col.UNIT_SCENARIOS + len(self.move), dtype=self.dtype, device=index_N.device)
+        missing = self.lots.uses_AG @ (~cells.listed).to(self.dtype)  # legs
+        width = col.UNIT_SCENARIOS + len(self.move)
+        unit = torch.empty(width, n_templates, n, dtype=self.dtype, device=index_N.device).permute(2, 1, 0)
         for part in slices(n, index_N.device):
             self._write_units(unit[part], self.now.at(part), missing[:, part] == 0)
         return Offered(
@@ -219,12 +220,12 @@ class GeneratedView:
         lots, multiplier = self.lots, self.world.instrument.multiplier
         quoted = self._of_cells(at)
         buy, sell = fill_prices(quoted.bid, quoted.ask, self.config)
-        strike = quoted.strike.to(self.dtype)
+        strike = quoted.strike
         # what a package sums over its legs is a product with its quantities per cell
         debit = lots.bought_AG @ buy - lots.sold_AG @ sell
         sums = LegSums(
-            debit=debit.to(self.dtype),
-            slippage=(debit - (lots.bought_AG - lots.sold_AG) @ quoted.mark).to(self.dtype),
+            debit=debit,
+            slippage=debit - lots.signed_AG @ quoted.mark,
             call_notional=lots.sold_calls_AG @ strike,
             put_notional=lots.sold_puts_AG @ strike,
             multiplier=strike.new_tensor(multiplier),
@@ -243,11 +244,12 @@ class GeneratedView:
         )
 
     def _of_cells(self, at: Standing) -> Quoted:
-        """The cells [G, N] of accounts where they stand."""
+        """The cells [G, N] of accounts where they stand, in the money dtype: they size orders and fill none."""
         point, cells = at.point, at.cells
+        state, step = PathState(*(field.to(self.dtype) for field in point.state)), point.strike_step.to(self.dtype)
         settles = self.world.paths.listing.settle_E[cells.contract.expiry] == point.session + 1
-        strike, right = cells.contract.strike * point.strike_step, cells.contract.right.double()
-        return self._quoted(point.state, strike, right, cells.tte, cells.vol, cells.deviations, settles)
+        strike, right = cells.contract.strike * step, cells.contract.right.to(self.dtype)
+        return self._quoted(state, strike, right, cells.tte, cells.vol, cells.deviations, settles)
 
     def _of_rows(self, row: torch.Tensor, account: torch.Tensor) -> Quoted:
         """Contracts [M] of accounts [M] at either snapshot; row -1 reads some contract at the money."""
@@ -265,11 +267,14 @@ class GeneratedView:
         expiry = torch.where(empty, listing.open_C[session], asked.expiry)
         strike = torch.where(empty, state.spot, asked.strike * self.now.point.strike_step[account])
         tte = listing.tte(session, expiry)
-        theta, strength = surface.atm_variance(state, listing.clock(session, expiry))
+        # volatilities in the money dtype, prices in float64: a price is a difference of much larger numbers
+        rough = PathState(*(field.to(self.dtype) for field in state))
+        theta, strength = surface.atm_variance(rough, listing.clock(session, expiry).to(self.dtype))
         money = torch.log(strike / state.spot) - (state.rate - state.dividend_yield) * tte
-        total, deviations = surface.implied_variance(theta, strength, money)
+        total, deviations = surface.implied_variance(theta, strength, money.to(self.dtype))
+        vol = torch.sqrt(total.double() / tte)
         settles = listing.settle_E[expiry] == session + 1
-        return self._quoted(state, strike, asked.right.double(), tte, torch.sqrt(total / tte), deviations, settles)
+        return self._quoted(state, strike, asked.right.double(), tte, vol, deviations.double(), settles)
 
     def _quoted(
         self,

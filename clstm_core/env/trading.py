@@ -150,8 +150,10 @@ def _place(
         quantity=put(decision.quantity, holdings.quantity, 0.0),
         entry_price=put(price, holdings.entry_price, 0.0),
     )
-    leg = match.to(torch.int8).argmax(dim=2)[..., None].expand_as(held_facts)
-    facts = torch.where(taken[..., None], open_facts.gather(1, leg), held_facts)
+    n_accounts, n_legs, width = open_facts.shape
+    leg = match.to(torch.int8).argmax(dim=2) + n_legs * torch.arange(n_accounts, device=taken.device)[:, None]
+    opened = open_facts.reshape(-1, width).index_select(0, leg.view(-1)).view_as(held_facts)
+    facts = torch.where(taken[..., None], opened, held_facts)
     return placed, facts, slot_rank[:, -1] >= leg_rank[:, -1]
 
 
