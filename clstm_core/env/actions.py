@@ -141,11 +141,11 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
         shares_TA[chunk] = templates.lots_A * facts[:, :, 0, col.MULTIPLIER]
         weight = templates.quantity_AP * facts[..., col.MULTIPLIER]
         pnl = (weight[..., None] * facts[..., col.SCENARIOS :]).sum(dim=-2)
+        unit_TAC[chunk, :, col.UNIT_SCENARIOS :] = pnl
         price_units(
             unit_TAC[chunk],
             _sum_legs(facts, rows, weight, templates),
             [_strikes(facts, weight, group) for group in templates.defined],
-            pnl.permute(2, 1, 0),
             templates,
             shares_TA[chunk].T,
             derived.snapshot_TC[chunk, col.SPOT],
@@ -213,7 +213,6 @@ def price_units(
     out: torch.Tensor,
     sums: LegSums,
     strikes: Sequence[Strikes],
-    options_pnl: torch.Tensor,
     templates: TemplateTables,
     shares: torch.Tensor,
     spot: torch.Tensor,
@@ -222,8 +221,9 @@ def price_units(
 ) -> None:
     """Write the columns UNIT_RISK .. UNIT_SCENARIOS + S of packages into `out` [T, A, C].
 
-    Shapes: T snapshots or accounts, last of all that is read; strikes per group of `templates.defined`; options_pnl
-            [S, A, T] of one unit's options, to which that of its shares is added; shares [A, T]; spot [T]; move_S [S]
+    Shapes: T snapshots or accounts, last of all that is read; strikes per group of `templates.defined`; shares [A, T];
+            spot [T]; move_S [S]
+    Assumes: the scenario columns of `out` hold the profits of one unit's options; those of its shares are added here
     """
     quantity_AP = templates.quantity_AP
     half = share_half_spread(config)
@@ -231,7 +231,7 @@ def price_units(
     slippage = sums.slippage + shares.abs() * spot * half
     debit = sums.debit + shares * spot * (1 + half) + fees
 
-    pnl, held, rest = options_pnl, templates.with_shares, templates.undefined
+    pnl, held, rest = out[..., col.UNIT_SCENARIOS :].permute(2, 1, 0), templates.with_shares, templates.undefined
     pnl[:, held] += (shares * spot)[held] * move_S[:, None, None]
     shorts = (-quantity_AP).clamp(min=0.0).sum(dim=-1)[rest]
     margin = margin_requirement(pnl[:, rest].movedim(0, -1), shorts[:, None], config)
@@ -243,7 +243,6 @@ def price_units(
     scalars = (risk, slippage + fees, sums.call_notional, sums.put_notional, sums.available)
     for column, values in enumerate(scalars):
         out[..., column] = values.T
-    out[..., col.UNIT_SCENARIOS :] = pnl.permute(2, 1, 0)
 
 
 def _least_payoff(legs: Strikes, shares: torch.Tensor) -> torch.Tensor:

@@ -192,8 +192,9 @@ class GeneratedView:
         cells, templates, multiplier = self.now.cells, self.templates, self.world.instrument.multiplier
         n, (n_templates, n_legs) = len(index_N), templates.cell_AP.shape
         row_GN = torch.where(cells.listed, pack(step_of(index_N), cells.contract), -1)
-        row_NAP = row_GN.T.index_select(1, templates.cell_AP.clamp(min=0).view(-1)).view(n, n_templates, n_legs)
-        row_NAP = torch.where(templates.used_AP, row_NAP, -1)
+        row_GN = torch.cat([row_GN, torch.full_like(row_GN[:1], -1)])  # the last for legs that are none
+        cell = torch.where(templates.used_AP, templates.cell_AP, len(row_GN) - 1).view(-1)
+        row_NAP = row_GN.index_select(0, cell).view(n_templates, n_legs, n).permute(2, 0, 1)
         # the cells' rules leave no two legs on one contract, and every contract is quoted
         missing = self.lots.uses_AG @ (~cells.listed).to(self.dtype)  # legs
         width = col.UNIT_SCENARIOS + len(self.move)
@@ -231,11 +232,12 @@ class GeneratedView:
             multiplier=strike.new_tensor(multiplier),
             available=available,
         )
+        pnl = out[..., col.UNIT_SCENARIOS :].permute(2, 1, 0)
+        torch.matmul(lots.signed_AG, scenarios(quoted, self.config, self.dtype), out=pnl)
         price_units(
             out,
             sums,
             [group.of(strike) for group in lots.groups],
-            torch.matmul(lots.signed_AG, scenarios(quoted, self.config, self.dtype)),
             self.templates,
             (self.templates.lots_A * multiplier)[:, None],
             at.point.state.spot.to(self.dtype),

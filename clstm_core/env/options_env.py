@@ -7,7 +7,7 @@ import torch
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
 from clstm_core.env.actions import orders_of, sizes_and_mask
-from clstm_core.env.book import Book, value_book
+from clstm_core.env.book import Book, empty_where
 from clstm_core.env.episodes import (
     check_window,
     env_seeds,
@@ -144,9 +144,8 @@ class OptionsEnv:
         fresh = self._fresh(step.account.seed_N, step.account.episode_N + 1, torch.zeros_like(age))
         state = choose(step.done, fresh, step.account)
         self.view = self.view.moved_to(state.snapshot_index_N)
-        # begun accounts hold nothing, so that the facts of what was held before serve every book
         spot = self.view.snapshot(state.snapshot_index_N)[:, col.SPOT]
-        self._book = value_book(state.holdings, step.book.facts, spot, self.view.move_S, self.config)
+        self._book = empty_where(step.done, step.book, cash=state.cash_N, spot=spot)
         self._enter(state)
         observation, mask = self.observe()
         return EnvStep(observation, step.reward.float(), step.terminated, step.truncated, final_observation, mask)
