@@ -276,7 +276,8 @@ def sizes_and_mask(
         size = torch.where(notional > 0, torch.minimum(size, cap), size)
     size = torch.where(unit[..., col.AVAILABLE] > 0, size.clamp(min=0.0), 0.0)
 
-    pnl = book.pnl[:, None, :] + size[..., None] * unit[..., col.UNIT_SCENARIOS :]
+    # the units first: their layout is the sum's, whichever way round a view keeps them
+    pnl = size[..., None] * unit[..., col.UNIT_SCENARIOS :] + book.pnl[:, None, :]
     shorts = book.short_contracts[:, None] + size * offered.short_contracts_A
     covered = margin_requirement(pnl, shorts, config) <= equity[:, None] - size * unit[..., col.UNIT_COST]
     held_legs = holdings.quantity != 0

@@ -4,6 +4,7 @@ A cell's strike is where the smile meets its target delta; of the two listed str
 taken, as `market.build.grid` takes it from a whole chain. Held against that by the tests.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,6 @@ from clstm_core.market.worlds.generated import GeneratedWorld
 from clstm_core.market.worlds.paths import PathPoint
 from clstm_core.market.worlds.smile import slope, variance_multiple
 from clstm_core.market.worlds.surface import PathState
-from clstm_core.options import black_scholes
 from clstm_core.specs import CELL_DELTAS, CELL_INDEX, CELLS, RIGHT_CALL, RIGHT_PUT
 
 NEWTON_STEPS = 3
@@ -44,6 +44,7 @@ class _Tenors(NamedTuple):
     strength: torch.Tensor
     carry: torch.Tensor  # (r - q) T
     forward: torch.Tensor
+    discount: torch.Tensor  # e^{-qT}
 
     def spread(self, dimensions: int) -> "_Tenors":
         """With so many dimensions put in before the accounts, for what differs within a tenor."""
@@ -80,13 +81,13 @@ def choose_cells(world: GeneratedWorld, point: PathPoint, dtype: torch.dtype) ->
         strike=torch.cat([strike.view(-1, n), atm[:1].expand(2, n)]),
         right=torch.cat([side.repeat_interleave(sides).repeat(2), side])[:, None].expand(-1, n),
     )
-    vol, deviations = _vol(world, point, contract.strike, at)
+    smile = _on_smile(world, point, contract.strike, at)
     return Cells(
         contract=contract,
         listed=torch.cat([listed.view(-1, n), calendar.expand(2, n)]),
         tte=at.tte,
-        vol=vol,
-        deviations=deviations,
+        vol=smile.total / torch.sqrt(at.tte),
+        deviations=smile.deviations,
     )
 
 
@@ -100,26 +101,28 @@ def _tenors(world: GeneratedWorld, point: PathPoint) -> _Tenors:
     tte = listing.tte(point.session, expiry).to(state.spot)
     clock = listing.clock(point.session, expiry).to(state.spot)
     theta, strength = world.surface.atm_variance(state, clock)
-    carry = (state.rate - state.dividend_yield) * tte
-    return _Tenors(expiry, listed, tte, theta, strength, carry, state.spot * torch.exp(carry))
+    carry, discount = (state.rate - state.dividend_yield) * tte, torch.exp(-state.dividend_yield * tte)
+    return _Tenors(expiry, listed, tte, theta, strength, carry, state.spot * torch.exp(carry), discount)
 
 
-def _vol(
-    world: GeneratedWorld, point: PathPoint, strike: torch.Tensor, tenors: _Tenors
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Implied volatility of strikes [..., N], counted in strike steps, and their standard deviations from the money."""
-    money = torch.log(strike * point.strike_step / point.state.spot) - tenors.carry
+class _Smile(NamedTuple):
+    """Strikes on their smiles: ln(K / F), total standard deviation, and deviations from the money."""
+
+    money: torch.Tensor
+    total: torch.Tensor
+    deviations: torch.Tensor
+
+    def delta(self, discount: torch.Tensor, right: torch.Tensor | float) -> torch.Tensor:
+        """Unsigned delta e^{-qT} N(w d1) of options of a right w, as `black_scholes.greeks` has it."""
+        d1 = 0.5 * self.total - self.money / self.total
+        return 0.5 * discount * (1.0 + right * torch.erf(math.sqrt(0.5) * d1))
+
+
+def _on_smile(world: GeneratedWorld, point: PathPoint, strike: torch.Tensor, tenors: _Tenors) -> _Smile:
+    """Of strikes [..., N], counted in strike steps."""
+    money = torch.log(strike * (point.strike_step / point.state.spot)) - tenors.carry
     total, deviations = world.surface.implied_variance(tenors.theta, tenors.strength, money)
-    return torch.sqrt(total / tenors.tte), deviations
-
-
-def _delta(
-    point: PathPoint, strike: torch.Tensor, vol: torch.Tensor, tenors: _Tenors, right: torch.Tensor
-) -> torch.Tensor:
-    state = point.state
-    return black_scholes.delta(
-        state.spot, strike * point.strike_step, tenors.tte, vol, state.rate, state.dividend_yield, right
-    )
+    return _Smile(money, torch.sqrt(total), deviations)
 
 
 def _at_the_money(world: GeneratedWorld, point: PathPoint, tenors: _Tenors) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,9 +130,9 @@ def _at_the_money(world: GeneratedWorld, point: PathPoint, tenors: _Tenors) -> t
     low = torch.floor(tenors.forward / point.strike_step).clamp(min=1.0).long()
     strike = torch.stack([low, low + 1], dim=1)  # [2, candidates, N]
     within = tenors.spread(1)
-    vol, _ = _vol(world, point, strike, within)
-    near = (_delta(point, strike, vol, within, torch.ones_like(vol[:1, :1])) - 0.5).abs() <= ATM_TOLERANCE
-    chosen, found = _nearer(strike, (strike * point.strike_step - within.forward).abs(), near)
+    delta = _on_smile(world, point, strike, within).delta(within.discount, 1.0)
+    distance = (strike * point.strike_step - within.forward).abs()
+    chosen, found = _nearer(strike, distance, (delta - 0.5).abs() <= ATM_TOLERANCE)
     return chosen, found & tenors.listed
 
 
@@ -141,8 +144,7 @@ def _by_delta(world: GeneratedWorld, point: PathPoint, tenors: _Tenors) -> tuple
     tolerance = like.new_tensor([delta_tolerance(delta) for delta in targets])[:, None, None]
     right = like.new_tensor([RIGHT_CALL, RIGHT_PUT])[:, None, None]
     within = tenors.spread(2)
-    discount = torch.exp(-point.state.dividend_yield * within.tte)
-    d1 = right * torch.special.ndtri((target / discount).clamp(max=0.99))
+    d1 = torch.special.ndtri((target / within.discount).clamp(max=0.99)) * right
     half = 0.5 * torch.sqrt(within.theta)
     x = -d1
     for _ in range(NEWTON_STEPS):  # x = sqrt(theta) v(x) / 2 - d1 sqrt(v(x))
@@ -150,12 +152,12 @@ def _by_delta(world: GeneratedWorld, point: PathPoint, tenors: _Tenors) -> tuple
         root = torch.sqrt(v)
         gap = x + d1 * root - half * v
         x = x - gap / (1.0 + (0.5 * d1 / root - half) * (within.strength * slope(x)))
-    wanted = within.forward * torch.exp(x * (2.0 * half)) / point.strike_step
+    wanted = within.forward / point.strike_step * torch.exp(x * (2.0 * half))
     low = torch.floor(wanted).clamp(min=1.0).long()
     strike = torch.stack([low, low + 1], dim=3)
     within = within.spread(1)
-    vol, _ = _vol(world, point, strike, within)
-    distance = (_delta(point, strike, vol, within, right[:, None]).abs() - target[:, None]).abs()
+    delta = _on_smile(world, point, strike, within).delta(within.discount, right[:, None])
+    distance = (delta - target[:, None]).abs()
     chosen, found = _nearer(strike, distance, distance <= tolerance)
     return chosen, found & within.listed[:, :, :, 0]
 

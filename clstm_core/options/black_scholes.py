@@ -46,20 +46,6 @@ def price(
     return right * (spot_present * torch.special.ndtr(right * d1) - strike_present * torch.special.ndtr(right * d2))
 
 
-def delta(
-    spot: torch.Tensor,
-    strike: torch.Tensor,
-    tte_years: torch.Tensor,
-    vol: torch.Tensor,
-    rate: torch.Tensor,
-    dividend_yield: torch.Tensor,
-    right: torch.Tensor,
-) -> torch.Tensor:
-    """The delta of `greeks` alone: w e^{-qT} N(w d1)."""
-    d1, _, spot_present, _ = _terms(spot, strike, tte_years, vol, rate, dividend_yield)
-    return right * (spot_present / spot) * torch.special.ndtr(right * d1)
-
-
 def greeks(
     spot: torch.Tensor,
     strike: torch.Tensor,

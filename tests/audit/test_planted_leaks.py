@@ -31,8 +31,8 @@ def _wrap(patch: pytest.MonkeyPatch, name: str, change: Callable, *modules) -> N
 
 def sale_without_liability(patch):
     def forget(placed, decision, *_):
-        after, enough = placed
-        return after._replace(quantity=after.quantity.clamp(min=0.0)), enough
+        after, *rest = placed
+        return after._replace(quantity=after.quantity.clamp(min=0.0)), *rest
 
     _wrap(patch, "_place", forget, trading)
 
