@@ -231,10 +231,10 @@ def price_units(
     slippage = sums.slippage + shares.abs() * spot * half
     debit = sums.debit + shares * spot * (1 + half) + fees
 
-    pnl, held, rest = out[..., col.UNIT_SCENARIOS :].permute(2, 1, 0), templates.with_shares, templates.undefined
-    pnl[:, held] += (shares * spot)[held] * move_S[:, None, None]
+    pnl, held, rest = out[..., col.UNIT_SCENARIOS :].permute(1, 2, 0), templates.with_shares, templates.undefined
+    pnl[held] += (shares * spot)[held][:, None] * move_S[:, None]
     shorts = (-quantity_AP).clamp(min=0.0).sum(dim=-1)[rest]
-    margin = margin_requirement(pnl[:, rest].movedim(0, -1), shorts[:, None], config)
+    margin = margin_requirement(pnl[rest].transpose(1, 2), shorts[:, None], config)
     risk = torch.empty_like(debit)
     risk[rest] = torch.where(shares[rest] == 0, torch.maximum(margin, debit[rest]), margin)
     for group, legs in zip(templates.defined, strikes, strict=True):

@@ -89,9 +89,9 @@ class Quoted(NamedTuple):
 
 
 def write_facts(table: torch.Tensor, quoted: Quoted, config: EnvConfig) -> None:
-    """Write the facts of contracts into `table` [..., C], in its dtype: columns BID .. SCENARIOS + S of `columns.py`."""
+    """Write the facts of contracts into `table` [M, C], in its dtype: columns BID .. SCENARIOS + S of `columns.py`."""
     write_quotes(table, quoted, config)
-    table[..., col.SCENARIOS :] = scenarios(quoted, config, table.dtype).movedim(0, -1)
+    table[..., col.SCENARIOS :] = scenarios(quoted, config, table.dtype).T
 
 
 def write_quotes(table: torch.Tensor, quoted: Quoted, config: EnvConfig) -> None:
@@ -124,7 +124,7 @@ def write_quotes(table: torch.Tensor, quoted: Quoted, config: EnvConfig) -> None
 
 
 def scenarios(quoted: Quoted, config: EnvConfig, dtype: torch.dtype) -> torch.Tensor:
-    """Profit of one long option on one share in each scenario [S, ...], computed in `dtype`."""
+    """Profit of one long option on one share in each scenario [..., S, N], computed in `dtype`."""
     terms = (
         quoted.spot,
         quoted.strike,

@@ -198,7 +198,7 @@ class GeneratedView:
         # the cells' rules leave no two legs on one contract, and every contract is quoted
         missing = self.lots.uses_AG @ (~cells.listed).to(self.dtype)  # legs
         width = col.UNIT_SCENARIOS + len(self.move)
-        unit = torch.empty(width, n_templates, n, dtype=self.dtype, device=index_N.device).permute(2, 1, 0)
+        unit = torch.empty(n_templates, width, n, dtype=self.dtype, device=index_N.device).permute(2, 0, 1)
         for part in slices(n, index_N.device):
             self._write_units(unit[part], self.now.at(part), missing[:, part] == 0)
         return Offered(
@@ -232,8 +232,8 @@ class GeneratedView:
             multiplier=strike.new_tensor(multiplier),
             available=available,
         )
-        pnl = out[..., col.UNIT_SCENARIOS :].permute(2, 1, 0)
-        torch.matmul(lots.signed_AG, scenarios(quoted, self.config, self.dtype), out=pnl)
+        pnl = lots.signed_AG @ scenarios(quoted, self.config, self.dtype).flatten(1)
+        out[..., col.UNIT_SCENARIOS :] = pnl.view(len(pnl), len(self.move), -1).permute(2, 0, 1)
         price_units(
             out,
             sums,
@@ -276,7 +276,7 @@ class GeneratedView:
         total, deviations = surface.implied_variance(theta, strength, money.to(self.dtype))
         vol = torch.sqrt(total.double() / tte)
         settles = listing.settle_E[expiry] == session + 1
-        return self._quoted(state, strike, asked.right.double(), tte, vol, deviations.double(), settles)
+        return self._quoted(state, strike, asked.right.double(), tte, vol, deviations, settles)
 
     def _quoted(
         self,
@@ -292,7 +292,8 @@ class GeneratedView:
         world = self.world
         greeks = black_scholes.greeks(state.spot, strike, tte, vol, state.rate, state.dividend_yield, right)
         price = greeks.price.clamp(min=LEAST_PRICE)
-        width = world.surface.vol_spread(state, tte, deviations)
+        rough = state._replace(vix=state.vix.to(self.dtype), spread_scale=state.spread_scale.to(self.dtype))
+        width = world.surface.vol_spread(rough, tte.to(self.dtype), deviations)
         half = world.half_spread(price, 0.5 * width * greeks.vega)
         always = torch.ones_like(price, dtype=torch.bool)
         return Quoted(

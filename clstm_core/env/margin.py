@@ -35,7 +35,7 @@ def option_scenarios(
 
         V(S (1 + move), sigma (1 + shock)) - V(S, sigma)
 
-    Shapes:  all broadcast to one shape [...]; the result [S, ...] in the inputs' dtype
+    Shapes:  all broadcast to one shape [..., N]; the result [..., S, N] in the inputs' dtype
     Units:   currency per share
     Assumes: model value against model value, so that a wide quote's mark adds nothing to the margin; scenarios are every
              price point under one vol, then under another, as `scenario_shocks` gives them
@@ -51,14 +51,17 @@ def option_scenarios(
     deviation = implied_vol.clamp(min=0.0) * torch.sqrt(tte)
     base = _curved(carry, deviation, shares, cash) + right * (shares - cash)
     # value = w (S' - K') + S' erf(d1 / sqrt 2) - K' erf(d2 / sqrt 2), with half shares S' and half cash K'
-    move = move.view(-1, *[1] * carry.dim())  # scenarios first: whatever is alike for all of them lies together
-    money = carry + torch.log1p(move)
-    moved = shares * (1.0 + move)
+    # scenarios before the last dimension: what is alike for all of them lies together
+    carry, deviation, shares, cash, right, base = (
+        term.unsqueeze(-2) for term in (carry, deviation, shares, cash, right, base)
+    )
+    money = carry + torch.log1p(move)[:, None]
+    moved = shares * (1.0 + move)[:, None]
     linear = torch.addcmul(-base - right * cash, right, moved)
-    out = linear.new_empty(2, *linear.shape)
-    for part, shock in zip(out, shocks, strict=True):
+    out = linear.new_empty(*linear.shape[:-2], 2 * len(move), linear.shape[-1])
+    for part, shock in zip(out.split(len(move), dim=-2), shocks, strict=True):
         torch.add(linear, _curved(money, shock * deviation, moved, cash), out=part)
-    return out.flatten(0, 1)
+    return out
 
 
 def _curved(money: torch.Tensor, deviation: torch.Tensor, shares: torch.Tensor, cash: torch.Tensor) -> torch.Tensor:
