@@ -276,10 +276,9 @@ def sizes_and_mask(
         size = torch.where(notional > 0, torch.minimum(size, cap), size)
     size = torch.where(unit[..., col.AVAILABLE] > 0, size.clamp(min=0.0), 0.0)
 
-    # the units first: their layout is the sum's, whichever way round a view keeps them
-    pnl = size[..., None] * unit[..., col.UNIT_SCENARIOS :] + book.pnl[:, None, :]
+    worst = _least_profit(size, unit[..., col.UNIT_SCENARIOS :], book.pnl)
     shorts = book.short_contracts[:, None] + size * offered.short_contracts_A
-    covered = margin_requirement(pnl, shorts, config) <= equity[:, None] - size * unit[..., col.UNIT_COST]
+    covered = margin_requirement(worst[..., None], shorts, config) <= equity[:, None] - size * unit[..., col.UNIT_COST]
     held_legs = holdings.quantity != 0
     free_legs = held_legs.shape[1] - held_legs.sum(dim=1)
     package = (size >= 1) & covered & (offered.n_legs_A <= free_legs[:, None])
@@ -294,6 +293,20 @@ def sizes_and_mask(
         margin_requirement(hedged_pnl, book.short_contracts, config) <= equity - hedge_cost
     )
     return size, torch.cat([torch.stack([hold, close, hedge], dim=1), package], dim=1)
+
+
+def _least_profit(size: torch.Tensor, unit_S: torch.Tensor, pnl_S: torch.Tensor) -> torch.Tensor:
+    """The least over scenarios of the profit of each book with `size` units more, min(pnl + size x unit).
+
+    Shapes: size [N, A]; unit_S [N, A, S]; pnl_S [N, S]; the result [N, A]
+    """
+    if unit_S.stride(-1) == 1:
+        return (pnl_S[:, None, :] + size[..., None] * unit_S).amin(dim=-1)
+    # a view that keeps scenarios apart has them taken one by one: nothing as large as the units is written
+    worst = torch.full_like(size, torch.inf)
+    for unit, pnl in zip(unit_S.unbind(-1), pnl_S.T.contiguous().unsqueeze(-1), strict=True):
+        worst = torch.minimum(worst, torch.addcmul(pnl, size, unit))
+    return worst
 
 
 def orders_of(action_N: torch.Tensor, offered: Offered, size_NA: torch.Tensor, mask_NA: torch.Tensor) -> Orders:

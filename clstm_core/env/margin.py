@@ -49,7 +49,8 @@ def option_scenarios(
     shares = 0.5 * spot * torch.exp(-dividend_yield * tte)
     cash = 0.5 * strike * torch.exp(-rate * tte)
     deviation = implied_vol.clamp(min=0.0) * torch.sqrt(tte)
-    base = _curved(carry, deviation, shares, cash) + right * (shares - cash)
+    erf1, erf2 = _error_functions(carry, deviation)
+    base = shares * erf1 - cash * erf2 + right * (shares - cash)
     # value = w (S' - K') + S' erf(d1 / sqrt 2) - K' erf(d2 / sqrt 2), with half shares S' and half cash K'
     # scenarios before the last dimension: what is alike for all of them lies together
     carry, deviation, shares, cash, right, base = (
@@ -60,16 +61,17 @@ def option_scenarios(
     linear = torch.addcmul(-base - right * cash, right, moved)
     out = linear.new_empty(*linear.shape[:-2], 2 * len(move), linear.shape[-1])
     for part, shock in zip(out.split(len(move), dim=-2), shocks, strict=True):
-        torch.add(linear, _curved(money, shock * deviation, moved, cash), out=part)
+        erf1, erf2 = _error_functions(money, shock * deviation)
+        torch.addcmul(torch.addcmul(linear, moved, erf1), cash, erf2, value=-1.0, out=part)
     return out
 
 
-def _curved(money: torch.Tensor, deviation: torch.Tensor, shares: torch.Tensor, cash: torch.Tensor) -> torch.Tensor:
-    """S' erf(d1 / sqrt 2) - K' erf(d2 / sqrt 2)."""
+def _error_functions(money: torch.Tensor, deviation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """erf(d1 / sqrt 2) and erf(d2 / sqrt 2) of ln(F / K) and the total standard deviation."""
     width = math.sqrt(0.5) * deviation.clamp(min=_LEAST_DEVIATION)
     d1 = torch.addcmul(0.5 * width, money, 0.5 / width)
     d2 = d1 - width
-    return torch.addcmul(shares * d1.erf_(), cash, d2.erf_(), value=-1.0)
+    return d1.erf_(), d2.erf_()
 
 
 def margin_requirement(pnl_S: torch.Tensor, short_contracts: torch.Tensor, config: EnvConfig) -> torch.Tensor:
