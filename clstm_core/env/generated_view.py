@@ -249,9 +249,9 @@ class GeneratedView:
         """The cells [G, N] of accounts where they stand, in the money dtype: they size orders and fill none."""
         point, cells = at.point, at.cells
         state, step = PathState(*(field.to(self.dtype) for field in point.state)), point.strike_step.to(self.dtype)
-        settles = self.world.paths.listing.settle_E[cells.contract.expiry] == point.session + 1
-        strike, right = cells.contract.strike * step, cells.contract.right.to(self.dtype)
-        return self._quoted(state, strike, right, cells.tte, cells.vol, cells.deviations, settles)
+        right = cells.contract.right.to(self.dtype)
+        unasked = torch.zeros_like(cells.listed)  # whether a cell settles next
+        return self._quoted(state, cells.strike * step, right, cells.tte, cells.vol, cells.deviations, unasked)
 
     def _of_rows(self, row: torch.Tensor, account: torch.Tensor) -> Quoted:
         """Contracts [M] of accounts [M] at either snapshot; row -1 reads some contract at the money."""
