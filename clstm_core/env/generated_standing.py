@@ -13,8 +13,8 @@ from clstm_core.env.generated_features import SURFACE_FEATURES, market_features,
 from clstm_core.market.worlds.generated import GeneratedWorld
 from clstm_core.market.worlds.paths import GivenPath, PathPoint, index_of, path_of, step_of
 
-CHUNK = 4096
-"""Accounts worked on at once on a CPU, so that memory stays small; fewer would cost more calls than they save misses."""
+STAND_CHUNK, PRICE_CHUNK = 1 << 14, 5000
+"""Accounts worked on at once on a CPU, so that memory stays small; choosing cells has fewer numbers than pricing them."""
 
 
 class Standing(NamedTuple):
@@ -48,9 +48,9 @@ def over(function: Callable[..., torch.Tensor], *values):
     return type(values[0])(*(over(function, *parts) for parts in zip(*values, strict=True)))
 
 
-def slices(length: int, device: torch.device) -> list[slice]:
-    """Slices of so many accounts to work on at once: all of them where the device is no CPU."""
-    parts = max(1, -(-length // CHUNK)) if device.type == "cpu" else 1
+def slices(length: int, chunk: int, device: torch.device) -> list[slice]:
+    """Even slices of at most `chunk` of so many accounts: all of them at once where the device is no CPU."""
+    parts = max(1, -(-length // chunk)) if device.type == "cpu" else 1
     size = max(1, -(-length // parts))
     return [slice(low, min(low + size, length)) for low in range(0, length, size)]
 
@@ -100,7 +100,7 @@ def known_before(world: GeneratedWorld, dtype: torch.dtype) -> torch.Tensor | No
 
 def _stand(world: GeneratedWorld, point: PathPoint, before: torch.Tensor, dtype: torch.dtype) -> Standing:
     parts = []
-    for part in slices(before.shape[-1], before.device):
+    for part in slices(before.shape[-1], STAND_CHUNK, before.device):
         here, past = over(lambda x, part=part: x[..., part], point), before[..., part]
         cells = choose_cells(world, here, dtype)
         known = surface_known(cells, past)

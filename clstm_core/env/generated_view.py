@@ -15,7 +15,7 @@ from clstm_core.env import columns as col
 from clstm_core.env.actions import LegSums, Strikes, TemplateTables, price_units, template_tables
 from clstm_core.env.derived import Quoted, scenarios, write_facts, write_quotes
 from clstm_core.env.fills import fill_prices
-from clstm_core.env.generated_standing import CHUNK, Standing, arrive, begin, follow, known_before, slices
+from clstm_core.env.generated_standing import PRICE_CHUNK, Standing, arrive, begin, follow, known_before, slices
 from clstm_core.env.margin import scenario_shocks
 from clstm_core.env.packed_rows import NEXT_STEP, contract_of_row, pack, step_of_row, unpack
 from clstm_core.env.view import Offered
@@ -199,7 +199,7 @@ class GeneratedView:
         missing = self.lots.uses_AG @ (~cells.listed).to(self.dtype)  # legs
         width = col.UNIT_SCENARIOS + len(self.move)
         unit = torch.empty(n_templates, width, n, dtype=self.dtype, device=index_N.device).permute(2, 0, 1)
-        for part in slices(n, index_N.device):
+        for part in slices(n, PRICE_CHUNK, index_N.device):
             self._write_units(unit[part], self.now.at(part), missing[:, part] == 0)
         return Offered(
             row_NAP=row_NAP,
@@ -324,4 +324,4 @@ def _places(wanted: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Where `wanted` [M] holds, in parts to work on at once. A device is not asked how many: there all are wanted."""
     if wanted.device.type != "cpu":
         return (torch.arange(len(wanted), device=wanted.device),)
-    return wanted.nonzero().squeeze(1).split(8 * CHUNK)
+    return wanted.nonzero().squeeze(1).split(8 * PRICE_CHUNK)
