@@ -102,15 +102,15 @@ def template_tables(device: torch.device, dtype: torch.dtype) -> TemplateTables:
     def places(wanted: Callable[[Template], bool]) -> torch.Tensor:
         return torch.tensor([a for a, template in enumerate(TEMPLATES) if wanted(template)], device=device)
 
+    def defined(n_legs: int) -> Defined:
+        return Defined(n_legs, places(lambda template: is_defined_risk(template) and len(template.legs) == n_legs))
+
     return TemplateTables(
         cell_AP=cell_AP.to(device),
         quantity_AP=quantity_AP.to(device),
         used_AP=used_AP.to(device),
         lots_A=torch.tensor([float(template.shares) for template in TEMPLATES], dtype=dtype, device=device),
-        defined=tuple(
-            Defined(n, places(lambda template, n=n: is_defined_risk(template) and len(template.legs) == n))
-            for n in sorted({len(template.legs) for template in TEMPLATES if is_defined_risk(template)})
-        ),
+        defined=tuple(defined(n) for n in sorted({len(t.legs) for t in TEMPLATES if is_defined_risk(t)})),
         undefined=places(lambda template: not is_defined_risk(template)),
         with_shares=places(lambda template: template.shares != 0),
         n_legs_A=used_AP.sum(dim=1).to(device),

@@ -134,7 +134,8 @@ def scenarios(quoted: Quoted, config: EnvConfig, dtype: torch.dtype) -> torch.Te
         quoted.dividend_yield,
         quoted.right,
     )
-    return option_scenarios(*(term.to(dtype) for term in terms), config)
+    spot, strike, tte, vol, rate, dividend_yield, right = (term.to(dtype) for term in terms)
+    return option_scenarios(spot, strike, tte, vol, rate, dividend_yield, right, config)
 
 
 def _fill_rows(table: torch.Tensor, market: MarketTensors, rows: slice, config: EnvConfig) -> None:

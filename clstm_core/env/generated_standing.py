@@ -14,7 +14,7 @@ from clstm_core.market.worlds.generated import GeneratedWorld
 from clstm_core.market.worlds.paths import GivenPath, PathPoint, index_of, path_of, step_of
 
 STAND_CHUNK, PRICE_CHUNK = 1 << 14, 5000
-"""Accounts worked on at once on a CPU, so that memory stays small; choosing cells has fewer numbers than pricing them."""
+"""Accounts worked on at once on a CPU, so that memory stays small: choosing cells takes fewer numbers than pricing."""
 
 
 class Standing(NamedTuple):
@@ -85,7 +85,7 @@ def arrive(world: GeneratedWorld, index_N: torch.Tensor, known_T: torch.Tensor |
 
 
 def known_before(world: GeneratedWorld, dtype: torch.dtype) -> torch.Tensor | None:
-    """`SURFACE_FEATURES` [4, T] of a given path as last known before each step, NaN where never; None of simulated paths."""
+    """`SURFACE_FEATURES` [4, T] of a given path as last known before each step, NaN where never; of simulated ones None."""
     if not isinstance(world.paths, GivenPath):
         return None
     index = torch.arange(world.paths.last_step + 1, device=world.paths.listing.session_ns_C.device)

@@ -1,4 +1,4 @@
-"""The market view without tables: each account keeps its path's state at this snapshot and the next, and asks for prices.
+"""The market view without tables: each account keeps its path's state at this snapshot and the next, and asks prices.
 
 The contracts held and the cells offered are priced in closed form by the world's surface, so any number of paths can be
 walked and none is stored. A view is a value: moving on makes another one.
@@ -21,7 +21,7 @@ from clstm_core.env.packed_rows import NEXT_STEP, contract_of_row, pack, step_of
 from clstm_core.env.view import Offered
 from clstm_core.market.clock import YEAR_NS
 from clstm_core.market.worlds.generated import LEAST_PRICE, GeneratedWorld
-from clstm_core.market.worlds.paths import PathPoint, step_of
+from clstm_core.market.worlds.paths import step_of
 from clstm_core.market.worlds.surface import PathState
 from clstm_core.options import black_scholes
 from clstm_core.specs import CELLS, RIGHT_CALL
@@ -141,13 +141,12 @@ class GeneratedView:
         return self.move
 
     def snapshot(self, index_N: torch.Tensor) -> torch.Tensor:
-        later = index_N != self.index_N
-        return torch.where(later[:, None], self._snapshot(self.then.point), self._snapshot(self.now.point))
-
-    def _snapshot(self, point: PathPoint) -> torch.Tensor:
-        clock, state = self.world.paths.listing.session_ns_C, point.state
-        after = (point.session + 1).clamp(max=len(clock) - 1)
-        dt = (clock[after] - clock[point.session]).double() / YEAR_NS
+        clock, later = self.world.paths.listing.session_ns_C, index_N != self.index_N
+        now, then = self.now.point, self.then.point
+        state = PathState(*(torch.where(later, b, a) for a, b in zip(now.state, then.state, strict=True)))
+        session = torch.where(later, then.session, now.session)
+        after = (session + 1).clamp(max=len(clock) - 1)
+        dt = (clock[after] - clock[session]).double() / YEAR_NS
         columns = (state.spot, state.rate, dt, torch.expm1(state.rate * dt), torch.expm1(state.dividend_yield * dt))
         return torch.stack(columns, dim=1).to(self.dtype)
 

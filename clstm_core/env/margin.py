@@ -37,10 +37,10 @@ def option_scenarios(
 
     Shapes:  all broadcast to one shape [..., N]; the result [..., S, N] in the inputs' dtype
     Units:   currency per share
-    Assumes: model value against model value, so that a wide quote's mark adds nothing to the margin; scenarios are every
-             price point under one vol, then under another, as `scenario_shocks` gives them
+    Assumes: model value against model value, so that a wide quote's mark adds nothing to the margin; scenarios are
+             every price point under one vol, then under another, as `scenario_shocks` gives them
 
-    Written out with w N(w d) = (w + erf(d / sqrt 2)) / 2, so that each scenario costs two error functions and little more.
+    Written out with w N(w d) = (w + erf(d / sqrt 2)) / 2: each scenario costs two error functions and little more.
     """
     shocks = (1.0 + config.scan_vol_shock, max(0.0, 1.0 - config.scan_vol_shock))
     move = scenario_shocks(config)[0].to(spot)[: config.scan_points]

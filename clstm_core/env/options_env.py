@@ -1,6 +1,7 @@
 """OptionsEnv: N option accounts trading listed chains, batched; no host sync and no Python branch on data in a step."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -34,7 +35,7 @@ EpisodeStarts = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class OptionsEnv:
-    """N accounts that each live episodes of `config.horizon` snapshots in one window of a market.
+    """N accounts that each live episodes of `config.horizon` snapshots in one window of a market, or on generated paths.
 
     What one step does stands in `step.advance`; here are the accounts' state, resets, observations and masks, and the
     ledger of the last step when asked for. Ended episodes are followed by new ones at once (auto-reset).
@@ -62,7 +63,8 @@ class OptionsEnv:
         if dtype not in (torch.float32, torch.float64):
             raise ConfigError(f"dtype={dtype}: money is torch.float32 (training) or torch.float64 (backtests, proofs).")
         self.device = torch.device(device)
-        self.market = market.to(self.device)
+        own = market.to(self.device)
+        self.market: Any = own  # whoever asks it for tables has given tables
         self.config = config
         self.n_envs = n_envs
         self.observation_size = len(OBSERVATION)
@@ -73,10 +75,10 @@ class OptionsEnv:
         self._stagger = stagger and not fixed_start
         self.view: MarketView
         self._begin: EpisodeStarts
-        if isinstance(self.market, GeneratedWorld):
-            self._walk_paths(self.market, window, fixed_start=fixed_start)
+        if isinstance(own, GeneratedWorld):
+            self._walk_paths(own, window, fixed_start=fixed_start)
         else:
-            self._read_tables(self.market, window, fixed_start=fixed_start)
+            self._read_tables(own, window, fixed_start=fixed_start)
         self.state: AccountState
         self._book: Book
         self._step: Step | None = None

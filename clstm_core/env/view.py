@@ -27,8 +27,8 @@ class MarketView(Protocol):
     """A market as one configuration sees it, asked by snapshot index and by row.
 
     An index names a snapshot and a row names one contract at one snapshot; what the numbers are is the view's own
-    affair, as long as `index + 1` is the snapshot after `index` and -1 is no row. The first dimension of whatever is asked
-    is the account's: a view may keep for each account the snapshot it stands at and the next, and nothing else.
+    affair, as long as `index + 1` is the snapshot after `index` and -1 is no row. The first dimension of whatever is
+    asked is the account's: a view may keep for each account the snapshot it stands at and the next, and nothing else.
 
     Assumes: answers are gathers on the accounts' device in their money dtype, all finite, without a host sync; what is
              asked of a snapshot was known at it, but for `settle_value` and the three columns that lead to the next one

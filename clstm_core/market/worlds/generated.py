@@ -147,7 +147,7 @@ def given_world(
 
 
 def walk(world: GeneratedWorld, path: int) -> tuple[PathState, np.ndarray, np.ndarray, float]:
-    """One path written out: states [T], their sessions [T], closes from PAST - 1 sessions before on, the strike step."""
+    """One path written out: states and sessions [T], closes from PAST - 1 sessions before on, the strike step."""
     paths = world.paths
     index = torch.tensor([index_of(torch.tensor(path), 0)])
     point = paths.start(index)

@@ -75,7 +75,8 @@ def draw(seed: int, path: torch.Tensor, step: torch.Tensor) -> Shocks:
     """The shocks that lead from `step` to the next one."""
     key = mix(torch.full_like(path, seed), path)
     place = 4 * step
-    return Shocks(*(normal(key, place + i) for i in range(3)), uniform(key, place + 3))
+    first, second, third = (normal(key, place + i) for i in range(3))
+    return Shocks(first, second, third, uniform(key, place + 3))
 
 
 class Dynamics(Protocol):
@@ -237,7 +238,7 @@ class SimulatedPaths:
     def __post_init__(self) -> None:
         if not 2 <= self.n_steps < MAX_STEPS - PAST:
             raise ConfigError(
-                f"n_steps={self.n_steps}: expected 2 to {MAX_STEPS - PAST - 1} snapshots per path. Choose one, e.g. 512."
+                f"n_steps={self.n_steps}: expected 2 to {MAX_STEPS - PAST - 1} snapshots per path. Choose e.g. 512."
             )
         if self.n_paths < 1:
             raise ConfigError(f"n_paths={self.n_paths}: expected at least 1 path. Raise it.")
@@ -346,5 +347,6 @@ def check_horizon(horizon: int, last_step: int, *, fixed: bool) -> None:
     """Raise ConfigError when an episode does not fit a path; a fixed start lives as long as its path does."""
     if horizon > last_step and not fixed:
         raise ConfigError(
-            f"horizon={horizon} does not fit: a path takes {last_step} steps. Use horizon <= {last_step}, or longer paths."
+            f"horizon={horizon} does not fit: a path takes {last_step} steps. Use horizon <= {last_step} or "
+            "longer paths."
         )
