@@ -85,7 +85,7 @@ def arrive(world: GeneratedWorld, index_N: torch.Tensor, known_T: torch.Tensor |
 
 
 def known_before(world: GeneratedWorld, dtype: torch.dtype) -> torch.Tensor | None:
-    """`SURFACE_FEATURES` [4, T] of a given path as last known before each step, NaN where never; of simulated ones None."""
+    """`SURFACE_FEATURES` [4, T] of a given path as last known before each step, NaN where never; else None."""
     if not isinstance(world.paths, GivenPath):
         return None
     index = torch.arange(world.paths.last_step + 1, device=world.paths.listing.session_ns_C.device)

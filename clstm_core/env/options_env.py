@@ -35,7 +35,7 @@ EpisodeStarts = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class OptionsEnv:
-    """N accounts that each live episodes of `config.horizon` snapshots in one window of a market, or on generated paths.
+    """N accounts that each live episodes of `config.horizon` snapshots in a window of a market or on generated paths.
 
     What one step does stands in `step.advance`; here are the accounts' state, resets, observations and masks, and the
     ledger of the last step when asked for. Ended episodes are followed by new ones at once (auto-reset).
