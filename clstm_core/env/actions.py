@@ -1,6 +1,8 @@
 """From a discrete action to an order: the packages each snapshot offers, their size, and what is forbidden."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -62,6 +64,60 @@ def is_defined_risk(template: Template) -> bool:
     return one_tenor and calls + template.shares >= 0 and template.shares - puts <= 0
 
 
+class Defined(NamedTuple):
+    """Templates of equally many legs whose loss is bounded: their places [A'] among all."""
+
+    n_legs: int
+    template: torch.Tensor
+
+
+class TemplateTables(NamedTuple):
+    """`specs.TEMPLATES` as tensors.
+
+    Shapes: cell_AP int64 (-1 = no leg); quantity_AP contracts per unit; used_AP bool; lots_A multiples of the
+            multiplier in shares; defined: those with a bounded loss, undefined the places of the others, with_shares
+            those that hold shares; n_legs_A; short_contracts_A
+    """
+
+    cell_AP: torch.Tensor
+    quantity_AP: torch.Tensor
+    used_AP: torch.Tensor
+    lots_A: torch.Tensor
+    defined: tuple[Defined, ...]
+    undefined: torch.Tensor
+    with_shares: torch.Tensor
+    n_legs_A: torch.Tensor
+    short_contracts_A: torch.Tensor
+
+
+def template_tables(device: torch.device, dtype: torch.dtype) -> TemplateTables:
+    """The templates on a device, quantities in the money dtype."""
+    cell_AP = torch.full((len(TEMPLATES), PACKAGE_LEGS), -1, dtype=torch.int64)
+    quantity_AP = torch.zeros(len(TEMPLATES), PACKAGE_LEGS, dtype=dtype)
+    for a, template in enumerate(TEMPLATES):
+        for p, (name, quantity) in enumerate(template.legs):
+            cell_AP[a, p], quantity_AP[a, p] = CELL_INDEX[name], quantity
+    used_AP = cell_AP >= 0
+
+    def places(wanted: Callable[[Template], bool]) -> torch.Tensor:
+        return torch.tensor([a for a, template in enumerate(TEMPLATES) if wanted(template)], device=device)
+
+    def defined(n_legs: int) -> Defined:
+        return Defined(n_legs, places(lambda template: is_defined_risk(template) and len(template.legs) == n_legs))
+
+    return TemplateTables(
+        cell_AP=cell_AP.to(device),
+        quantity_AP=quantity_AP.to(device),
+        used_AP=used_AP.to(device),
+        lots_A=torch.tensor([float(template.shares) for template in TEMPLATES], dtype=dtype, device=device),
+        defined=tuple(defined(n) for n in sorted({len(t.legs) for t in TEMPLATES if is_defined_risk(t)})),
+        undefined=places(lambda template: not is_defined_risk(template)),
+        with_shares=places(lambda template: template.shares != 0),
+        n_legs_A=used_AP.sum(dim=1).to(device),
+        short_contracts_A=(-quantity_AP).clamp(min=0.0).sum(dim=1).to(device),
+    )
+
+
 def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, window: tuple[int, int]) -> Packages:
     """Price every template at every snapshot of a window: unit risk, cost, notional and margin scenarios.
 
@@ -69,15 +125,8 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
     unit's margin (a calendar: the larger of its margin and what it costs to open).
     """
     device, dtype = derived.row_QC.device, derived.row_QC.dtype
-    cell_AP = torch.full((len(TEMPLATES), PACKAGE_LEGS), -1, dtype=torch.int64)
-    quantity_AP = torch.zeros(len(TEMPLATES), PACKAGE_LEGS, dtype=dtype)
-    for a, template in enumerate(TEMPLATES):
-        for p, (name, quantity) in enumerate(template.legs):
-            cell_AP[a, p], quantity_AP[a, p] = CELL_INDEX[name], quantity
-    lots_A = torch.tensor([float(template.shares) for template in TEMPLATES], dtype=dtype, device=device)
-    defined_A = torch.tensor([is_defined_risk(template) for template in TEMPLATES], device=device)
-    cell_AP, quantity_AP = cell_AP.to(device), quantity_AP.to(device)
-    used_AP = cell_AP >= 0
+    templates = template_tables(device, dtype)
+    cell_AP, used_AP = templates.cell_AP, templates.used_AP
 
     n_snapshots, n_templates = market.n_snapshots, len(TEMPLATES)
     width = col.UNIT_SCENARIOS + derived.move_S.shape[0]
@@ -89,53 +138,121 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
         rows = torch.where(used_AP, market.grid_row_TG[chunk][:, cell_AP.clamp(min=0)], -1)
         row_TAP[chunk] = rows
         facts = derived.row_QC[rows.clamp(min=0)]
-        spot = derived.snapshot_TC[chunk, None, col.SPOT]
-        shares_TA[chunk] = lots_A * facts[:, :, 0, col.MULTIPLIER]
-        unit_TAC[chunk] = _price_units(
-            facts, rows, quantity_AP, used_AP, shares_TA[chunk], defined_A, spot, derived.move_S, config
+        shares_TA[chunk] = templates.lots_A * facts[:, :, 0, col.MULTIPLIER]
+        weight = templates.quantity_AP * facts[..., col.MULTIPLIER]
+        pnl = (weight[..., None] * facts[..., col.SCENARIOS :]).sum(dim=-2)
+        unit_TAC[chunk, :, col.UNIT_SCENARIOS :] = pnl
+        price_units(
+            unit_TAC[chunk],
+            _sum_legs(facts, rows, weight, templates),
+            [_strikes(facts, weight, group) for group in templates.defined],
+            templates,
+            shares_TA[chunk].T,
+            derived.snapshot_TC[chunk, col.SPOT],
+            derived.move_S,
+            config,
         )
     return Packages(
         row_TAP=row_TAP,
-        quantity_AP=quantity_AP,
+        quantity_AP=templates.quantity_AP,
         shares_TA=shares_TA,
         unit_TAC=unit_TAC,
-        n_legs_A=used_AP.sum(dim=1),
-        short_contracts_A=(-quantity_AP).clamp(min=0.0).sum(dim=1),
+        n_legs_A=templates.n_legs_A,
+        short_contracts_A=templates.short_contracts_A,
     )
 
 
-def _price_units(facts, rows, quantity_AP, used_AP, shares, defined_A, spot, move_S, config) -> torch.Tensor:
-    """The columns UNIT_RISK .. UNIT_SCENARIOS + S of one chunk of snapshots [T, A, C]."""
-    weight = quantity_AP * facts[..., col.MULTIPLIER]
+class LegSums(NamedTuple):
+    """Sums over the legs of one unit of each package, each [A, T].
+
+    Units: currency; debit, slippage and the short legs' notionals without fees and shares; multiplier of the first leg
+    """
+
+    debit: torch.Tensor
+    slippage: torch.Tensor
+    call_notional: torch.Tensor
+    put_notional: torch.Tensor
+    multiplier: torch.Tensor
+    available: torch.Tensor  # bool: all legs listed, distinct, and quoted on the side needed
+
+
+class Strikes(NamedTuple):
+    """Legs of a group of packages [legs, A', T]: strikes of calls and of puts (0 of the other right), signed shares."""
+
+    call: torch.Tensor
+    put: torch.Tensor
+    weight: torch.Tensor
+
+
+def _sum_legs(facts: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor, templates: TemplateTables) -> LegSums:
+    """Of the facts [T, A, P, C] of rows [T, A, P]."""
+    quantity_AP, used_AP = templates.quantity_AP, templates.used_AP
     price = side_price(quantity_AP, facts[..., col.BUY], facts[..., col.SELL])
-    fees = contract_fee(quantity_AP, config).sum(dim=-1) + share_fee(shares, config)
-    slippage = (weight * (price - facts[..., col.MARK])).sum(dim=-1) + shares.abs() * spot * share_half_spread(config)
-    debit = (weight * price).sum(dim=-1) + shares * spot * (1 + share_half_spread(config)) + fees
-
-    # the payoff at expiry is linear between strikes, so its minimum lies at a strike or at zero
-    call_strike, put_strike = facts[..., col.CALL_STRIKE], facts[..., col.PUT_STRIKE]
-    strike = call_strike + put_strike
-    nodes = torch.cat([torch.where(used_AP, strike, 0.0), torch.zeros_like(strike[..., :1])], dim=-1)[..., None]
-    call = (nodes - call_strike[..., None, :]).clamp(min=0.0) * (call_strike > 0)[..., None, :]
-    put = (put_strike[..., None, :] - nodes).clamp(min=0.0)
-    payoff = (weight[..., None, :] * (call + put)).sum(dim=-1) + shares[..., None] * nodes[..., 0]
-    maximum_loss = debit - payoff.amin(dim=-1)
-
-    pnl = (weight[..., None] * facts[..., col.SCENARIOS :]).sum(dim=-2) + (shares * spot)[..., None] * move_S
-    shorts = (-quantity_AP).clamp(min=0.0).sum(dim=-1)
-    margin = margin_requirement(pnl, shorts.expand(pnl.shape[:-1]), config)
-    otherwise = torch.where(shares == 0, torch.maximum(margin, debit), margin)
-    smallest = MIN_RISK_OF_NOTIONAL * spot * facts[..., 0, col.MULTIPLIER]
-    risk = torch.maximum(torch.where(defined_A, maximum_loss, otherwise), smallest)
-
+    short = (-weight).clamp(min=0.0)
     quoted = fillable(quantity_AP, facts[..., col.CAN_BUY], facts[..., col.CAN_SELL])
     same = (rows[..., :, None] == rows[..., None, :]) & used_AP[:, :, None] & used_AP[:, None, :]
     distinct = same.sum(dim=(-1, -2)) == used_AP.sum(dim=-1)
-    available = ((~used_AP) | ((rows >= 0) & quoted)).all(dim=-1) & distinct
+    sums = LegSums(
+        debit=(weight * price).sum(dim=-1),
+        slippage=(weight * (price - facts[..., col.MARK])).sum(dim=-1),
+        call_notional=(short * facts[..., col.CALL_STRIKE]).sum(dim=-1),
+        put_notional=(short * facts[..., col.PUT_STRIKE]).sum(dim=-1),
+        multiplier=facts[:, :, 0, col.MULTIPLIER],
+        available=((~used_AP) | ((rows >= 0) & quoted)).all(dim=-1) & distinct,
+    )
+    return LegSums(*(values.T for values in sums))
 
-    short = (-weight).clamp(min=0.0)
-    scalars = [risk, slippage + fees, (short * call_strike).sum(dim=-1), (short * put_strike).sum(dim=-1)]
-    return torch.cat([torch.stack([*scalars, available.to(pnl.dtype)], dim=-1), pnl], dim=-1)
+
+def _strikes(facts: torch.Tensor, weight: torch.Tensor, group: Defined) -> Strikes:
+    legs = facts[:, group.template, : group.n_legs]
+    columns = (legs[..., col.CALL_STRIKE], legs[..., col.PUT_STRIKE], weight[:, group.template, : group.n_legs])
+    return Strikes(*(values.permute(2, 1, 0) for values in columns))
+
+
+def price_units(
+    out: torch.Tensor,
+    sums: LegSums,
+    strikes: Sequence[Strikes],
+    templates: TemplateTables,
+    shares: torch.Tensor,
+    spot: torch.Tensor,
+    move_S: torch.Tensor,
+    config: EnvConfig,
+) -> None:
+    """Write the columns UNIT_RISK .. UNIT_SCENARIOS + S of packages into `out` [T, A, C].
+
+    Shapes: T snapshots or accounts, last of all that is read; strikes per group of `templates.defined`; shares [A, T];
+            spot [T]; move_S [S]
+    Assumes: the scenario columns of `out` hold the profits of one unit's options; those of its shares are added here
+    """
+    quantity_AP = templates.quantity_AP
+    half = share_half_spread(config)
+    fees = contract_fee(quantity_AP, config).sum(dim=-1)[:, None] + share_fee(shares, config)
+    slippage = sums.slippage + shares.abs() * spot * half
+    debit = sums.debit + shares * spot * (1 + half) + fees
+
+    pnl, held, rest = out[..., col.UNIT_SCENARIOS :].permute(1, 2, 0), templates.with_shares, templates.undefined
+    pnl[held] += (shares * spot)[held][:, None] * move_S[:, None]
+    shorts = (-quantity_AP).clamp(min=0.0).sum(dim=-1)[rest]
+    margin = margin_requirement(pnl[rest].transpose(1, 2), shorts[:, None], config)
+    risk = torch.empty_like(debit)
+    risk[rest] = torch.where(shares[rest] == 0, torch.maximum(margin, debit[rest]), margin)
+    for group, legs in zip(templates.defined, strikes, strict=True):
+        risk[group.template] = debit[group.template] - _least_payoff(legs, shares[group.template])
+    risk = torch.maximum(risk, MIN_RISK_OF_NOTIONAL * spot * sums.multiplier)
+    scalars = (risk, slippage + fees, sums.call_notional, sums.put_notional, sums.available)
+    for column, values in enumerate(scalars):
+        out[..., column] = values.T
+
+
+def _least_payoff(legs: Strikes, shares: torch.Tensor) -> torch.Tensor:
+    """The least value at expiry [A', T] of packages: linear between strikes, so it lies at one or at zero."""
+    strike = legs.call + legs.put
+    nodes = torch.cat([strike, torch.zeros_like(strike[:1])])[:, None]
+    call = (nodes - legs.call).clamp(min=0.0) * (legs.call > 0)
+    put = (legs.put - nodes).clamp(min=0.0)
+    value = (legs.weight * (call + put)).sum(dim=1) + shares * nodes[:, 0]
+    return value.amin(dim=0)
 
 
 def sizes_and_mask(
@@ -159,9 +276,9 @@ def sizes_and_mask(
         size = torch.where(notional > 0, torch.minimum(size, cap), size)
     size = torch.where(unit[..., col.AVAILABLE] > 0, size.clamp(min=0.0), 0.0)
 
-    pnl = book.pnl[:, None, :] + size[..., None] * unit[..., col.UNIT_SCENARIOS :]
+    worst = _least_profit(size, unit[..., col.UNIT_SCENARIOS :], book.pnl)
     shorts = book.short_contracts[:, None] + size * offered.short_contracts_A
-    covered = margin_requirement(pnl, shorts, config) <= equity[:, None] - size * unit[..., col.UNIT_COST]
+    covered = margin_requirement(worst[..., None], shorts, config) <= equity[:, None] - size * unit[..., col.UNIT_COST]
     held_legs = holdings.quantity != 0
     free_legs = held_legs.shape[1] - held_legs.sum(dim=1)
     package = (size >= 1) & covered & (offered.n_legs_A <= free_legs[:, None])
@@ -176,6 +293,20 @@ def sizes_and_mask(
         margin_requirement(hedged_pnl, book.short_contracts, config) <= equity - hedge_cost
     )
     return size, torch.cat([torch.stack([hold, close, hedge], dim=1), package], dim=1)
+
+
+def _least_profit(size: torch.Tensor, unit_S: torch.Tensor, pnl_S: torch.Tensor) -> torch.Tensor:
+    """The least over scenarios of the profit of each book with `size` units more, min(pnl + size x unit).
+
+    Shapes: size [N, A]; unit_S [N, A, S]; pnl_S [N, S]; the result [N, A]
+    """
+    if unit_S.stride(-1) == 1:
+        return (pnl_S[:, None, :] + size[..., None] * unit_S).amin(dim=-1)
+    # a view that keeps scenarios apart has them taken one by one: nothing as large as the units is written
+    worst = torch.full_like(size, torch.inf)
+    for unit, pnl in zip(unit_S.unbind(-1), pnl_S.T.contiguous().unsqueeze(-1), strict=True):
+        worst = torch.minimum(worst, torch.addcmul(pnl, size, unit))
+    return worst
 
 
 def orders_of(action_N: torch.Tensor, offered: Offered, size_NA: torch.Tensor, mask_NA: torch.Tensor) -> Orders:

@@ -59,6 +59,16 @@ def value_book(
     )
 
 
+def empty_where(flag_N: torch.Tensor, book: Book, *, cash: torch.Tensor, spot: torch.Tensor) -> Book:
+    """The books of accounts that have just begun, all in cash, where the flag holds; `book` elsewhere.
+
+    Assumes: the facts of empty legs are read by nobody
+    """
+    kept = (torch.where(flag_N.view(-1, *[1] * (field.dim() - 1)), 0.0, field) for field in book[1:])
+    emptied = Book(book.facts, *kept)
+    return emptied._replace(spot=spot, equity=torch.where(flag_N, cash, book.equity))
+
+
 def closable_legs(holdings: Holdings, facts: torch.Tensor) -> torch.Tensor:
     """Whether each leg could be closed at this snapshot's quotes [N, L]; empty slots can."""
     return fillable(-holdings.quantity, facts[..., col.CAN_BUY], facts[..., col.CAN_SELL])

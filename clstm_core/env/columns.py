@@ -20,9 +20,8 @@
     CAN_SELL,
     STALE,
     SETTLES,  # 1 when the contract settles at the next snapshot
-    SETTLE_VALUE,  # its cash per share then, else 0
     SCENARIOS,  # first of the S scenario columns: profit of one long option on one share in each
-) = range(21)
+) = range(20)
 
 SPOT, RATE, DT, INTEREST_GROWTH, DIVIDEND_GROWTH = range(5)
 """Of a snapshot; the last three lead to the next one: years, e^{r dt} - 1, e^{q dt} - 1."""

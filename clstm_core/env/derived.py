@@ -4,6 +4,7 @@ One wide table of rows and one of snapshots, so that a step gathers from each on
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -22,11 +23,13 @@ _CHUNK = 1 << 16
 class Derived:
     """The market as one configuration sees it.
 
-    Shapes: row_QC [Q, 20 + S] and snapshot_TC [T, 5] with the columns of `columns.py`; move_S [S] relative moves of
-            spot. Rows outside the window's snapshots are zero.
+    Shapes: row_QC [Q, 19 + S] and snapshot_TC [T, 5] with the columns of `columns.py`; settle_value_Q cash per share of
+            the contracts that settle at the next snapshot, else 0; move_S [S] relative moves of spot. Rows outside
+            the window's snapshots are zero.
     """
 
     row_QC: torch.Tensor
+    settle_value_Q: torch.Tensor
     snapshot_TC: torch.Tensor
     move_S: torch.Tensor
 
@@ -45,49 +48,121 @@ def derive(market: MarketTensors, config: EnvConfig, window: tuple[int, int], dt
     for low in range(first, last, _CHUNK):
         rows = slice(low, min(low + _CHUNK, last))
         _fill_rows(table[rows], market, rows, config)
-    return Derived(row_QC=table, snapshot_TC=_snapshot_table(market, dtype), move_S=move_S.to(device, dtype))
+    settle_value = torch.zeros_like(table[:, 0])
+    rows = slice(first, last)
+    value = market.settle_value_K[market.row_contract_Q[rows]].to(dtype)
+    settle_value[rows] = torch.where(table[rows, col.SETTLES] > 0, value, 0.0)
+    return Derived(
+        row_QC=table,
+        settle_value_Q=settle_value,
+        snapshot_TC=_snapshot_table(market, dtype),
+        move_S=move_S.to(device, dtype),
+    )
+
+
+class Quoted(NamedTuple):
+    """Contracts at snapshots, as a market states them; every field of one shape, or broadcasting to it.
+
+    Units: as MarketTensors
+    """
+
+    spot: torch.Tensor
+    rate: torch.Tensor
+    dividend_yield: torch.Tensor
+    strike: torch.Tensor
+    right: torch.Tensor
+    multiplier: torch.Tensor | float
+    bid: torch.Tensor
+    ask: torch.Tensor
+    mark: torch.Tensor
+    implied_vol: torch.Tensor
+    tte: torch.Tensor
+    delta: torch.Tensor
+    gamma: torch.Tensor
+    vega: torch.Tensor
+    theta: torch.Tensor
+    rho: torch.Tensor
+    can_buy: torch.Tensor
+    can_sell: torch.Tensor
+    stale: torch.Tensor | float
+    settles: torch.Tensor
+
+
+def write_facts(table: torch.Tensor, quoted: Quoted, config: EnvConfig) -> None:
+    """Write the facts of contracts into `table` [M, C], in its dtype: columns BID .. SCENARIOS + S of `columns.py`."""
+    write_quotes(table, quoted, config)
+    table[..., col.SCENARIOS :] = scenarios(quoted, config, table.dtype).T
+
+
+def write_quotes(table: torch.Tensor, quoted: Quoted, config: EnvConfig) -> None:
+    """Write the columns before the scenarios alone."""
+    right = quoted.right
+    buy, sell = fill_prices(quoted.bid, quoted.ask, config)
+    columns = {
+        col.BID: quoted.bid,
+        col.ASK: quoted.ask,
+        col.MARK: quoted.mark,
+        col.BUY: buy,
+        col.SELL: sell,
+        col.MULTIPLIER: quoted.multiplier,
+        col.IMPLIED_VOL: quoted.implied_vol,
+        col.TTE: quoted.tte,
+        col.DELTA: quoted.delta,
+        col.GAMMA: quoted.gamma,
+        col.VEGA: quoted.vega,
+        col.THETA: quoted.theta,
+        col.RHO: quoted.rho,
+        col.CALL_STRIKE: torch.where(right == RIGHT_CALL, quoted.strike, 0.0),
+        col.PUT_STRIKE: torch.where(right == RIGHT_PUT, quoted.strike, 0.0),
+        col.CAN_BUY: quoted.can_buy,
+        col.CAN_SELL: quoted.can_sell,
+        col.STALE: quoted.stale,
+        col.SETTLES: quoted.settles,
+    }
+    for column, values in columns.items():
+        table[..., column] = values
+
+
+def scenarios(quoted: Quoted, config: EnvConfig, dtype: torch.dtype) -> torch.Tensor:
+    """Profit of one long option on one share in each scenario [..., S, N], computed in `dtype`."""
+    terms = (
+        quoted.spot,
+        quoted.strike,
+        quoted.tte,
+        quoted.implied_vol,
+        quoted.rate,
+        quoted.dividend_yield,
+        quoted.right,
+    )
+    spot, strike, tte, vol, rate, dividend_yield, right = (term.to(dtype) for term in terms)
+    return option_scenarios(spot, strike, tte, vol, rate, dividend_yield, right, config)
 
 
 def _fill_rows(table: torch.Tensor, market: MarketTensors, rows: slice, config: EnvConfig) -> None:
     snapshot, contract = market.row_snapshot_Q[rows], market.row_contract_Q[rows]
-    strike, right = market.strike_K[contract], market.right_K[contract]
-    buy, sell = fill_prices(market.bid_Q[rows], market.ask_Q[rows], config)
-    settles = market.settle_index_K[contract] == snapshot + 1
-    columns = {
-        col.BID: market.bid_Q[rows],
-        col.ASK: market.ask_Q[rows],
-        col.MARK: market.mark_Q[rows],
-        col.BUY: buy,
-        col.SELL: sell,
-        col.MULTIPLIER: market.multiplier_K[contract],
-        col.IMPLIED_VOL: market.implied_vol_Q[rows],
-        col.TTE: market.tte_years_Q[rows],
-        col.DELTA: market.delta_Q[rows],
-        col.GAMMA: market.gamma_Q[rows],
-        col.VEGA: market.vega_Q[rows],
-        col.THETA: market.theta_Q[rows],
-        col.RHO: market.rho_Q[rows],
-        col.CALL_STRIKE: torch.where(right == RIGHT_CALL, strike, 0.0),
-        col.PUT_STRIKE: torch.where(right == RIGHT_PUT, strike, 0.0),
-        col.CAN_BUY: market.can_buy_Q[rows],
-        col.CAN_SELL: market.can_sell_Q[rows],
-        col.STALE: market.stale_Q[rows],
-        col.SETTLES: settles,
-        col.SETTLE_VALUE: torch.where(settles, market.settle_value_K[contract], 0.0),
-    }
-    for column, values in columns.items():
-        table[:, column] = values
-    dtype = table.dtype
-    table[:, col.SCENARIOS :] = option_scenarios(
-        market.spot_T[snapshot].to(dtype),
-        strike.to(dtype),
-        market.tte_years_Q[rows].to(dtype),
-        market.implied_vol_Q[rows].to(dtype),
-        market.rate_T[snapshot].to(dtype),
-        market.dividend_yield_T[snapshot].to(dtype),
-        right.to(dtype),
-        config,
+    quoted = Quoted(
+        spot=market.spot_T[snapshot],
+        rate=market.rate_T[snapshot],
+        dividend_yield=market.dividend_yield_T[snapshot],
+        strike=market.strike_K[contract],
+        right=market.right_K[contract],
+        multiplier=market.multiplier_K[contract],
+        bid=market.bid_Q[rows],
+        ask=market.ask_Q[rows],
+        mark=market.mark_Q[rows],
+        implied_vol=market.implied_vol_Q[rows],
+        tte=market.tte_years_Q[rows],
+        delta=market.delta_Q[rows],
+        gamma=market.gamma_Q[rows],
+        vega=market.vega_Q[rows],
+        theta=market.theta_Q[rows],
+        rho=market.rho_Q[rows],
+        can_buy=market.can_buy_Q[rows],
+        can_sell=market.can_sell_Q[rows],
+        stale=market.stale_Q[rows],
+        settles=market.settle_index_K[contract] == snapshot + 1,
     )
+    write_facts(table, quoted, config)
     # a row whose vol could not be solved has NaN Greeks; an empty leg slot (0 x NaN) must stay 0
     torch.nan_to_num_(table)
 

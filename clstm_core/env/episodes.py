@@ -4,28 +4,9 @@ import torch
 
 from clstm_core.errors import ConfigError
 from clstm_core.market.tensors import MarketTensors
+from clstm_core.market.worlds.counter import mix, shift
 
-_GAMMA = -7046029254386353131  # 0x9E3779B97F4A7C15 as int64; products wrap modulo 2^64
-_MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
-_MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
 _STAGGER = 0x5A66
-
-
-def _shift(x: torch.Tensor, bits: int) -> torch.Tensor:
-    """Logical right shift of int64 (torch's own keeps the sign)."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def mix(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Hash of two int64 tensors to int64, the same on every device.
-
-    Source: splitmix64 (Steele, Lea and Flood 2014)
-    """
-    x = first * _GAMMA + second + 1
-    x = x * _GAMMA
-    x = (x ^ _shift(x, 30)) * _MIX_1
-    x = (x ^ _shift(x, 27)) * _MIX_2
-    return x ^ _shift(x, 31)
 
 
 def env_seeds(seed: int, n_envs: int, device: torch.device) -> torch.Tensor:
@@ -36,12 +17,12 @@ def env_seeds(seed: int, n_envs: int, device: torch.device) -> torch.Tensor:
 
 def episode_starts(seed_N: torch.Tensor, episode_N: torch.Tensor, legal_starts: torch.Tensor) -> torch.Tensor:
     """Snapshot index [N] at which each env's episode begins, one of `legal_starts`."""
-    return legal_starts[_shift(mix(seed_N, episode_N), 1) % legal_starts.shape[0]]
+    return legal_starts[shift(mix(seed_N, episode_N), 1) % legal_starts.shape[0]]
 
 
 def initial_ages(seed_N: torch.Tensor, horizon: int) -> torch.Tensor:
     """Age [N] in 0 .. horizon - 1 at which a staggered first episode begins."""
-    return _shift(mix(seed_N, torch.full_like(seed_N, _STAGGER)), 1) % horizon
+    return shift(mix(seed_N, torch.full_like(seed_N, _STAGGER)), 1) % horizon
 
 
 def check_window(market: MarketTensors, window: tuple[int, int]) -> tuple[int, int]:

@@ -1,9 +1,13 @@
 """Portfolio margin: the worst loss of the whole book over a scan of prices and vols."""
 
+import math
+
 import torch
 
 from clstm_core.config import EnvConfig
-from clstm_core.options.black_scholes import price
+
+_LEAST_DEVIATION = 1e-6
+"""Below it nothing is left to move: the error function is -1 or 1."""
 
 
 def scenario_shocks(config: EnvConfig) -> tuple[torch.Tensor, torch.Tensor]:
@@ -31,14 +35,43 @@ def option_scenarios(
 
         V(S (1 + move), sigma (1 + shock)) - V(S, sigma)
 
-    Shapes:  all [Q]; the result [Q, S] in the inputs' dtype
+    Shapes:  all broadcast to one shape [..., N]; the result [..., S, N] in the inputs' dtype
     Units:   currency per share
-    Assumes: model value against model value, so that a wide quote's mark adds nothing to the margin
+    Assumes: model value against model value, so that a wide quote's mark adds nothing to the margin; scenarios are
+             every price point under one vol, then under another, as `scenario_shocks` gives them
+
+    Written out with w N(w d) = (w + erf(d / sqrt 2)) / 2: each scenario costs two error functions and little more.
     """
-    move_S, shock_S = (shock.to(spot) for shock in scenario_shocks(config))
-    column = [x[:, None] for x in (spot, strike, tte_years, implied_vol, rate, dividend_yield, right)]
-    s, k, tte, vol, r, q, w = column
-    return price(s * (1 + move_S), k, tte, vol * (1 + shock_S), r, q, w) - price(s, k, tte, vol, r, q, w)
+    shocks = (1.0 + config.scan_vol_shock, max(0.0, 1.0 - config.scan_vol_shock))
+    move = scenario_shocks(config)[0].to(spot)[: config.scan_points]
+    tte = tte_years.clamp(min=0.0)
+    carry = torch.log(spot / strike) + (rate - dividend_yield) * tte
+    shares = 0.5 * spot * torch.exp(-dividend_yield * tte)
+    cash = 0.5 * strike * torch.exp(-rate * tte)
+    deviation = implied_vol.clamp(min=0.0) * torch.sqrt(tte)
+    erf1, erf2 = _error_functions(carry, deviation)
+    base = shares * erf1 - cash * erf2 + right * (shares - cash)
+    # value = w (S' - K') + S' erf(d1 / sqrt 2) - K' erf(d2 / sqrt 2), with half shares S' and half cash K'
+    # scenarios before the last dimension: what is alike for all of them lies together
+    carry, deviation, shares, cash, right, base = (
+        term.unsqueeze(-2) for term in (carry, deviation, shares, cash, right, base)
+    )
+    money = carry + torch.log1p(move)[:, None]
+    moved = shares * (1.0 + move)[:, None]
+    linear = torch.addcmul(-base - right * cash, right, moved)
+    out = linear.new_empty(*linear.shape[:-2], 2 * len(move), linear.shape[-1])
+    for part, shock in zip(out.split(len(move), dim=-2), shocks, strict=True):
+        erf1, erf2 = _error_functions(money, shock * deviation)
+        torch.addcmul(torch.addcmul(linear, moved, erf1), cash, erf2, value=-1.0, out=part)
+    return out
+
+
+def _error_functions(money: torch.Tensor, deviation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """erf(d1 / sqrt 2) and erf(d2 / sqrt 2) of ln(F / K) and the total standard deviation."""
+    width = math.sqrt(0.5) * deviation.clamp(min=_LEAST_DEVIATION)
+    d1 = torch.addcmul(0.5 * width, money, 0.5 / width)
+    d2 = d1 - width
+    return d1.erf_(), d2.erf_()
 
 
 def margin_requirement(pnl_S: torch.Tensor, short_contracts: torch.Tensor, config: EnvConfig) -> torch.Tensor:

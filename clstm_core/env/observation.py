@@ -8,6 +8,7 @@ from clstm_core.env.state import AccountState, Holdings
 from clstm_core.env.view import MarketView
 from clstm_core.errors import MarketDataError
 from clstm_core.market.tensors import MarketTensors
+from clstm_core.market.worlds.generated import GeneratedWorld
 from clstm_core.specs import BOOK_FEATURES, MARKET_FEATURES, OBSERVATION
 
 
@@ -46,7 +47,7 @@ def book_features(holdings: Holdings, book: Book, entry_equity: torch.Tensor) ->
     return torch.stack([columns[name].to(spot.dtype) for name in BOOK_FEATURES], dim=1)
 
 
-def scaler(market: MarketTensors, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def scaler(market: MarketTensors | GeneratedWorld, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation [F] for the policy: the market's fitted scaler, then 0 and 1 for book features.
 
     Raises: MarketDataError when the stored scaler fits neither the market features nor the whole observation

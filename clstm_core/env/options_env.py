@@ -1,10 +1,14 @@
 """OptionsEnv: N option accounts trading listed chains, batched; no host sync and no Python branch on data in a step."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from clstm_core.config import EnvConfig
+from clstm_core.env import columns as col
 from clstm_core.env.actions import orders_of, sizes_and_mask
-from clstm_core.env.book import Book
+from clstm_core.env.book import Book, empty_where
 from clstm_core.env.episodes import (
     check_window,
     env_seeds,
@@ -13,6 +17,7 @@ from clstm_core.env.episodes import (
     initial_ages,
     last_snapshots,
 )
+from clstm_core.env.generated_view import GeneratedView
 from clstm_core.env.observation import observe_accounts, scaler
 from clstm_core.env.protocol import EnvStep
 from clstm_core.env.record import write_ledger
@@ -22,11 +27,15 @@ from clstm_core.env.table_view import TableView
 from clstm_core.env.view import MarketView, Offered
 from clstm_core.errors import CheckpointError, ConfigError
 from clstm_core.market.tensors import MarketTensors
+from clstm_core.market.worlds.generated import GeneratedWorld
 from clstm_core.specs import ACTIONS, OBSERVATION
+
+EpisodeStarts = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Snapshot indices at which episodes begin, from the envs' seeds and episode numbers."""
 
 
 class OptionsEnv:
-    """N accounts that each live episodes of `config.horizon` snapshots in one window of a market.
+    """N accounts that each live episodes of `config.horizon` snapshots in a window of a market or on generated paths.
 
     What one step does stands in `step.advance`; here are the accounts' state, resets, observations and masks, and the
     ledger of the last step when asked for. Ended episodes are followed by new ones at once (auto-reset).
@@ -38,7 +47,7 @@ class OptionsEnv:
 
     def __init__(
         self,
-        market: MarketTensors,
+        market: MarketTensors | GeneratedWorld,
         config: EnvConfig,
         *,
         n_envs: int,
@@ -54,23 +63,48 @@ class OptionsEnv:
         if dtype not in (torch.float32, torch.float64):
             raise ConfigError(f"dtype={dtype}: money is torch.float32 (training) or torch.float64 (backtests, proofs).")
         self.device = torch.device(device)
-        self.market = market.to(self.device)
+        own = market.to(self.device)
+        self.market: Any = own  # whoever asks it for tables has given tables
         self.config = config
         self.n_envs = n_envs
         self.observation_size = len(OBSERVATION)
         self.n_actions = len(ACTIONS)
         self.dtype = dtype
         self.seed = seed
-        self.window = check_window(market, window if window is not None else market.split("train"))
         self.observation_mean, self.observation_std = scaler(market, self.device)
         self._stagger = stagger and not fixed_start
-        last_snapshot_T = last_snapshots(self.market.segment_end_T, self.window[1])
-        self._legal_starts = find_legal_starts(last_snapshot_T, self.window, config.horizon, fixed_start=fixed_start)
-        self.view: MarketView = TableView.build(self.market, config, self.window, dtype)
+        self.view: MarketView
+        self._begin: EpisodeStarts
+        if isinstance(own, GeneratedWorld):
+            self._walk_paths(own, window, fixed_start=fixed_start)
+        else:
+            self._read_tables(own, window, fixed_start=fixed_start)
         self.state: AccountState
+        self._book: Book
         self._step: Step | None = None
         self._ledger: StepLedger | None = None
         self.reset()
+
+    def _read_tables(self, market: MarketTensors, window: tuple[int, int] | None, *, fixed_start: bool) -> None:
+        """Trade in a window of a market's tables."""
+        self.window = check_window(market, window if window is not None else market.split("train"))
+        last_snapshot_T = last_snapshots(market.segment_end_T, self.window[1])
+        starts = find_legal_starts(last_snapshot_T, self.window, self.config.horizon, fixed_start=fixed_start)
+        self.view = TableView.build(market, self.config, self.window, self.dtype)
+        self._begin = lambda seed_N, episode_N: episode_starts(seed_N, episode_N, starts)
+
+    def _walk_paths(self, world: GeneratedWorld, window: tuple[int, int] | None, *, fixed_start: bool) -> None:
+        """Trade on generated paths, without tables."""
+        if window is not None:
+            raise ConfigError(
+                f"window={window} of a generated world: its paths have no windows. Leave it out, or write one path out "
+                "as tables."
+            )
+        self._begin = lambda seed_N, episode_N: world.paths.begin(
+            seed_N, episode_N, self.config.horizon, fixed=fixed_start
+        )
+        seed_N = env_seeds(self.seed, self.n_envs, self.device)
+        self.view = GeneratedView.build(world, self.config, self._begin(seed_N, torch.zeros_like(seed_N)), self.dtype)
 
     def reset(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Start every env at its episode 0; the observation and the action mask."""
@@ -78,7 +112,7 @@ class OptionsEnv:
         episode_N = torch.zeros_like(seed_N)
         age_N = initial_ages(seed_N, self.config.horizon) if self._stagger else torch.zeros_like(seed_N)
         self._step, self._ledger = None, None
-        self._enter(self._fresh(seed_N, episode_N, age_N))
+        self._arrive(self._fresh(seed_N, episode_N, age_N))
         return self.observe()
 
     def observe(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,7 +123,8 @@ class OptionsEnv:
     def last(self) -> StepLedger | None:
         """The record of the last step; None before the first. Written when first asked for: training never pays it."""
         if self._ledger is None and self._step is not None:
-            self._ledger = write_ledger(self._step, self.market.row_contract_Q, self.config, self.market.size_zero_Q)
+            sizes = self.market.size_zero_Q if isinstance(self.market, MarketTensors) else None
+            self._ledger = write_ledger(self._step, self.view.contract, self.config, sizes)
         return self._ledger
 
     def orders_for(self, action: torch.Tensor) -> Orders:
@@ -110,7 +145,11 @@ class OptionsEnv:
         final_observation = observe_accounts(self.view, step.account, step.book)
         age = step.account.age_N
         fresh = self._fresh(step.account.seed_N, step.account.episode_N + 1, torch.zeros_like(age))
-        self._enter(choose(step.done, fresh, step.account))
+        state = choose(step.done, fresh, step.account)
+        self.view = self.view.moved_to(state.snapshot_index_N)
+        spot = self.view.snapshot(state.snapshot_index_N)[:, col.SPOT]
+        self._book = empty_where(step.done, step.book, cash=state.cash_N, spot=spot)
+        self._enter(state)
         observation, mask = self.observe()
         return EnvStep(observation, step.reward.float(), step.terminated, step.truncated, final_observation, mask)
 
@@ -134,12 +173,17 @@ class OptionsEnv:
                 )
             values[name] = theirs.to(self.device).clone()
         self._step, self._ledger = None, None
-        self._enter(AccountState(**values))
+        self._arrive(AccountState(**values))
+
+    def _arrive(self, state: AccountState) -> None:
+        """Stand the accounts anywhere."""
+        self.view = self.view.standing_at(state.snapshot_index_N)
+        self._book = value_account(self.view, self.config, state)
+        self._enter(state)
 
     def _enter(self, state: AccountState) -> None:
-        """Make `state` the current one, with its book, sizes and mask."""
+        """Make `state`, whose book is valued, the current one, with its sizes and mask."""
         self.state = state
-        self._book: Book = value_account(self.view, self.config, state)
         self._offered: Offered = self.view.offered(state.snapshot_index_N)
         self._size_NA, self._mask_NA = sizes_and_mask(
             self._offered, state.holdings, self._book, self.view.move_S, self.config
@@ -149,7 +193,7 @@ class OptionsEnv:
         """Accounts in cash at the start of the given episodes."""
         return AccountState.fresh(
             self.config.capital_usd,
-            snapshot_index_N=episode_starts(seed_N, episode_N, self._legal_starts),
+            snapshot_index_N=self._begin(seed_N, episode_N),
             seed_N=seed_N,
             episode_N=episode_N,
             age_N=age_N,

@@ -1,5 +1,7 @@
 """Writing a step down: flows, attribution, fills and positions of every account."""
 
+from collections.abc import Callable
+
 import torch
 
 from clstm_core.config import EnvConfig
@@ -19,14 +21,17 @@ from clstm_core.env.state import (
 from clstm_core.env.step import Step
 from clstm_core.market.tensors import SIZE_ZERO_ASK, SIZE_ZERO_BID
 
+Contract = Callable[[torch.Tensor], torch.Tensor]
+
 
 def write_ledger(
-    step: Step, row_contract_Q: torch.Tensor, config: EnvConfig, size_zero_Q: torch.Tensor | None = None
+    step: Step, contract: Contract, config: EnvConfig, size_zero_Q: torch.Tensor | None = None
 ) -> StepLedger:
     """The StepLedger of one step; every flow from quotes, only the attribution's residual as a remainder.
 
-    Shapes: row_contract_Q [Q] int64, the contract of each of the view's rows; size_zero_Q [Q] int8 as in MarketTensors,
-            None or empty where no size is known
+    Args:
+        contract: `MarketView.contract` of a view of the market: the number of each row's contract, -1 of none
+        size_zero_Q: [Q] int8 as in MarketTensors, None or empty where no size is known
     """
     facts, after, book = step.facts, step.account, step.book
     before, execution, liquidation, interval = facts.before, facts.execution, facts.liquidation, facts.interval
@@ -36,7 +41,7 @@ def write_ledger(
     staying = torch.where(interval.settles, 0.0, weight)
     settling = torch.where(interval.settles, weight, 0.0)
     mark_change = (staying * (new[..., col.MARK] - old[..., col.MARK])).sum(dim=1)
-    settlement = (settling * (old[..., col.SETTLE_VALUE] - old[..., col.MARK])).sum(dim=1)
+    settlement = (settling * (interval.settle_value - old[..., col.MARK])).sum(dim=1)
     share_change = interval.held.shares * spot_change
     explained = explain(
         interval.book,
@@ -50,7 +55,7 @@ def write_ledger(
     by_greeks = explained.delta + explained.gamma + explained.vega + explained.theta + explained.rho
     held = after.leg_quantity_NL != 0
     final = book.facts
-    fills = _fills(step, row_contract_Q, config, size_zero_Q)
+    fills = _fills(step, contract, config, size_zero_Q)
     return StepLedger(
         episode_N=before.episode_N,
         snapshot_from_N=before.snapshot_index_N,
@@ -87,7 +92,7 @@ def write_ledger(
         terminated_N=step.terminated,
         truncated_N=step.truncated,
         **fills,
-        leg_contract_NL=torch.where(held, _contract(after.leg_row_NL, row_contract_Q), -1),
+        leg_contract_NL=torch.where(held, contract(after.leg_row_NL), -1),
         leg_quantity_NL=after.leg_quantity_NL,
         leg_mark_NL=torch.where(held, final[..., col.MARK], 0.0),
         leg_multiplier_NL=torch.where(held, final[..., col.MULTIPLIER], 0.0),
@@ -95,12 +100,8 @@ def write_ledger(
     )
 
 
-def _contract(row: torch.Tensor, row_contract_Q: torch.Tensor) -> torch.Tensor:
-    return torch.where(row >= 0, row_contract_Q[row.clamp(min=0)], UNDERLYING_CONTRACT)
-
-
 def _fills(
-    step: Step, row_contract_Q: torch.Tensor, config: EnvConfig, size_zero_Q: torch.Tensor | None
+    step: Step, contract: Contract, config: EnvConfig, size_zero_Q: torch.Tensor | None
 ) -> dict[str, torch.Tensor]:
     """The fill_* fields [N, X], slots in the order of `state.SLOT_REASON`; values of empty slots are 0."""
     facts, interval = step.facts, step.facts.interval
@@ -111,7 +112,7 @@ def _fills(
         execution.open_facts,
         facts.breach_book.facts,
     )
-    value = expiring[..., col.SETTLE_VALUE]
+    value = interval.settle_value
     shares = torch.cat([execution.share_quantity, liquidation.share_quantity[:, None]], dim=1)
     spot = torch.cat([facts.met_book.spot[:, None].expand(-1, 3), step.book.spot[:, None]], dim=1)
     half_quote = 0.5e-4 * config.share_spread_bps
@@ -156,7 +157,7 @@ def _fills(
     arrived = (reason == EXPIRY) | (reason == LIQUIDATION)
     before, after = facts.before.snapshot_index_N[:, None], step.account.snapshot_index_N[:, None]
     return {
-        "fill_contract_NX": torch.where(filled, _contract(rows, row_contract_Q), UNDERLYING_CONTRACT),
+        "fill_contract_NX": torch.where(filled, contract(rows), UNDERLYING_CONTRACT),
         "fill_quantity_NX": quantity,
         "fill_price_NX": torch.where(filled, price, 0.0),
         "fill_multiplier_NX": slots(expiring[..., col.MULTIPLIER], col.MULTIPLIER, torch.ones_like(shares)),

@@ -21,7 +21,8 @@ from clstm_core.env.view import MarketView
 class Interval(NamedTuple):
     """What was held from one snapshot to the next, and what that did to it.
 
-    Shapes: facts_next [N, L, C] of the same legs at t + 1; settles [N, L] bool: settled in cash at t + 1
+    Shapes: facts_next [N, L, C] of the same legs at t + 1; settles [N, L] bool: settled in cash at t + 1, for
+            settle_value [N, L] per share
     """
 
     held: Holdings
@@ -29,6 +30,7 @@ class Interval(NamedTuple):
     facts_next: torch.Tensor
     flows: HoldingFlows
     settles: torch.Tensor
+    settle_value: torch.Tensor
     arrived: Holdings  # at t + 1: flows and settlements paid, settled legs gone
 
 
@@ -94,12 +96,12 @@ def advance(
     held = account.holdings
     book = _value(view, config, held, now[:, col.SPOT]) if book is None else book
 
-    decision = decide(orders, book, view.facts(orders.leg_row_NP))
+    hedged_row = torch.where(orders.hedge_N[:, None], orders.leg_row_NP, -1)  # deltas matter to a hedge alone
+    decision = decide(orders, book, view.quotes(hedged_row))
     if config.fill_lag == 0:
         met_row, met_book = held.row, book
         execution = execute(view, config, decision, held, book)
-        held = execution.holdings
-        book = _value(view, config, held, now[:, col.SPOT])
+        held, book = execution.holdings, execution.book
 
     interval = _hold(view, config, held, book, now, then)
     held = interval.arrived
@@ -109,8 +111,7 @@ def advance(
         decision = decision._replace(row=view.next_row(decision.row))
         met_row, met_book = held.row, book
         execution = execute(view, config, decision, held, book)
-        held = execution.holdings
-        book = _value(view, config, held, then[:, col.SPOT])
+        held, book = execution.holdings, execution.book
 
     breach_row, breach_book = held.row, book
     liquidation = liquidate(held, book, config)
@@ -149,9 +150,9 @@ def _hold(
 ) -> Interval:
     """Let time pass from t to t + 1: interest, dividends, borrow, settlement, and the legs' next rows."""
     flows = holding_flows(held.cash, held.shares, now, then[:, col.SPOT], config)
-    facts = book.facts
+    facts, value = book.facts, view.settle_value(held.row)
     settles = (facts[..., col.SETTLES] > 0) & (held.quantity != 0)
-    paid = settlement_cash(held.quantity, facts[..., col.MULTIPLIER], settles, facts[..., col.SETTLE_VALUE])
+    paid = settlement_cash(held.quantity, facts[..., col.MULTIPLIER], settles, value)
     row = view.next_row(held.row)
     arrived = Holdings(
         cash=held.cash + flows.interest + flows.dividends - flows.borrow + paid,
@@ -160,4 +161,4 @@ def _hold(
         quantity=torch.where(settles, 0.0, held.quantity),
         entry_price=torch.where(settles, 0.0, held.entry_price),
     )
-    return Interval(held, book, view.facts(row), flows, settles, arrived)
+    return Interval(held, book, view.facts(row), flows, settles, value, arrived)

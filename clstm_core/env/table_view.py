@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from clstm_core.config import EnvConfig
+from clstm_core.env import columns as col
 from clstm_core.env.actions import Packages, build_packages
 from clstm_core.env.derived import Derived, derive
 from clstm_core.env.episodes import last_snapshots
@@ -19,6 +20,7 @@ class TableView:
     derived: Derived
     packages: Packages
     next_row_Q: torch.Tensor
+    row_contract_Q: torch.Tensor
     last_snapshot_T: torch.Tensor  # the last that an episode standing there can reach
     features_TF: torch.Tensor
 
@@ -35,13 +37,20 @@ class TableView:
             derived=derived,
             packages=build_packages(market, derived, config, window),
             next_row_Q=market.next_row_Q,
+            row_contract_Q=market.row_contract_Q,
             last_snapshot_T=last_snapshots(market.segment_end_T, window[1]),
             features_TF=market.features_TF,
         )
 
+    def standing_at(self, index_N: torch.Tensor) -> "TableView":
+        """As `MarketView` states; so are all that follow."""
+        return self
+
+    def moved_to(self, index_N: torch.Tensor) -> "TableView":
+        return self
+
     @property
     def move_S(self) -> torch.Tensor:
-        """As `MarketView` states; so are all that follow."""
         return self.derived.move_S
 
     def snapshot(self, index_N: torch.Tensor) -> torch.Tensor:
@@ -50,8 +59,17 @@ class TableView:
     def facts(self, row: torch.Tensor) -> torch.Tensor:
         return self.derived.row_QC[row.clamp(min=0)]
 
+    def quotes(self, row: torch.Tensor) -> torch.Tensor:
+        return self.derived.row_QC[row.clamp(min=0), : col.SCENARIOS]
+
+    def settle_value(self, row: torch.Tensor) -> torch.Tensor:
+        return self.derived.settle_value_Q[row.clamp(min=0)]
+
     def next_row(self, row: torch.Tensor) -> torch.Tensor:
         return torch.where(row >= 0, self.next_row_Q[row.clamp(min=0)], -1)
+
+    def contract(self, row: torch.Tensor) -> torch.Tensor:
+        return torch.where(row >= 0, self.row_contract_Q[row.clamp(min=0)], -1)
 
     def ends_after(self, index_N: torch.Tensor) -> torch.Tensor:
         return index_N + 1 >= self.last_snapshot_T[index_N]

@@ -26,12 +26,13 @@ class Decision(NamedTuple):
 
 
 class Execution(NamedTuple):
-    """What an order did: holdings after it, quantities traded by slot, their prices, and why it did not fill.
+    """What an order did: holdings after it and their book, quantities traded by slot, prices, and why it did not fill.
 
     Shapes: close_* [N, L], open_* [N, P], share_quantity [N, 3] (close, open, hedge); flags and sums [N]
     """
 
     holdings: Holdings
+    book: Book
     close_quantity: torch.Tensor
     close_price: torch.Tensor
     open_quantity: torch.Tensor
@@ -48,7 +49,7 @@ class Execution(NamedTuple):
 def decide(orders: Orders, book: Book, facts: torch.Tensor) -> Decision:
     """Fix the hedge's whole shares at the decision: minus the delta of the book after this order.
 
-    Shapes: facts [N, P, C] of the rows ordered
+    Shapes: facts [N, P, SCENARIOS], the quotes of the rows ordered, read where a hedge is ordered too
     """
     dtype = facts.dtype
     quantity = torch.where(orders.leg_row_NP >= 0, orders.leg_quantity_NP.to(dtype), 0.0)
@@ -105,15 +106,16 @@ def execute(view: MarketView, config: EnvConfig, decision: Decision, holdings: H
         + (open_weight * open_price).sum(dim=1)
         + (share_quantity * share_price(share_quantity, spot[:, None], config)).sum(dim=1)
     )
-    after, enough_slots = _place(decision, holdings, open_price)
+    after, facts, enough_slots = _place(decision, holdings, open_price, book.facts, open_facts)
     after = after._replace(cash=holdings.cash - paid - fees, shares=holdings.shares + share_quantity.sum(dim=1))
-    candidate = value_book(after, view.facts(after.row), spot, view.move_S, config)
+    candidate = value_book(after, facts, spot, view.move_S, config)
     holds = ~opens | (enough_slots & (candidate.margin <= candidate.equity))
 
     ordered = opens | closes
     fills = ordered & quoted & holds
     return Execution(
         holdings=Holdings(*(where_env(fills, new, old) for new, old in zip(after, holdings, strict=True))),
+        book=Book(*(where_env(fills, new, old) for new, old in zip(candidate, book, strict=True))),
         close_quantity=where_env(fills, closing, 0.0),
         close_price=close_price,
         open_quantity=where_env(fills, quantity, 0.0),
@@ -128,8 +130,10 @@ def execute(view: MarketView, config: EnvConfig, decision: Decision, holdings: H
     )
 
 
-def _place(decision: Decision, holdings: Holdings, price: torch.Tensor) -> tuple[Holdings, torch.Tensor]:
-    """Legs after the order: the k-th leg opened takes the k-th free slot; and whether there are enough slots."""
+def _place(
+    decision: Decision, holdings: Holdings, price: torch.Tensor, held_facts: torch.Tensor, open_facts: torch.Tensor
+) -> tuple[Holdings, torch.Tensor, torch.Tensor]:
+    """Legs after the order and their facts: the k-th leg opened takes the k-th free slot; and whether slots suffice."""
     free = (holdings.quantity == 0) | decision.close[:, None]
     active = decision.quantity != 0
     slot_rank = free.cumsum(dim=1)
@@ -146,7 +150,11 @@ def _place(decision: Decision, holdings: Holdings, price: torch.Tensor) -> tuple
         quantity=put(decision.quantity, holdings.quantity, 0.0),
         entry_price=put(price, holdings.entry_price, 0.0),
     )
-    return placed, slot_rank[:, -1] >= leg_rank[:, -1]
+    n_accounts, n_legs, width = open_facts.shape
+    leg = match.to(torch.int8).argmax(dim=2) + n_legs * torch.arange(n_accounts, device=taken.device)[:, None]
+    opened = open_facts.reshape(-1, width).index_select(0, leg.view(-1)).view_as(held_facts)
+    facts = torch.where(taken[..., None], opened, held_facts)
+    return placed, facts, slot_rank[:, -1] >= leg_rank[:, -1]
 
 
 class Liquidation(NamedTuple):

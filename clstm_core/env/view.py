@@ -27,11 +27,20 @@ class MarketView(Protocol):
     """A market as one configuration sees it, asked by snapshot index and by row.
 
     An index names a snapshot and a row names one contract at one snapshot; what the numbers are is the view's own
-    affair, as long as `index + 1` is the snapshot after `index` and -1 is no row.
+    affair, as long as `index + 1` is the snapshot after `index` and -1 is no row. The first dimension of whatever is
+    asked is the account's: a view may keep for each account the snapshot it stands at and the next, and nothing else.
 
     Assumes: answers are gathers on the accounts' device in their money dtype, all finite, without a host sync; what is
-             asked of a snapshot was known at it, but for the three columns that lead to the next one
+             asked of a snapshot was known at it, but for `settle_value` and the three columns that lead to the next one
     """
+
+    def standing_at(self, index_N: torch.Tensor) -> "MarketView":
+        """The view of accounts that stand at these snapshots, whatever they were; may wait for the device."""
+        ...
+
+    def moved_to(self, index_N: torch.Tensor) -> "MarketView":
+        """The view after a step: each account stands one snapshot on, or where an episode begins."""
+        ...
 
     @property
     def move_S(self) -> torch.Tensor:
@@ -46,8 +55,20 @@ class MarketView(Protocol):
         """Facts [..., C] of contracts: columns BID .. SCENARIOS + S. Row -1 reads any row: its quantity is zero."""
         ...
 
+    def quotes(self, row: torch.Tensor) -> torch.Tensor:
+        """The facts before the scenarios alone [..., SCENARIOS], for whoever needs no margin."""
+        ...
+
+    def settle_value(self, row: torch.Tensor) -> torch.Tensor:
+        """Cash per share [...] that contracts which settle at the next snapshot pay there; else any finite number."""
+        ...
+
     def next_row(self, row: torch.Tensor) -> torch.Tensor:
         """The same contracts' rows at the next snapshot; -1 where there is none, and of -1."""
+        ...
+
+    def contract(self, row: torch.Tensor) -> torch.Tensor:
+        """A number for the contract of each row, int64; -1 for row -1."""
         ...
 
     def ends_after(self, index_N: torch.Tensor) -> torch.Tensor:

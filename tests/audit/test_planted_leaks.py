@@ -31,8 +31,8 @@ def _wrap(patch: pytest.MonkeyPatch, name: str, change: Callable, *modules) -> N
 
 def sale_without_liability(patch):
     def forget(placed, decision, *_):
-        after, enough = placed
-        return after._replace(quantity=after.quantity.clamp(min=0.0)), enough
+        after, *rest = placed
+        return after._replace(quantity=after.quantity.clamp(min=0.0)), *rest
 
     _wrap(patch, "_place", forget, trading)
 
@@ -127,11 +127,12 @@ def double_multiplier_on_puts(patch):
 
 
 def worthless_expiry_pays_its_last_mark(patch):
-    def keep(row, market):
-        worthless = (row[:, col.SETTLES] > 0) & (row[:, col.SETTLE_VALUE] == 0)
-        row[worthless, col.SETTLE_VALUE] = row[worthless, col.MARK]
+    def keep(table, market, *_):
+        row = table.row_QC
+        worthless = (row[:, col.SETTLES] > 0) & (table.settle_value_Q == 0)
+        return dataclasses.replace(table, settle_value_Q=torch.where(worthless, row[:, col.MARK], table.settle_value_Q))
 
-    _table(patch, keep)
+    _wrap(patch, "derive", keep, table_view)
 
 
 def liquidation_at_mid(patch):

@@ -68,7 +68,7 @@ def test_driven_by_hand_it_gives_the_accounts_of_the_env(world, lag, dtype):
         assert torch.equal(out.reward, by_hand.reward.float())
         assert torch.equal(out.terminated, by_hand.terminated)
         assert torch.equal(out.truncated, by_hand.truncated)
-        ledger = write_ledger(by_hand, world.row_contract_Q, config, world.size_zero_Q)
+        ledger = write_ledger(by_hand, view.contract, config, world.size_zero_Q)
         assert equal(ledger, env.last)
         assert torch.equal(ledger.equity_N, by_hand.account.equity_N)
         account = choose(by_hand.done, env.state, by_hand.account)
@@ -104,6 +104,12 @@ class LivePair:
 
     def facts(self, row):
         return self._told.row_QC[row.clamp(min=0)]
+
+    def quotes(self, row):
+        return self._told.row_QC[row.clamp(min=0)][..., : col.SCENARIOS]
+
+    def settle_value(self, row):
+        return self._told.settle_value_Q[row.clamp(min=0)]
 
     def next_row(self, row):
         return torch.tensor([[self._next.get(r, -1) for r in legs] for legs in row.tolist()])
@@ -174,6 +180,7 @@ def test_no_branch_and_no_sync_looks_at_data(world, lag):
         derived=Derived(**told),
         packages=tables.packages,
         next_row_Q=tables.next_row_Q.to("meta"),
+        row_contract_Q=tables.row_contract_Q.to("meta"),
         last_snapshot_T=tables.last_snapshot_T.to("meta"),
         features_TF=tables.features_TF.to("meta"),
     )

@@ -50,7 +50,7 @@ def build_market_tensors(
     segment_end, segment_stop = _segments(per.snapshot)
     life = _lives(pointed, rows, contracts, segment_stop)
     panel = _panel(life, rows, quoted, contracts, n_snapshots)
-    values = _values(panel, per, contracts)
+    values = _values(panel, rows, per, contracts)
 
     lookup = np.full(len(rows.snapshot) + 1, -1, dtype=np.int64)
     lookup[panel.source[panel.source >= 0]] = np.flatnonzero(panel.source >= 0)
@@ -118,7 +118,7 @@ def _grid(per: PerSnapshot, rows: Rows, contracts: Contracts, tradable: np.ndarr
     strike, side = contracts.strike[rows.contract[row]], right[wanted]
     spot, rate, carry = per.spot[snapshot], per.rate[snapshot], per.dividend_yield[snapshot]
     s, k, years, r, q, w = (torch.from_numpy(x) for x in (spot, strike, tte, rate, carry, side.astype(np.float64)))
-    vol = implied_vol(torch.from_numpy(0.5 * (rows.bid[row] + rows.ask[row])), s, k, years, r, q, w)
+    vol = _vol(rows, row, torch.from_numpy(0.5 * (rows.bid[row] + rows.ask[row])), s, k, years, r, q, w)
     delta = black_scholes.greeks(s, k, years, vol, r, q, w).delta.numpy()
     solved = np.isfinite(delta)
     chain = grid.Chain(
@@ -132,6 +132,16 @@ def _grid(per: PerSnapshot, rows: Rows, contracts: Contracts, tradable: np.ndarr
     )
     index = grid.build_grid(chain, chosen)
     return np.append(row[solved], -1)[index]
+
+
+def _vol(rows: Rows, row: np.ndarray, mid: torch.Tensor, *terms: torch.Tensor) -> torch.Tensor:
+    """Implied volatility of rows (-1 = no quote): the world's own where it states one, else solved from mids.
+
+    Solving loses digits where an option is worth its intrinsic value but for rounding.
+    """
+    if rows.model_vol is None:
+        return implied_vol(mid, *terms)
+    return torch.from_numpy(np.where(row >= 0, rows.model_vol[row], np.nan))
 
 
 def _segments(snapshot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -217,7 +227,7 @@ def _panel(life: _Lives, rows: Rows, quoted: np.ndarray, contracts: Contracts, n
     )
 
 
-def _values(panel: _Panel, per: PerSnapshot, contracts: Contracts) -> dict[str, Any]:
+def _values(panel: _Panel, rows: Rows, per: PerSnapshot, contracts: Contracts) -> dict[str, Any]:
     """Quotes, marks, volatilities and Greeks of every row, by field name of MarketTensors."""
     index = panel.contracts[panel.contract]
     stale = panel.source < 0
@@ -234,7 +244,8 @@ def _values(panel: _Panel, per: PerSnapshot, contracts: Contracts) -> dict[str, 
             contracts.right[index].astype(np.float64),
         )
     )
-    vol = _last_known(implied_vol(torch.from_numpy(mid), spot, strike, years, rate, carry, side).numpy(), panel)
+    quoted = _vol(rows, panel.source, torch.from_numpy(mid), spot, strike, years, rate, carry, side)
+    vol = _last_known(quoted.numpy(), panel)
     greeks = black_scholes.greeks(spot, strike, years, torch.from_numpy(vol), rate, carry, side)
     mark = np.where(stale, greeks.price.numpy(), mid)
     bid, ask = np.where(stale, 0.0, panel.bid), np.where(stale, 0.0, panel.ask)

@@ -36,6 +36,7 @@ class Rows(NamedTuple):
     bid: np.ndarray
     ask: np.ndarray
     size_zero: np.ndarray  # int8, bits of `tensors.SIZE_ZERO_BID` and SIZE_ZERO_ASK
+    model_vol: np.ndarray | None  # of a world that states its volatilities; else they are solved from mids
 
 
 class Contracts(NamedTuple):
@@ -81,6 +82,7 @@ def read_columns(
         bid=_floats(quotes["bid"])[alive],
         ask=_floats(quotes["ask"])[alive],
         size_zero=_size_zero(quotes, alive),
+        model_vol=_floats(quotes["model_vol"])[alive] if "model_vol" in quotes else None,
     )
     at = alive[first]
     right = np.where(np.asarray(quotes["right"])[at] == "C", 1, -1).astype(np.int64)

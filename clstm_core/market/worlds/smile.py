@@ -31,6 +31,14 @@ def shape(x: torch.Tensor) -> torch.Tensor:
     return out
 
 
+def slope(x: torch.Tensor) -> torch.Tensor:
+    """h'(x)."""
+    out = torch.full_like(x, SLOPE)
+    for weight, centre, width in BENDS:
+        out = out + weight * (x - centre) / torch.sqrt((x - centre) ** 2 + width**2)
+    return out
+
+
 def variance_multiple(x: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
     """v(x): implied variance over the variance at the money."""
     return 1.0 + strength * shape(x)
@@ -64,8 +72,10 @@ def model_free_multiple(strength: torch.Tensor, theta: torch.Tensor) -> torch.Te
     i, j = torch.broadcast_tensors(i, j)
     row, column = i.long(), j.long()
     along, across = i - row, j - column
-    low = torch.lerp(table[row, column], table[row, column + 1], across)
-    high = torch.lerp(table[row + 1, column], table[row + 1, column + 1], across)
+    corner = row * len(deviations) + column
+    low = torch.lerp(table.take(corner), table.take(corner + 1), across)
+    corner = corner + len(deviations)
+    high = torch.lerp(table.take(corner), table.take(corner + 1), across)
     return torch.lerp(low, high, along)
 
 

@@ -1,0 +1,326 @@
+"""The market view without tables: each account keeps its path's state at this snapshot and the next, and asks prices.
+
+The contracts held and the cells offered are priced in closed form by the world's surface, so any number of paths can be
+walked and none is stored. A view is a value: moving on makes another one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+
+from clstm_core.config import EnvConfig
+from clstm_core.env import columns as col
+from clstm_core.env.actions import LegSums, Strikes, TemplateTables, price_units, template_tables
+from clstm_core.env.derived import Quoted, scenarios, write_facts, write_quotes
+from clstm_core.env.fills import fill_prices
+from clstm_core.env.generated_standing import PRICE_CHUNK, Standing, arrive, begin, follow, known_before, slices
+from clstm_core.env.margin import scenario_shocks
+from clstm_core.env.packed_rows import NEXT_STEP, contract_of_row, pack, step_of_row, unpack
+from clstm_core.env.view import Offered
+from clstm_core.market.clock import YEAR_NS
+from clstm_core.market.worlds.generated import LEAST_PRICE, GeneratedWorld
+from clstm_core.market.worlds.paths import step_of
+from clstm_core.market.worlds.surface import PathState
+from clstm_core.options import black_scholes
+from clstm_core.specs import CELLS, RIGHT_CALL
+
+
+class GroupLots(NamedTuple):
+    """Legs of a group of packages, [legs, A'] cells; [legs, A', 1] 1 of a call, 1 of a put, signed shares per unit."""
+
+    cell: torch.Tensor
+    call: torch.Tensor
+    put: torch.Tensor
+    weight: torch.Tensor
+
+    def of(self, strike_GN: torch.Tensor) -> Strikes:
+        """The legs' strikes [legs, A', N], from those of the cells."""
+        strike = strike_GN[self.cell]
+        return Strikes(strike * self.call, strike * self.put, self.weight)
+
+
+class Lots(NamedTuple):
+    """Shares per unit that each package trades of each cell."""
+
+    bought_AG: torch.Tensor
+    sold_AG: torch.Tensor
+    sold_calls_AG: torch.Tensor
+    sold_puts_AG: torch.Tensor
+    signed_AG: torch.Tensor
+    uses_AG: torch.Tensor  # how many legs
+    groups: tuple[GroupLots, ...]
+
+
+def lots_of(templates: TemplateTables, multiplier: float) -> Lots:
+    """The templates by cell."""
+    cell, weight = templates.cell_AP.clamp(min=0), templates.quantity_AP * multiplier
+    signed = torch.zeros(len(cell), len(CELLS), dtype=weight.dtype, device=weight.device).scatter_add(1, cell, weight)
+    call_G = torch.tensor([float(c.right == RIGHT_CALL) for c in CELLS], dtype=weight.dtype, device=weight.device)
+    sold = (-signed).clamp(min=0.0)
+    groups = []
+    for n_legs, template in templates.defined:
+        where = cell[template, :n_legs].T.contiguous()
+        call = call_G[where][..., None]
+        groups.append(GroupLots(where, call, 1.0 - call, weight[template, :n_legs].T[..., None].contiguous()))
+    return Lots(
+        bought_AG=signed.clamp(min=0.0),
+        sold_AG=sold,
+        sold_calls_AG=sold * call_G,
+        sold_puts_AG=sold * (1.0 - call_G),
+        signed_AG=signed,
+        uses_AG=torch.zeros_like(signed).scatter_add(1, cell, templates.used_AP.to(signed)),
+        groups=tuple(groups),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GeneratedView:
+    """A generated world as a `MarketView` for N accounts; the first dimension of every index and row is the account.
+
+    An index is a path and a step (`worlds.paths.index_of`), a row a step and a contract (`packed_rows`).
+
+    Assumes: asked of the snapshot that each account stands at and of the next one, and of no other
+    """
+
+    world: GeneratedWorld
+    config: EnvConfig
+    dtype: torch.dtype
+    move: torch.Tensor
+    templates: TemplateTables
+    lots: Lots
+    index_N: torch.Tensor
+    now: Standing
+    then: Standing
+    known_T: torch.Tensor | None  # `known_before` of a given path
+
+    @classmethod
+    def build(
+        cls, world: GeneratedWorld, config: EnvConfig, index_N: torch.Tensor, dtype: torch.dtype
+    ) -> "GeneratedView":
+        """The view of accounts that stand at `index_N` of paths of `world`; money in `dtype`."""
+        known_T = known_before(world, dtype)
+        now = arrive(world, index_N, known_T, dtype)
+        templates = template_tables(index_N.device, dtype)
+        return cls(
+            world=world,
+            config=config,
+            dtype=dtype,
+            move=scenario_shocks(config)[0].to(index_N.device, dtype),
+            templates=templates,
+            lots=lots_of(templates, world.instrument.multiplier),
+            index_N=index_N,
+            now=now,
+            then=follow(world, now, index_N, dtype),
+            known_T=known_T,
+        )
+
+    # -- where accounts stand -----------------------------------------------------------------------------------
+
+    def standing_at(self, index_N: torch.Tensor) -> "GeneratedView":
+        """As `MarketView` states; so are all that follow."""
+        return GeneratedView.build(self.world, self.config, index_N, self.dtype)
+
+    def moved_to(self, index_N: torch.Tensor) -> "GeneratedView":
+        begun = index_N != self.index_N + 1
+        # on a CPU few are begun; a device is not asked how many
+        rows = (
+            begun.nonzero().squeeze(1) if begun.device.type == "cpu" else torch.arange(len(begun), device=begun.device)
+        )
+        now = self.then
+        if len(rows):
+            fresh = begin(self.world, index_N[rows], self.known_T, self.dtype)
+            now = now.put(rows, fresh.where(begun[rows], now.at(rows)))
+        return replace(self, index_N=index_N, now=now, then=follow(self.world, now, index_N, self.dtype))
+
+    # -- what a step asks ---------------------------------------------------------------------------------------
+
+    @property
+    def move_S(self) -> torch.Tensor:
+        return self.move
+
+    def snapshot(self, index_N: torch.Tensor) -> torch.Tensor:
+        clock, later = self.world.paths.listing.session_ns_C, index_N != self.index_N
+        now, then = self.now.point, self.then.point
+        state = PathState(*(torch.where(later, b, a) for a, b in zip(now.state, then.state, strict=True)))
+        session = torch.where(later, then.session, now.session)
+        after = (session + 1).clamp(max=len(clock) - 1)
+        dt = (clock[after] - clock[session]).double() / YEAR_NS
+        columns = (state.spot, state.rate, dt, torch.expm1(state.rate * dt), torch.expm1(state.dividend_yield * dt))
+        return torch.stack(columns, dim=1).to(self.dtype)
+
+    def facts(self, row: torch.Tensor) -> torch.Tensor:
+        return self._told(row, col.SCENARIOS + len(self.move), write_facts)
+
+    def quotes(self, row: torch.Tensor) -> torch.Tensor:
+        return self._told(row, col.SCENARIOS, write_quotes)
+
+    def _told(self, row: torch.Tensor, width: int, write: Callable[..., None]) -> torch.Tensor:
+        """What `write` says of contracts [N, L, width]; zeros where the device is a CPU and there is no row."""
+        flat = row.reshape(-1)
+        out = torch.zeros(len(flat), width, dtype=self.dtype, device=row.device)
+        for at in _places(flat >= 0):
+            told = torch.empty(width, len(at), dtype=self.dtype, device=row.device).T  # columns lie together
+            write(told, self._of_rows(flat[at], at // row.shape[1]), self.config)
+            out.index_copy_(0, at, told)
+        return out.view(*row.shape, width)
+
+    def settle_value(self, row: torch.Tensor) -> torch.Tensor:
+        # at the close of the expiry's session, or of the last session before it
+        asked, here = unpack(row.clamp(min=0)), self.now.point
+        same_day = self.world.paths.listing.value_E[asked.expiry] <= here.session[:, None]
+        spot = torch.where(same_day, here.state.spot[:, None], self.then.point.state.spot[:, None])
+        strike = asked.strike * here.strike_step[:, None]
+        return (asked.right * (spot - strike)).clamp(min=0.0).to(self.dtype)
+
+    def next_row(self, row: torch.Tensor) -> torch.Tensor:
+        step = step_of(self.index_N)[:, None]
+        session = self.now.point.session[:, None] + (step_of_row(row) - step)
+        settle = self.world.paths.listing.settle_E[unpack(row.clamp(min=0)).expiry]
+        goes_on = (row >= 0) & (settle > session + 1) & (step_of_row(row) < self.world.paths.last_step)
+        return torch.where(goes_on, row + NEXT_STEP, -1)
+
+    def ends_after(self, index_N: torch.Tensor) -> torch.Tensor:
+        return step_of(index_N) + 1 >= self.world.paths.last_step
+
+    def contract(self, row: torch.Tensor) -> torch.Tensor:
+        return torch.where(row >= 0, contract_of_row(row), -1)
+
+    def offered(self, index_N: torch.Tensor) -> Offered:
+        cells, templates, multiplier = self.now.cells, self.templates, self.world.instrument.multiplier
+        n, (n_templates, n_legs) = len(index_N), templates.cell_AP.shape
+        row_GN = torch.where(cells.listed, pack(step_of(index_N), cells.contract), -1)
+        row_GN = torch.cat([row_GN, torch.full_like(row_GN[:1], -1)])  # the last for legs that are none
+        cell = torch.where(templates.used_AP, templates.cell_AP, len(row_GN) - 1).view(-1)
+        row_NAP = row_GN.index_select(0, cell).view(n_templates, n_legs, n).permute(2, 0, 1)
+        # the cells' rules leave no two legs on one contract, and every contract is quoted
+        missing = self.lots.uses_AG @ (~cells.listed).to(self.dtype)  # legs
+        width = col.UNIT_SCENARIOS + len(self.move)
+        unit = torch.empty(n_templates, width, n, dtype=self.dtype, device=index_N.device).permute(2, 0, 1)
+        for part in slices(n, PRICE_CHUNK, index_N.device):
+            self._write_units(unit[part], self.now.at(part), missing[:, part] == 0)
+        return Offered(
+            row_NAP=row_NAP,
+            quantity_AP=templates.quantity_AP,
+            shares_NA=(templates.lots_A * multiplier).expand(n, -1),
+            unit_NAC=unit,
+            n_legs_A=templates.n_legs_A,
+            short_contracts_A=templates.short_contracts_A,
+        )
+
+    def features(self, index_N: torch.Tensor) -> torch.Tensor:
+        later = index_N != self.index_N
+        return torch.where(later, self.then.features, self.now.features).T
+
+    # -- prices -------------------------------------------------------------------------------------------------
+
+    def _write_units(self, out: torch.Tensor, at: Standing, available: torch.Tensor) -> None:
+        """The unit columns of the packages on the cells of some accounts."""
+        lots, multiplier = self.lots, self.world.instrument.multiplier
+        quoted = self._of_cells(at)
+        buy, sell = fill_prices(quoted.bid, quoted.ask, self.config)
+        strike = quoted.strike
+        # what a package sums over its legs is a product with its quantities per cell
+        debit = lots.bought_AG @ buy - lots.sold_AG @ sell
+        sums = LegSums(
+            debit=debit,
+            slippage=debit - lots.signed_AG @ quoted.mark,
+            call_notional=lots.sold_calls_AG @ strike,
+            put_notional=lots.sold_puts_AG @ strike,
+            multiplier=strike.new_tensor(multiplier),
+            available=available,
+        )
+        pnl = lots.signed_AG @ scenarios(quoted, self.config, self.dtype).flatten(1)
+        out[..., col.UNIT_SCENARIOS :] = pnl.view(len(pnl), len(self.move), -1).permute(2, 0, 1)
+        price_units(
+            out,
+            sums,
+            [group.of(strike) for group in lots.groups],
+            self.templates,
+            (self.templates.lots_A * multiplier)[:, None],
+            at.point.state.spot.to(self.dtype),
+            self.move,
+            self.config,
+        )
+
+    def _of_cells(self, at: Standing) -> Quoted:
+        """The cells [G, N] of accounts where they stand, in the money dtype: they size orders and fill none."""
+        point, cells = at.point, at.cells
+        state, step = PathState(*(field.to(self.dtype) for field in point.state)), point.strike_step.to(self.dtype)
+        right = cells.contract.right.to(self.dtype)
+        unasked = torch.zeros_like(cells.listed)  # whether a cell settles next
+        return self._quoted(state, cells.strike * step, right, cells.tte, cells.vol, cells.deviations, unasked)
+
+    def _of_rows(self, row: torch.Tensor, account: torch.Tensor) -> Quoted:
+        """Contracts [M] of accounts [M] at either snapshot; row -1 reads some contract at the money."""
+        listing, surface = self.world.paths.listing, self.world.surface
+        empty, step = row < 0, step_of(self.index_N)[account]
+        later = ~empty & (step_of_row(row) > step)
+        state = PathState(
+            *(
+                torch.where(later, then[account], now[account])
+                for now, then in zip(self.now.point.state, self.then.point.state, strict=True)
+            )
+        )
+        session = torch.where(later, self.then.point.session[account], self.now.point.session[account])
+        asked = unpack(row.clamp(min=0))
+        expiry = torch.where(empty, listing.open_C[session], asked.expiry)
+        strike = torch.where(empty, state.spot, asked.strike * self.now.point.strike_step[account])
+        tte = listing.tte(session, expiry)
+        # volatilities in the money dtype, prices in float64: a price is a difference of much larger numbers
+        rough = PathState(*(field.to(self.dtype) for field in state))
+        theta, strength = surface.atm_variance(rough, listing.clock(session, expiry).to(self.dtype))
+        money = torch.log(strike / state.spot) - (state.rate - state.dividend_yield) * tte
+        total, deviations = surface.implied_variance(theta, strength, money.to(self.dtype))
+        vol = torch.sqrt(total.double() / tte)
+        settles = listing.settle_E[expiry] == session + 1
+        return self._quoted(state, strike, asked.right.double(), tte, vol, deviations, settles)
+
+    def _quoted(
+        self,
+        state: PathState,
+        strike: torch.Tensor,
+        right: torch.Tensor,
+        tte: torch.Tensor,
+        vol: torch.Tensor,
+        deviations: torch.Tensor,
+        settles: torch.Tensor,
+    ) -> Quoted:
+        """Contracts as the world quotes them: both sides, unrounded, about the model price."""
+        world = self.world
+        greeks = black_scholes.greeks(state.spot, strike, tte, vol, state.rate, state.dividend_yield, right)
+        price = greeks.price.clamp(min=LEAST_PRICE)
+        rough = state._replace(vix=state.vix.to(self.dtype), spread_scale=state.spread_scale.to(self.dtype))
+        width = world.surface.vol_spread(rough, tte.to(self.dtype), deviations)
+        half = world.half_spread(price, 0.5 * width * greeks.vega)
+        always = torch.ones_like(price, dtype=torch.bool)
+        return Quoted(
+            spot=state.spot,
+            rate=state.rate,
+            dividend_yield=state.dividend_yield,
+            strike=strike,
+            right=right,
+            multiplier=world.instrument.multiplier,
+            bid=price - half,
+            ask=price + half,
+            mark=price,
+            implied_vol=vol,
+            tte=tte,
+            delta=greeks.delta,
+            gamma=greeks.gamma,
+            vega=greeks.vega,
+            theta=greeks.theta,
+            rho=greeks.rho,
+            can_buy=always,
+            can_sell=always,
+            stale=0.0,
+            settles=settles,
+        )
+
+
+def _places(wanted: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Where `wanted` [M] holds, in parts to work on at once. A device is not asked how many: there all are wanted."""
+    if wanted.device.type != "cpu":
+        return (torch.arange(len(wanted), device=wanted.device),)
+    return wanted.nonzero().squeeze(1).split(8 * PRICE_CHUNK)
