@@ -53,15 +53,23 @@ class Chain:
     def nearest_delta(self, right: int, delta: float) -> float:
         """Strike whose delta is nearest."""
         side = (self.right == right) & np.isfinite(self.delta)
+        self._require(side)
         return float(self.strike[side][np.abs(np.abs(self.delta[side]) - delta).argmin()])
 
     def first_above(self) -> float:
         """First strike above the spot."""
+        self._require(self.strike > self.spot)
         return float(self.strike[self.strike > self.spot].min())
 
     def first_below(self) -> float:
         """First strike at or below the spot."""
+        self._require(self.strike <= self.spot)
         return float(self.strike[self.strike <= self.spot].max())
+
+    def _require(self, chosen: np.ndarray) -> None:
+        """Raise LookupError where a rule finds nothing to choose from."""
+        if not chosen.any():
+            raise LookupError("no such strike is quoted")
 
 
 Rule = Callable[[Chain], Sequence[Leg]]
@@ -98,9 +106,10 @@ ON_STOCK = ("BXM", "BXMD")
 def index_levels(market: Market, quotes: pl.DataFrame) -> dict[str, np.ndarray]:
     """Level of every index of `RULES` at every session [T], 1 at the first roll, NaN where it is not alive.
 
+    An index whose rule finds no strike at a roll, or no quote of what it holds, ends there.
+
     Shapes:  quotes: `date`, `expiry` (dates), `strike`, `right` ("C", "P"), `mid`; those of monthly expiries suffice
     Source:  Cboe's descriptions of BXM, PUT, BXMD and CNDR
-    Assumes: each roll's chain has the strikes that the rules ask for, and each option held is quoted at every session
     """
     rolls = _rolls(market.date, quotes)
     levels = {name: np.full(len(market.date), np.nan) for name in RULES}
@@ -111,7 +120,10 @@ def index_levels(market: Market, quotes: pl.DataFrame) -> dict[str, np.ndarray]:
         mids = _mids(by_expiry[market.date[stop].item()], market, start, stop)
         chain = _chain_at(mids, market, start, stop)
         for name, level in levels.items():
-            legs = RULES[name](chain)
+            try:
+                legs = RULES[name](chain)
+            except LookupError:
+                continue
             value = np.sum([leg.quantity * mids.of(leg) for leg in legs], axis=0)
             walk = _covered if name in ON_STOCK else _secured
             first = 1.0 if start == rolls[0] else level[start]
@@ -121,6 +133,8 @@ def index_levels(market: Market, quotes: pl.DataFrame) -> dict[str, np.ndarray]:
 
 def monthly_expiries(expiries: np.ndarray, sessions: np.ndarray) -> np.ndarray:
     """Third Fridays among the expiries, or where that is no session, the listed session before it."""
+    if len(expiries) == 0:
+        return expiries
     months = np.arange(expiries.min().astype("datetime64[M]"), expiries.max().astype("datetime64[M]") + 1)
     first = months.astype("datetime64[D]")
     third = first + (FRIDAY - weekday(first)) % 7 + 14
@@ -131,6 +145,8 @@ def monthly_expiries(expiries: np.ndarray, sessions: np.ndarray) -> np.ndarray:
 def _rolls(sessions: np.ndarray, quotes: pl.DataFrame) -> np.ndarray:
     """Sessions at which a monthly option settles, from the first one that quotes the next month's."""
     expiries = monthly_expiries(quotes["expiry"].unique().sort().to_numpy().astype("datetime64[D]"), sessions)
+    if len(expiries) == 0:
+        return np.zeros(0, dtype=np.int64)
     first = quotes["date"].to_numpy().min()
     expiries = expiries[(expiries >= first) & (expiries <= sessions[-1])]
     return np.searchsorted(sessions, expiries)

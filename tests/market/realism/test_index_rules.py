@@ -135,6 +135,26 @@ def test_monthly_expiries_are_third_fridays_or_the_session_before():
     assert found[:5] == [date(2014, 1, 17), date(2014, 2, 21), date(2014, 3, 21), date(2014, 4, 17), date(2014, 5, 16)]
 
 
+def test_without_monthly_expiries_there_is_no_index():
+    dates = business_days("2020-01-01", "2020-03-24")
+    market = a_market(dates, np.full(len(dates), 1000.0))
+    nothing = flat(market, 0.2, np.array([1000.0])).clear()
+    assert all(np.isnan(level).all() for level in index_levels(market, nothing).values())
+
+
+def test_an_index_ends_where_its_strikes_are_not_quoted():
+    dates = business_days("2020-01-01", "2020-05-24")
+    market = a_market(dates, np.full(len(dates), 1000.0))
+    quotes = flat(market, 0.2, np.arange(800.0, 1200.0, 5.0))
+    gone = quotes.filter((pl.col("expiry") != date(2020, 3, 20)) | (pl.col("strike") <= 1000.0))
+    levels = index_levels(market, gone)
+    assert np.isfinite(levels["PUT"]).sum() > np.isfinite(levels["BXM"]).sum() > 0
+    at = int(np.searchsorted(dates, np.datetime64("2020-02-21")))
+    assert np.isnan(levels["BXM"][at + 1 :]).all()
+    unquoted = quotes.filter((pl.col("expiry") != date(2020, 3, 20)) | (pl.col("date") != date(2020, 3, 4)))
+    assert np.isnan(index_levels(market, unquoted)["PUT"][-1])
+
+
 def test_years_that_are_not_whole_are_left_out():
     dates = business_days("2000-06-01", "2003-06-30")
     levels = np.exp(0.1 * np.arange(len(dates)) / 261)

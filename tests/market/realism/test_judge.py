@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 
 import numpy as np
 import polars as pl
@@ -151,3 +152,16 @@ def test_the_verdict_is_kept_by_the_quotes_and_read_again(tmp_path):
     assert RealismVerdict.kept(verdict.place) is None
     _, stood = ensure_realism(quotes, tmp_path)
     assert not stood
+
+
+@pytest.mark.parametrize("name", ["spx_barchart", "spx_cboe"])
+def test_real_sets_are_judged_by_what_there_is_to_judge(name):
+    folder = os.environ.get("CLSTM_REAL_DATA")
+    if not folder:
+        pytest.skip("CLSTM_REAL_DATA is not set: no real market data to test against")
+    source = open_source(default_config(name, data_dir=folder))
+    tables = source.read(source.list_snapshots())
+    found = judge(tables.quotes, tables.underlyings, tables.rates, read_table(VIX))
+    for check in ("option_selling", "deviation", "total_return"):
+        assert not found.asked(check)
+    assert not found.failed("volatility_level"), found.words("volatility_level")
