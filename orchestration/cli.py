@@ -286,7 +286,11 @@ def _register(run: str | None) -> None:
 
     home = dagster_home()
     try:
-        with dg.DagsterInstance.get() as instance:
+        # in turn: two first launches would both make the same tables
+        with (home / "instance.lock").open("a") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            instance = dg.DagsterInstance.get()
+        with instance:
             if run:
                 instance.add_dynamic_partitions(str(training_run.name), [run])
     except OSError:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from orchestration.progress import Follower
@@ -108,3 +109,21 @@ def test_progress_without_a_terminal_is_plain_lines(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert [line.split()[:2] for line in shown.splitlines()] == [["train", "0%"], ["train", "50%"], ["train", "100%"]]
     assert "\x1b" not in shown
+
+
+def test_first_launches_at_once_make_one_instance(tmp_path):
+    """Storage is made by whoever comes first; the others wait for it."""
+    home = tmp_path / "home" / ".dagster"
+    home.parent.mkdir()
+    code = "import sys; from orchestration.cli import _register; _register(sys.argv[1])"
+    environment = {**os.environ, "CLSTM_HOME": str(home.parent), "DAGSTER_HOME": str(home)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, name], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+        )
+        for name in ("one", "two", "three")
+    ]
+    said = [process.communicate(timeout=120)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], said
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert set(instance.get_dynamic_partitions("training_run")) == {"one", "two", "three"}
