@@ -9,16 +9,10 @@ import dagster as dg
 from assets.market_data import GROUP, market_quotes
 from assets.resources import Metrics, ProjectPaths, Recipe
 from assets.support import check, numbers, stage, table
+from clstm_core.market.realism.names import CHECKS
 
 if TYPE_CHECKING:
     from clstm_core.artifacts.manifests import RealismVerdict
-
-CHECKS = {
-    "option_selling": "PUT and BXM by their rules earn what the published indices earned",
-    "deviation": "the PUT's monthly returns vary as the published ones",
-    "total_return": "the index with dividends returns what the published one did",
-    "volatility_level": "30-day model-free volatility of the quotes is the VIX, in every year",
-}
 
 
 @dg.asset(

@@ -11,7 +11,8 @@ from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import QuotesManifest, RealismVerdict
 from clstm_core.artifacts.places import DIGITS
 from clstm_core.market.public_series import VIX, read_table
-from clstm_core.market.realism.judge import CHECKS, Realism, judge
+from clstm_core.market.realism.judge import Realism, judge
+from clstm_core.market.realism.names import CHECKS
 
 WORDS = {
     "option_selling": "what option sellers earned",

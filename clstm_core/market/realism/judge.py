@@ -24,14 +24,6 @@ from clstm_core.market.realism.index_rules import (
 from clstm_core.market.realism.model_free import strip_variance, thirty_day_volatility
 from clstm_core.market.realism.shape import Shape, shape_of
 
-CHECKS = {
-    "option_selling": "PUT and BXM by their rules earn what the published indices earned, by calendar year",
-    "deviation": "the PUT's monthly returns vary as the published ones",
-    "total_return": "the index with dividends returns what the published one did",
-    "volatility_level": "30-day model-free volatility of the quotes is the VIX, in every year",
-}
-"""What is judged, and the asset checks of that name. Each warns; none blocks."""
-
 SPAN_POINTS, MEAN_POINTS, DEVIATION_POINTS, TOTAL_POINTS, VIX_POINTS = 1.0, 1.0, 1.5, 0.3, 0.5
 SHAPE_VIX = (0.14, 0.18)  # the real chains were quoted at 15 to 17
 SHAPE_SINCE = np.datetime64("2016-01-01")

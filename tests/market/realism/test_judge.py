@@ -12,8 +12,9 @@ import torch
 from clstm_core.artifacts.manifests import RealismVerdict
 from clstm_core.market.cache import ensure_quotes
 from clstm_core.market.public_series import VIX, read_table
-from clstm_core.market.realism.judge import CHECKS, Band, judge
+from clstm_core.market.realism.judge import Band, judge
 from clstm_core.market.realism.model_free import strip_variance, thirty_day_volatility
+from clstm_core.market.realism.names import CHECKS
 from clstm_core.market.realism.shape import shape_of
 from clstm_core.market.sources import default_config, open_source
 from clstm_core.options import black_scholes
