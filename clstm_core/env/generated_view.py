@@ -6,7 +6,7 @@ walked and none is stored. A view is a value: moving on makes another one.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 
@@ -15,9 +15,10 @@ from clstm_core.env import columns as col
 from clstm_core.env.actions import LegSums, Strikes, TemplateTables, price_units, template_tables
 from clstm_core.env.derived import Quoted, scenarios, write_facts, write_quotes
 from clstm_core.env.fills import fill_prices
-from clstm_core.env.generated_standing import PRICE_CHUNK, Standing, arrive, begin, follow, known_before, slices
+from clstm_core.env.generated_standing import PRICE_CHUNK, Standing, arrive, begin, follow, known_before, over, slices
 from clstm_core.env.margin import scenario_shocks
 from clstm_core.env.packed_rows import NEXT_STEP, contract_of_row, pack, step_of_row, unpack
+from clstm_core.env.state import Holdings
 from clstm_core.env.view import Offered
 from clstm_core.market.clock import YEAR_NS
 from clstm_core.market.worlds.generated import LEAST_PRICE, GeneratedWorld
@@ -96,9 +97,7 @@ class GeneratedView:
     known_T: torch.Tensor | None  # `known_before` of a given path
 
     @classmethod
-    def build(
-        cls, world: GeneratedWorld, config: EnvConfig, index_N: torch.Tensor, dtype: torch.dtype
-    ) -> "GeneratedView":
+    def build(cls, world: GeneratedWorld, config: EnvConfig, index_N: torch.Tensor, dtype: torch.dtype) -> Self:
         """The view of accounts that stand at `index_N` of paths of `world`; money in `dtype`."""
         known_T = known_before(world, dtype)
         now = arrive(world, index_N, known_T, dtype)
@@ -118,11 +117,11 @@ class GeneratedView:
 
     # -- where accounts stand -----------------------------------------------------------------------------------
 
-    def standing_at(self, index_N: torch.Tensor) -> "GeneratedView":
+    def standing_at(self, index_N: torch.Tensor) -> Self:
         """As `MarketView` states; so are all that follow."""
-        return GeneratedView.build(self.world, self.config, index_N, self.dtype)
+        return type(self).build(self.world, self.config, index_N, self.dtype)
 
-    def moved_to(self, index_N: torch.Tensor) -> "GeneratedView":
+    def moved_to(self, index_N: torch.Tensor) -> Self:
         begun = index_N != self.index_N + 1
         # on a CPU few are begun; a device is not asked how many
         rows = (
@@ -133,6 +132,15 @@ class GeneratedView:
             fresh = begin(self.world, index_N[rows], self.known_T, self.dtype)
             now = now.put(rows, fresh.where(begun[rows], now.at(rows)))
         return replace(self, index_N=index_N, now=now, then=follow(self.world, now, index_N, self.dtype))
+
+    def repeated(self, times: int) -> Self:
+        """The view of several accounts per path: those of this one, so many times over in turn."""
+
+        def again(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.repeat(*[1] * (tensor.dim() - 1), times)
+
+        now, then = over(again, self.now), over(again, self.then)
+        return replace(self, index_N=again(self.index_N), now=now, then=then)
 
     # -- what a step asks ---------------------------------------------------------------------------------------
 
@@ -174,6 +182,13 @@ class GeneratedView:
         strike = asked.strike * here.strike_step[:, None]
         return (asked.right * (spot - strike)).clamp(min=0.0).to(self.dtype)
 
+    def compensation(self, held: Holdings, mark_NL: torch.Tensor) -> torch.Tensor | None:
+        return None
+
+    def cell_rows(self, index_N: torch.Tensor) -> torch.Tensor:
+        cells = self.now.cells
+        return torch.where(cells.listed, pack(step_of(index_N), cells.contract), -1).T
+
     def next_row(self, row: torch.Tensor) -> torch.Tensor:
         step = step_of(self.index_N)[:, None]
         session = self.now.point.session[:, None] + (step_of_row(row) - step)
@@ -190,7 +205,7 @@ class GeneratedView:
     def offered(self, index_N: torch.Tensor) -> Offered:
         cells, templates, multiplier = self.now.cells, self.templates, self.world.instrument.multiplier
         n, (n_templates, n_legs) = len(index_N), templates.cell_AP.shape
-        row_GN = torch.where(cells.listed, pack(step_of(index_N), cells.contract), -1)
+        row_GN = self.cell_rows(index_N).T
         row_GN = torch.cat([row_GN, torch.full_like(row_GN[:1], -1)])  # the last for legs that are none
         cell = torch.where(templates.used_AP, templates.cell_AP, len(row_GN) - 1).view(-1)
         row_NAP = row_GN.index_select(0, cell).view(n_templates, n_legs, n).permute(2, 0, 1)

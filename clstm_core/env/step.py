@@ -153,9 +153,12 @@ def _hold(
     facts, value = book.facts, view.settle_value(held.row)
     settles = (facts[..., col.SETTLES] > 0) & (held.quantity != 0)
     paid = settlement_cash(held.quantity, facts[..., col.MULTIPLIER], settles, value)
+    cash = held.cash + flows.interest + flows.dividends - flows.borrow + paid
+    if (given := view.compensation(held, facts[..., col.MARK])) is not None:
+        cash = cash + given
     row = view.next_row(held.row)
     arrived = Holdings(
-        cash=held.cash + flows.interest + flows.dividends - flows.borrow + paid,
+        cash=cash,
         shares=held.shares,
         row=row,
         quantity=torch.where(settles, 0.0, held.quantity),

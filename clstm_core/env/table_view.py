@@ -9,6 +9,7 @@ from clstm_core.env import columns as col
 from clstm_core.env.actions import Packages, build_packages
 from clstm_core.env.derived import Derived, derive
 from clstm_core.env.episodes import last_snapshots
+from clstm_core.env.state import Holdings
 from clstm_core.env.view import Offered
 from clstm_core.market.tensors import MarketTensors
 
@@ -23,6 +24,7 @@ class TableView:
     row_contract_Q: torch.Tensor
     last_snapshot_T: torch.Tensor  # the last that an episode standing there can reach
     features_TF: torch.Tensor
+    grid_row_TG: torch.Tensor
 
     @classmethod
     def build(
@@ -40,6 +42,7 @@ class TableView:
             row_contract_Q=market.row_contract_Q,
             last_snapshot_T=last_snapshots(market.segment_end_T, window[1]),
             features_TF=market.features_TF,
+            grid_row_TG=market.grid_row_TG,
         )
 
     def standing_at(self, index_N: torch.Tensor) -> "TableView":
@@ -64,6 +67,12 @@ class TableView:
 
     def settle_value(self, row: torch.Tensor) -> torch.Tensor:
         return self.derived.settle_value_Q[row.clamp(min=0)]
+
+    def compensation(self, held: Holdings, mark_NL: torch.Tensor) -> torch.Tensor | None:
+        return None
+
+    def cell_rows(self, index_N: torch.Tensor) -> torch.Tensor:
+        return self.grid_row_TG[index_N]
 
     def next_row(self, row: torch.Tensor) -> torch.Tensor:
         return torch.where(row >= 0, self.next_row_Q[row.clamp(min=0)], -1)

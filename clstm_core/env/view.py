@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 
 import torch
 
+from clstm_core.env.state import Holdings
+
 
 class Offered(NamedTuple):
     """The packages of `specs.TEMPLATES` on the contracts listed at each account's snapshot, one unit of each.
@@ -63,6 +65,10 @@ class MarketView(Protocol):
         """Cash per share [...] that contracts which settle at the next snapshot pay there; else any finite number."""
         ...
 
+    def compensation(self, held: Holdings, mark_NL: torch.Tensor) -> torch.Tensor | None:
+        """Cash [N] that a fair world adds at the next snapshot to what is held until then; None in any other."""
+        ...
+
     def next_row(self, row: torch.Tensor) -> torch.Tensor:
         """The same contracts' rows at the next snapshot; -1 where there is none, and of -1."""
         ...
@@ -73,6 +79,10 @@ class MarketView(Protocol):
 
     def ends_after(self, index_N: torch.Tensor) -> torch.Tensor:
         """Whether [N] the snapshot after this one is the last that an episode can reach."""
+        ...
+
+    def cell_rows(self, index_N: torch.Tensor) -> torch.Tensor:
+        """Rows [N, G] of the contracts that each account's snapshot lists for `specs.CELLS`; -1 where none."""
         ...
 
     def offered(self, index_N: torch.Tensor) -> Offered:

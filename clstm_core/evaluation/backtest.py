@@ -66,7 +66,7 @@ class _Lanes:
 
     def __init__(self, env: OptionsEnv, first: int, count: int):
         self._env, self._lanes, self.n_envs = env, slice(first, first + count), count
-        self.market, self.config, self.view = env.market, env.config, env.view
+        self.config, self.view = env.config, env.view
 
     @property
     def state(self) -> AccountState:

@@ -16,7 +16,6 @@ from clstm_core.config import EnvConfig, RunConfig
 from clstm_core.env.state import AccountState, Orders
 from clstm_core.env.view import MarketView
 from clstm_core.errors import EvaluationError
-from clstm_core.market.tensors import MarketTensors
 from clstm_core.model.clstm import CLSTM
 from clstm_core.specs import ACTIONS, OBSERVATION
 
@@ -25,7 +24,6 @@ class Lanes(Protocol):
     """The accounts that one policy trades: an OptionsEnv, or some consecutive envs of one."""
 
     n_envs: int
-    market: MarketTensors
     config: EnvConfig
     view: MarketView
 
@@ -55,13 +53,15 @@ class Policy(Protocol):
     """Anything that can trade an account.
 
     `name` is unique in a comparison; `n_episodes` is how many accounts it trades side by side (more than one only
-    where it draws at random); `last` is what the latest `decide` chose.
+    where it draws at random); `reads` is False where it looks at neither observation nor mask; `last` is what the
+    latest `decide` chose.
     """
 
     name: str
     label: str
     kind: str  # "checkpoint" or "baseline"
     n_episodes: int
+    reads: bool
     last: Decided
 
     def reset(self, n_envs: int) -> None:
@@ -89,6 +89,7 @@ class CheckpointPolicy:
     """
 
     kind = "checkpoint"
+    reads = True
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ class RandomPolicy:
     """Every legal action equally likely, from a seed: what no skill at all earns after costs."""
 
     kind = "baseline"
+    reads = True
 
     def __init__(self, seed: int = 0, n_episodes: int = 1):
         self.name, self.label = "random", "Uniformly random legal actions"

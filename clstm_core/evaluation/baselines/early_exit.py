@@ -32,16 +32,18 @@ class EarlyExit(Rule):
         held = held_at_fill(env, state)
         closes = held.any(dim=1) & self._is_due(env, state, held)
         rows = cell_rows(env, state, *self.cells)
-        lasts = env.view.facts(rows)[..., col.TTE] * DAYS_PER_YEAR > self.days
+        free = closes | ~held.any(dim=1)
+        rows = torch.where(free[:, None], rows, -1)
+        lasts = env.view.quotes(rows)[..., col.TTE] * DAYS_PER_YEAR > self.days
         rows = torch.where(lasts & (rows[:, :1] != rows[:, 1:]), rows, -1)
         size = pairs_by_margin(env, state, rows)
-        trade = self.may_open(closes | ~held.any(dim=1), rows, size)
+        trade = self.may_open(free, rows, size)
         orders.close_all_N[:] = closes
         open_units(orders, rows, torch.where(trade, size, 0.0), -1, -1)
 
     def _is_due(self, env: Lanes, state: AccountState, held_NL: torch.Tensor) -> torch.Tensor:
         """Whether an account that holds the legs `held` has reached the point [N]."""
-        facts = env.view.facts(state.leg_row_NL)
+        facts = env.view.quotes(state.leg_row_NL)
         weight = torch.where(held_NL, -state.leg_quantity_NL * facts[..., col.MULTIPLIER], 0.0)
         received = (weight * state.leg_entry_price_NL).sum(dim=1)
         cheap = (weight * facts[..., col.BUY]).sum(dim=1) <= self.left * received

@@ -20,6 +20,7 @@ class Rule:
 
     kind = "baseline"
     n_episodes = 1
+    reads = False
 
     def __init__(self, name: str, label: str):
         self.name, self.label = name, label
@@ -31,7 +32,7 @@ class Rule:
         self._too_small = torch.zeros(n_envs, dtype=torch.int64)
 
     def decide(self, env: Lanes, obs: torch.Tensor, mask: torch.Tensor) -> Orders:
-        orders = Orders.none(env.n_envs, obs.device)
+        orders = Orders.none(env.n_envs, env.state.cash_N.device)
         self.write(env, env.state, orders)
         return orders
 
@@ -62,10 +63,7 @@ def held_at_fill(env: Lanes, state: AccountState) -> torch.Tensor:
 
     Assumes: the session at which a contract settles is known the session before, as it is of any listed option
     """
-    held = state.leg_quantity_NL != 0
-    if env.config.fill_lag == 0:
-        return held
-    return held & (env.view.facts(state.leg_row_NL)[..., col.SETTLES] == 0)
+    return (state.leg_quantity_NL != 0) & (lasting(env, state.leg_row_NL) >= 0)
 
 
 def free_at_fill(env: Lanes, state: AccountState) -> torch.Tensor:
@@ -81,7 +79,18 @@ def lasting(env: Lanes, rows: torch.Tensor) -> torch.Tensor:
 def cell_rows(env: Lanes, state: AccountState, *cells: str) -> torch.Tensor:
     """Rows [N, cells] of the contracts that the grid points at now; -1 where none can be opened."""
     index = torch.tensor([CELL_INDEX[name] for name in cells])
-    return lasting(env, env.market.grid_row_TG[state.snapshot_index_N][:, index])
+    return lasting(env, env.view.cell_rows(state.snapshot_index_N)[:, index])
+
+
+def contract_facts(env: Lanes, row_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Strike and multiplier [N] of one contract each, of any where the row is -1."""
+    facts = env.view.quotes(row_N[:, None])[:, 0]
+    return facts[:, col.CALL_STRIKE] + facts[:, col.PUT_STRIKE], facts[:, col.MULTIPLIER]
+
+
+def spot_of(env: Lanes, state: AccountState) -> torch.Tensor:
+    """The spot [N] at each account's snapshot."""
+    return env.view.snapshot(state.snapshot_index_N)[:, col.SPOT]
 
 
 def open_units(orders: Orders, rows_NP: torch.Tensor, size_N: torch.Tensor, *unit: int) -> None:

@@ -4,7 +4,7 @@ import torch
 
 from clstm_core.env.fills import share_half_spread
 from clstm_core.env.state import AccountState, Orders
-from clstm_core.evaluation.baselines.rule import Rule
+from clstm_core.evaluation.baselines.rule import Rule, spot_of
 from clstm_core.evaluation.policies import Lanes
 
 IDLE_SHARE = 0.001
@@ -19,7 +19,7 @@ class BuyAndHold(Rule):
     """
 
     def write(self, env: Lanes, state: AccountState, orders: Orders) -> None:
-        spot = env.market.spot_T[state.snapshot_index_N]
+        spot = spot_of(env, state)
         half, fee = share_half_spread(env.config), env.config.commission_per_share_usd
         cost = torch.where(state.cash_N > 0, spot * (1.0 + half) + fee, spot * (1.0 - half) - fee)
         idle = state.cash_N.abs() > IDLE_SHARE * state.equity_N

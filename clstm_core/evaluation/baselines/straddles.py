@@ -24,9 +24,9 @@ class ShortStraddle(Rule):
     """Sell the at-the-money call and put, unhedged, to expiry; sized so that its margin is a set share of equity."""
 
     def write(self, env: Lanes, state: AccountState, orders: Orders) -> None:
-        rows = cell_rows(env, state, "near_call_atm", "near_put_atm")
-        size = pairs_by_margin(env, state, rows)
-        trade = self.may_open(free_at_fill(env, state), rows, size)
+        rows, free = cell_rows(env, state, "near_call_atm", "near_put_atm"), free_at_fill(env, state)
+        size = pairs_by_margin(env, state, torch.where(free[:, None], rows, -1))
+        trade = self.may_open(free, rows, size)
         open_units(orders, rows, torch.where(trade, size, 0.0), -1, -1)
 
 
@@ -49,5 +49,5 @@ class HedgedStraddle(ShortStraddle):
 
 def _delta(env: Lanes, row_NL: torch.Tensor, quantity_NL: torch.Tensor) -> torch.Tensor:
     """Delta [N] of legs, in shares."""
-    facts = env.view.facts(row_NL)
+    facts = env.view.quotes(row_NL)
     return (quantity_NL * facts[..., col.MULTIPLIER] * facts[..., col.DELTA]).sum(dim=1)

@@ -4,7 +4,7 @@ import torch
 
 from clstm_core.env.fills import share_half_spread
 from clstm_core.env.state import AccountState, Orders
-from clstm_core.evaluation.baselines.rule import Rule, cell_rows, free_at_fill, open_units
+from clstm_core.evaluation.baselines.rule import Rule, cell_rows, contract_facts, free_at_fill, open_units, spot_of
 from clstm_core.evaluation.policies import Lanes
 
 
@@ -17,9 +17,10 @@ class PutWrite(Rule):
 
     def write(self, env: Lanes, state: AccountState, orders: Orders) -> None:
         rows = cell_rows(env, state, "near_put_atm")
-        contract = env.market.row_contract_Q[rows[:, 0].clamp(min=0)]
-        size = torch.floor(state.equity_N / (env.market.strike_K[contract] * env.market.multiplier_K[contract]))
-        trade = self.may_open(free_at_fill(env, state), rows, size)
+        free = free_at_fill(env, state)
+        strike, multiplier = contract_facts(env, torch.where(free, rows[:, 0], -1))
+        size = torch.floor(state.equity_N / (strike * multiplier))
+        trade = self.may_open(free, rows, size)
         open_units(orders, rows, torch.where(trade, size, 0.0), -1)
 
 
@@ -37,10 +38,10 @@ class BuyWrite(Rule):
 
     def write(self, env: Lanes, state: AccountState, orders: Orders) -> None:
         rows = cell_rows(env, state, self.cell)
-        contract = env.market.row_contract_Q[rows[:, 0].clamp(min=0)]
-        multiplier = env.market.multiplier_K[contract]
-        spot = env.market.spot_T[state.snapshot_index_N] * (1.0 + share_half_spread(env.config))
+        free = free_at_fill(env, state)
+        _, multiplier = contract_facts(env, torch.where(free, rows[:, 0], -1))
+        spot = spot_of(env, state) * (1.0 + share_half_spread(env.config))
         size = torch.floor(state.equity_N / (spot * multiplier))
-        trade = self.may_open(free_at_fill(env, state), rows, size)
+        trade = self.may_open(free, rows, size)
         open_units(orders, rows, torch.where(trade, size, 0.0), -1)
         orders.share_quantity_N[:] = torch.where(trade, size * multiplier - state.shares_N, 0.0).long()

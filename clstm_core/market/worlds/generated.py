@@ -20,6 +20,7 @@ from clstm_core.market.worlds.paths import (
     FairDynamics,
     FittedDynamics,
     GivenPath,
+    Paths,
     SimulatedPaths,
     index_of,
 )
@@ -57,17 +58,14 @@ class GeneratedWorld:
              about the model price, from listing to expiry
     """
 
-    paths: SimulatedPaths | GivenPath
+    paths: Paths
     surface: Surface
     instrument: Instrument = SIMULATED
     info: dict[str, Any] = field(default_factory=dict)  # as MarketTensors.info: label, scaler, notes
 
     def to(self, device: torch.device | str) -> "GeneratedWorld":
         """The same world with its calendar and states on another device."""
-        paths = dataclasses.replace(self.paths, listing=self.paths.listing.to(device))
-        if isinstance(paths, GivenPath):
-            paths = dataclasses.replace(paths, states=PathState(*(field.to(device) for field in paths.states)))
-        return dataclasses.replace(self, paths=paths)
+        return dataclasses.replace(self, paths=self.paths.to(device))
 
     def half_spread(self, price: torch.Tensor, model_half: torch.Tensor) -> torch.Tensor:
         """Half of the spread around a price: the surface's, at least half a tick, at most half the price."""

@@ -4,9 +4,10 @@ Two kinds answer the same three questions (where a path begins, what follows, wh
 draws as many as are asked for and stores none, `GivenPath` walks an array of states such as the real history.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -189,11 +190,31 @@ class FairDynamics:
         return drift * dt_years + state.vix * torch.sqrt(dt_years) * shocks.first, state.vix
 
 
+def moved(
+    dynamics: Dynamics,
+    state: PathState,
+    log_close: torch.Tensor,
+    dt_years: torch.Tensor,
+    shocks: Shocks,
+    slow_decay: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Log close, VIX and slow variance one step on; the shocks may have more dimensions in front."""
+    gain, vix = dynamics.move(state, dt_years, shocks)
+    return log_close + gain, vix, slow_decay * state.slow_variance + (1.0 - slow_decay) * vix**2
+
+
 class Paths(Protocol):
     """Where paths are, by snapshot index; steps run from 0 to `last_step`."""
 
     @property
+    def listing(self) -> Weekly: ...
+
+    @property
     def last_step(self) -> int: ...
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same paths with their calendar and states on another device."""
+        ...
 
     def begin(self, seed_N: torch.Tensor, episode_N: torch.Tensor, horizon: int, *, fixed: bool) -> torch.Tensor:
         """Indices [N] at which episodes begin; ConfigError when the horizon does not fit a path."""
@@ -210,6 +231,15 @@ class Paths(Protocol):
     def after(self, point: PathPoint, index: torch.Tensor) -> PathPoint:
         """The points of index + 1 from those of index [N]; at its last step a path may stay where it is."""
         ...
+
+
+def walk_to(paths: Paths, index: torch.Tensor) -> PathPoint:
+    """The points of any indices [N], each path taken from its beginning as far as the farthest needs."""
+    point, step = paths.start(index), step_of(index)
+    for k in range(int(step.max()) if len(step) else 0):
+        here = index_of(path_of(index), k)
+        point = paths.after(point, here).where(step > k, point)
+    return point
 
 
 FIRST_RETURNS = 0.9
@@ -248,18 +278,18 @@ class SimulatedPaths:
         """The last snapshot of a path."""
         return self.n_steps - 1
 
+    def to(self, device: torch.device | str) -> Self:
+        """As `Paths`."""
+        return dataclasses.replace(self, listing=self.listing.to(device))
+
     def begin(self, seed_N: torch.Tensor, episode_N: torch.Tensor, horizon: int, *, fixed: bool) -> torch.Tensor:
         """The first step of a path drawn for each episode."""
         check_horizon(horizon, self.last_step, fixed=fixed)
         return index_of(shift(mix(seed_N, episode_N), 1) % self.n_paths, 0)
 
     def at(self, index: torch.Tensor) -> PathPoint:
-        """Every path from its beginning, as far as the farthest index needs."""
-        point, step = self.start(index), step_of(index)
-        for k in range(int(step.max()) if len(step) else 0):
-            here = index_of(path_of(index), k)
-            point = self.after(point, here).where(step > k, point)
-        return point
+        """Every path from its beginning."""
+        return walk_to(self, index)
 
     def start(self, index: torch.Tensor) -> PathPoint:
         """A VIX from its distribution, and returns before the first snapshot at that volatility."""
@@ -286,9 +316,8 @@ class SimulatedPaths:
         """One step of the dynamics."""
         state, clock = point.state, self.listing.session_ns_C
         dt = (clock[point.session + 1] - clock[point.session]).double() / YEAR_NS
-        gain, vix = self.dynamics.move(state, dt, draw(self.seed, path_of(index), step_of(index)))
-        log_close = point.log_close[-1] + gain
-        slow = self.slow_decay * state.slow_variance + (1.0 - self.slow_decay) * vix**2
+        shocks = draw(self.seed, path_of(index), step_of(index))
+        log_close, vix, slow = moved(self.dynamics, state, point.log_close[-1], dt, shocks, self.slow_decay)
         return PathPoint(
             state._replace(spot=torch.exp(log_close), vix=vix, slow_variance=slow),
             point.session + 1,
@@ -318,6 +347,11 @@ class GivenPath:
     def last_step(self) -> int:
         """The last snapshot of the path."""
         return len(self.states.spot) - PAST
+
+    def to(self, device: torch.device | str) -> Self:
+        """As `Paths`."""
+        states = PathState(*(field.to(device) for field in self.states))
+        return dataclasses.replace(self, states=states, listing=self.listing.to(device))
 
     def begin(self, seed_N: torch.Tensor, episode_N: torch.Tensor, horizon: int, *, fixed: bool) -> torch.Tensor:
         """A step from which the whole horizon fits, or the first."""

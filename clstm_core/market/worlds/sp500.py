@@ -158,15 +158,13 @@ class SP500World:
         """The path's state at every session [T], each known at its close."""
         history = self.history
         level = history.vix if self.config.premium else FAIR_SCALE * self.fair.level(history.vix)
-        year = history.date.astype("datetime64[D]").astype(np.float64) / 365.25 + 1970.0
-        age = np.clip((WIDE_UNTIL - year) / (WIDE_UNTIL - WIDE_FROM), 0.0, 1.0)
         fields = (
             history.close,
             level,
             slow_average(level**2),
             history.rate,
             history.dividend_yield,
-            WIDEST**age,
+            spread_scale(history.date),
         )
         return PathState(*(torch.from_numpy(np.ascontiguousarray(field)) for field in fields))
 
@@ -230,6 +228,12 @@ class SP500World:
         theta, strength = self.surface.atm_variance(self.state.at(torch.from_numpy(t[first])), clock)
         of_row = torch.from_numpy(row.reshape(-1))
         return theta[of_row], strength[of_row]
+
+
+def spread_scale(dates: np.ndarray) -> np.ndarray:
+    """How many times as wide as today's spreads were on each date (datetime64[D])."""
+    year = dates.astype("datetime64[D]").astype(np.float64) / 365.25 + 1970.0
+    return WIDEST ** np.clip((WIDE_UNTIL - year) / (WIDE_UNTIL - WIDE_FROM), 0.0, 1.0)
 
 
 def slow_average(values: np.ndarray) -> np.ndarray:

@@ -49,7 +49,8 @@ def test_put_write_sells_whole_secured_contracts(account_of, decide, market) -> 
 
 def test_a_rule_waits_while_it_holds_options(account_of, decide) -> None:
     env = account_of(5e6)
-    env.state.leg_quantity_NL[0, 3] = -1.0
+    row = cell_rows(env, env.state, "near_put_atm")[0, 0]
+    env.state.leg_row_NL[0, 3], env.state.leg_quantity_NL[0, 3] = row, -1.0
     assert not free_at_fill(env, env.state).any()
     for policy in (PutWrite("p", "p"), BuyWrite("b", "b")):
         orders = decide(policy, env)
@@ -60,7 +61,7 @@ def test_a_rule_waits_while_it_holds_options(account_of, decide) -> None:
 
 def test_a_rule_waits_where_nothing_is_listed_and_says_so(account_of, decide, market) -> None:
     env = account_of(5e6)
-    env.market = dataclasses.replace(market, grid_row_TG=torch.full_like(market.grid_row_TG, -1))
+    env.view = dataclasses.replace(env.view, grid_row_TG=torch.full_like(market.grid_row_TG, -1))
     policy = PutWrite("put_write", "PUT")
     assert not decide(policy, env).leg_quantity_NP.any()
     assert policy.notes() == ["put_write: no contract listed for the rule on 1 snapshots; it waited."]
