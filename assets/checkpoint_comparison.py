@@ -6,10 +6,11 @@ import dagster as dg
 
 from assets.backtests import baseline_backtests, policy_backtests, results_of
 from assets.companions import stressed_backtests, twin_backtests
+from assets.fair_worlds import fair_worlds
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths
 from assets.support import check, record_gates, run_stage, table
-from clstm_core.artifacts.manifests import ComparisonManifest, RunInputs
+from clstm_core.artifacts.manifests import ComparisonManifest, LuckManifest, RunInputs
 from clstm_core.specs import RUNGS
 
 PARENTS = ("policy_backtests", "baseline_backtests", "twin_backtests", "stressed_backtests")
@@ -17,7 +18,7 @@ PARENTS = ("policy_backtests", "baseline_backtests", "twin_backtests", "stressed
 
 @dg.asset(
     group_name="evaluation",
-    deps=[policy_backtests, baseline_backtests, twin_backtests, stressed_backtests],
+    deps=[policy_backtests, baseline_backtests, twin_backtests, stressed_backtests, fair_worlds],
     partitions_def=training_run,
     kinds={"polars"},
     owners=["team:research"],
@@ -34,6 +35,8 @@ def checkpoint_comparison(
     with run_stage(context, "comparison", paths) as (progress, run):
         from clstm_core.evaluation.companions import companion_sentence
         from clstm_core.evaluation.compare import compare
+        from clstm_core.evaluation.fair_worlds import Luck
+        from clstm_core.evaluation.headline import champion_among
         from clstm_core.evaluation.trials import COUNT_TRIALS
         from clstm_core.evaluation.words import beats
 
@@ -41,13 +44,18 @@ def checkpoint_comparison(
         sets, results = zip(*(results_of(run, name, paths.places) for name in PARENTS), strict=True)
         tried = store.query(COUNT_TRIALS, {"data_sha256": inputs.data_sha256, "window": "test"})
         policies, baselines, twin, stressed = results
-        comparison = compare([*policies, *baselines], stressed, run=run.name, trials=tried[0]["n"] or None)
+        walked = LuckManifest.read(run.luck)
+        champion_name = champion_among(policies)[0].name
+        luck = Luck.untested(champion_name) if walked.luck is None else Luck.from_dict(walked.luck)
+        comparison = compare([*policies, *baselines], stressed, luck=luck, run=run.name, trials=tried[0]["n"] or None)
         champion = comparison.champion or {}
         if (beside := companion_sentence(twin, stressed, champion.get("name", ""))) is not None:
             comparison = replace(comparison, verdict=f"{comparison.verdict} {beside}")
         parents = {name: found.identity for name, found in zip(PARENTS, sets, strict=True)}
         written = ComparisonManifest(
-            run=run.name, comparison=asdict(comparison), parents={**parents, "inputs": inputs.identity}
+            run=run.name,
+            comparison=asdict(comparison),
+            parents={**parents, "luck": walked.identity, "inputs": inputs.identity},
         ).write(run.comparison)
         store.record(written)
         progress(1, 1)
@@ -78,7 +86,18 @@ def checkpoint_comparison(
         ]
         record_gates(metrics, run, inputs.data_sha256, "checkpoint_comparison", checks)
     shown = ["name", "mode", "window", "fill_lag", "total_return", "sharpe", "max_drawdown", "champion"]
-    pairs = ["policy_name", "against", "window", "fill_lag", "metric", "estimate", "ci_low", "ci_high", "verdict"]
+    pairs = [
+        "policy_name",
+        "against",
+        "window",
+        "fill_lag",
+        "metric",
+        "estimate",
+        "ci_low",
+        "ci_high",
+        "p_value",
+        "verdict",
+    ]
     return dg.MaterializeResult(
         metadata={
             "verdict": comparison.verdict,

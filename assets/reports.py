@@ -19,6 +19,7 @@ from clstm_core.artifacts.manifests import (
     ComparisonManifest,
     EvidenceManifest,
     GateResults,
+    LuckManifest,
     RealismVerdict,
     ReportManifest,
     RunInputs,
@@ -129,6 +130,7 @@ def _evidence(
         parity=bundle.parity,
         latency=bundle.latency,
         realism=judged.content() if judged else None,
+        luck=walked.luck if (walked := LuckManifest.kept(run.luck)) else None,
         findings=pl.read_parquet(findings).to_dicts() if findings.is_file() else [],
         generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )

@@ -6,6 +6,7 @@ from clstm_core.evaluation.evidence import Evidence
 from clstm_core.evaluation.figures import COSTS, PERFORMANCE, columns
 from reports import figures
 from reports.charts import NOTHING, Chart, Panel, Table, table
+from reports.luck_figures import luck_chart, luck_sentence
 from reports.realism_figures import realism_charts
 from reports.training_figures import PUBLISHED_NOTE, training_charts
 
@@ -17,6 +18,7 @@ def panels_of(data: Evidence) -> list[Panel]:
     """Every panel below the verdict box."""
     return [
         _equity(data),
+        _luck(data),
         _attribution(data),
         _trading(data),
         _fill_lag(data),
@@ -46,6 +48,27 @@ def _equity(data: Evidence) -> Panel:
     tables = [("Performance", table(rows, NAME | columns(PERFORMANCE)))] if rows else []
     return Panel(
         id="equity", title="Equity and drawdown against baselines", message=message, charts=charts, tables=tables
+    )
+
+
+def _luck(data: Evidence) -> Panel:
+    shown = {
+        "against": ("against", ""),
+        "observed": ("ratio on the test window, per year", ""),
+        "luck_median": ("median of luck", ""),
+        "luck_high": ("luck exceeds it in 2.5%", ""),
+        "worlds": ("worlds", "count"),
+        "p": ("p", "percent"),
+        "p_adjusted": ("p, Holm", "percent"),
+        "level": ("asked", "percent"),
+    }
+    tables = [("Against each baseline", table(data.luck, shown))] if data.luck else []
+    return Panel(
+        id="luck",
+        title="Skill or luck?",
+        message=luck_sentence(data),
+        charts=_present(luck_chart(data)),
+        tables=tables,
     )
 
 
@@ -82,6 +105,7 @@ def _ladder(data: Evidence) -> Panel:
         "estimate": ("estimate", ""),
         "ci_low": ("from", ""),
         "ci_high": ("to", ""),
+        "p_value": ("luck p", "percent"),
         "n_dates": ("dates", "count"),
         "verdict": ("in words", ""),
     }

@@ -1,7 +1,7 @@
 """Every kind of manifest that passes between stages, what each says, and the rows it has in the metrics store.
 
 quotes <- tensors <- audit verdict <- run inputs <- checkpoint <- backtest <- backtest set <- comparison
-                                                                 <- bundle, evidence <- report
+                                             set of backtests <- luck <- comparison <- bundle, evidence <- report
 """
 
 from collections.abc import Mapping, Sequence
@@ -278,6 +278,22 @@ class BacktestSet(Manifest):
     run: str
     made_from: str
     ids: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LuckManifest(Manifest):
+    """The champion's place among fair worlds of its test window, and the proof that they are fair."""
+
+    kind: ClassVar[str] = "luck"
+    words: ClassVar[str] = "fair-world test"
+    remedy: ClassVar[str] = "Materialize fair_worlds for this run again."
+    error: ClassVar[type[ArtifactError]] = EvaluationError
+
+    run: str
+    made_from: str
+    luck: JsonObject | None  # evaluation's Luck; None where the window cannot be judged
+    proof: JsonObject | None
+    why_not: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

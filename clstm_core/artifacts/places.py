@@ -60,6 +60,11 @@ class RunFolder:
         return self.path / "status.json"
 
     @property
+    def luck(self) -> Path:
+        """The champion among fair worlds."""
+        return self.path / "luck.json"
+
+    @property
     def comparison(self) -> Path:
         """The ladder against the baselines."""
         return self.path / "comparison.json"

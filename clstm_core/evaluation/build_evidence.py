@@ -54,6 +54,7 @@ def build_evidence(
     latency: Records = (),
     findings: Records = (),
     realism: Mapping[str, Any] | None = None,
+    luck: Mapping[str, Any] | None = None,
     trials: int | None = None,
     generated_at: str = "",
 ) -> Evidence:
@@ -64,6 +65,7 @@ def build_evidence(
         comparison: of exactly these results; its champion is the policy that is judged
         results: of the run's checkpoints and baselines; twin, stressed: of the worlds beside it
         training_rows: of metrics.jsonl; gates: of gate_results; findings: of the quotes' findings table
+        luck: the champion's place among fair worlds, where it was walked through them
         realism: the outside judge's verdict, bands, indices and volatility, where there is one
         exports: files of the bundle; parity, latency: of the bundle's manifest
         trials: the registry's count of policies that looked at the test window; the comparison's when left out
@@ -124,6 +126,8 @@ def build_evidence(
         realism=_rows((realism or {}).get("bands") or []),
         realism_indices=_rows((realism or {}).get("indices") or []),
         realism_volatility=_rows((realism or {}).get("volatility") or []),
+        luck=_rows((luck or {}).get("placed") or []),
+        luck_ratios=[float(ratio) for ratio in (luck or {}).get("ratios") or []],
         exports=_rows({name: value for name, value in row.items() if name != "folder"} for row in exports),
         parity=_with_latency(_rows(parity), _rows(latency)),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from clstm_core.evaluation.statistics import (
 )
 from clstm_core.evaluation.trials import count_trials
 
+if TYPE_CHECKING:
+    from clstm_core.evaluation.fair_worlds import Luck
+
 BPS = 1e4
 
 
@@ -28,7 +31,7 @@ BPS = 1e4
 class Comparison:
     """What the backtests say, for a table, a store and a reader.
 
-    rows:        one per backtest, best Sharpe ratio first within a window
+    rows:        one per backtest, best ratio of mean to deviation first within a window
     pairs:       one per paired difference, with the columns of the store's `comparisons`, and whether it is of the
                  headline and against a baseline
     overfitting: in-sample against held-out, one row per rung, and the answer in words
@@ -63,6 +66,7 @@ def compare(
     results: Sequence[Backtest],
     stressed: Sequence[Backtest] = (),
     *,
+    luck: "Luck | None" = None,
     trials: int | None = None,
     run: str | None = None,
     seed: int = 0,
@@ -75,6 +79,8 @@ def compare(
     Args:
         stressed: backtests of the champion and the baselines in the stressed world, where there is one: what is beaten
             must be beaten there as well
+        luck: the champion's place among fair worlds, where it was walked through them: what is beaten must be more
+            than luck
         trials: policies that were ever evaluated on the test window, from the registry; counted from `results` when
             left out
         run: name of the run that the rows belong to; that of the results when left out
@@ -95,7 +101,7 @@ def compare(
         if key.window in ("test", "validation")
         for pair in _pairs(key, members, headline=key == headline, seed=seed, replications=replications)
     ]
-    pairs = _with_stress(pairs, stressed, seed, replications)
+    pairs = _with_luck(_with_stress(pairs, stressed, seed, replications), luck)
     counted = count_trials(result.manifest for result in results) if trials is None else trials
     overfitting = _overfitting(groups, headline, seed, replications)
     reference = groups[headline]
@@ -127,9 +133,11 @@ def compare(
             without_lag=without_lag.manifest if without_lag else None,
             trials=counted,
             label=label,
+            luck=asdict(placed) if luck is not None and (placed := luck.of("cash")) is not None else None,
         ),
         notes=[
             f"Each interval is a 95% one of its own: none is corrected for the {len(pairs)} differences looked at.",
+            *_luck_notes(luck),
             *sorted({note for result in results for note in result.manifest.get("notes", [])}),
         ],
     )
@@ -163,7 +171,7 @@ def _rows(groups: Mapping[Key, list[Backtest]], champion: Backtest | None, headl
             )
     return sorted(
         rows,
-        key=lambda row: (not row["headline"], window_rank(row["window"]), row["fill_lag"], -(row["sharpe"] or 0.0)),
+        key=lambda row: (not row["headline"], window_rank(row["window"]), row["fill_lag"], -(row["ratio"] or 0.0)),
     )
 
 
@@ -246,6 +254,40 @@ def _with_stress(
             pair["verdict"] = f"{words.relation_of(pair)} {words.plain(pair['against'])}"
         told.append(pair)
     return told
+
+
+def _with_luck(pairs: list[dict[str, Any]], luck: "Luck | None") -> list[dict[str, Any]]:
+    """The champion's mean differences in the headline with their place among fair worlds."""
+    if luck is None:
+        return pairs
+    told = []
+    for pair in pairs:
+        mine = pair["headline"] and pair["metric"] == MEAN_METRIC and pair["policy_name"] == luck.policy
+        if mine:
+            placed = luck.of(pair["against"])
+            beside = {"p": None, "p_adjusted": None, "worlds": None} if placed is None else asdict(placed)
+            pair = pair | {
+                "p_value": beside["p"],
+                "p_adjusted": beside["p_adjusted"],
+                "n_worlds": beside["worlds"],
+                "beyond_luck": placed is not None and placed.beyond_luck,
+            }
+            pair["verdict"] = f"{words.relation_of(pair)} {words.plain(pair['against'])}"
+        told.append(pair)
+    return told
+
+
+def _luck_notes(luck: "Luck | None") -> list[str]:
+    """What a reader must know of the p-values."""
+    if luck is None:
+        return ["No fair-world test was made: intervals stand alone, and see only losses that happened."]
+    family = [placed for placed in luck.placed if placed.against != "cash"]
+    if not family:
+        return ["No fair-world test could be made on this window: nothing is called better than luck."]
+    return [
+        f"Luck p of {len(family)} other baselines is judged together (Holm, {family[0].level:.0%}); against cash one "
+        "test was registered before."
+    ]
 
 
 def _overfitting(groups: Mapping[Key, list[Backtest]], headline: Key, seed: int, replications: int) -> dict[str, Any]:

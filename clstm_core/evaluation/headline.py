@@ -36,8 +36,9 @@ def headline_of(groups: Mapping[Key, Sequence[Backtest]]) -> Key:
 def champion_of(groups: Mapping[Key, Sequence[Backtest]], headline: Key) -> tuple[Backtest | None, str]:
     """The champion's backtest in the headline, and why it is the champion.
 
-    It is the rung (likeliest action) with the best Sharpe ratio on the validation window, cash's being 0; the last rung
-    where there is no validation window long enough. The headline's own dates take no part in the choice.
+    It is the rung (likeliest action) with the best ratio of mean to deviation (a Sharpe ratio, not annualised) on the
+    validation window, cash's being 0; the last rung where there is no validation window long enough. The headline's
+    own dates take no part in the choice.
     """
     tested = rungs_of(groups[headline])
     if not tested:
@@ -49,8 +50,8 @@ def champion_of(groups: Mapping[Key, Sequence[Backtest]], headline: Key) -> tupl
         return last, "the last rung, for want of a validation window"
     if validated[0].manifest["summary"]["n_returns"] < MIN_OBSERVATIONS:
         return last, "the last rung, the validation window being too short to choose on"
-    # cash has no Sharpe ratio; a rung that never traded stands at cash's 0
-    best = max(reversed(validated), key=lambda rung: rung.manifest["summary"]["sharpe"] or 0.0)
+    # cash has no such ratio; a rung that never traded stands at cash's 0
+    best = max(reversed(validated), key=lambda rung: rung.manifest["summary"]["ratio"] or 0.0)
     return counterpart(tested, best), "the best Sharpe ratio on the validation window"
 
 

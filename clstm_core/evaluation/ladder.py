@@ -12,6 +12,7 @@ from clstm_core.evaluation.baselines.chance import MatchedRandom, activity_of
 from clstm_core.evaluation.headline import champion_among
 from clstm_core.evaluation.pairing import group
 from clstm_core.evaluation.policies import Policy, load_checkpoint
+from clstm_core.evaluation.protocol import Backtest
 from clstm_core.market.tensors import MarketTensors
 
 STOCHASTIC_EPISODES = 4
@@ -88,6 +89,17 @@ def backtest_matched(
     How busy the champion is, is measured on the validation window, where it was chosen; on training dates, in a market
     too short for one: never on the dates that are judged. None where it holds no options there.
     """
+    policy = matched_random(ladder, market, env_config, seed=seed, n_episodes=STOCHASTIC_EPISODES)
+    if policy is None:
+        return []
+    window = champion_among(ladder)[0].manifest["window"]["name"]
+    return run_backtests([policy], market, env_config, window, out_dir=out_dir, seed=seed, quotes=quotes, meta=meta)
+
+
+def matched_random(
+    ladder: Sequence[Backtest], market: MarketTensors, env_config: EnvConfig, *, seed: int = 0, n_episodes: int = 1
+) -> MatchedRandom | None:
+    """The random trader of `backtest_matched`; None where the champion holds no options on earlier dates."""
     champion, _ = champion_among(ladder)
     others = [
         result
@@ -100,18 +112,16 @@ def backtest_matched(
     ]
     measured = max(others, key=lambda result: result.manifest["window"]["name"] == "validation", default=None)
     if measured is None or (activity := activity_of(measured)) is None:
-        return []
+        return None
     manifest = measured.manifest
-    policy = MatchedRandom(
+    return MatchedRandom(
         activity,
         of=f"{champion.name} on {manifest['window']['name'].replace('_', '-')} dates",
         backtest=measured.id,
         tenor_days=tuple(float(market.info.get(key, days)) for key, days in (("near_days", 30), ("far_days", 60))),
         seed=seed,
-        n_episodes=STOCHASTIC_EPISODES,
+        n_episodes=n_episodes,
     )
-    window = champion.manifest["window"]["name"]
-    return run_backtests([policy], market, env_config, window, out_dir=out_dir, seed=seed, quotes=quotes, meta=meta)
 
 
 def _run(

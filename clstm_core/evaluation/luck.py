@@ -16,6 +16,8 @@ from clstm_core.evaluation.statistics import _NO_VARIATION, Floats
 HEADLINE_LEVEL = 0.025
 """The one test that was registered, the champion against cash, is held at this level, one-sided."""
 
+_ROUNDING = 1e-12
+
 FAMILY_LEVEL = 0.05
 """All other baselines together, by Holm's rule: the chance that any is called beaten where none is."""
 
@@ -40,8 +42,8 @@ def p_value(observed: Floats, worlds: Floats) -> float:
 
 def tail_share(observed: Floats, pool: Floats) -> Floats:
     """(1 + how many of `pool` [W] are at least each of `observed`) / (1 + W)."""
-    ordered = np.sort(pool)
-    at_least = len(pool) - np.searchsorted(ordered, observed, side="left")
+    # what two orders of summation make of one number counts as equal
+    at_least = len(pool) - np.searchsorted(np.sort(pool), observed - _ROUNDING, side="left")
     return np.asarray((1.0 + at_least) / (1.0 + len(pool)), dtype=np.float64)
 
 

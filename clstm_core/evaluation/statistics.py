@@ -19,8 +19,11 @@ Floats = npt.NDArray[np.float64]
 PERIODS_PER_YEAR = 252.0
 """Trading sessions per year that annualised figures assume; stated beside each of them."""
 
-MIN_OBSERVATIONS = 20
-"""Below this many returns no interval is given: a bootstrap of so few dates says nothing."""
+MIN_OBSERVATIONS = 60
+"""Below this many returns, about a quarter of a year, no interval is given and nothing is called better."""
+
+YEAR_OF_RETURNS = 250
+"""Below this many returns nothing is annualised: a year of sessions, by any exchange's calendar."""
 
 CONFIDENCE = 0.95
 REPLICATIONS = 2000
@@ -35,12 +38,13 @@ class Performance:
     """What one curve did. Annual figures are None where there is too little to compute them.
 
     Units: returns, volatility and drawdown as fractions; annual figures with `periods_per_year` periods per year;
-           max_drawdown 0 or negative
+           ratio: mean over standard deviation of a session's excess return; max_drawdown 0 or negative
     """
 
     n_returns: int
     periods_per_year: float
     total_return: float
+    ratio: float | None
     annual_return: float | None
     annual_volatility: float | None
     sharpe: float | None
@@ -145,13 +149,14 @@ def performance(equity: Floats, cash_returns: Floats, periods_per_year: float = 
         )
     total = float(curve[-1] / curve[0] - 1.0)
     excess = returns - cash
-    # ten sessions compounded to a year are a fiction
-    enough = returns.size >= MIN_OBSERVATIONS
+    # part of a year compounded to a whole one is a fiction
+    enough = returns.size >= YEAR_OF_RETURNS
     growth = max(1.0 + total, 0.0) ** (periods_per_year / returns.size) - 1.0 if enough else None
     return Performance(
         n_returns=returns.size,
         periods_per_year=periods_per_year,
         total_return=total,
+        ratio=sharpe_ratio(excess, 1.0),
         annual_return=growth,
         annual_volatility=float(excess.std(ddof=1) * math.sqrt(periods_per_year)) if enough else None,
         sharpe=sharpe_ratio(excess, periods_per_year) if enough else None,

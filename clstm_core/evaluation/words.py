@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, PERIODS_PER_YEAR
+from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, PERIODS_PER_YEAR, YEAR_OF_RETURNS
 
 BEATS_UNSTRESSED = "is ahead, but not in the stressed world, of"
+UNTESTED = "is ahead, untested against luck, of"
+WITHIN_LUCK = "is ahead, but no further than luck reaches, of"
 
-_YEARLY_PERCENT = PERIODS_PER_YEAR / 1e4 * 100.0
-"""Basis points per session as percent per year."""
 
 _SHORT = {
     "put_write": "PUT",
@@ -39,7 +39,7 @@ def data_label(manifest: Mapping[str, Any]) -> str:
 
 
 def claim(pair: Mapping[str, Any]) -> str:
-    """One paired difference with its interval, in percent per year of log return: `beats cash (+2.5% a year, ...)`.
+    """One paired difference with its interval, in percent of log return: `beats cash (+2.5% per year, ...)`.
 
     Assumes: estimate and interval in basis points per session
     """
@@ -47,8 +47,19 @@ def claim(pair: Mapping[str, Any]) -> str:
     low, high = pair["ci_low"], pair["ci_high"]
     if low is None or high is None:
         return f"{relation} ({pair['n_dates']} returns)"
-    low, high, estimate = (value * _YEARLY_PERCENT for value in (low, high, pair["estimate"]))
-    return f"{relation} ({estimate:+.1f}% a year, {pair['confidence']:.0%} CI {low:+.1f}% to {high:+.1f}%)"
+    percent, span = percent_of(pair["n_dates"])
+    low, high, estimate = (value * percent for value in (low, high, pair["estimate"]))
+    said = f"{estimate:+.1f}% {span}, {pair['confidence']:.0%} CI {low:+.1f}% to {high:+.1f}%"
+    if pair.get("p_value") is not None:
+        said += f", luck p = {pair['p_value']:.1%}"
+    return f"{relation} ({said})"
+
+
+def percent_of(n_returns: int) -> tuple[float, str]:
+    """What turns basis points per session into percent, and of what: a year, or a window that is shorter than one."""
+    if n_returns >= YEAR_OF_RETURNS:
+        return PERIODS_PER_YEAR / 1e4 * 100.0, "per year"
+    return n_returns / 1e4 * 100.0, f"over the {n_returns} sessions"
 
 
 def relation(low: float | None, high: float | None) -> str:
@@ -59,9 +70,17 @@ def relation(low: float | None, high: float | None) -> str:
 
 
 def relation_of(pair: Mapping[str, Any]) -> str:
-    """The relation of a paired difference; `beats` only where the stressed world's interval, if any, says so too."""
+    """The relation of a paired difference.
+
+    `beats` only where fair worlds hold it to be more than luck and the stressed world's interval says so too; where
+    neither was asked, the interval stands alone.
+    """
     plain_relation = relation(pair["ci_low"], pair["ci_high"])
-    if plain_relation != "beats" or "stressed_ci_low" not in pair:
+    if plain_relation != "beats":
+        return plain_relation
+    if not pair.get("beyond_luck", True):
+        return UNTESTED if pair.get("p_value") is None else WITHIN_LUCK
+    if "stressed_ci_low" not in pair:
         return plain_relation
     return "beats" if relation(pair["stressed_ci_low"], pair["stressed_ci_high"]) == "beats" else BEATS_UNSTRESSED
 
@@ -80,6 +99,7 @@ def verdict(
     without_lag: Mapping[str, Any] | None,
     trials: int,
     label: str,
+    luck: Mapping[str, Any] | None = None,
 ) -> str:
     """What the champion's test window shows, and on what evidence, in a few sentences.
 
@@ -88,6 +108,7 @@ def verdict(
         reason: why this rung is the champion
         against: paired differences by baseline, as `claim` takes them
         without_lag: manifest of the same policy filled at the decision's own snapshot
+        luck: its place against cash among fair worlds, as `fair_worlds.Placed`
     """
     if champion is None:
         return f"No checkpoint was backtested: baselines only. Data: {label}."
@@ -105,6 +126,8 @@ def verdict(
             f"{outcome['n_returns']} daily returns are too few to tell skill from luck (no interval below "
             f"{MIN_OBSERVATIONS})."
         )
+    if luck is not None:
+        parts.append(_lucky(luck))
     lag = "at the next session's quotes" if m["fill_lag"] else "at the decision's own quotes"
     fills = f"Orders fill {lag}, {fill_rule(m)}"
     if without_lag is not None and m["fill_lag"]:
@@ -112,6 +135,15 @@ def verdict(
     parts.append(f"{fills}.")
     parts.append(f"Data: {label}. {_training(m)} Policies that looked at this window: {trials}.")
     return " ".join(parts)
+
+
+def _lucky(placed: Mapping[str, Any]) -> str:
+    """How often luck alone looked at least as good."""
+    count = round(placed["p"] * (1 + placed["worlds"])) - 1
+    return (
+        f"In {count} of {placed['worlds']:,} fair worlds of this window, where nothing can be earned before costs, it "
+        f"looked at least this good against cash (p = {placed['p']:.1%}; {placed['level']:.1%} is asked)."
+    )
 
 
 def _claims(against: Mapping[str, Mapping[str, Any]]) -> str:
@@ -140,9 +172,10 @@ def overfitting(rows: Sequence[Mapping[str, Any]]) -> str:
         return (
             f"Did early checkpoints overfit less? Too short to distinguish ({change['n_returns']} returns per window)."
         )
+    percent, span = percent_of(change["n_returns"])
     figures = (
-        f"gap of rung {first['milestone']} less the last rung's {change['estimate'] * _YEARLY_PERCENT:+.1f}% a year, "
-        f"{change['confidence']:.0%} CI {low * _YEARLY_PERCENT:+.1f}% to {high * _YEARLY_PERCENT:+.1f}%"
+        f"gap of rung {first['milestone']} less the last rung's {change['estimate'] * percent:+.1f}% {span}, "
+        f"{change['confidence']:.0%} CI {low * percent:+.1f}% to {high * percent:+.1f}%"
     )
     told = sum(row["gap_less_last"]["sign"] != 0 for row in changes)
     answer = {1: "No: more", -1: "Yes", 0: "Not distinguishable"}[change["sign"]]

@@ -11,6 +11,7 @@ from assets.companions import stressed_backtests, stressed_tensors, twin_backtes
 from assets.critic_warmup import warm_critic
 from assets.environment_audit import environment_audit
 from assets.exports import policy_bundle
+from assets.fair_worlds import fair_worlds
 from assets.market_data import market_quotes, market_tensors
 from assets.market_realism import market_realism
 from assets.reports import backtest_report
@@ -32,6 +33,7 @@ STAGES = (
     baseline_backtests,
     twin_backtests,
     stressed_backtests,
+    fair_worlds,
     checkpoint_comparison,
     policy_bundle,
     backtest_report,

@@ -121,7 +121,7 @@ def test_a_policy_that_does_what_cash_does_is_not_distinguishable_from_it(result
     )
     pair = next(pair for pair in found.pairs if pair["metric"] == MEAN_METRIC)
     assert (pair["estimate"], pair["distinguishable"]) == (0.0, False)
-    assert "not distinguishable from cash (+0.0% a year, 95% CI +0.0% to +0.0%)" in found.verdict
+    assert "not distinguishable from cash (+0.0% per year, 95% CI +0.0% to +0.0%)" in found.verdict
 
 
 def test_noise_about_cash_is_not_distinguishable(result_of) -> None:
@@ -311,9 +311,35 @@ def test_rows_carry_what_a_reader_asks(result_of) -> None:
     assert found.to_dict()["verdict"] == found.verdict
 
 
-def test_a_claim_converts_basis_points_a_session_to_percent_a_year() -> None:
+def test_a_claim_converts_basis_points_per_session_to_percent_per_year() -> None:
     pair = {"against": "cash", "estimate": 1.0, "ci_low": 0.5, "ci_high": 1.5, "confidence": 0.95, "n_dates": 300}
-    assert claim(pair) == "beats cash (+2.5% a year, 95% CI +1.3% to +3.8%)"
+    assert claim(pair) == "beats cash (+2.5% per year, 95% CI +1.3% to +3.8%)"
+
+
+def test_a_window_under_a_year_is_not_annualised() -> None:
+    pair = {"against": "cash", "estimate": 1.0, "ci_low": 0.5, "ci_high": 1.5, "confidence": 0.95, "n_dates": 100}
+    assert claim(pair) == "beats cash (+1.0% over the 100 sessions, 95% CI +0.5% to +1.5%)"
+
+
+def test_what_is_beaten_must_be_more_than_luck() -> None:
+    pair = {"against": "cash", "ci_low": 1.0, "ci_high": 3.0, "estimate": 2.0, "confidence": 0.95, "n_dates": 400}
+    skill = pair | {"p_value": 0.004, "p_adjusted": 0.004, "beyond_luck": True}
+    assert words.beats(skill)
+    assert words.claim(skill).endswith(", luck p = 0.4%)")
+    lucky = pair | {
+        "p_value": 0.2,
+        "p_adjusted": 0.2,
+        "beyond_luck": False,
+        "stressed_ci_low": 1.0,
+        "stressed_ci_high": 2.0,
+    }
+    assert not words.beats(lucky)
+    assert words.claim(lucky).startswith("is ahead, but no further than luck reaches, of cash")
+    untested = lucky | {"p_value": None, "p_adjusted": None}
+    assert not words.beats(untested)
+    assert words.claim(untested).startswith("is ahead, untested against luck, of cash")
+    behind = lucky | {"ci_low": -3.0, "ci_high": -1.0}
+    assert words.claim(behind).startswith("trails cash")
 
 
 def test_a_summary_by_hand() -> None:

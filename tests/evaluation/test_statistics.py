@@ -57,19 +57,25 @@ def test_performance_of_a_curve_that_grows_as_cash_does() -> None:
 
 
 def test_performance_subtracts_cash() -> None:
-    cash = np.full(40, 0.002)
-    returns = np.tile([0.01, -0.004], 20)
+    cash = np.full(260, 0.002)
+    returns = np.tile([0.01, -0.004], 130)
     shown = performance(curve_of(returns), cash)
-    deviation = 0.007 * math.sqrt(40 / 39)
+    deviation = 0.007 * math.sqrt(260 / 259)
+    assert shown.ratio == pytest.approx((0.003 - 0.002) / deviation)
     assert shown.sharpe == pytest.approx((0.003 - 0.002) / deviation * math.sqrt(252))
     assert shown.annual_volatility == pytest.approx(deviation * math.sqrt(252))
 
 
-def test_ten_sessions_are_not_annualised() -> None:
-    shown = performance(curve_of(np.full(9, 0.01)), np.zeros(9))
-    assert shown.total_return == pytest.approx(1.01**9 - 1)
+@pytest.mark.parametrize("count", [9, 21, 103, 249])
+def test_less_than_a_year_is_not_annualised(count) -> None:
+    shown = performance(curve_of(np.tile([0.01, 0.0], count)[:count]), np.zeros(count))
+    assert shown.total_return == pytest.approx(1.01 ** ((count + 1) // 2) - 1)
     assert shown.annual_return is None
+    assert shown.annual_volatility is None
     assert shown.sharpe is None
+    assert shown.ratio == pytest.approx(
+        0.01 * ((count + 1) // 2) / count / np.std(np.tile([0.01, 0.0], count)[:count], ddof=1)
+    )
 
 
 def test_returns_after_ruin_are_finite() -> None:

@@ -84,7 +84,7 @@ def test_the_hedge_leaves_little_delta_and_less_risk(walked) -> None:
         settled = walked[name].table("fills").filter(pl.col("reason") == "expiry")["step"]
         # where options settle, their part of the move is booked as settlement and the shares' part alone as delta
         equity = walked[name].table("equity")[1:].filter(~pl.col("step").is_in(settled.implode()))
-        found[name] = (equity["delta_usd"].std(), walked[name].manifest["summary"]["annual_volatility"])
+        found[name] = (equity["delta_usd"].std(), walked[name].table("equity")["equity_usd"].diff().std())
     hedged, unhedged = found["hedged_straddle"], found["short_straddle"]
     assert hedged[0] < (0.001 if walked["hedged_straddle"].manifest["fill_lag"] == 0 else 0.7) * unhedged[0]
     assert hedged[1] < unhedged[1]

@@ -1,0 +1,135 @@
+"""Skill or luck: the champion walked through fair worlds of its own test window, and placed among what luck gave it."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from assets.backtests import baseline_backtests, policy_backtests, results_of
+from assets.critic_warmup import run_config
+from assets.partitions import training_run
+from assets.resources import Metrics, ProjectPaths
+from assets.support import Progress, check, record_gates, run_stage, table
+from clstm_core.artifacts.code import code_sha256
+from clstm_core.artifacts.folder import json_sha256
+from clstm_core.artifacts.manifests import LuckManifest, RunInputs
+from clstm_core.artifacts.places import RunFolder
+
+if TYPE_CHECKING:
+    from clstm_core.evaluation.backtest import BacktestResult
+
+CODE = "clstm_core.evaluation.fair_worlds"
+PARENTS = ("policy_backtests", "baseline_backtests")
+
+
+class FairWorldsConfig(dg.Config):
+    """How finely luck is measured."""
+
+    worlds: int = Field(1000, ge=200, description="fair worlds that the champion walks")
+    baseline_worlds: int = Field(500, ge=200, description="how many of them the other baselines walk")
+
+
+@dg.asset(
+    group_name="evaluation",
+    deps=[policy_backtests, baseline_backtests],
+    partitions_def=training_run,
+    kinds={"torch"},
+    owners=["team:research"],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "worlds_are_fair", asset="fair_worlds", blocking=True, description="nothing is expected of any action"
+        )
+    ],
+)
+def fair_worlds(
+    context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics, config: FairWorldsConfig
+) -> dg.MaterializeResult:
+    """How often luck alone looked as good as the champion, in worlds in which nothing can be earned before costs."""
+    with run_stage(context, "fair worlds", paths) as (progress, run):
+        from clstm_core.evaluation.fair_worlds import Luck
+
+        inputs = RunInputs.read(run.inputs)
+        sets, results = zip(*(results_of(run, name, paths.places) for name in PARENTS), strict=True)
+        parents = {name: found.identity for name, found in zip(PARENTS, sets, strict=True)}
+        made_from = json_sha256([inputs.config_sha256, parents, dict(config), code_sha256(CODE)])
+        kept = LuckManifest.kept(run.luck)
+        if kept is not None and kept.made_from == made_from:
+            progress.reused("the same champion met the same worlds before")
+            made = kept
+        else:
+            facts = _judge(paths, run, inputs, [*results[0], *results[1]], config, progress)
+            made = LuckManifest(run=run.name, made_from=made_from, parents=parents, **facts).write(run.luck)
+        checks = [_fair(made)]
+        record_gates(metrics, run, inputs.data_sha256, "fair_worlds", checks)
+    if made.luck is None:
+        return dg.MaterializeResult(metadata={"why_not": made.why_not}, check_results=checks)
+    placed = [asdict(item) for item in Luck.from_dict(made.luck).placed]
+    shown = ["against", "observed", "luck_median", "luck_high", "worlds", "p", "p_adjusted", "level"]
+    return dg.MaterializeResult(
+        metadata={
+            "policy": made.luck["policy"],
+            "p_against_cash": placed[0]["p"],
+            "worlds": placed[0]["worlds"],
+            "placed": table(placed, shown),
+            "label": "simulated quotes: fair worlds",
+            "path": dg.MetadataValue.path(str(run.luck)),
+        },
+        check_results=checks,
+    )
+
+
+def _judge(
+    paths: ProjectPaths,
+    run: RunFolder,
+    inputs: RunInputs,
+    results: "list[BacktestResult]",
+    counts: FairWorldsConfig,
+    progress: Progress,
+) -> dict[str, Any]:
+    """The manifest's facts: the champion's luck and the proof, or why there is none."""
+    from clstm_core.evaluation.baselines.catalogue import baselines
+    from clstm_core.evaluation.fair_proof import prove_fair
+    from clstm_core.evaluation.fair_worlds import place_champion, surface_for, why_not
+    from clstm_core.evaluation.headline import champion_among
+    from clstm_core.evaluation.ladder import matched_random
+    from clstm_core.evaluation.policies import load_checkpoint
+    from clstm_core.market.tensors import load_market
+    from clstm_core.market.worlds.fair import fair_world
+
+    config, identity = run_config(inputs), str(inputs.data_sha256)
+    market = load_market(paths.places.tensors(identity), identity=identity)
+    window = market.split("test")
+    if reason := why_not(market, window):
+        progress.reused(reason)
+        return {"luck": None, "proof": None, "why_not": reason}
+    champion, _ = champion_among(results)
+    policy = load_checkpoint(run.checkpoint(champion.manifest["milestone"]), modes=("argmax",), seed=config.seed)[0]
+    others = [*baselines(market, seed=config.seed, random_episodes=1)]
+    if (chance := matched_random(results, market, config.env, seed=config.seed)) is not None:
+        others.append(chance)
+    world = fair_world(market, window, surface=surface_for(config.market), seed=config.seed)
+    proof = prove_fair(world, config.env)
+    luck = place_champion(
+        results,
+        policy,
+        others,
+        world,
+        config.env,
+        worlds=counts.worlds,
+        baseline_worlds=min(counts.worlds, counts.baseline_worlds),
+        progress=progress,
+    )
+    return {"luck": luck.to_dict(), "proof": asdict(proof) | {"holds": proof.holds, "missing": proof.missing}}
+
+
+def _fair(made: LuckManifest) -> dg.AssetCheckResult:
+    """Whether the worlds were proven fair."""
+    if made.proof is None:
+        return check("worlds_are_fair", True, f"No fair worlds: {made.why_not}", blocking=True)
+    proof = made.proof
+    met = f"{proof['steps']} steps, {proof['settled']} settlements and {proof['liquidated']} liquidations met"
+    words = f"At most {proof['worst']:.1e} of capital is expected of any action in a step ({met})."
+    if proof["missing"]:
+        words += f" Not met: {', '.join(proof['missing'])}."
+    return check("worlds_are_fair", bool(proof["holds"]), words, blocking=True, worst=proof["worst"])

@@ -1,0 +1,193 @@
+"""The fair-world test of a run: the champion's test window placed among what luck gave it in many worlds of its own.
+
+One pool of worlds serves all comparisons: the champion walks all of them, the baselines the first of them, on the same
+paths. Against cash one test was registered; against the other baselines p-values are adjusted together.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from clstm_core.config import EnvConfig, MarketConfig
+from clstm_core.errors import EvaluationError
+from clstm_core.evaluation import luck
+from clstm_core.evaluation.fair_walk import walk_fair_worlds
+from clstm_core.evaluation.headline import champion_of, headline_of
+from clstm_core.evaluation.pairing import group, series
+from clstm_core.evaluation.policies import Policy
+from clstm_core.evaluation.protocol import Backtest
+from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, PERIODS_PER_YEAR, Floats
+from clstm_core.market.clock import DAY_NS
+from clstm_core.market.tensors import MarketTensors
+from clstm_core.market.worlds.generated import GeneratedWorld
+from clstm_core.market.worlds.surface import Surface
+
+Progress = Callable[[int, int], None]
+
+WORLDS, BASELINE_WORLDS = 1000, 500
+"""Worlds that the champion walks, and how many of them the baselines do: enough for the family's smallest p-value."""
+
+CASH = "cash"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placed:
+    """One comparison's place among luck.
+
+    Units: observed and the luck_ figures are annualised ratios of mean to deviation; p and p_adjusted in 0..1
+    """
+
+    policy: str
+    against: str
+    observed: float
+    luck_median: float
+    luck_high: float  # what luck exceeds once in forty worlds
+    worlds: int
+    p: float
+    p_adjusted: float
+    level: float
+
+    @property
+    def beyond_luck(self) -> bool:
+        """Whether it is held to be more than luck."""
+        return self.p_adjusted <= self.level
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Luck:
+    """What a comparison takes from the fair worlds.
+
+    ratios: the champion's own, annualised, one per world, for a picture
+    """
+
+    policy: str
+    placed: list[Placed]
+    ratios: list[float]
+    sessions: int
+
+    def of(self, against: str) -> Placed | None:
+        """The champion's place against a baseline."""
+        return next((item for item in self.placed if item.against == against), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def untested(cls, policy: str) -> "Luck":
+        """Of a champion whose window cannot be judged: it is nowhere held to be more than luck."""
+        return cls(policy=policy, placed=[], ratios=[], sessions=0)
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> "Luck":
+        """The inverse of `to_dict`."""
+        return cls(**{**facts, "placed": [Placed(**item) for item in facts["placed"]]})
+
+
+def place_champion(
+    results: Sequence[Backtest],
+    champion: Policy,
+    baselines: Sequence[Policy],
+    world: GeneratedWorld,
+    env_config: EnvConfig,
+    *,
+    worlds: int = WORLDS,
+    baseline_worlds: int = BASELINE_WORLDS,
+    progress: Progress | None = None,
+) -> Luck:
+    """Walk the champion and the baselines through fair worlds, and place what they did on the test window.
+
+    Args:
+        results: the run's backtests, the headline's among them
+        champion, baselines: the same policies, ready to trade again; a baseline without a backtest is left out
+        world: fair worlds over the headline's window
+
+    Raises: EvaluationError when the champion that was backtested is another, or the worlds are of another length
+    """
+    groups = group(results)
+    headline = headline_of(groups)
+    chosen, _ = champion_of(groups, headline)
+    if chosen is None or chosen.name != champion.name:
+        raise EvaluationError(
+            f"the backtests' champion is {chosen.name if chosen else 'nobody'}: expected {champion.name}. Place the "
+            "policy that is judged."
+        )
+    found = {name: made.excess[:, 0] for name, made in series(groups[headline]).items()}
+    sessions = len(found[champion.name])
+    if sessions != world.paths.last_step:
+        raise EvaluationError(
+            f"{sessions} returns beside worlds of {world.paths.last_step} steps: expected as many. Make the worlds of "
+            "the window that was backtested."
+        )
+    others = [policy for policy in baselines if policy.name in found and policy.name != CASH]
+    mine, theirs = _walk(champion, others, world, env_config, (worlds, baseline_worlds), progress)
+    few = mine[:, :baseline_worlds]
+    placed = [_place(champion.name, CASH, found[champion.name], mine, luck.HEADLINE_LEVEL)]
+    family = [
+        _place(champion.name, name, found[champion.name] - found[name], few - walked, luck.FAMILY_LEVEL)
+        for name, walked in theirs.items()
+    ]
+    return Luck(
+        policy=champion.name,
+        placed=placed + _adjusted(family),
+        ratios=[float(ratio) for ratio in luck.ratios(mine) * np.sqrt(PERIODS_PER_YEAR)],
+        sessions=sessions,
+    )
+
+
+def why_not(market: MarketTensors, window: tuple[int, int]) -> str:
+    """Why a window is not judged by fair worlds; empty where it is."""
+    returns = window[1] - window[0] - 1
+    if returns < MIN_OBSERVATIONS:
+        return f"{returns} returns are too few to tell skill from luck: {MIN_OBSERVATIONS} are asked for."
+    dates = market.snapshot_T // DAY_NS
+    if bool((dates.diff() <= 0).any()):
+        return "several snapshots per date: fair worlds take one. Nothing is called better than luck here."
+    return ""
+
+
+def surface_for(config: MarketConfig) -> Surface:
+    """The surface that fair worlds quote: the run's own where it is modelled, the default market's elsewhere."""
+    from clstm_core.market.sources.sp500_modelled import SPEC, SP500Modelled
+
+    return SP500Modelled(config if config.source == SPEC.name else MarketConfig()).world.surface
+
+
+def _walk(
+    champion: Policy,
+    others: Sequence[Policy],
+    world: GeneratedWorld,
+    env_config: EnvConfig,
+    worlds: tuple[int, int],
+    progress: Progress | None,
+) -> tuple[Floats, dict[str, Floats]]:
+    """Both walks side by side: torch leaves Python's lock alone while it computes, so that two cores are used."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        one = pool.submit(walk_fair_worlds, [champion], world, env_config, n_worlds=worlds[0])
+        two = pool.submit(walk_fair_worlds, others, world, env_config, n_worlds=worlds[1], progress=progress)
+        return one.result()[champion.name], two.result()
+
+
+def _place(policy: str, against: str, observed: Floats, worlds: Floats, level: float) -> Placed:
+    pool, year = luck.ratios(worlds), float(np.sqrt(PERIODS_PER_YEAR))
+    p = luck.p_value(observed, worlds)
+    return Placed(
+        policy=policy,
+        against=against,
+        observed=float(luck.ratios(observed[:, None])[0]) * year,
+        luck_median=float(np.median(pool)) * year,
+        luck_high=float(np.quantile(pool, 1.0 - luck.HEADLINE_LEVEL)) * year,
+        worlds=worlds.shape[1],
+        p=p,
+        p_adjusted=p,
+        level=level,
+    )
+
+
+def _adjusted(family: Sequence[Placed]) -> list[Placed]:
+    """The same with p-values adjusted for the whole family."""
+    held = luck.holm({item.against: item.p for item in family})
+    return [Placed(**{**asdict(item), "p_adjusted": held[item.against]}) for item in family]
