@@ -124,7 +124,7 @@ def write_quotes(table: torch.Tensor, quoted: Quoted, config: EnvConfig) -> None
 
 
 def scenarios(quoted: Quoted, config: EnvConfig, dtype: torch.dtype, out: torch.Tensor | None = None) -> torch.Tensor:
-    """Profit of one long option on one share in each scenario [..., S, N], computed in `dtype`, in `out` where given."""
+    """Profit of one long option on one share in each scenario [..., S, N], computed in `dtype`; in `out` if given."""
     terms = (
         quoted.spot,
         quoted.strike,
