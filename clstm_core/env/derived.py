@@ -123,8 +123,8 @@ def write_quotes(table: torch.Tensor, quoted: Quoted, config: EnvConfig) -> None
         table[..., column] = values
 
 
-def scenarios(quoted: Quoted, config: EnvConfig, dtype: torch.dtype) -> torch.Tensor:
-    """Profit of one long option on one share in each scenario [..., S, N], computed in `dtype`."""
+def scenarios(quoted: Quoted, config: EnvConfig, dtype: torch.dtype, out: torch.Tensor | None = None) -> torch.Tensor:
+    """Profit of one long option on one share in each scenario [..., S, N], computed in `dtype`; in `out` if given."""
     terms = (
         quoted.spot,
         quoted.strike,
@@ -135,7 +135,7 @@ def scenarios(quoted: Quoted, config: EnvConfig, dtype: torch.dtype) -> torch.Te
         quoted.right,
     )
     spot, strike, tte, vol, rate, dividend_yield, right = (term.to(dtype) for term in terms)
-    return option_scenarios(spot, strike, tte, vol, rate, dividend_yield, right, config)
+    return option_scenarios(spot, strike, tte, vol, rate, dividend_yield, right, config, out)
 
 
 def _fill_rows(table: torch.Tensor, market: MarketTensors, rows: slice, config: EnvConfig) -> None:

@@ -25,6 +25,7 @@ from clstm_core.market.worlds.generated import LEAST_PRICE, GeneratedWorld
 from clstm_core.market.worlds.paths import step_of
 from clstm_core.market.worlds.surface import PathState
 from clstm_core.options import black_scholes
+from clstm_core.options.black_scholes import Greeks
 from clstm_core.specs import CELLS, RIGHT_CALL
 
 
@@ -51,6 +52,7 @@ class Lots(NamedTuple):
     sold_puts_AG: torch.Tensor
     signed_AG: torch.Tensor
     uses_AG: torch.Tensor  # how many legs
+    held_AG: torch.Tensor  # as signed_AG, [A, G + 1], the package's own shares last
     groups: tuple[GroupLots, ...]
 
 
@@ -72,6 +74,7 @@ def lots_of(templates: TemplateTables, multiplier: float) -> Lots:
         sold_puts_AG=sold * (1.0 - call_G),
         signed_AG=signed,
         uses_AG=torch.zeros_like(signed).scatter_add(1, cell, templates.used_AP.to(signed)),
+        held_AG=torch.cat([signed, templates.lots_A[:, None] * multiplier], dim=1),
         groups=tuple(groups),
     )
 
@@ -246,16 +249,20 @@ class GeneratedView:
             multiplier=strike.new_tensor(multiplier),
             available=available,
         )
-        pnl = lots.signed_AG @ scenarios(quoted, self.config, self.dtype).flatten(1)
-        out[..., col.UNIT_SCENARIOS :] = pnl.view(len(pnl), len(self.move), -1).permute(2, 0, 1)
+        spot = at.point.state.spot.to(self.dtype)
+        # profits of the cells, and of a share below them: a package's is a product with its quantities of both
+        profit = spot.new_empty(len(strike) + 1, len(self.move), len(spot))
+        scenarios(quoted, self.config, self.dtype, profit[:-1])
+        torch.mul(self.move[:, None], spot, out=profit[-1])
+        for scenario, column in enumerate(out[..., col.UNIT_SCENARIOS :].permute(2, 1, 0)):
+            torch.mm(lots.held_AG, profit[:, scenario], out=column)
         price_units(
             out,
             sums,
             [group.of(strike) for group in lots.groups],
             self.templates,
             (self.templates.lots_A * multiplier)[:, None],
-            at.point.state.spot.to(self.dtype),
-            self.move,
+            spot,
             self.config,
         )
 
@@ -263,22 +270,21 @@ class GeneratedView:
         """The cells [G, N] of accounts where they stand, in the money dtype: they size orders and fill none."""
         point, cells = at.point, at.cells
         state, step = PathState(*(field.to(self.dtype) for field in point.state)), point.strike_step.to(self.dtype)
-        right = cells.contract.right.to(self.dtype)
-        unasked = torch.zeros_like(cells.listed)  # whether a cell settles next
-        return self._quoted(state, cells.strike * step, right, cells.tte, cells.vol, cells.deviations, unasked)
+        right, strike = cells.contract.right.to(self.dtype), cells.strike * step
+        price, vega = black_scholes.price_and_vega(
+            state.spot, strike, cells.tte, cells.vol, state.rate, state.dividend_yield, right
+        )
+        # of a cell nobody asks the other Greeks, nor whether it settles
+        unasked = torch.zeros((), dtype=self.dtype, device=strike.device)
+        greeks = Greeks(price=price, delta=unasked, gamma=unasked, vega=vega, theta=unasked, rho=unasked)
+        return self._quoted(state, strike, right, cells.tte, cells.vol, cells.deviations, greeks, unasked)
 
     def _of_rows(self, row: torch.Tensor, account: torch.Tensor) -> Quoted:
         """Contracts [M] of accounts [M] at either snapshot; row -1 reads some contract at the money."""
         listing, surface = self.world.paths.listing, self.world.surface
         empty, step = row < 0, step_of(self.index_N)[account]
         later = ~empty & (step_of_row(row) > step)
-        state = PathState(
-            *(
-                torch.where(later, then[account], now[account])
-                for now, then in zip(self.now.point.state, self.then.point.state, strict=True)
-            )
-        )
-        session = torch.where(later, self.then.point.session[account], self.now.point.session[account])
+        state, session = self._standing_of(account, later)
         asked = unpack(row.clamp(min=0))
         expiry = torch.where(empty, listing.open_C[session], asked.expiry)
         strike = torch.where(empty, state.spot, asked.strike * self.now.point.strike_step[account])
@@ -289,8 +295,21 @@ class GeneratedView:
         money = torch.log(strike / state.spot) - (state.rate - state.dividend_yield) * tte
         total, deviations = surface.implied_variance(theta, strength, money.to(self.dtype))
         vol = torch.sqrt(total.double() / tte)
-        settles = listing.settle_E[expiry] == session + 1
-        return self._quoted(state, strike, asked.right.double(), tte, vol, deviations, settles)
+        right, settles = asked.right.double(), listing.settle_E[expiry] == session + 1
+        greeks = black_scholes.greeks(state.spot, strike, tte, vol, state.rate, state.dividend_yield, right)
+        return self._quoted(state, strike, right, tte, vol, deviations, greeks, settles)
+
+    def _standing_of(self, account: torch.Tensor, later: torch.Tensor) -> tuple[PathState, torch.Tensor]:
+        """State and session of accounts [M] at the snapshot after this one where `later` [M], else at this one."""
+        known = [(*point.state, point.session) for point in (self.now.point, self.then.point)]
+        # on a CPU one is often enough; a device is not asked
+        if later.device.type == "cpu" and bool(later.all()):
+            *state, session = (field[account] for field in known[1])
+        else:
+            *state, session = (
+                torch.where(later, then[account], now[account]) for now, then in zip(*known, strict=True)
+            )
+        return PathState(*state), session
 
     def _quoted(
         self,
@@ -300,11 +319,11 @@ class GeneratedView:
         tte: torch.Tensor,
         vol: torch.Tensor,
         deviations: torch.Tensor,
+        greeks: Greeks,
         settles: torch.Tensor,
     ) -> Quoted:
         """Contracts as the world quotes them: both sides, unrounded, about the model price."""
         world = self.world
-        greeks = black_scholes.greeks(state.spot, strike, tte, vol, state.rate, state.dividend_yield, right)
         price = greeks.price.clamp(min=LEAST_PRICE)
         rough = state._replace(vix=state.vix.to(self.dtype), spread_scale=state.spread_scale.to(self.dtype))
         width = world.surface.vol_spread(rough, tte.to(self.dtype), deviations)

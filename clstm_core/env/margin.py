@@ -30,12 +30,13 @@ def option_scenarios(
     dividend_yield: torch.Tensor,
     right: torch.Tensor,
     config: EnvConfig,
+    out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Profit of one long option on one share in each scenario, now, by Black-Scholes.
 
         V(S (1 + move), sigma (1 + shock)) - V(S, sigma)
 
-    Shapes:  all broadcast to one shape [..., N]; the result [..., S, N] in the inputs' dtype
+    Shapes:  all broadcast to one shape [..., N]; the result [..., S, N] in the inputs' dtype, in `out` where given
     Units:   currency per share
     Assumes: model value against model value, so that a wide quote's mark adds nothing to the margin; scenarios are
              every price point under one vol, then under another, as `scenario_shocks` gives them
@@ -59,7 +60,8 @@ def option_scenarios(
     money = carry + torch.log1p(move)[:, None]
     moved = shares * (1.0 + move)[:, None]
     linear = torch.addcmul(-base - right * cash, right, moved)
-    out = linear.new_empty(*linear.shape[:-2], 2 * len(move), linear.shape[-1])
+    if out is None:
+        out = linear.new_empty(*linear.shape[:-2], 2 * len(move), linear.shape[-1])
     for part, shock in zip(out.split(len(move), dim=-2), shocks, strict=True):
         erf1, erf2 = _error_functions(money, shock * deviation)
         torch.addcmul(torch.addcmul(linear, moved, erf1), cash, erf2, value=-1.0, out=part)
