@@ -60,7 +60,7 @@ def warm_critic(
             progress.reused("this run's critic is warm already")
         weights = load_checkpoint(warm).model
         finite = all(bool(tensor.isfinite().all()) for tensor in weights.values() if tensor.is_floating_point())
-        before, after = warmup["explained_variance_before"], warmup["explained_variance_after"]
+        before, after = (warmup[f"bootstrapped_explained_variance_{when}"] for when in ("before", "after"))
         results = [
             check("finite", finite, "Every weight is finite." if finite else "A weight is not finite.", blocking=True),
             check(
@@ -72,7 +72,7 @@ def warm_critic(
             check(
                 "explained_variance_rose",
                 after > before,
-                f"Explained variance of Monte Carlo returns: {before:.3f} before, {after:.3f} after.",
+                f"Bootstrapped explained variance of Monte Carlo returns: {before:.3f} before, {after:.3f} after.",
             ),
         ]
         store.record(inputs)

@@ -7,6 +7,7 @@ import dagster as dg
 
 from assets.backtests import results_of
 from assets.checkpoint_comparison import PARENTS, checkpoint_comparison
+from assets.critic_foresight import critic_foresight
 from assets.exports import policy_bundle
 from assets.market_realism import market_realism
 from assets.partitions import training_run
@@ -17,6 +18,7 @@ from clstm_core.artifacts.manifests import (
     AuditVerdict,
     BundleManifest,
     ComparisonManifest,
+    CriticManifest,
     EvidenceManifest,
     GateResults,
     LuckManifest,
@@ -35,7 +37,7 @@ REMOTE = ('src="http', "src='http", 'href="http://', "@import", "url(http")
 
 @dg.asset(
     group_name="evaluation",
-    deps=[checkpoint_comparison, policy_bundle, market_realism],
+    deps=[checkpoint_comparison, policy_bundle, market_realism, critic_foresight],
     partitions_def=training_run,
     kinds={"plotly", "html"},
     owners=["team:research"],
@@ -130,6 +132,7 @@ def _evidence(
         parity=bundle.parity,
         latency=bundle.latency,
         realism=judged.content() if judged else None,
+        critic=critic.rows_by_window if (critic := CriticManifest.kept(run.critic)) else [],
         luck=walked.luck if (walked := LuckManifest.kept(run.luck)) else None,
         findings=pl.read_parquet(findings).to_dicts() if findings.is_file() else [],
         generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -24,8 +24,8 @@ LIVE = (
     "approx_kl",
     "clip_fraction",
     "entropy_pct",
-    "explained_variance",
-    "heldout_explained_variance",
+    "explained_variance_5",
+    "heldout_explained_variance_5",
     "value_correlation",
     "policy_grad_norm",
     "value_grad_norm",
@@ -147,7 +147,7 @@ class _Live:
 
     def __call__(self, row: dict[str, Any]) -> None:
         done = min(int(row["env_steps"]), self._timesteps)
-        figures = [("reward", "mean_reward", "+.3f"), ("KL", "approx_kl", ".4f"), ("EV", "explained_variance", ".2f")]
+        figures = [("reward", "mean_reward", "+.3f"), ("KL", "approx_kl", ".4f"), ("EV", "explained_variance_5", ".2f")]
         words = [f"{label} {row[key]:{form}}" for label, key, form in figures if row.get(key) is not None]
         self._progress(done, self._timesteps, f"{row['steps_per_second']:,.0f} steps/s  " + "  ".join(words))
         self._waiting.append(row)
@@ -170,8 +170,8 @@ def training_curve(rows: list[dict[str, Any]]) -> str:
         return [(row["env_steps"] / 1e6, row[name]) for row in rows if row.get(name) is not None]
 
     names = {
-        "explained variance": "explained_variance",
-        "held-out explained variance": "heldout_explained_variance",
+        "explained variance, 5 sessions": "explained_variance_5",
+        "the same, held out": "heldout_explained_variance_5",
         "mean reward per step": "mean_reward",
     }
     chart = line_chart({label: line(key) for label, key in names.items()}, "Training, over million env steps")
@@ -211,7 +211,8 @@ def _targets(rows: list[dict[str, Any]]) -> list[dg.AssetCheckResult]:
         found = [row[name] for row in tail if row.get(name) is not None]
         return sum(found) / len(found) if found else None
 
-    kl, clip, seen, held = map(mean, ("approx_kl", "clip_fraction", "explained_variance", "heldout_explained_variance"))
+    names = ("approx_kl", "clip_fraction", "explained_variance_5", "heldout_explained_variance_5")
+    kl, clip, seen, held = map(mean, names)
     low, high = CLIP_TARGET
 
     def shown(value: float | None, form: str = ".4f") -> str:
@@ -231,7 +232,8 @@ def _targets(rows: list[dict[str, Any]]) -> list[dg.AssetCheckResult]:
         check(
             "explained_variance_positive",
             held is not None and held > 0,
-            f"Explained variance over the last tenth: in sample {shown(seen, '.2f')}, held out {shown(held, '.2f')}; "
-            "a held-out value of 0 or less means that the critic foresees nothing beyond its training dates.",
+            f"Explained variance of the rewards of five sessions over the last tenth: in sample {shown(seen, '.2f')}, "
+            f"held out {shown(held, '.2f')}; a held-out value of 0 or less means that the critic foresees nothing "
+            "beyond its training dates.",
         ),
     ]

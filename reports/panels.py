@@ -24,6 +24,7 @@ def panels_of(data: Evidence) -> list[Panel]:
         _fill_lag(data),
         _ladder(data),
         _training(data),
+        _critic(data),
         _realism(data),
         _gates(data),
         _quality(data),
@@ -128,6 +129,30 @@ def _training(data: Evidence) -> Panel:
     if not charts:
         message = "No training metrics: this run has logged no iteration yet."
     return Panel(id="training", title="Training diagnostics", message=message, charts=charts)
+
+
+def _critic(data: Evidence) -> Panel:
+    shown = {
+        "window": ("dates", ""),
+        "span": ("sessions", "count"),
+        "explained_variance": ("explained variance", ""),
+        "correlation": ("correlation", ""),
+        "ceiling": ("ceiling (linear)", ""),
+        "constant": ("constant critic", ""),
+        "per_episode": ("constants per episode", ""),
+        "shuffled": ("shuffled", ""),
+        "shuffled_correlation": ("its correlation", ""),
+        "pairs": ("pairs", "count"),
+    }
+    message = (
+        "Rewards seen over so many sessions against V less the discounted V after them. A critic that says the same "
+        "everywhere scores 0; below 0, its changes mislead. The ceiling is a linear fit of those rewards to what the "
+        "encoder sees, made on training dates."
+    )
+    if not data.critic:
+        return Panel(id="critic", title="Does the critic foresee rewards?", message="The critic was not judged.")
+    tables = [("The judged checkpoint's critic", table(data.critic, shown))]
+    return Panel(id="critic", title="Does the critic foresee rewards?", message=message, tables=tables)
 
 
 def _realism(data: Evidence) -> Panel:

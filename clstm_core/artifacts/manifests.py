@@ -281,6 +281,21 @@ class BacktestSet(Manifest):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CriticManifest(Manifest):
+    """What the champion's critic foresees of rewards that come, by window and span."""
+
+    kind: ClassVar[str] = "critic"
+    words: ClassVar[str] = "critic's figures"
+    remedy: ClassVar[str] = "Materialize critic_foresight for this run again."
+    error: ClassVar[type[ArtifactError]] = EvaluationError
+
+    run: str
+    made_from: str
+    milestone: str
+    rows_by_window: Sequence[JsonObject]  # train.critic's Foresight
+
+
+@dataclass(frozen=True, kw_only=True)
 class LuckManifest(Manifest):
     """The champion's place among fair worlds of its test window, and the proof that they are fair."""
 

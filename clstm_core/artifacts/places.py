@@ -60,6 +60,11 @@ class RunFolder:
         return self.path / "status.json"
 
     @property
+    def critic(self) -> Path:
+        """What its champion's critic foresees."""
+        return self.path / "critic.json"
+
+    @property
     def luck(self) -> Path:
         """The champion among fair worlds."""
         return self.path / "luck.json"

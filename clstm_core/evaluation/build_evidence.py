@@ -54,6 +54,7 @@ def build_evidence(
     latency: Records = (),
     findings: Records = (),
     realism: Mapping[str, Any] | None = None,
+    critic: Records = (),
     luck: Mapping[str, Any] | None = None,
     trials: int | None = None,
     generated_at: str = "",
@@ -65,6 +66,7 @@ def build_evidence(
         comparison: of exactly these results; its champion is the policy that is judged
         results: of the run's checkpoints and baselines; twin, stressed: of the worlds beside it
         training_rows: of metrics.jsonl; gates: of gate_results; findings: of the quotes' findings table
+        critic: what the champion's critic foresees, by window and span
         luck: the champion's place among fair worlds, where it was walked through them
         realism: the outside judge's verdict, bands, indices and volatility, where there is one
         exports: files of the bundle; parity, latency: of the bundle's manifest
@@ -126,6 +128,7 @@ def build_evidence(
         realism=_rows((realism or {}).get("bands") or []),
         realism_indices=_rows((realism or {}).get("indices") or []),
         realism_volatility=_rows((realism or {}).get("volatility") or []),
+        critic=_rows(critic),
         luck=_rows((luck or {}).get("placed") or []),
         luck_ratios=[float(ratio) for ratio in (luck or {}).get("ratios") or []],
         exports=_rows({name: value for name, value in row.items() if name != "folder"} for row in exports),

@@ -66,6 +66,7 @@ class Evidence:
     overfitting:    one row per rung: milestone, in_sample_bps, held_out_bps, gap, gap_low, gap_high
     training:       the iterations' metrics, in order
     realism:        the outside judge's bands; realism_indices, realism_volatility: its figures by year
+    critic:         what the champion's critic foresees, one row per window and span
     luck:           the champion's place among fair worlds, one row per baseline; luck_ratios: its own in each world
     gates, exports: results of checks, files of the bundle; parity: one row per runtime; quality: findings in the data
     """
@@ -101,6 +102,7 @@ class Evidence:
     realism: Rows = field(default_factory=list)
     realism_indices: Rows = field(default_factory=list)
     realism_volatility: Rows = field(default_factory=list)
+    critic: Rows = field(default_factory=list)
     luck: Rows = field(default_factory=list)
     luck_ratios: list[float] = field(default_factory=list)
     exports: Rows = field(default_factory=list)

@@ -14,13 +14,16 @@ from clstm_core.env.protocol import BatchedEnv, observation_scaler
 from clstm_core.errors import ConfigError, NonFiniteError
 from clstm_core.model.clstm import CLSTM, RecurrentState
 from clstm_core.ppo.advantages import generalised_advantages, monte_carlo_returns, normalise
-from clstm_core.ppo.diagnostics import explained_variance, fetch, policy_kl, value_diagnostics
-from clstm_core.ppo.metrics import measured
+from clstm_core.ppo.diagnostics import explained_variance, fetch, policy_kl, seen_diagnostics, value_diagnostics
+from clstm_core.ppo.metrics import METRICS, measured
 from clstm_core.ppo.rollout import Carry, begin, collect
 from clstm_core.ppo.schedule import adapted, annealed, linear
 from clstm_core.ppo.storage import Rollout, Sequences, cut, sequences
 from clstm_core.ppo.update import MinibatchSums, make_optimizers, update
 from clstm_core.ppo.warmup import WarmupResult, warm_critic
+
+HELDOUT = [metric.name for metric in METRICS if metric.name.startswith("heldout_")]
+"""Metrics of some iterations only."""
 
 
 class Learner:
@@ -97,11 +100,12 @@ class Learner:
             generator=self.generator,
         )
         values = sums.means() | value_diagnostics(rollout.value, returns, weight) | measured(rollout)
+        values |= seen_diagnostics(rollout, ppo.gamma)
         last = self.iteration + 1 == self.config.n_iterations
         if self.iteration % ppo.evaluate_every == 0 or last:
             values["full_unroll_kl"] = policy_kl(self.model, rollout, state_before.actor)
             if self.heldout_env is not None:
-                values["heldout_explained_variance"] = self._heldout_explained_variance()
+                values |= self._heldout_diagnostics()
         row = fetch(values | {"bad": sums.bad})
         if row.pop("bad") != -1:
             self._abort(sums, data, crash_dir)
@@ -110,14 +114,17 @@ class Learner:
         self.lr_scale = adapted(self.lr_scale, row["approx_kl"] or 0.0, ppo.target_kl)
         if self.entropy_at_start is None:
             self.entropy_at_start = row["entropy"] or math.inf
-        return row | {
-            "entropy_pct": 100 * (row["entropy"] or 0.0) / self.entropy_at_start,
-            "actor_lr": actor_lr,
-            "critic_lr": critic_lr,
-            "entropy_coef": entropy_coef,
-            "full_unroll_kl": row.get("full_unroll_kl"),
-            "heldout_explained_variance": row.get("heldout_explained_variance"),
-        }
+        return (
+            dict.fromkeys(HELDOUT)
+            | row
+            | {
+                "entropy_pct": 100 * (row["entropy"] or 0.0) / self.entropy_at_start,
+                "actor_lr": actor_lr,
+                "critic_lr": critic_lr,
+                "entropy_coef": entropy_coef,
+                "full_unroll_kl": row.get("full_unroll_kl"),
+            }
+        )
 
     def state(self) -> dict[str, torch.Tensor]:
         """Every tensor besides the weights that a bit-identical continuation needs."""
@@ -187,8 +194,8 @@ class Learner:
             gae_lambda=self.config.ppo.gae_lambda,
         )
 
-    def _heldout_explained_variance(self) -> torch.Tensor:
-        """Explained variance on envs of held-out dates, walked from a reset with randomness of its own."""
+    def _heldout_diagnostics(self) -> dict[str, torch.Tensor]:
+        """The critic on envs of held-out dates, walked from a reset with randomness of its own."""
         env, rollout = self.heldout_env, self.heldout_rollout
         assert env is not None
         assert rollout is not None
@@ -197,7 +204,10 @@ class Learner:
         returns, weight = monte_carlo_returns(
             rollout.reward, rollout.next_value, rollout.terminated, rollout.truncated, gamma=self.config.ppo.gamma
         )
-        return explained_variance(rollout.value, returns, weight)
+        return {
+            **seen_diagnostics(rollout, self.config.ppo.gamma, "heldout_"),
+            "heldout_bootstrapped_explained_variance": explained_variance(rollout.value, returns, weight),
+        }
 
     def _abort(self, sums: MinibatchSums, data: Sequences, crash_dir: Path | None) -> None:
         minibatch = int(sums.bad.item())

@@ -57,9 +57,28 @@ METRICS: tuple[Metric, ...] = (
     Metric("actor_lr", "", "learning rate of actor and encoder"),
     Metric("critic_lr", "", "learning rate of the critic"),
     Metric("entropy_coef", "", "weight of the entropy bonus"),
-    Metric("explained_variance", "-inf..1", "of Monte Carlo returns, in sample"),
-    Metric("heldout_explained_variance", "-inf..1", "of Monte Carlo returns, on held-out snapshots"),
-    Metric("value_correlation", "-1..1", "of predicted values and Monte Carlo returns"),
+    *(
+        Metric(
+            f"{where}{name}_{span}",
+            unit,
+            f"{note}, rewards of {span} steps against V - gamma^{span} V', {dates}",
+            since=4,
+        )
+        for where, dates in (("", "in sample"), ("heldout_", "on held-out snapshots"))
+        for name, unit, note in (
+            ("explained_variance", "-inf..1", "variance that the critic foresaw"),
+            ("value_correlation", "-1..1", "correlation with what the critic foresaw"),
+        )
+        for span in (1, 5, 21)
+    ),
+    Metric(
+        "bootstrapped_explained_variance",
+        "-inf..1",
+        "of Monte Carlo returns, in sample: mostly the critic's own values, where episodes are short",
+        since=4,
+    ),
+    Metric("heldout_bootstrapped_explained_variance", "-inf..1", "the same on held-out snapshots", since=4),
+    Metric("value_correlation", "-1..1", "of predicted values and Monte Carlo returns, as bootstrapped"),
     Metric("predicted_mean", "scaled reward", "mean predicted value"),
     Metric("predicted_std", "scaled reward", "standard deviation of predicted values"),
     Metric("monte_carlo_mean", "scaled reward", "mean Monte Carlo return"),

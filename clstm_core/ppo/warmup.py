@@ -22,10 +22,10 @@ KL_LIMIT = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class WarmupResult:
-    """What warming up did. Explained variances are on a rollout that the warmup did not train on."""
+    """What warming up did. Explained variances, bootstrapped, are on a rollout that the warmup did not train on."""
 
-    explained_variance_before: float
-    explained_variance_after: float
+    bootstrapped_explained_variance_before: float
+    bootstrapped_explained_variance_after: float
     value_loss: tuple[float, ...]  # mean of each epoch
     policy_kl: float  # KL of the policy after against before, through the encoder alone
     encoder_frozen: bool  # True when the encoder hit KL_LIMIT and was set back

@@ -106,11 +106,17 @@ RUNS = Table(
     ),
 )
 
+RETIRED = (
+    _number("explained_variance", "-inf..1", "until version 3: what bootstrapped_explained_variance is now"),
+    _number("heldout_explained_variance", "-inf..1", "until version 3: heldout_bootstrapped_explained_variance"),
+)
+"""Columns that nothing is written to any more: nothing is renamed or dropped."""
+
 TRAINING_METRICS = Table(
     "training_metrics",
     "One row per iteration (one rollout and its update), as in data/runs/<run>/metrics.jsonl.",
     ("run", "iteration"),
-    (RUN, *(Column(item.name, item.type, item.unit, item.note, since=item.since) for item in METRICS)),
+    (RUN, *(Column(item.name, item.type, item.unit, item.note, since=item.since) for item in METRICS), *RETIRED),
 )
 
 CHECKPOINTS = Table(

@@ -129,7 +129,7 @@ def progress_line(metrics: dict[str, Any]) -> str:
     return (
         f"[{bar}] {done:4.0%}  {metrics['env_steps']:,} steps  {metrics['steps_per_second']:,.0f}/s  "
         f"ETA {minutes}:{seconds:02d}  reward {figure('mean_reward', '+.4f')}  KL {figure('approx_kl', '.4f')}  "
-        f"EV {figure('explained_variance', '.2f')}"
+        f"EV {figure('explained_variance_5', '.2f')}"
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from assets.backtests import baseline_backtests, policy_backtests
 from assets.checkpoint_comparison import checkpoint_comparison
 from assets.companions import stressed_backtests, stressed_tensors, twin_backtests, twin_tensors
+from assets.critic_foresight import critic_foresight
 from assets.critic_warmup import warm_critic
 from assets.environment_audit import environment_audit
 from assets.exports import policy_bundle
@@ -33,6 +34,7 @@ STAGES = (
     baseline_backtests,
     twin_backtests,
     stressed_backtests,
+    critic_foresight,
     fair_worlds,
     checkpoint_comparison,
     policy_bundle,

@@ -133,7 +133,7 @@ def evidence(results, comparison) -> Evidence:
         results=results,
         twin=[account("cash", window="test")],
         training_rows=[
-            {"iteration": 1, "env_steps": 256, "approx_kl": 0.01, "heldout_explained_variance": math.nan},
+            {"iteration": 1, "env_steps": 256, "approx_kl": 0.01, "heldout_explained_variance_5": math.nan},
             {"iteration": 2, "env_steps": 512, "approx_kl": 0.02, "mean_reward": 1},
         ],
         gates=[{"gate": "audit", "name": "fees", "passed": False, "recorded_at": datetime(2026, 1, 5, tzinfo=UTC)}],

@@ -21,7 +21,7 @@ CURVE = (
     "clip_fraction",
     "policy_grad_norm",
     "value_grad_norm",
-    "explained_variance",
+    "bootstrapped_explained_variance",
     "predicted_mean",
     "actor_lr",
 )

@@ -18,6 +18,7 @@ PARENTS = {
     "baseline_backtests": {"environment_audit", "trained_policy"},
     "twin_backtests": {"policy_backtests", "twin_tensors"},
     "stressed_backtests": {"policy_backtests", "stressed_tensors"},
+    "critic_foresight": {"policy_backtests"},
     "fair_worlds": {"policy_backtests", "baseline_backtests"},
     "checkpoint_comparison": {
         "policy_backtests",
@@ -27,7 +28,7 @@ PARENTS = {
         "fair_worlds",
     },
     "policy_bundle": {"checkpoint_comparison"},
-    "backtest_report": {"checkpoint_comparison", "policy_bundle", "market_realism"},
+    "backtest_report": {"checkpoint_comparison", "policy_bundle", "market_realism", "critic_foresight"},
 }
 OBSERVED = {"training_progress": {"warm_critic"}}
 """Assets that are told about and never materialized."""
@@ -46,6 +47,7 @@ GROUPS = {
         "baseline_backtests",
         "twin_backtests",
         "stressed_backtests",
+        "critic_foresight",
         "fair_worlds",
         "checkpoint_comparison",
         "backtest_report",
@@ -72,6 +74,7 @@ BLOCKING = {
     "baseline_backtests": {"ledgers_recompute", "margin_enforced"},
     "twin_backtests": {"ledgers_recompute", "margin_enforced"},
     "stressed_backtests": {"ledgers_recompute", "margin_enforced"},
+    "critic_foresight": set(),
     "fair_worlds": {"worlds_are_fair"},
     "checkpoint_comparison": {"every_rung_scored"},
     "policy_bundle": {"parity", "golden_vectors"},
@@ -82,6 +85,7 @@ WARNING = {
     "market_realism": {"option_selling", "deviation", "total_return", "volatility_level"},
     "warm_critic": {"explained_variance_rose"},
     "trained_policy": {"kl_on_target", "clip_fraction_on_target", "explained_variance_positive"},
+    "critic_foresight": {"measure_flatters_nobody"},
     "checkpoint_comparison": {"beats_baselines", "overfitting"},
     "policy_bundle": {"latency"},
     "backtest_report": {"opens_offline", "figures_present"},

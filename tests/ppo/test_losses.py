@@ -79,7 +79,7 @@ def test_explained_variance_limits():
     assert explained_variance(-actual, actual, weight) < -2.9
     found = value_diagnostics(0.5 * actual + 1, actual, weight)
     assert abs(found["value_correlation"] - 1) < 1e-5
-    assert abs(found["explained_variance"] - 0.75) < 1e-5
+    assert abs(found["bootstrapped_explained_variance"] - 0.75) < 1e-5
 
 
 def test_fetch_turns_what_json_cannot_carry_into_none():

@@ -33,8 +33,8 @@ def test_critic_learns_and_actor_stays_bit_identical(setup):
     assert result.actor_untouched
     assert moved(model, before, "encoder.layers")
     assert moved(model, before, "critic_trunk")
-    assert result.explained_variance_after > result.explained_variance_before
-    assert result.explained_variance_after > 0.3
+    assert result.bootstrapped_explained_variance_after > result.bootstrapped_explained_variance_before
+    assert result.bootstrapped_explained_variance_after > 0.3
     assert result.value_loss[-1] < result.value_loss[0]
     assert 0 < result.policy_kl <= KL_LIMIT
     assert not result.encoder_frozen
@@ -49,7 +49,7 @@ def test_an_encoder_that_moves_the_policy_too_far_is_set_back(setup, monkeypatch
     assert result.encoder_frozen
     assert not moved(model, before, "encoder")
     assert moved(model, before, "critic_trunk")
-    assert result.explained_variance_after > result.explained_variance_before
+    assert result.bootstrapped_explained_variance_after > result.bootstrapped_explained_variance_before
 
 
 def test_the_result_is_plain_json(setup):

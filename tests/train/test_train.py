@@ -19,11 +19,18 @@ from clstm_core.train import command as train_command
 from clstm_core.train.command import main, parser, progress_line, run_config
 from clstm_core.train.loop import train, warm_start
 
+FORESIGHT = [
+    f"{where}{name}_{span}"
+    for where in ("", "heldout_")
+    for name in ("explained_variance", "value_correlation")
+    for span in (1, 5, 21)
+]
 # fmt: off
 METRICS = {
     "run", "iteration", "env_steps", "progress", "approx_kl", "full_unroll_kl", "clip_fraction", "entropy",
     "entropy_pct", "policy_loss", "value_loss", "policy_grad_norm", "value_grad_norm", "actor_lr",
-    "critic_lr", "entropy_coef", "explained_variance", "heldout_explained_variance", "value_correlation",
+    "critic_lr", "entropy_coef", "bootstrapped_explained_variance", "heldout_bootstrapped_explained_variance",
+    "value_correlation", *FORESIGHT,
     "predicted_mean", "predicted_std", "monte_carlo_mean", "monte_carlo_std", "mean_reward", "reward_std",
     "reward_p001", "reward_p50", "reward_p999", "episode_reward", "episode_length", "gpu_memory_mb",
     "steps_per_second", "seconds", "eta_seconds",
@@ -75,7 +82,14 @@ def test_a_run_leaves_its_ladder_metrics_and_proof(go, tiny):
     assert rows == seen
     assert [row["iteration"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert all(set(row) == METRICS for row in rows)
-    assert [row["heldout_explained_variance"] is None for row in rows] == [False, True, False, True, False, False]
+    assert [row["heldout_bootstrapped_explained_variance"] is None for row in rows] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
     assert json.loads((result.run_dir / "self_test.json").read_text())["passed"]
     inputs = RunInputs.read(result.run_dir / "inputs.json")
     assert RunConfig.from_dict(dict(inputs.config)) == tiny()
@@ -84,7 +98,10 @@ def test_a_run_leaves_its_ladder_metrics_and_proof(go, tiny):
         verify_checkpoint(folder).require_parent("inputs", inputs)
     meta = load_checkpoint(result.checkpoints["100"]).meta
     assert meta["milestone"] == "100"
-    assert meta["warmup"]["explained_variance_after"] > meta["warmup"]["explained_variance_before"]
+    assert (
+        meta["warmup"]["bootstrapped_explained_variance_after"]
+        > meta["warmup"]["bootstrapped_explained_variance_before"]
+    )
     assert RunConfig.from_dict(meta["config"]) == tiny()
 
 
@@ -144,10 +161,8 @@ def test_warm_start_hands_on_to_train(go, toys, tiny, tmp_path):
     assert (again.checkpoints, again.warmup["policy_kl"]) == (warm.checkpoints, warm.warmup["policy_kl"])
     went_on = go("went on", initial=warm.checkpoints["000"])
     assert went_on.warmup == load_checkpoint(warm.checkpoints["000"]).meta["warmup"]
-    without_heldout = [
-        {k: v for k, v in row.items() if k != "heldout_explained_variance"} for row in curve(whole.run_dir)
-    ]
-    assert [{k: v for k, v in r.items() if k != "heldout_explained_variance"} for r in curve(went_on.run_dir)] == (
+    without_heldout = [{k: v for k, v in row.items() if not k.startswith("heldout_")} for row in curve(whole.run_dir)]
+    assert [{k: v for k, v in r.items() if not k.startswith("heldout_")} for r in curve(went_on.run_dir)] == (
         without_heldout
     )
 
@@ -332,7 +347,7 @@ def test_the_published_command_is_the_published_configuration():
 
 def test_progress_line_says_what_one_watches():
     metrics = {"progress": 0.5, "env_steps": 1_234_567, "steps_per_second": 8000.0, "eta_seconds": 125.0}
-    metrics |= {"mean_reward": 0.01, "approx_kl": 0.004, "explained_variance": None}
+    metrics |= {"mean_reward": 0.01, "approx_kl": 0.004, "explained_variance_5": None}
     line = progress_line(metrics)
     for part in ("50%", "1,234,567 steps", "8,000/s", "ETA 2:05", "KL 0.0040", "EV -"):
         assert part in line
@@ -353,7 +368,7 @@ def test_progress_is_live_on_a_terminal_only():
             pass
 
     base = {"env_steps": 1, "steps_per_second": 1.0, "eta_seconds": 1.0, "mean_reward": 0.0}
-    base |= {"approx_kl": 0.0, "explained_variance": 0.0}
+    base |= {"approx_kl": 0.0, "explained_variance_5": 0.0}
     for live, lines, returns in ((True, 1, 20), (False, 11, 0)):
         stream = Stream(live)
         progress = train_command.Progress(stream)

@@ -1,0 +1,89 @@
+"""Whether the critic foresees anything: its values against rewards that came, on training, validation and test dates."""
+
+import math
+
+import dagster as dg
+
+from assets.backtests import policy_backtests, results_of
+from assets.critic_warmup import run_config
+from assets.partitions import training_run
+from assets.resources import Metrics, ProjectPaths
+from assets.support import check, record_gates, run_stage, table
+from clstm_core.artifacts.code import code_sha256
+from clstm_core.artifacts.folder import file_sha256, json_sha256
+from clstm_core.artifacts.manifests import CriticManifest, RunInputs
+
+CODE = "clstm_core.train.critic"
+NOTHING, TOGETHER = 0.02, 0.05
+"""What a critic without skill may score, and correlate."""
+
+SHOWN = [
+    *("window", "span", "explained_variance", "correlation", "ceiling"),
+    *("constant", "per_episode", "shuffled", "shuffled_correlation", "pairs"),
+]
+
+
+@dg.asset(
+    group_name="evaluation",
+    deps=[policy_backtests],
+    partitions_def=training_run,
+    kinds={"torch"},
+    owners=["team:research"],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "measure_flatters_nobody", asset="critic_foresight", description="no skill scores nothing by this measure"
+        )
+    ],
+)
+def critic_foresight(context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics) -> dg.MaterializeResult:
+    """How much of the rewards of the next 1, 5 and 21 sessions the critic foresaw, and what no skill scores."""
+    with run_stage(context, "critic", paths) as (progress, run):
+        from clstm_core.evaluation.headline import champion_among
+        from clstm_core.market.tensors import load_market
+        from clstm_core.train.critic import critic_foresight as judge
+
+        inputs = RunInputs.read(run.inputs)
+        kept, results = results_of(run, "policy_backtests", paths.places)
+        milestone = champion_among(results)[0].manifest["milestone"]
+        rung = run.checkpoint(milestone)
+        made_from = json_sha256([inputs.config_sha256, file_sha256(rung / "manifest.json"), code_sha256(CODE)])
+        made = CriticManifest.kept(run.critic)
+        if made is not None and made.made_from == made_from:
+            progress.reused("the same critic was judged before")
+        else:
+            config, identity = run_config(inputs), str(inputs.data_sha256)
+            market = load_market(paths.places.tensors(identity), identity=identity)
+            rows = [_plain(row.to_dict()) for row in judge(rung, market, config, seed=config.seed)]
+            parents = {"policy_backtests": kept.identity}
+            made = CriticManifest(
+                run=run.name, made_from=made_from, milestone=milestone, rows_by_window=rows, parents=parents
+            ).write(run.critic)
+        progress(1, 1)
+        checks = [_flatters_nobody(made)]
+        record_gates(metrics, run, inputs.data_sha256, "critic_foresight", checks)
+    return dg.MaterializeResult(
+        metadata={
+            "figures": table(made.rows_by_window, SHOWN),
+            "checkpoint": milestone,
+            "path": dg.MetadataValue.path(str(run.critic)),
+        },
+        check_results=checks,
+    )
+
+
+def _plain(row: dict) -> dict:
+    """What is no finite number as None."""
+    return {name: None if isinstance(x, float) and not math.isfinite(x) else x for name, x in row.items()}
+
+
+def _flatters_nobody(made: CriticManifest) -> dg.AssetCheckResult:
+    """Whether critics without skill score nothing by the measure."""
+    wrong = [
+        f"{row['window']} {row['span']}"
+        for row in made.rows_by_window
+        if abs(row["constant"] or 0.0) > NOTHING
+        or (row["shuffled"] or 0.0) > NOTHING
+        or abs(row["shuffled_correlation"] or 0.0) > TOGETHER
+    ]
+    words = f"{len(made.rows_by_window)} figures: a constant critic scores 0, a shuffled one no more than {NOTHING}."
+    return check("measure_flatters_nobody", not wrong, f"Not so: {', '.join(wrong)}." if wrong else words)
