@@ -1,4 +1,4 @@
-"""Whether the critic foresees anything: its values against rewards that came, on training, validation and test dates."""
+"""Whether the critic foresees anything: values against rewards that came, on training, validation and test dates."""
 
 import math
 

@@ -23,7 +23,7 @@ CONFIG = RunConfig(
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
-    market = simulated_market(MarketConfig(source="simulated", n_snapshots=420, seed=3))
+    market = simulated_market(MarketConfig(source="simulated", n_snapshots=700, seed=3), embargo=21)
     folder = tmp_path_factory.mktemp("critic")
     env = OptionsEnv(market, CONFIG.env, n_envs=32, seed=1, window=market.split("train"))
     warm_start(CONFIG, env, run_dir=folder)
