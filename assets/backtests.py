@@ -108,18 +108,20 @@ def materialize(
     parents: Sequence[str],
     walk: "Run",
     market_identity: str | None = None,
+    code: str = CODE,
 ) -> dg.MaterializeResult:
     """Run the backtests of one asset, or take those that the same parents and code gave before; check the books.
 
     Args:
         parents: identities of what is judged
         market_identity: tensors that are traded, where not the run's own
+        code: module whose code, with all that it imports, decides which backtests there are
     """
     from clstm_core.market.tensors import load_market
 
     inputs, store, places = RunInputs.read(run.inputs), metrics.store(), paths.places
     config, identity = run_config(inputs), market_identity or str(inputs.data_sha256)
-    made_from = json_sha256([inputs.config_sha256, identity, list(parents), code_sha256(CODE)])
+    made_from = json_sha256([inputs.config_sha256, identity, list(parents), code_sha256(code)])
     results = None
     try:
         earlier, found = results_of(run, asset, places)

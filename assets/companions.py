@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from clstm_core.config import RunConfig
     from clstm_core.market.tensors import MarketTensors
 
+CODE = "clstm_core.evaluation.companions"
 NONE = "These quotes are no model's: there is no world beside them that is priced by other assumptions."
 
 
@@ -55,15 +56,26 @@ def _backtests(
             nothing = [check(rule, True, NONE, blocking=True) for rule in ("ledgers_recompute", "margin_enforced")]
             return dg.MaterializeResult(metadata={"world": NONE}, check_results=nothing)
 
-        champion, _ = champion_among(results_of(run, "policy_backtests", paths.places)[1])
+        ladder = results_of(run, "policy_backtests", paths.places)[1]
+        champion, _ = champion_among(ladder)
         rung = run.checkpoint(champion.manifest["milestone"])
 
         def walk(config: "RunConfig", market: "MarketTensors", meta: dict[str, Any], tell: "Progress") -> Any:
-            return backtest_companion(world, [rung], market, config.env, paths.places.backtests, tell, meta=meta)
+            return backtest_companion(
+                world,
+                [rung],
+                market,
+                config.env,
+                paths.places.backtests,
+                tell,
+                ladder=ladder,
+                seed=config.seed,
+                meta=meta,
+            )
 
-        parents = [file_sha256(rung / "manifest.json")]
+        parents = [file_sha256(rung / "manifest.json"), *(result.id for result in ladder)]
         companion = read_tensors(folder).identity
-        return materialize(context, paths, metrics, run, progress, name, parents, walk, companion)
+        return materialize(context, paths, metrics, run, progress, name, parents, walk, companion, CODE)
 
 
 @dg.asset(group_name=GROUP, deps=[market_tensors], kinds={"torch"}, owners=["team:research"])
@@ -87,7 +99,7 @@ def stressed_tensors(context: dg.AssetExecutionContext, recipe: Recipe, paths: P
     check_specs=book_checks("twin_backtests"),
 )
 def twin_backtests(context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics) -> dg.MaterializeResult:
-    """The champion, cash and the short straddle over the twin's test dates: what was earned from the premium."""
+    """The champion and every baseline over the twin's test dates: what was earned from the premium."""
     return _backtests(context, paths, metrics, "zero_premium", "twin_backtests")
 
 

@@ -106,7 +106,7 @@ def _judge(
     champion, _ = champion_among(results)
     policy = load_checkpoint(run.checkpoint(champion.manifest["milestone"]), modes=("argmax",), seed=config.seed)[0]
     others = [*baselines(market, seed=config.seed, random_episodes=1)]
-    if (chance := matched_random(results, market, config.env, seed=config.seed)) is not None:
+    if (chance := matched_random(results, market, config.env.fill_lag, seed=config.seed)) is not None:
         others.append(chance)
     world = fair_world(market, window, surface=surface_for(config.market), seed=config.seed)
     proof = prove_fair(world, config.env)

@@ -1,7 +1,9 @@
 """The outside judge: the market's quotes against figures that others published. It warns; the audit blocks."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -28,13 +30,25 @@ def market_realism(
     """Option-selling indices, volatility, smile and spreads of these quotes beside what others published."""
     with stage(context, "realism") as progress:
         from clstm_core.market.cache import ensure_quotes
-        from clstm_core.realism_verdict import ensure_realism
+        from clstm_core.realism_verdict import FAILURES, ensure_realism
 
-        places = paths.places
-        quotes = ensure_quotes(recipe.core().market(), places.cache, make=False)
-        verdict, stood = ensure_realism(quotes, places.cache)
-        metrics.store().record(verdict)
+        places, quotes = paths.places, None
+        try:
+            quotes = ensure_quotes(recipe.core().market(), places.cache, make=False)
+            verdict, stood = ensure_realism(quotes, places.cache)
+            metrics.store().record(verdict)
+            result = _shown(verdict)
+        except FAILURES as error:
+            # the judge only warns: what it fails at stops no training and no report
+            context.log.warning("the judge failed", exc_info=True)
+            result = _failed(error, quotes, paths, metrics)
+            stood = False
         progress(1, 1, "the verdict on these quotes stands" if stood else "")
+    return result
+
+
+def _shown(verdict: "RealismVerdict") -> dg.MaterializeResult:
+    """The verdict with its tables and its picture."""
     return dg.MaterializeResult(
         metadata={
             "verdict": verdict.verdict,
@@ -49,6 +63,20 @@ def market_realism(
         data_version=dg.DataVersion(verdict.identity[:16]),
         check_results=[check(found["name"], found["passed"], found["detail"]) for found in verdict.checks],
     )
+
+
+def _failed(error: BaseException, quotes: Path | None, paths: ProjectPaths, metrics: Metrics) -> dg.MaterializeResult:
+    """Every check as a warning that names what failed, kept where the report looks for the verdict."""
+    from clstm_core.realism_verdict import FAILURES, keep_unjudged, why_unjudged
+
+    why = why_unjudged(error)
+    metadata: dict[str, Any] = {"verdict": why}
+    if quotes is not None:
+        with suppress(*FAILURES):  # the warning is given even where it cannot be kept
+            verdict = keep_unjudged(quotes, paths.places.cache, why)
+            metadata["path"] = dg.MetadataValue.path(str(verdict.place))
+            metrics.store().record(verdict)
+    return dg.MaterializeResult(metadata=metadata, check_results=[check(name, False, why) for name in CHECKS])
 
 
 def _by_year(verdict: "RealismVerdict") -> list[Mapping[str, Any]]:

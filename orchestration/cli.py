@@ -86,7 +86,10 @@ def audit(
         typer.echo(_execute("audit_market", None, chosen).get("environment_audit.verdict"))
         return
     facts = _execute("judge_market", None, chosen)
-    _show_realism(Path(str(facts.get("market_realism.path"))))
+    if (place := facts.get("market_realism.path")) is None:  # the judge failed, and could not keep that it did
+        typer.echo(facts.get("market_realism.verdict"))
+        return
+    _show_realism(Path(str(place)))
 
 
 def _show_realism(place: Path) -> None:

@@ -9,6 +9,7 @@ from reports.charts import NOTHING, Chart, Panel, Table, table
 from reports.luck_figures import luck_chart, luck_sentence
 from reports.realism_figures import realism_charts
 from reports.training_figures import PUBLISHED_NOTE, training_charts
+from reports.worlds_figures import worlds_chart, worlds_table
 
 AUDIT = "environment_audit"
 NAME = {"name": ("policy", "")}
@@ -19,6 +20,7 @@ def panels_of(data: Evidence) -> list[Panel]:
     return [
         _equity(data),
         _luck(data),
+        _worlds(data),
         _attribution(data),
         _trading(data),
         _fill_lag(data),
@@ -71,6 +73,19 @@ def _luck(data: Evidence) -> Panel:
         charts=_present(luck_chart(data)),
         tables=tables,
     )
+
+
+def _worlds(data: Evidence) -> Panel:
+    charts = _present(worlds_chart(data))
+    tables = [("Return and distance from cash", worlds_table(data))] if data.worlds else []
+    message = (
+        "The same index path and contracts, priced by other assumptions. Zero-premium: options cost what the index's "
+        "moves were worth, so what is earned there is no premium. Stressed: spreads twice as wide and volatility at "
+        "the money a point lower, so what is lost there was the model's."
+    )
+    if not tables:
+        message = "No worlds beside this market: its quotes are no model's, or no companion was traded yet."
+    return Panel(id="worlds", title="Does it hold under other prices?", message=message, charts=charts, tables=tables)
 
 
 def _attribution(data: Evidence) -> Panel:

@@ -79,7 +79,10 @@ class AuditVerdict(Manifest):
 
 @dataclass(frozen=True, kw_only=True)
 class RealismVerdict(Manifest):
-    """What the outside judge found in a market's quotes: ours beside what others published."""
+    """What the outside judge found in a market's quotes: ours beside what others published.
+
+    judged: False where it failed: nothing was found, and `verdict` says why
+    """
 
     kind: ClassVar[str] = "realism"
     words: ClassVar[str] = "realism verdict"
@@ -93,6 +96,7 @@ class RealismVerdict(Manifest):
     indices: Sequence[JsonObject]  # index, year, ours, published
     volatility: Sequence[JsonObject]  # year, bias, rmse, vix, sessions
     recorded_at: str
+    judged: bool = True
 
     @property
     def passed(self) -> bool:

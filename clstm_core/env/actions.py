@@ -8,7 +8,7 @@ import torch
 
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
-from clstm_core.env.book import Book, closable_legs
+from clstm_core.env.book import Book, closable_legs, delta_at_fill
 from clstm_core.env.derived import Derived
 from clstm_core.env.fills import contract_fee, fillable, share_fee, share_half_spread, side_price
 from clstm_core.env.margin import margin_requirement
@@ -286,12 +286,11 @@ def sizes_and_mask(
     hold = torch.ones_like(free_legs, dtype=torch.bool)
     anything = held_legs.any(dim=1) | (holdings.shares != 0)
     close = anything & closable_legs(holdings, book.facts).all(dim=1)
-    trade = -torch.round(book.delta)
+    delta = delta_at_fill(book, config)
+    trade = -torch.round(delta)
     hedged_pnl = book.pnl + (trade * book.spot)[:, None] * move_S
     hedge_cost = trade.abs() * book.spot * share_half_spread(config) + share_fee(trade, config)
-    hedge = (book.delta.abs() >= 1) & (
-        margin_requirement(hedged_pnl, book.short_contracts, config) <= equity - hedge_cost
-    )
+    hedge = (delta.abs() >= 1) & (margin_requirement(hedged_pnl, book.short_contracts, config) <= equity - hedge_cost)
     return size, torch.cat([torch.stack([hold, close, hedge], dim=1), package], dim=1)
 
 

@@ -69,6 +69,17 @@ def empty_where(flag_N: torch.Tensor, book: Book, *, cash: torch.Tensor, spot: t
     return emptied._replace(spot=spot, equity=torch.where(flag_N, cash, book.equity))
 
 
+def delta_at_fill(book: Book, config: EnvConfig) -> torch.Tensor:
+    """Delta [N] of what is still held when an order decided now is filled, in shares, at the decision's Greeks.
+
+    With a fill lag, legs that settle at the next snapshot are gone by then, and everybody knows it.
+    """
+    if config.fill_lag == 0:
+        return book.delta
+    delta = book.weight * book.facts[..., col.DELTA]
+    return book.delta - torch.where(book.facts[..., col.SETTLES] > 0, delta, 0.0).sum(dim=1)
+
+
 def closable_legs(holdings: Holdings, facts: torch.Tensor) -> torch.Tensor:
     """Whether each leg could be closed at this snapshot's quotes [N, L]; empty slots can."""
     return fillable(-holdings.quantity, facts[..., col.CAN_BUY], facts[..., col.CAN_SELL])

@@ -114,7 +114,8 @@ class Orders(NamedTuple):
     Shapes: leg_row_NP int64 rows at the *decision* snapshot, -1 = no leg; leg_quantity_NP signed contracts and
             share_quantity_N signed shares (any number type, whole numbers); close_all_N, hedge_N bool.
     Assumes: close_all_N sells every leg and share held before the package's own legs and shares are opened; hedge_N
-            adds the whole shares that bring the delta of the book *after* this order to zero, at the decision's Greeks.
+            adds the whole shares that bring the delta of the book *after* this order to zero, at the decision's Greeks,
+            legs that settle before the fill left out.
     """
 
     leg_row_NP: torch.Tensor

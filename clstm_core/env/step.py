@@ -97,7 +97,7 @@ def advance(
     book = _value(view, config, held, now[:, col.SPOT]) if book is None else book
 
     hedged_row = torch.where(orders.hedge_N[:, None], orders.leg_row_NP, -1)  # deltas matter to a hedge alone
-    decision = decide(orders, book, view.quotes(hedged_row))
+    decision = decide(orders, book, view.quotes(hedged_row), config)
     if config.fill_lag == 0:
         met_row, met_book = held.row, book
         execution = execute(view, config, decision, held, book)

@@ -6,7 +6,7 @@ import torch
 
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
-from clstm_core.env.book import Book, closable_legs, value_book
+from clstm_core.env.book import Book, closable_legs, delta_at_fill, value_book
 from clstm_core.env.fills import contract_fee, fillable, share_fee, share_half_spread, share_price, side_price
 from clstm_core.env.state import Holdings, Orders, where_env
 from clstm_core.env.view import MarketView
@@ -46,8 +46,8 @@ class Execution(NamedTuple):
     rejected: torch.Tensor
 
 
-def decide(orders: Orders, book: Book, facts: torch.Tensor) -> Decision:
-    """Fix the hedge's whole shares at the decision: minus the delta of the book after this order.
+def decide(orders: Orders, book: Book, facts: torch.Tensor, config: EnvConfig) -> Decision:
+    """Fix the hedge's whole shares at the decision: minus the delta of the book as it will stand after this order.
 
     Shapes: facts [N, P, SCENARIOS], the quotes of the rows ordered, read where a hedge is ordered too
     """
@@ -55,7 +55,7 @@ def decide(orders: Orders, book: Book, facts: torch.Tensor) -> Decision:
     quantity = torch.where(orders.leg_row_NP >= 0, orders.leg_quantity_NP.to(dtype), 0.0)
     bought = orders.share_quantity_N.to(dtype)
     opened = (quantity * facts[..., col.MULTIPLIER] * facts[..., col.DELTA]).sum(dim=1)
-    delta = torch.where(orders.close_all_N, 0.0, book.delta) + opened + bought
+    delta = torch.where(orders.close_all_N, 0.0, delta_at_fill(book, config)) + opened + bought
     return Decision(
         row=orders.leg_row_NP,
         quantity=quantity,

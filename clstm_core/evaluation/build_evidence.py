@@ -15,6 +15,7 @@ from clstm_core.evaluation.headline import headline_of, judged_of
 from clstm_core.evaluation.pairing import group
 from clstm_core.evaluation.protocol import Backtest
 from clstm_core.evaluation.summary import action_counts
+from clstm_core.evaluation.worlds import across_worlds
 
 PROVENANCE = {
     "recipe": "recipe",
@@ -114,6 +115,7 @@ def build_evidence(
         ),
         twin=_rows(map(_row, twin)),
         stressed=_rows(map(_row, stressed)),
+        worlds=_worlds(drawn, twin, stressed),
         attribution=months,
         residual_share=residual_share(months),
         actions=_actions(judged) if judged else [],
@@ -134,6 +136,14 @@ def build_evidence(
         exports=_rows({name: value for name, value in row.items() if name != "folder"} for row in exports),
         parity=_with_latency(_rows(parity), _rows(latency)),
     )
+
+
+def _worlds(drawn: Sequence[Backtest], twin: Sequence[Backtest], stressed: Sequence[Backtest]) -> Rows:
+    """The drawn policies in the market and its companions; empty where it has none."""
+    if not (twin or stressed):
+        return []
+    worlds = {"calibrated": drawn, "zero-premium": twin, "stressed": stressed}
+    return _rows(across_worlds(worlds, [member.name for member in drawn]))
 
 
 def _row(result: Backtest) -> dict[str, Any]:

@@ -16,8 +16,7 @@ from clstm_core.artifacts.places import Places
 from clstm_core.config import EnvConfig, MarketConfig, RunConfig
 from clstm_core.evaluation.backtest import BacktestResult, Progress, run_backtests
 from clstm_core.evaluation.baselines.catalogue import baselines
-from clstm_core.evaluation.baselines.rule import Rule
-from clstm_core.evaluation.baselines.straddles import ShortStraddle
+from clstm_core.evaluation.ladder import STOCHASTIC_EPISODES, matched_random
 from clstm_core.evaluation.policies import Policy, load_checkpoint
 from clstm_core.market.cache import ensure_quotes, ensure_tensors
 from clstm_core.market.sources import spec
@@ -35,7 +34,7 @@ def ensure_companion(
 
     Raises: MarketDataError where `make` is False and it was not made
     """
-    if not spec(config.source).has_twin:
+    if not spec(config.source).has_companions:
         return None
     other = dataclasses.replace(config, **CHANGES[world])
     return ensure_tensors(ensure_quotes(other, cache_dir, make=make), other, cache_dir, embargo=embargo, make=make)
@@ -59,23 +58,25 @@ def backtest_companion(
     out_dir: Path,
     progress: Progress | None = None,
     *,
+    ladder: Sequence[BacktestResult] = (),
+    seed: int = 0,
     meta: Mapping[str, Any] | None = None,
 ) -> list[BacktestResult]:
-    """Each checkpoint's likeliest action over the test dates of a companion `market`, beside whom it is compared with.
+    """Each checkpoint's likeliest action over the test dates of a companion `market`, beside every baseline.
 
-    That is every baseline in the stressed world, where claims are tested, and cash and the straddle on the twin.
+    Args:
+        ladder: backtests of the market itself; chance as busy as their champion is traded here too
     """
-    beside: list[Policy] = (
-        baselines(market)
-        if world == STRESSED
-        else [
-            Rule("cash", "Cash at the risk-free rate"),
-            ShortStraddle("short_straddle", "Short at-the-money straddle, unhedged"),
-        ]
-    )
-    policies = [*(policy for folder in checkpoints for policy in load_checkpoint(folder, modes=("argmax",))), *beside]
+    policies: list[Policy] = [
+        *(policy for folder in checkpoints for policy in load_checkpoint(folder, modes=("argmax",))),
+        *baselines(market, seed=seed, random_episodes=STOCHASTIC_EPISODES),
+    ]
+    if ladder and (chance := matched_random(ladder, market, env_config.fill_lag, seed=seed)) is not None:
+        policies.append(chance)
     facts = {**(meta or {}), "world": world, "premium": world != TWIN}
-    return run_backtests(policies, market, env_config, "test", out_dir=out_dir, meta=facts, progress=progress)
+    return run_backtests(
+        policies, market, env_config, "test", out_dir=out_dir, seed=seed, meta=facts, progress=progress
+    )
 
 
 def companion_sentence(twin: Sequence[BacktestResult], stressed: Sequence[BacktestResult], policy: str) -> str | None:

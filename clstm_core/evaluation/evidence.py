@@ -21,7 +21,7 @@ from clstm_core.errors import EvaluationError
 if typing.TYPE_CHECKING:
     import polars as pl
 
-EVIDENCE_VERSION = 3
+EVIDENCE_VERSION = 4
 MANIFEST = "evidence.json"
 TABLES = ("curves", "training")
 """Fields that are Parquet files; all others stand in the JSON."""
@@ -59,6 +59,7 @@ class Evidence:
     backtests:      one row per backtest of the headline's window, both fill lags: what it was, its figures
                     (`figures.FIGURES`), and whether its curve is drawn (`headline`)
     twin, stressed: the same rows of the accounts in the zero-premium twin and in the stressed world
+    worlds:         one row per drawn policy and world (`worlds.across_worlds`); empty for quotes that no model made
     attribution:    one row per month: month, pnl_usd, delta_usd, gamma_usd, ..., residual_usd
     residual_share: how much of the movement attribution leaves unexplained
     actions:        action, count, share
@@ -88,6 +89,7 @@ class Evidence:
     backtests: Rows = field(default_factory=list)
     twin: Rows = field(default_factory=list)
     stressed: Rows = field(default_factory=list)
+    worlds: Rows = field(default_factory=list)
     attribution: Rows = field(default_factory=list)
     residual_share: float | None = None
     actions: Rows = field(default_factory=list)

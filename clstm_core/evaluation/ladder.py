@@ -12,7 +12,6 @@ from clstm_core.evaluation.baselines.chance import MatchedRandom, activity_of
 from clstm_core.evaluation.headline import champion_among
 from clstm_core.evaluation.pairing import group
 from clstm_core.evaluation.policies import Policy, load_checkpoint
-from clstm_core.evaluation.protocol import Backtest
 from clstm_core.market.tensors import MarketTensors
 
 STOCHASTIC_EPISODES = 4
@@ -74,6 +73,37 @@ def backtest_baselines(
     return _run(policies, market, env_config, quotes, out_dir, progress, windows, seed, meta)
 
 
+def matched_random(
+    ladder: Sequence[BacktestResult], market: MarketTensors, fill_lag: int, *, seed: int = 0
+) -> MatchedRandom | None:
+    """A random trader of `market` as busy as the ladder's champion; None where that holds no options.
+
+    How busy the champion is, is measured on the validation window, where it was chosen; on training dates, in a market
+    too short for one: never on the dates that are judged.
+    """
+    champion, _ = champion_among(ladder)
+    others = [
+        result
+        for key, members in group(ladder).items()
+        for result in members
+        if key.fill_lag == fill_lag
+        and key.window in ("validation", "in_sample")
+        and key.window != champion.manifest["window"]["name"]
+        and result.name == champion.name
+    ]
+    measured = max(others, key=lambda result: result.manifest["window"]["name"] == "validation", default=None)
+    if measured is None or (activity := activity_of(measured)) is None:
+        return None
+    return MatchedRandom(
+        activity,
+        of=f"{champion.name} on {measured.manifest['window']['name'].replace('_', '-')} dates",
+        backtest=measured.id,
+        tenor_days=tuple(float(market.info.get(key, days)) for key, days in (("near_days", 30), ("far_days", 60))),
+        seed=seed,
+        n_episodes=STOCHASTIC_EPISODES,
+    )
+
+
 def backtest_matched(
     ladder: Sequence[BacktestResult],
     market: MarketTensors,
@@ -84,44 +114,12 @@ def backtest_matched(
     seed: int = 0,
     meta: Mapping[str, Any] | None = None,
 ) -> list[BacktestResult]:
-    """Backtest a random trader as busy as the ladder's champion on the headline's window, at the configured lag.
-
-    How busy the champion is, is measured on the validation window, where it was chosen; on training dates, in a market
-    too short for one: never on the dates that are judged. None where it holds no options there.
-    """
-    policy = matched_random(ladder, market, env_config, seed=seed, n_episodes=STOCHASTIC_EPISODES)
+    """Backtest `matched_random` on the headline's window, at the configured lag; empty where there is none."""
+    policy = matched_random(ladder, market, env_config.fill_lag, seed=seed)
     if policy is None:
         return []
     window = champion_among(ladder)[0].manifest["window"]["name"]
     return run_backtests([policy], market, env_config, window, out_dir=out_dir, seed=seed, quotes=quotes, meta=meta)
-
-
-def matched_random(
-    ladder: Sequence[Backtest], market: MarketTensors, env_config: EnvConfig, *, seed: int = 0, n_episodes: int = 1
-) -> MatchedRandom | None:
-    """The random trader of `backtest_matched`; None where the champion holds no options on earlier dates."""
-    champion, _ = champion_among(ladder)
-    others = [
-        result
-        for key, members in group(ladder).items()
-        for result in members
-        if key.fill_lag == env_config.fill_lag
-        and key.window in ("validation", "in_sample")
-        and key.window != champion.manifest["window"]["name"]
-        and result.name == champion.name
-    ]
-    measured = max(others, key=lambda result: result.manifest["window"]["name"] == "validation", default=None)
-    if measured is None or (activity := activity_of(measured)) is None:
-        return None
-    manifest = measured.manifest
-    return MatchedRandom(
-        activity,
-        of=f"{champion.name} on {manifest['window']['name'].replace('_', '-')} dates",
-        backtest=measured.id,
-        tenor_days=tuple(float(market.info.get(key, days)) for key, days in (("near_days", 30), ("far_days", 60))),
-        seed=seed,
-        n_episodes=n_episodes,
-    )
 
 
 def _run(

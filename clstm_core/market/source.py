@@ -58,7 +58,7 @@ class SourceSpec:
     train_until: str | None = None  # last dates of training and of validation; None: by the fractions of MarketConfig
     validation_until: str | None = None
     instrument: str = "SPX"  # its underlying, declared in market/instrument.py
-    has_twin: bool = False  # whether its prices contain an assumed premium that can be left out on the same path
+    has_companions: bool = False  # whether a model prices it, so that the same path can be priced by other assumptions
 
     def __post_init__(self) -> None:
         for field, allowed in (("label", LABELS), ("spread", SPREADS)):

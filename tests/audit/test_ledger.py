@@ -129,6 +129,15 @@ def test_hedge_brings_the_delta_after_the_order_to_zero() -> None:
     assert account.shares == -150.0
 
 
+@pytest.mark.parametrize(("lag", "hedge"), [(0, -117.0), (1, 33.0)])
+def test_a_hedge_leaves_out_what_settles_before_it_is_filled(lag, hedge) -> None:
+    """The call settles on day 2: a hedge decided on day 1 meets it only where it is filled on day 1."""
+    ledger = Ledger(three_days(), dataclasses.replace(RULES, fill_lag=lag))
+    account = Account(1_000_000.0, shares=-8.0, legs=[(CALL, 3.0), (PUT, 1.0)])
+    day = ledger.step(account, Order([], hedge=True), 1)
+    assert [f.quantity for f in day.fills if f.reason == "hedge"] == [hedge]
+
+
 def test_black_scholes_keeps_parity_and_the_textbooks_price() -> None:
     call, put = (black_scholes(100.0, 95.0, 0.5, 0.3, 0.04, 0.01, right) for right in (1, -1))
     assert call - put == pytest.approx(100 * math.exp(-0.005) - 95 * math.exp(-0.02))

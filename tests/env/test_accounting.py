@@ -132,6 +132,45 @@ def test_hedge_brings_the_delta_within_one_share(tiny_market, tiny_config):
     assert not bool(flat.observe()[1][0, 2])
 
 
+@pytest.mark.parametrize("close", [False, True])
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_hedge_leaves_out_what_settles_before_it_is_filled(tiny_market, tiny_config, lag, close):
+    """Every contract settles at snapshot 4: decided at 3, a lagged hedge meets a book of shares alone."""
+    env = make(tiny_market, dataclasses.replace(tiny_config, fill_lag=lag))
+    env.step_orders(order([(0, 7), (4, -3)], shares=40))
+    for _ in range(2):
+        env.step_orders(order())
+    env.step_orders(order(hedge=True, close=close))
+    held = [(18, 7), (22, -3)]  # the same contracts' rows at snapshot 3
+    delta = 40 + 100 * sum(quantity * float(tiny_market.delta_Q[row]) for row, quantity in held)
+    assert "expiry" in reasons(env) or (close and lag == 0)
+    expected = {(0, False): 40 - round(delta), (1, False): 0, (0, True): 0, (1, True): 0}[lag, close]
+    assert float(env.last.shares_N[0]) == expected
+
+
+@pytest.mark.parametrize(("lag", "legal"), [(0, True), (1, False)])
+def test_where_all_settles_before_the_fill_there_is_nothing_to_hedge(tiny_market, tiny_config, lag, legal):
+    env = make(tiny_market, dataclasses.replace(tiny_config, fill_lag=lag))
+    env.step_orders(order([(0, 7)]))
+    masks = []
+    for _ in range(2):
+        masks.append(bool(env.observe()[1][0, 2]))
+        env.step_orders(order())
+    assert masks == [True, True]
+    assert bool(env.observe()[1][0, 2]) is legal
+
+
+def test_shares_left_by_what_settles_are_hedged_in_time(tiny_market, tiny_config):
+    """A call hedged with short shares: on the day before it settles the network buys them back, and no day later."""
+    env = make(tiny_market, dataclasses.replace(tiny_config, fill_lag=1))
+    env.step_orders(order([(0, 2)], shares=-150))
+    for _ in range(2):
+        env.step_orders(order())
+    env.step(torch.tensor([2]))
+    assert reasons(env) == ["expiry", "hedge"]
+    assert float(env.last.shares_N[0]) == 0
+
+
 def test_margin_is_the_worst_scenario_or_the_floor(tiny_market, tiny_config):
     env = make(tiny_market, dataclasses.replace(tiny_config, fill_lag=1))
     env.step_orders(order(shares=-1000))

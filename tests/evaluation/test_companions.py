@@ -11,6 +11,7 @@ from clstm_core.config import EnvConfig, MarketConfig, RunConfig
 from clstm_core.errors import MarketDataError
 from clstm_core.evaluation import companions
 from clstm_core.evaluation.baselines.catalogue import baselines
+from clstm_core.evaluation.ladder import backtest_ladder, backtest_matched
 from clstm_core.market.sources import source_names
 
 
@@ -67,20 +68,29 @@ def test_a_companion_that_was_not_made_is_said(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_twin_is_traded_beside_cash_and_the_straddle_and_the_stressed_world_beside_every_baseline(
-    market, ladder, tmp_path
-):
+@pytest.mark.parametrize("world", companions.CHANGES)
+def test_a_companion_is_traded_by_the_champion_every_baseline_and_chance_as_busy(market, ladder, tmp_path, world):
+    config, facts = EnvConfig(), {"run": "tiny"}
     market = dataclasses.replace(market, identity="a" * 64)
-    trade = companions.backtest_companion
-    twin = trade("zero_premium", ladder, market, EnvConfig(), tmp_path, meta={"run": "tiny"})
-    assert [result.name for result in twin] == ["clstm_020_argmax", "clstm_100_argmax", "cash", "short_straddle"]
-    stressed = trade("stressed", ladder[-1:], market, EnvConfig(), tmp_path, meta={"run": "tiny"})
-    assert [result.name for result in stressed] == ["clstm_100_argmax", *(policy.name for policy in baselines(market))]
-    for result, world, premium in [(twin[0], "zero_premium", False), (stressed[0], "stressed", True)]:
-        facts = result.manifest
-        assert (facts["window"]["name"], facts["premium"], facts["world"]) == ("test", premium, world)
-        assert (facts["run"], facts["fill_lag"]) == ("tiny", 1)
+    rungs = backtest_ladder(ladder, market, config, None, tmp_path, windows=("test", "validation"), meta=facts)
+    found = companions.backtest_companion(
+        world, ladder[-1:], market, config, tmp_path, ladder=rungs, seed=3, meta=facts
+    )
+    others = [policy.name for policy in baselines(market)]
+    assert [result.name for result in found] == ["clstm_100_argmax", *others, "matched_random"]
+    for result in found:
+        m = result.manifest
+        assert (m["window"]["name"], m["premium"], m["world"]) == ("test", world != "zero_premium", world)
+        assert (m["run"], m["fill_lag"], m["seed"]) == ("tiny", 1, 3)
         assert result.artifact.parents["tensors"] == market.identity
+    (itself,) = backtest_matched(rungs, market, config, None, tmp_path, seed=3, meta=facts)
+    assert found[-1].manifest["trader"] == itself.manifest["trader"]  # as busy as in the market itself
+
+
+def test_without_a_ladder_that_trades_there_is_no_chance_to_match(market, ladder, tmp_path):
+    found = companions.backtest_companion("stressed", ladder, market, EnvConfig(), tmp_path)
+    assert [result.name for result in found][:2] == ["clstm_020_argmax", "clstm_100_argmax"]
+    assert "matched_random" not in [result.name for result in found]
 
 
 def named(**returned):

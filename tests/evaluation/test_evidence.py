@@ -176,6 +176,19 @@ def test_backtests_are_those_of_the_headlines_window_and_their_curves_are_named(
     assert [row["name"] for row in evidence.twin] == ["cash"]
 
 
+def test_the_drawn_policies_stand_in_every_world_that_they_were_traded_in(evidence, results, comparison):
+    traded = [(row["policy"], row["world"]) for row in evidence.worlds]
+    champion = evidence.policy_name
+    assert traded == [
+        (champion, "calibrated"),
+        ("cash", "calibrated"),
+        ("cash", "zero-premium"),
+        ("buy_and_hold", "calibrated"),
+    ]
+    alone = build_evidence(run="demo", facts={}, comparison=comparison, results=results)
+    assert alone.worlds == []  # real quotes have no world beside them
+
+
 def test_the_ladder_is_the_comparisons_pairs_in_the_order_of_rungs(evidence, comparison):
     assert len(evidence.ladder) == len(comparison.pairs)
     rungs = [row["milestone"] for row in evidence.ladder]
@@ -281,10 +294,10 @@ def with_value(name: str, value: Any):
         (lambda folder: (folder / "evidence.json").write_text("{"), "JSONDecodeError"),
         (lambda folder: (folder / "evidence.json").write_bytes(b"\xff\xfe"), "UnicodeDecodeError"),
         (lambda folder: (folder / "evidence.json").write_text("[" * 100_000), "RecursionError"),
-        (lambda folder: (folder / "evidence.json").write_text("[]"), "not of version 3"),
+        (lambda folder: (folder / "evidence.json").write_text("[]"), "not of version 4"),
         (lambda folder: (folder / "curves.parquet").unlink(), "curves.parquet"),
         (lambda folder: (folder / "training.parquet").write_bytes(b"PAR1"), "training.parquet differ"),
-        (with_value("version", 4), "not of version 3"),
+        (with_value("version", 3), "not of version 4"),
         (with_value("files", {"evidence.json": "0"}), "does not name its tables"),
         (with_value("files", None), "does not name its tables"),
         (without("verdict"), "verdict missing or unknown"),

@@ -10,6 +10,7 @@ from clstm_core.errors import MarketDataError
 from clstm_core.market.calendars import session_close, trading_days
 from clstm_core.market.file_source import spx_quotes
 from clstm_core.market.source import SourceTables, empty_findings, empty_quarantine, finding
+from clstm_core.market.tables.checks import stale_runs
 from clstm_core.market.tables.quality import blocking, inspect
 
 MONDAY = date(2026, 3, 2)
@@ -170,13 +171,42 @@ def test_a_session_with_wide_spreads_is_named(clean, found):
     assert found(out, "wide_spread_session")["snapshots"] == DAYS[3].isoformat()
 
 
+def standing(clean, bid, ask, *, sessions=5, quoted=False):
+    """What is found where a contract quoted on five sessions is quoted so on the first `sessions` of them."""
+    names = clean.quotes["contract_id"].value_counts(sort=True).filter(pl.col("count") == 5)["contract_id"].sort()
+    mine = pl.col("contract_id") == names[0]
+    days = clean.quotes.filter(mine)["snapshot"].sort()[:sessions].implode()
+    return inspect(altered(clean, mine & pl.col("snapshot").is_in(days), bid=bid, ask=ask), quoted=quoted)
+
+
 def test_quotes_that_stand_still_are_counted(clean, found):
+    before = found(inspect(clean, quoted=False), "stale_run")
+    out = found(standing(clean, 0.10, 0.25), "stale_run")
+    assert out["count"] == (before["count"] if before else 0) + 3  # the third to fifth of five
+    assert found(inspect(clean), "stale_run") is None
+    short = found(standing(clean, 0.10, 0.25, sessions=2), "stale_run")
+    assert (short["count"] if short else 0) == (before["count"] if before else 0)
+
+
+@pytest.mark.parametrize("ask", [0.10, 0.15, 0.25, 5.0])
+def test_a_quote_that_bids_the_lowest_tick_does_not_stand_still(clean, found, ask):
+    before = found(inspect(clean, quoted=False), "stale_run")
+    assert found(standing(clean, 0.05, ask), "stale_run") == before
+
+
+def test_a_session_at_the_floor_ends_a_run(clean):
+    """0.10, 0.10, 0.05, 0.10, 0.10: never three in a row."""
     name = clean.quotes["contract_id"].value_counts(sort=True).filter(pl.col("count") == 5)["contract_id"].sort()[0]
-    mine = pl.col("contract_id") == name
-    before = found(inspect(clean), "stale_run")
-    price = clean.quotes.filter(mine)["ask"].median()
-    out = inspect(altered(clean, mine, bid=price - 0.1, ask=price + 0.1), quoted=False)
-    assert found(out, "stale_run")["count"] == (before["count"] if before else 0) + 3  # the third to fifth of five
+    mine = clean.quotes.filter(pl.col("contract_id") == name).sort("snapshot")
+    bids = pl.Series([0.10, 0.10, 0.05, 0.10, 0.10])
+    assert stale_runs(mine.with_columns(bid=bids, ask=bids + 0.10)).is_empty()
+    assert stale_runs(mine.with_columns(bid=0.10, ask=0.20))["count"].to_list() == [3]
+
+
+def test_in_a_model_world_standing_still_is_no_fault(clean):
+    quotes = clean.quotes.with_columns(bid=0.10, ask=0.20)
+    assert stale_runs(quotes)["severity"].to_list() == ["warning"]
+    assert stale_runs(quotes, quoted=False)["severity"].to_list() == ["info"]
 
 
 def test_parity_residuals_are_measured(clean, found):

@@ -123,3 +123,18 @@ def test_the_spot_is_the_indexs_to_what_the_evening_moved(cboe_set, barchart_set
         off = (tables.underlyings["parity_spot"] / tables.underlyings["close"] - 1).drop_nulls().abs()
         assert off.median() < 0.0015
         assert off.max() < 0.01
+
+
+def test_quotes_that_stand_still_above_the_lowest_bid_are_all_counted(barchart_set, cboe_set, found):
+    """Counted again contract by contract: 93 and 44 more stand at a bid of one tick."""
+    for tables, above, floor in ((barchart_set, 4, 93), (cboe_set, 52, 44)):
+        counts = {True: 0, False: 0}
+        rows = tables.quotes.filter(pl.col("bid") > 0).sort("contract_id", "snapshot")
+        last, length = None, 0
+        for quote in rows.select("contract_id", "bid", "ask").iter_rows():
+            length = length + 1 if quote == last else 1
+            last = quote
+            counts[quote[1] > 0.05] += length >= 3
+        assert (counts[True], counts[False]) == (above, floor)
+        row = found(tables, "stale_run")
+        assert (row["count"], row["severity"]) == (above, "warning")

@@ -155,6 +155,32 @@ def overfitting_rows() -> list[dict]:
     ]
 
 
+def world_rows() -> list[dict]:
+    """Every policy in three worlds; the random one was not traded on the twin."""
+    return [
+        {
+            "policy": name,
+            "world": world,
+            "total_return": 0.05 - 0.03 * k,
+            **dict.fromkeys(("less_cash", "ci_low", "ci_high", "n_dates", "verdict")),
+            **(
+                {}
+                if name == "cash"
+                else {
+                    "less_cash": 1.25 - k,
+                    "ci_low": -0.75 - k,
+                    "ci_high": 3.25 - k,
+                    "n_dates": N_SESSIONS,
+                    "verdict": "not distinguishable from cash",
+                }
+            ),
+        }
+        for name in POLICIES
+        for k, world in enumerate(("calibrated", "zero-premium", "stressed"))
+        if (name, world) != ("random", "zero-premium")
+    ]
+
+
 @pytest.fixture(scope="session")
 def report_data() -> Evidence:
     """The evidence of a finished run called demo."""
@@ -178,6 +204,7 @@ def report_data() -> Evidence:
         provenance=[("recipe", "default_cpu"), ("configuration", "c" * 64), ("git commit", "0123abc")],
         curves=curves,
         backtests=[backtest_row(curve, lag) for curve in curves for lag in (1, 0)],
+        worlds=world_rows(),
         attribution=attribution_rows(),
         residual_share=0.1,
         actions=[{"action": name, "count": n, "share": n / 319} for name, n in counts.items()],

@@ -13,8 +13,22 @@ from reports.panels import panels_of
 from reports.render import CSP, figure_count, label_kind, render_report, shortness
 
 EVIL = "<script>alert('x')</script></script><!--\"&"
-ROWS = ("backtests", "attribution", "actions", "ladder", "overfitting", "training", "gates", "quality", "parity")
-PANELS = ("verdict", "equity", "attribution", "trading", "fill-lag", "ladder", "training", "gates", "quality", "bundle")
+ROWS = (
+    "backtests",
+    "worlds",
+    "attribution",
+    "actions",
+    "ladder",
+    "overfitting",
+    "training",
+    "gates",
+    "quality",
+    "parity",
+)
+PANELS = (
+    *("verdict", "equity", "worlds", "attribution", "trading", "fill-lag", "ladder", "training", "realism", "gates"),
+    *("quality", "bundle"),
+)
 
 
 def figures_in(page: str) -> list[dict]:
@@ -29,8 +43,8 @@ def test_a_full_report_has_every_panel_and_shared_files(report_data, tmp_path):
     assert index == tmp_path / "demo" / "index.html"
     assert [identity for identity in PANELS if f'<section id="{identity}"' not in page] == []
     assert {"plotly.min.js", "report.js", "report.css", "index.html", "demo"} == {p.name for p in tmp_path.iterdir()}
-    assert len(figures_in(page)) == figure_count(index) == 21
-    assert page.count("<details>") == 21
+    assert len(figures_in(page)) == figure_count(index) == 22
+    assert page.count("<details>") == 22
     assert not re.search(r"(?:src|href)=.(?:https?:)?//", page), "nothing may come from a network"
 
 
@@ -70,10 +84,10 @@ def test_values_that_are_no_numbers_break_nothing(report_data, tmp_path, bad):
         curves=[
             dataclasses.replace(c, equity=[None if bad == "many" else bad] * len(c.dates)) for c in report_data.curves
         ],
-        **{name: spoil(getattr(report_data, name)) for name in ("backtests", "attribution", "actions", "ladder")},
+        **{name: spoil(getattr(report_data, name)) for name in ("backtests", "worlds", "attribution", "actions")},
         **{
             name: spoil(getattr(report_data, name))
-            for name in ("overfitting", "training", "gates", "quality", "parity")
+            for name in ("ladder", "overfitting", "training", "gates", "quality", "parity")
         },
     )
     page = render_report(spoilt, tmp_path).read_text()
@@ -231,3 +245,36 @@ def test_one_session_or_one_iteration_is_enough_not_to_fail():
     )
     shown = {panel.id: len(panel.charts) for panel in panels_of(data)}
     assert (shown["equity"], shown["training"]) == (0, 1)
+
+
+def test_the_worlds_stand_side_by_side_with_their_intervals(report_data):
+    panel = next(panel for panel in panels_of(report_data) if panel.id == "worlds")
+    (_, table), (chart,) = panel.tables[0], panel.charts
+    assert table.columns == [
+        "policy",
+        *(
+            f"{world}: {what}"
+            for world in ("calibrated", "zero-premium", "stressed")
+            for what in ("return", "less cash, % a year")
+        ),
+    ]
+    cells = {row[0]: row[1:] for row in table.rows}
+    assert list(cells) == [curve.name for curve in report_data.curves]
+    assert cells["clstm_080_argmax"] == [
+        *("5.00%", "+1.2 (-0.8 to +3.2)"),
+        *("2.00%", "+0.2 (-1.8 to +2.2)"),
+        *("-1.00%", "-0.8 (-2.8 to +1.2)"),
+    ]
+    assert cells["cash"][1] == charts.NOTHING
+    assert cells["random"][2:4] == [charts.NOTHING] * 2
+    stressed = next(trace for trace in chart.figure["data"] if trace["name"] == "stressed")
+    assert set(stressed["x"]) == {-0.75}
+    assert set(stressed["error_x"]["array"]) == set(stressed["error_x"]["arrayminus"]) == {2.0}
+    assert len(stressed["x"]) == len(report_data.curves) - 1  # cash is what the others are measured from
+    assert stressed["text"] == [curve.name for curve in report_data.curves if curve.name != "cash"]
+
+
+def test_where_there_are_no_worlds_that_is_said():
+    panel = next(panel for panel in panels_of(Evidence(run="r")) if panel.id == "worlds")
+    assert (panel.charts, panel.tables) == ([], [])
+    assert "No worlds beside this market" in panel.message

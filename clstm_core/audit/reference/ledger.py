@@ -181,10 +181,21 @@ class Ledger:
         self._close(copy, t, "close", day)
         return self.equity(copy, t)
 
+    def at_fill(self, account: Account, t: int) -> Account:
+        """What an account that stands at snapshot t still holds where an order decided there is filled."""
+        if self.rules.fill_lag == 0:
+            return account
+        return replace(account, legs=[leg for leg in account.legs if not self._settles(leg[0], t)])
+
     def _hedge_shares(self, account: Account, order: Order, t: int) -> float:
-        held = Account(0.0) if order.close_all else account
+        held = Account(0.0) if order.close_all else self.at_fill(account, t)
         after = Account(0.0, held.shares + order.shares, [*held.legs, *order.legs])
         return -float(round(self.delta(after, t)))
+
+    def _settles(self, contract: int, t: int) -> bool:
+        """Whether a contract held at snapshot t is settled in cash by the next."""
+        today, tomorrow = self.market.snapshots[t], self.market.snapshots[t + 1]
+        return today.time_ns < self.market.contracts[contract].expiration_ns <= tomorrow.time_ns
 
     def _execute(self, account: Account, order: Order, hedge: float, t: int, day: Day) -> None:
         now, rules = self.market.snapshots[t], self.rules
@@ -227,7 +238,7 @@ class Ledger:
         for contract, quantity in account.legs:
             terms, before = self.market.contracts[contract], today.quotes[contract].mark
             value = quantity * terms.multiplier
-            if today.time_ns < terms.expiration_ns <= tomorrow.time_ns:
+            if self._settles(contract, t):
                 account.cash += value * terms.settle_value
                 day.settlement += value * (terms.settle_value - before)
                 day.fills.append(Fill("expiry", contract, -quantity, terms.settle_value, 0.0))

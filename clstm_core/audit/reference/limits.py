@@ -52,6 +52,8 @@ def broken_limits(
         wrong.append("close_all orders something else")
     if mask[HEDGE_DELTA] and not (orders[HEDGE_DELTA].hedge and not orders[HEDGE_DELTA].legs):
         wrong.append("hedge_delta orders something else")
+    if mask[HEDGE_DELTA] and abs(ledger.delta(ledger.at_fill(account, t), t)) < 1.0 - 1e-6:
+        wrong.append("hedge_delta is legal without a share to hedge")
     equity = ledger.equity(account, t)
     for action, template in enumerate(TEMPLATES, start=FIRST_TEMPLATE):
         unit = price_unit(ledger, config, template, t)

@@ -5,7 +5,7 @@ import torch
 from clstm_core.env import columns as col
 from clstm_core.env.margin import margin_requirement
 from clstm_core.env.state import AccountState, Orders
-from clstm_core.evaluation.baselines.rule import Rule, cell_rows, free_at_fill, held_at_fill, open_units
+from clstm_core.evaluation.baselines.rule import Rule, cell_rows, free_at_fill, open_units
 from clstm_core.evaluation.policies import Lanes
 
 MARGIN_SHARE = 0.10
@@ -33,21 +33,10 @@ class ShortStraddle(Rule):
 class HedgedStraddle(ShortStraddle):
     """The short straddle whose delta the index proxy takes out at every snapshot: what is left is volatility.
 
-    Assumes: the order's own hedge counts every leg that is held; before legs that settle ahead of the fill it is
-             written out without them, so that the roll to new options and the change of hedge are one order
+    Assumes: the order's own hedge leaves out what settles before it is filled, so that the roll to new options and the
+             change of hedge are one order
     """
 
     def write(self, env: Lanes, state: AccountState, orders: Orders) -> None:
         super().write(env, state, orders)
-        stays = held_at_fill(env, state)
-        settles = ((state.leg_quantity_NL != 0) & ~stays).any(dim=1)
-        orders.hedge_N[:] = ~settles
-        delta = _delta(env, state.leg_row_NL, torch.where(stays, state.leg_quantity_NL, 0.0))
-        delta += _delta(env, orders.leg_row_NP, orders.leg_quantity_NP)
-        orders.share_quantity_N[:] = torch.where(settles, -torch.round(delta) - state.shares_N, 0.0).long()
-
-
-def _delta(env: Lanes, row_NL: torch.Tensor, quantity_NL: torch.Tensor) -> torch.Tensor:
-    """Delta [N] of legs, in shares."""
-    facts = env.view.quotes(row_NL)
-    return (quantity_NL * facts[..., col.MULTIPLIER] * facts[..., col.DELTA]).sum(dim=1)
+        orders.hedge_N[:] = True

@@ -30,7 +30,7 @@ SPEC = SourceSpec(
     description="the real S&P 500 and VIX, 1990-2022, with option quotes modelled on them; needs no data",
     label="modelled quotes",
     spread="modelled",
-    has_twin=True,
+    has_companions=True,
     train_until="2012-12-31",
     validation_until="2016-12-31",
 )

@@ -19,6 +19,7 @@ THIN_SHARE = 0.5  # of the median session's rows
 WIDE_TIMES = 3.0  # the median session's mean spread
 WIDE_MONEY = 0.01  # spreads are compared within +- this share of the forward
 STALE_SESSIONS = 3  # sessions in a row with the same bid and ask
+HALF_CENT = 0.005  # no price lies so near a tick without being it
 SPOT_OFF = 0.005  # parity spot against the official close, as a share
 SPLIT_MOVE = 0.25  # log return that looks like a split
 OSI_DATE = r"(\d{6})[CP]\d{8}$"  # of a contract's symbol: the date it is listed under
@@ -35,7 +36,7 @@ def run(tables: SourceTables, *, near: pl.DataFrame, fits: pl.DataFrame, quoted:
         settlement_prices(tables, quoted, calendar),
         thin_sessions(quotes),
         wide_sessions(quotes, fits),
-        stale_runs(quotes),
+        stale_runs(quotes, quoted),
         *parity(quotes, near, fits),
         butterflies(quotes),
         calendars(quotes, tables.rates),
@@ -140,8 +141,13 @@ def wide_sessions(quotes: pl.DataFrame, fits: pl.DataFrame) -> pl.DataFrame:
     return finding("wide_spread_session", "warning", wide.height, near.height, wide["date"], detail)
 
 
-def stale_runs(quotes: pl.DataFrame) -> pl.DataFrame:
-    """Rows that repeat the same bid and ask for STALE_SESSIONS sessions or more, bids of zero aside."""
+def stale_runs(quotes: pl.DataFrame, quoted: bool = True) -> pl.DataFrame:
+    """Rows that repeat bid and ask for STALE_SESSIONS sessions or more, those that bid no more than a tick aside.
+
+    A bid of one tick can only stand or vanish: that it stands says nothing of the venue. In a model world, where every
+    session is priced anew, the tick hides what a far quote moves above it too: counted, and no fault.
+    """
+    tick = instrument_of(quotes["underlying"][0]).tick
     same = pl.all_horizontal(pl.col(name) == pl.col(name).shift(1) for name in ("code", "bid", "ask"))
     runs = (
         quotes.lazy()
@@ -153,11 +159,14 @@ def stale_runs(quotes: pl.DataFrame) -> pl.DataFrame:
             run=pl.all_horizontal(pl.col("same").shift(n, fill_value=False) for n in range(STALE_SESSIONS - 1))
         )
     )
-    rows = runs.filter("run").select(session_date(pl.col("snapshot")).alias("date")).collect()
+    # told apart last: a session at the floor still ends the run of the quotes around it
+    above = pl.col("bid") > tick + HALF_CENT
+    rows = runs.filter(pl.col("run") & above).select(session_date(pl.col("snapshot")).alias("date")).collect()
     if rows.is_empty():
         return empty_findings()
-    detail = f"rows whose bid and ask stand unchanged for {STALE_SESSIONS} sessions or more: kept."
-    return finding("stale_run", "warning", rows.height, quotes.height, rows["date"], detail)
+    why = "kept" if quoted else "a model's, priced anew in every session, whose moves the tick hides: no fault"
+    detail = f"rows above the lowest bid of {tick:g} that stand unchanged for {STALE_SESSIONS} sessions or more: {why}."
+    return finding("stale_run", "warning" if quoted else "info", rows.height, quotes.height, rows["date"], detail)
 
 
 def parity(quotes: pl.DataFrame, near: pl.DataFrame, fits: pl.DataFrame) -> list[pl.DataFrame]:

@@ -6,6 +6,8 @@ import torch
 
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
+from clstm_core.env import trading
+from clstm_core.env.step import value_account
 from clstm_core.evaluation.backtest import run_backtests
 from clstm_core.evaluation.baselines.catalogue import baselines
 from clstm_core.evaluation.baselines.condor import BILLS_PER_LOSS, Condor
@@ -102,8 +104,9 @@ def test_the_roll_of_the_hedged_straddle_leaves_out_what_settles_before_the_fill
     facts = env.view.facts(orders.leg_row_NP[:, :2])
     opened = float((orders.leg_quantity_NP[:, :2] * facts[..., col.MULTIPLIER] * facts[..., col.DELTA]).sum())
     assert int(orders.leg_quantity_NP[0, 0]) < 0
-    assert not orders.hedge_N[0]
-    assert int(orders.share_quantity_N[0]) == -round(opened) - 950
+    book = value_account(env.view, env.config, env.state)
+    decision = trading.decide(orders, book, env.view.quotes(orders.leg_row_NP), env.config)
+    assert int(decision.hedge_shares[0]) == -round(opened + 950)
 
 
 def test_the_hedged_straddle_sells_what_the_unhedged_one_does(account_of, decide) -> None:
