@@ -43,8 +43,8 @@ def test_a_full_report_has_every_panel_and_shared_files(report_data, tmp_path):
     assert index == tmp_path / "demo" / "index.html"
     assert [identity for identity in PANELS if f'<section id="{identity}"' not in page] == []
     assert {"plotly.min.js", "report.js", "report.css", "index.html", "demo"} == {p.name for p in tmp_path.iterdir()}
-    assert len(figures_in(page)) == figure_count(index) == 22
-    assert page.count("<details>") == 22
+    assert len(figures_in(page)) == figure_count(index) == 23
+    assert page.count("<details>") == 23
     assert not re.search(r"(?:src|href)=.(?:https?:)?//", page), "nothing may come from a network"
 
 
