@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from clstm_core.errors import ConfigError, MarketDataError
-from clstm_core.market.clock import NEW_YORK, Hours, session_on_or_before
+from clstm_core.market.clock import MINUTE_NS, NEW_YORK, Hours, close_ns, session_on_or_before
 
 XNYS = "XNYS"
 FIRST, LAST = date(1900, 1, 1), date(2100, 12, 31)
@@ -40,8 +40,8 @@ def exchange(name: str = XNYS) -> Exchange:
 
     Raises:  ConfigError for a code that the library does not know
     Source:  https://github.com/gerrymanoim/exchange_calendars; XNYS reaches back before 1900, others as far as it knows
-    Assumes: the hours are the latest ones in force; sessions that close early are in `early`, and their snapshot keeps
-             the full close
+    Assumes: the hours are the latest ones in force; sessions that close early are in `early`, and the snapshot of a
+             vendor's file keeps the full close
     """
     # Half a second and pandas: only for those who ask for a calendar.
     import exchange_calendars
@@ -133,6 +133,19 @@ def settlement_minutes(day: pl.Series, calendar: str = XNYS) -> pl.Series:
     usual = known.hours.close_minutes
     early = {date_: end for date_, end in known.early.items() if end < usual}
     return day.replace_strict(early, default=usual, return_dtype=pl.Int64)
+
+
+def session_ends(dates: np.ndarray, calendar: str = XNYS) -> np.ndarray:
+    """When each session ends, as UTC nanoseconds (int64): at its close, 13:00 New York on half days.
+
+    A date that is no session ends at the usual close.
+
+    Shapes:  dates datetime64[D]
+    Assumes: half days are known beforehand, as those of `exchange` are: announced, not called on the day
+    """
+    hours = exchange(calendar).hours
+    sooner = hours.close_minutes - settlement_minutes(pl.Series(dates.astype("datetime64[D]")), calendar).to_numpy()
+    return close_ns(dates, hours) - sooner * MINUTE_NS
 
 
 def session_close(day: pl.Expr, hours: Hours = NEW_YORK) -> pl.Expr:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 DAY_NS = 86_400 * 10**9
+MINUTE_NS = 60 * 10**9
 DAYS_YEAR = 365
 YEAR_NS = DAYS_YEAR * DAY_NS
 DAY_YEARS = 1.0 / DAYS_YEAR
@@ -28,8 +29,8 @@ class Hours(NamedTuple):
 
 
 NEW_YORK = Hours("America/New_York", 9 * 60 + 30, 16 * 60)
-"""The close is 16:00 on half days too: one snapshot time for every session. What settles on a half day does at 13:00
-(`calendars.settlement_minutes`)."""
+"""The close is 16:00 on half days too: one snapshot time for every session of a vendor's file. What settles on a half
+day does at 13:00 (`calendars.settlement_minutes`); a modelled market is quoted then too (`calendars.session_ends`)."""
 
 
 def instant_ns(dates: np.ndarray, minutes: int, zone: str) -> np.ndarray:

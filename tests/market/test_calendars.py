@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,9 @@ from clstm_core.market.calendars import (
     scheduled_sessions,
     session_close,
     session_date,
+    session_ends,
     settlement_date,
+    settlement_minutes,
     trading_days,
 )
 from clstm_core.market.clock import NEW_YORK, sessions_between
@@ -157,6 +160,32 @@ def test_close_follows_daylight_saving():
         datetime(2026, 3, 6, 21, tzinfo=UTC),
         datetime(2026, 3, 9, 20, tzinfo=UTC),
     ]
+
+
+@pytest.mark.parametrize(
+    ("day", "end"),
+    [
+        ("2014-11-26", "2014-11-26T21:00"),
+        ("2014-11-28", "2014-11-28T18:00"),  # half days, in winter and in summer
+        ("2014-07-03", "2014-07-03T17:00"),
+        ("1992-12-24", "1992-12-24T19:00"),  # at two o'clock then
+        ("2014-07-02", "2014-07-02T20:00"),
+        ("2014-11-29", "2014-11-29T21:00"),  # a Saturday has no close of its own
+    ],
+)
+def test_a_session_ends_at_its_own_close(day, end):
+    assert session_ends(np.array([day], "datetime64[D]")).astype("datetime64[ns]") == np.datetime64(end)
+
+
+@pytest.mark.parametrize("calendar", ["XNYS", "XLON", "XBOM"])
+def test_every_session_ends_where_what_expires_on_it_settles(calendar):
+    known = exchange(calendar)
+    dates = known.sessions[-3000:]
+    zone = ZoneInfo(known.hours.zone)
+    minutes = settlement_minutes(pl.Series(dates), calendar).to_list()
+    for end, minute, day in zip(session_ends(dates, calendar).tolist(), minutes, dates.tolist(), strict=True):
+        local = datetime.fromtimestamp(end / 1e9, zone)
+        assert (local.date(), local.hour * 60 + local.minute) == (day, minute)
 
 
 def test_session_date_of_open_and_close_is_the_new_york_date():

@@ -17,8 +17,7 @@ import polars as pl
 from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
 from clstm_core.market import public_series
-from clstm_core.market.calendars import scheduled_sessions
-from clstm_core.market.clock import close_ns
+from clstm_core.market.calendars import scheduled_sessions, session_ends
 from clstm_core.market.instrument import SPX_MODELLED
 from clstm_core.market.public_series import BILL, DIVIDENDS, VIX, read_series
 from clstm_core.market.source import Declared, SourceSpec, SourceTables, empty_quarantine, finding
@@ -64,7 +63,7 @@ class SP500Modelled(Declared):
     @cached_property
     def world(self) -> SP500World:
         """The model on the whole series, fitted on the training dates of `config`."""
-        return SP500World(self.loaded.history, scheduled_sessions(SPX_MODELLED.calendar), self.config)
+        return SP500World(self.loaded.history, scheduled_sessions(SPX_MODELLED.calendar), self.config, _ends)
 
     def series(self) -> dict[str, Path]:
         """The path inside skfolio and the public-domain series."""
@@ -98,7 +97,7 @@ class SP500Modelled(Declared):
         # the series has closes alone
         underlyings = pl.DataFrame(
             {
-                "snapshot": pl.Series(close_ns(history.date[past])).cast(UNDERLYINGS["snapshot"]),
+                "snapshot": pl.Series(_ends(history.date[past])).cast(UNDERLYINGS["snapshot"]),
                 "underlying": [SPX_MODELLED.name] * height,
                 "open": [None] * height,
                 "high": [None] * height,
@@ -231,6 +230,11 @@ def index_file() -> Path:
             "no S&P 500 series: expected skfolio with its data sets. Install the project again: pip install -e ."
         )
     return file
+
+
+def _ends(dates: np.ndarray) -> np.ndarray:
+    """When sessions end: the snapshot of each, and when what expires on it settles."""
+    return session_ends(dates, SPX_MODELLED.calendar)
 
 
 def _known(months: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:

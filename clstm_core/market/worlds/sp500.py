@@ -6,6 +6,7 @@ average, and what the zero-premium twin takes for fair.
 """
 
 import dataclasses
+from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
 
@@ -87,15 +88,22 @@ class PairQuotes(NamedTuple):
 class SP500World:
     """Modelled quotes of European options, PM-settled in cash, on a real index path.
 
-    Shapes:  history [T] sessions; scheduled: sessions as expected (datetime64[D], ascending), past the last expiry
+    Shapes:  history [T] sessions; scheduled: sessions as expected (datetime64[D], ascending), past the last expiry;
+             ends: dates -> UTC nanoseconds at which those sessions end, half days included
     Units:   prices in index points
     Raises:  MarketDataError when the training window is too short to fit on
     Assumes: `premium=False` prices by the variance that the VIX foretold on training dates (the zero-premium twin);
              `stress=True` doubles spreads and takes a point off every volatility at the money
     """
 
-    def __init__(self, history: History, scheduled: np.ndarray, config: MarketConfig) -> None:
-        self.history, self.scheduled, self.config = history, scheduled, config
+    def __init__(
+        self,
+        history: History,
+        scheduled: np.ndarray,
+        config: MarketConfig,
+        ends: Callable[[np.ndarray], np.ndarray] = close_ns,
+    ) -> None:
+        self.history, self.scheduled, self.config, self.ends = history, scheduled, config, ends
 
     @property
     def train_stop(self) -> int:
@@ -171,13 +179,14 @@ class SP500World:
     def quotes(self, at: np.ndarray) -> PairQuotes:
         """Quotes of the sessions `at` (indices from BURN_IN on): every strike listed by then, none known ahead."""
         history, config = self.history, self.config
-        closes = close_ns(history.date)
         expiries = self._expiries()
-        expiration = close_ns(expiries.date)
+        closes, expiration = self.ends(history.date), self.ends(expiries.date)
         quoted = slice(BURN_IN, None)
-        # listed by the VIX in every world: the twin and the stressed one list the same contracts
+        # listed by the VIX in every world: the twin and the stressed one list the same contracts; and by whole days,
+        # so that a half day lists what any other does
+        usual = close_ns(history.date[quoted])
         listing = list_strikes(
-            closes[quoted], history.close[quoted], history.vix[quoted], expiries, config.near_days, wings=WINGS
+            usual, history.close[quoted], history.vix[quoted], expiries, config.near_days, wings=WINGS
         )
         pair, pair_expiry, pair_strike = number_contracts(listing)
         keep = np.isin(listing.snapshot + BURN_IN, at)

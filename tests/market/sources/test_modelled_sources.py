@@ -15,8 +15,8 @@ from clstm_core.errors import MarketDataError
 from clstm_core.market import public_series
 from clstm_core.market.build.assemble import build_market_tensors
 from clstm_core.market.cache import to_columns
-from clstm_core.market.calendars import is_trading_day
-from clstm_core.market.clock import close_ns
+from clstm_core.market.calendars import is_trading_day, session_ends
+from clstm_core.market.clock import YEAR_NS
 from clstm_core.market.realism.model_free import strip_variance, thirty_day_volatility
 from clstm_core.market.source import check_tables
 from clstm_core.market.sources import default_config, open_source
@@ -80,14 +80,57 @@ def test_what_is_fitted_is_fitted_on_training_dates_and_told(source):
 def test_the_quotes_charge_what_the_vix_says(source, tables):
     """The exchange's own strip over the listed mids, without the model."""
     history = source.world.history
-    carry = pl.DataFrame({"snapshot": close_ns(history.date), "rate": history.rate, "vix": history.vix}).with_columns(
-        pl.col("snapshot").cast(tables.quotes.schema["snapshot"])
-    )
+    carry = pl.DataFrame(
+        {"snapshot": session_ends(history.date), "rate": history.rate, "vix": history.vix}
+    ).with_columns(pl.col("snapshot").cast(tables.quotes.schema["snapshot"]))
     found = thirty_day_volatility(strip_variance(tables.quotes, carry)).join(carry, on="snapshot")
     assert found.height == tables.quotes["snapshot"].n_unique()
     error = 100 * (found["volatility"] - found["vix"])
     assert abs(error.mean()) < 0.2
     assert error.abs().max() < 1.0
+
+
+HALF_DAYS = [date(2014, 11, 28), date(2014, 12, 24)]
+
+
+def test_half_days_are_priced_and_settled_at_their_own_close(days, tables):
+    """They closed at 13:00 New York, 18:00 UTC; every other session of the winter at 21:00, of the summer at 20:00."""
+    for frame in (tables.quotes, tables.underlyings.filter(pl.col("snapshot").dt.date() >= WINDOW[0])):
+        snapshots = frame["snapshot"].unique().sort()
+        assert snapshots.dt.date().to_list() == days
+        assert snapshots.filter(snapshots.dt.hour() == 18).dt.date().to_list() == HALF_DAYS
+        assert set(snapshots.dt.hour()) == {18, 20, 21}
+    expirations = tables.quotes["expiration"].unique()
+    assert (
+        expirations.filter(expirations.dt.hour() == 18).dt.date().to_list() == HALF_DAYS[:1]
+    )  # the other: a Wednesday
+    friday = tables.quotes.filter(pl.col("expiration").dt.date() == HALF_DAYS[0])
+    last = friday.filter(pl.col("snapshot") == pl.col("snapshot").max())
+    # nothing is quoted on the day itself; from Wednesday's close 45 hours were left
+    assert last["snapshot"].dt.date()[0] == date(2014, 11, 26)
+    assert (last["expiration"] - last["snapshot"]).dt.total_hours().unique().to_list() == [45]
+
+
+def test_time_to_expiry_cash_and_settlement_agree_on_half_days(source, tables):
+    market = build_market_tensors(
+        *(to_columns(frame) for frame in (tables.quotes, tables.underlyings, tables.rates)),
+        source.config,
+        embargo=0,
+        info={"source": source.name, "label": source.label, "spread": source.spread},
+    )
+    sessions = market.snapshot_T.numpy().astype("datetime64[ns]").astype("datetime64[D]")
+    ends = market.expiration_K.numpy().astype("datetime64[ns]")
+    mine = torch.from_numpy(ends == np.datetime64("2014-11-28T18:00"))
+    assert int(mine.sum()) > 10
+    at = int(np.searchsorted(sessions, np.datetime64("2014-11-28")))
+    assert set(market.settle_index_K[mine].tolist()) == {at}
+    assert int(market.snapshot_T[at]) == int(market.expiration_K[mine][0])
+    paid = (market.right_K * (market.spot_T[at] - market.strike_K)).clamp(min=0.0)
+    torch.testing.assert_close(market.settle_value_K[mine], paid[mine])
+    left = market.expiration_K[market.row_contract_Q] - market.snapshot_T[market.row_snapshot_Q]
+    torch.testing.assert_close(market.tte_years_Q, left.double() / YEAR_NS, rtol=1e-9, atol=0.0)
+    hours = (market.time_years_T[1:] - market.time_years_T[:-1]) * YEAR_NS / 3.6e12
+    assert hours[at - 1 : at + 1].tolist() == pytest.approx([45.0, 75.0])  # from Wednesday, to Monday
 
 
 def test_the_twin_is_cheaper_and_lists_the_same(source, days, tables):
@@ -264,7 +307,7 @@ def test_the_simulated_source_hands_over_its_columns():
             default_config("sp500_modelled"),
             [date(1999, 4, 6), date(2008, 10, 15), date(2018, 12, 31)],
             2_514,
-            "7619f387ac5b27e7",
+            "51a83e65ce5e7be7",
         ),
         (MarketConfig(source="simulated", n_snapshots=40, seed=3), None, 17_488, "ea1a4bcc0be847e1"),
     ],
