@@ -25,6 +25,10 @@ from clstm_core.market.instrument import INSTRUMENTS, SPX_MODELLED
 from clstm_core.market.tensors import MarketTensors
 
 LIMITS_ENVS = 4  # accounts whose every action is sized again
+LISTED_HORIZON = 15  # snapshots: every contract opened in a listed world settles within, or soon after
+LEAST_BORROW = 0.003  # a year: shares sold short cost something in the listed world, whatever the account's rules
+EARLY_RUIN = 0.95
+"""Share of the entry equity below which one of the walks ends: a few days' losses, so that ruin is met."""
 
 EVENTS = (
     "open",
@@ -44,6 +48,7 @@ EVENTS = (
     "rejected",
     "breach that remains",
     "horizon",
+    "ruin",
 )
 """What random sessions must have met before their agreement means anything."""
 
@@ -98,8 +103,11 @@ def conservation(
         built = build_listed(listed)
         true = listed_market(built, listed, {name: root.settles for name, root in ROOTS.items()})
         findings += built_as_listed("listed world", built, true)
-        met += settlements_of(true)
-        places += _twice("listed world", dataclasses.replace(scene, market=built), true.market)
+        held = ("AM settlement", "PM settlement", "settlement on a day without a session")
+        findings.append(every_event(settlements_of(true), held, "settlements missing in the tables"))
+        borrow = max(scene.config.borrow_rate, LEAST_BORROW)
+        walked = dataclasses.replace(scene, market=built).under(horizon=LISTED_HORIZON, borrow_rate=borrow)
+        places += _twice("listed world", walked, true.market)
     for place in places:
         agreement = Agreement(Ledger(place.plain, Rules.of(place.scene.config)), place.scene.config)
         for style in place.styles:
@@ -110,8 +118,9 @@ def conservation(
 
 
 def _twice(label: str, scene: Scene, plain: PlainMarket) -> list[_Place]:
-    """With the fill lag as it is, and with the other one."""
-    lagged = scene.under(fill_lag=1 - scene.config.fill_lag)
+    """With the fill lag as it is, and with the other one, where little is ruin already."""
+    config = scene.config
+    lagged = scene.under(fill_lag=1 - config.fill_lag, ruin_fraction=max(EARLY_RUIN, config.ruin_fraction))
     return [
         _Place(label, scene, plain, ("actions", "orders"), True),
         _Place(f"{label}, lag {lagged.config.fill_lag}", lagged, plain, ("orders",), True),

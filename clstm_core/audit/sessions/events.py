@@ -90,7 +90,7 @@ def multipliers_met(met: Counter[str]) -> Counter[str]:
 ALL_MULTIPLIERS = f"{MULTIPLIERS} multipliers settled"
 
 
-def every_event(met: Counter[str], expected: Iterable[str]) -> Finding:
+def every_event(met: Counter[str], expected: Iterable[str], check: str = "events missing") -> Finding:
     """Fails with a sentence when a proof met none of something that it claims to cover."""
     expected, met = tuple(expected), multipliers_met(met)
     missing = [event for event in expected if not met[event]]
@@ -101,4 +101,4 @@ def every_event(met: Counter[str], expected: Iterable[str]) -> Finding:
         if missing
         else seen
     )
-    return Finding(check="events missing", statistic=len(missing), threshold=0.0, detail=detail)
+    return Finding(check=check, statistic=len(missing), threshold=0.0, detail=detail)

@@ -27,6 +27,7 @@ HALF_SPREAD = 0.02  # of the price, fair world
 LEAST_PRICE = 1e-9  # keeps a quote alive where the model price underflows, fair world
 TICK = 0.05
 EARLY_CLOSE_MINUTES = 13 * 60
+SHOCK, SHOCK_EVERY = 0.07, 13  # log return overnight, sessions; rough world
 HOLIDAY_EVERY, EARLY_EVERY = 11, 6  # weekdays: prime to five, so that every weekday meets each
 
 
@@ -78,6 +79,8 @@ def listed_tables(n_snapshots: int, *, fair: bool, seed: int = 0) -> Tables:
     moments = np.unique(np.concatenate([opens, official, closes]))
     years = np.diff(moments) / YEAR_NS
     growth = (RATE - DIVIDEND_YIELD - 0.5 * VOL**2) * years + VOL * np.sqrt(years) * rng.standard_normal(len(years))
+    if not fair:
+        growth[np.searchsorted(moments, opens[SHOCK_EVERY::SHOCK_EVERY]) - 1] += SHOCK * _sign(len(date))
     path = SPOT * np.exp(np.concatenate([[0.0], np.cumsum(growth)]))
     opening, official_close, spot = (path[np.searchsorted(moments, at)] for at in (opens, official, closes))
 
@@ -117,7 +120,7 @@ def listed_tables(n_snapshots: int, *, fair: bool, seed: int = 0) -> Tables:
         # the world's own volatility: solving it from mids loses digits where an option is all intrinsic value
         quotes |= {"bid": value * (1.0 - HALF_SPREAD), "ask": value * (1.0 + HALF_SPREAD), "model_vol": vol[t]}
     else:
-        quotes = _rough(quotes, value, rng)
+        quotes = _rough(quotes, value, rng, t)
     count = len(date)
     underlyings = {
         "snapshot": closes,
@@ -191,8 +194,18 @@ def _strikes(spot: float) -> np.ndarray:
     return np.union1d(inner, outer)
 
 
-def _rough(quotes: dict[str, np.ndarray], value: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Quotes in ticks; some have no bid, some are locked or crossed, some are not there at all."""
+def _sign(sessions: int) -> np.ndarray:
+    """Down and up in turn, for each shock among so many sessions."""
+    return np.where(np.arange(len(range(SHOCK_EVERY, sessions, SHOCK_EVERY))) % 2 == 0, -1.0, 1.0)
+
+
+def _rough(
+    quotes: dict[str, np.ndarray], value: np.ndarray, rng: np.random.Generator, session: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Quotes in ticks; some have no bid, some are locked or crossed, some are not there at all.
+
+    On the day of a shock nobody quotes what it made dear: puts after a fall, calls after a rise.
+    """
     half = TICK + 0.01 * value
     bid = np.floor((value - half).clip(0.0) / TICK + 1e-9) * TICK
     ask = np.ceil((value + half) / TICK - 1e-9) * TICK
@@ -201,7 +214,8 @@ def _rough(quotes: dict[str, np.ndarray], value: np.ndarray, rng: np.random.Gene
     ask = np.where((draw >= 0.02) & (draw < 0.03), bid, ask)  # locked, or nothing at all where the bid is zero
     crossed = (draw >= 0.03) & (draw < 0.035)
     bid, ask = np.where(crossed, ask, bid), np.where(crossed, bid, ask)
-    there = draw < 0.95
+    shock, turn = session % SHOCK_EVERY == 0, session // SHOCK_EVERY % 2
+    there = (draw < 0.9) & ~(shock & (quotes["right"] == np.where(turn == 1, "P", "C")))
     quotes = quotes | {"bid": bid, "ask": ask}
     return {name: column[there] for name, column in quotes.items()}
 
