@@ -162,12 +162,12 @@ def _proofs(
         "martingale_sampled": partial(
             martingale_sampled, walked(market=market, n_envs=effort.episodes, n_steps=effort.horizon), policies
         ),
-        "no_look_ahead": partial(
-            no_look_ahead,
+        "no_look_ahead": lambda: no_look_ahead(
             walked(n_envs=16, n_steps=effort.steps // 2),
             market,
             n_cuts=effort.cuts,
             table_snapshots=effort.table_snapshots,
+            listed=rough(),
         ),
         "fees_never_help": partial(fees_never_help, scene),
         "invariance": partial(invariance, walked(n_steps=20)),

@@ -19,7 +19,7 @@ from clstm_core.audit.sessions.events import ALL_MULTIPLIERS, CALENDAR, CARRY, S
 from clstm_core.audit.sessions.orders import random_actions, wild_orders
 from clstm_core.audit.sessions.records import Before, before, done_step, plain_orders, plain_steps
 from clstm_core.audit.sessions.scene import Scene, on_device
-from clstm_core.audit.worlds.listed import ROOTS, build_listed
+from clstm_core.audit.worlds.listed import SETTLES, build_listed
 from clstm_core.audit.worlds.markets import with_holes
 from clstm_core.market.instrument import INSTRUMENTS, SPX_MODELLED
 from clstm_core.market.tensors import MarketTensors
@@ -101,7 +101,7 @@ def conservation(
         places += _twice("world", holed, plain_market(holed.market))
     if listed is not None:
         built = build_listed(listed)
-        true = listed_market(built, listed, {name: root.settles for name, root in ROOTS.items()})
+        true = listed_market(built, listed, SETTLES)
         findings += built_as_listed("listed world", built, true)
         held = ("AM settlement", "PM settlement", "settlement on a day without a session")
         findings.append(every_event(settlements_of(true), held, "settlements missing in the tables"))

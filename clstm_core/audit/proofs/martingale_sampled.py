@@ -2,8 +2,8 @@
 
     mean over episodes of  D_T E_T + sum(D_s costs_s) - E_0 - control = 0   within its standard error
 
-The control variate is the delta and gamma profit of the book, whose expectation is zero by construction: it takes the
-luck out and leaves a leak in.
+The control variate is what the book should have gained by fair prices, settlements of the tables included: its
+expectation is zero by construction, so it takes the luck out and leaves a leak in.
 """
 
 import dataclasses
@@ -14,13 +14,14 @@ from statistics import NormalDist
 
 import torch
 
+from clstm_core.audit.reference.plain import settlement_prices
 from clstm_core.audit.result import Finding
-from clstm_core.audit.sessions.accounting import overnight_greeks, stated_costs, without_costs
+from clstm_core.audit.sessions.accounting import fair_move, stated_costs, without_costs
 from clstm_core.audit.sessions.events import ALL_MULTIPLIERS, CALENDAR, SETTLEMENTS, TRADES, count_events, every_event
 from clstm_core.audit.sessions.orders import random_actions
 from clstm_core.audit.sessions.records import before, done_step
 from clstm_core.audit.sessions.scene import Scene
-from clstm_core.audit.worlds.listed import build_listed, listed_tables
+from clstm_core.audit.worlds.listed import SETTLES, build_listed, listed_tables
 from clstm_core.audit.worlds.markets import pricing_vol, whole
 from clstm_core.specs import ACTIONS, CLOSE_ALL, HEDGE_DELTA, OBSERVATION
 
@@ -97,13 +98,15 @@ def martingale_sampled(scene: Scene, policies: Mapping[str, Decide] | None = Non
     contracts settle within an episode. `policies` (trained ones, say) are played beside the preset ones.
     """
     episodes, capital = scene.n_envs, scene.config.capital_usd
-    world = whole(build_listed(listed_tables(episodes * (scene.n_steps + 1), fair=True, seed=scene.seed + 1)))
+    tables = listed_tables(episodes * (scene.n_steps + 1), fair=True, seed=scene.seed + 1)
+    world = whole(build_listed(tables))
+    settlement_K = torch.tensor(settlement_prices(world, tables, SETTLES), dtype=torch.float64)
     findings, total = [], Counter[str]()
     names = [*preset_policies(scene.seed), *(policies or {})]
     threshold = NormalDist().inv_cdf(1 - SIGNIFICANCE / (2 * 2 * len(names)))
     for costs, config in (("off", without_costs(scene.config)), ("on", scene.config)):
         players = {**preset_policies(scene.seed), **(policies or {})}
-        gain, fills, met = play(dataclasses.replace(scene, market=world, config=config), players)
+        gain, fills, met = play(dataclasses.replace(scene, market=world, config=config), players, settlement_K)
         total += met
         for name, mine, count in zip(names, gain, fills.tolist(), strict=True):
             error = float(mine.std()) / math.sqrt(episodes) + 1e-9 * capital
@@ -129,7 +132,9 @@ def martingale_sampled(scene: Scene, policies: Mapping[str, Decide] | None = Non
     return [*findings, every_event(total, EVENTS)]
 
 
-def play(scene: Scene, players: Mapping[str, Decide]) -> tuple[torch.Tensor, torch.Tensor, Counter[str]]:
+def play(
+    scene: Scene, players: Mapping[str, Decide], settlement_K: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, Counter[str]]:
     """Discounted gain net of luck, costs added back [policies, episodes], each policy's fills [policies], and events."""
     world, config, device = scene.market, scene.config, scene.device
     episodes, horizon, n_players = scene.n_envs, scene.n_steps, len(players)
@@ -144,7 +149,7 @@ def play(scene: Scene, players: Mapping[str, Decide]) -> tuple[torch.Tensor, tor
     observation, mask = env.observe()
 
     vol = pricing_vol(world)
-    clock, spot = world.time_years_T, world.spot_T
+    clock = world.time_years_T
     log_discount = torch.zeros(n, dtype=torch.float64)
     gain = torch.full((n,), -config.capital_usd, dtype=torch.float64)
     final = torch.zeros(n, dtype=torch.float64)
@@ -170,11 +175,7 @@ def play(scene: Scene, players: Mapping[str, Decide]) -> tuple[torch.Tensor, tor
         log_discount = log_discount - world.rate_T[t] * dt
         tomorrow = log_discount.exp()
         now, later = stated_costs(last, world, config)
-        delta, gamma = overnight_greeks(begun, last, world)
-        carry = world.rate_T[t] - world.dividend_yield_T[t]
-        moved = spot[then] * torch.exp(world.dividend_yield_T[t] * dt) - spot[t] * torch.exp(world.rate_T[t] * dt)
-        square = spot[t] ** 2 * (torch.exp((2 * carry + vol**2) * dt) - 2 * torch.exp(carry * dt) + 1)
-        luck = delta * moved + 0.5 * gamma * ((spot[then] - spot[t]) ** 2 - square)
+        luck = fair_move(begun, last, world, vol, settlement_K)
         gain = gain + torch.where(alive, today * now + tomorrow * (later - luck), 0.0)
         final = torch.where(alive, tomorrow * last.equity_N, final)
         traded = (last.fill_quantity_NX != 0) & (last.fill_reason_NX > 0) & (last.fill_reason_NX < 5)

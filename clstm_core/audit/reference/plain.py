@@ -26,6 +26,9 @@ SEGMENT_GAP_NS = 10 * DAY_NS
 EXPLAINED = 1e-6
 """Of the spot: how near the price at a volatility lies to the mid that it explains."""
 
+NOTHING = Terms("", 0, math.nan, 0, math.nan)
+"""Of a contract that the tables do not hold."""
+
 
 def plain_market(market: MarketTensors) -> PlainMarket:
     """The same market as lists and dictionaries, settlement values included."""
@@ -79,13 +82,11 @@ def listed_market(market: MarketTensors, tables: Tables, roots: Mapping[str, str
     """
     quotes, underlyings, rates = tables
     sessions = read_sessions(underlyings)
-    days = sorted(sessions)
     terms = read_terms(quotes)
     times = market.snapshot_T.tolist()
-    names = [bytes(raw).rstrip(b"\0").decode() for raw in market.contract_id_KB.tolist()]
-    nothing = Terms("", 0, math.nan, 0, math.nan)
-    listed = [terms.get(name, nothing) for name in names]
-    paid = [settlement(one, sessions, days, roots) for one in listed]
+    names = _names(market)
+    listed = [terms.get(name, NOTHING) for name in names]
+    paid = _paid(listed, sessions, roots)
     contracts = [_contract(one, how, times[-1]) for one, how in zip(listed, paid, strict=True)]
     facts = _facts(times, sessions, rates, float(market.info.get("near_days", 30.0)))
     books = _books(market, contracts, names, facts, _two_sided(quotes, set(names), times))
@@ -95,6 +96,24 @@ def listed_market(market: MarketTensors, tables: Tables, roots: Mapping[str, str
     ]
     unknown = [name for name in names if name not in terms]
     return Listed(PlainMarket(snapshots, contracts, _grid(market)), paid, unknown)
+
+
+def settlement_prices(market: MarketTensors, tables: Tables, roots: Mapping[str, str]) -> list[float]:
+    """The price of the underlying that settles each contract, by contract index; NaN beyond the data."""
+    terms = read_terms(tables[0])
+    listed = [terms.get(name, NOTHING) for name in _names(market)]
+    last = int(market.snapshot_T[-1])
+    paid = _paid(listed, read_sessions(tables[1]), roots)
+    return [how.price if one.expiration_ns <= last else math.nan for one, how in zip(listed, paid, strict=True)]
+
+
+def _names(market: MarketTensors) -> list[str]:
+    return [bytes(raw).rstrip(b"\0").decode() for raw in market.contract_id_KB.tolist()]
+
+
+def _paid(listed: list[Terms], sessions: Mapping[int, Session], roots: Mapping[str, str]) -> list[Paid]:
+    days = sorted(sessions)
+    return [settlement(one, sessions, days, roots) for one in listed]
 
 
 def _contract(terms: Terms, paid: Paid, last_ns: int) -> Contract:

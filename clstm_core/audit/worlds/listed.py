@@ -41,6 +41,9 @@ class Root(NamedTuple):
 
 ROOTS = {"AUM": Root("PM", 10.0, 0), "AUA": Root("AM", 100.0, 2), "AUP": Root("PM", 50.0, 4)}
 
+SETTLES = {name: root.settles for name, root in ROOTS.items()}
+"""AM or PM by root."""
+
 
 class Days(NamedTuple):
     """Weekdays [D]: whether the exchange opens, whether everybody knew that it would not, and whether it closes early."""
