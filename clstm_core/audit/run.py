@@ -169,6 +169,6 @@ def _proofs(
             table_snapshots=effort.table_snapshots,
             listed=rough(),
         ),
-        "fees_never_help": partial(fees_never_help, scene),
-        "invariance": partial(invariance, walked(n_steps=20)),
+        "fees_never_help": lambda: fees_never_help(scene, listed(fair=False)),
+        "invariance": lambda: invariance(walked(n_steps=20), listed(fair=False)),
     }
