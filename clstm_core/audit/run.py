@@ -16,6 +16,7 @@ from clstm_core.audit.proofs.no_look_ahead import no_look_ahead
 from clstm_core.audit.reference.terms import Tables
 from clstm_core.audit.result import AuditReport, Finding, prove
 from clstm_core.audit.sessions.scene import EnvFactory, Scene
+from clstm_core.audit.worlds.kept import kept_tables
 from clstm_core.audit.worlds.listed import build_listed, listed_tables
 from clstm_core.audit.worlds.markets import stretch, whole
 from clstm_core.config import EnvConfig
@@ -90,9 +91,9 @@ def audit(
     say) beside the preset ones. Everything is seeded and in float64: the verdict is the same every time.
 
     Args:
-        tables: what `market` was built from, as `clstm_core.audit.tables.stretch_tables` reads it; with them the
-            reference ledger takes terms, quotes and settlements of the market from there. Without them those of the
-            market alone are the tensors' word, but for contracts that settle at a spot
+        tables: what `market` was built from; None reads them where `market.info` says that they are kept. From them
+            the reference ledger takes the market's terms, quotes and settlements; without them those are the tensors'
+            word, but for the spot that modelled and simulated contracts settle at
 
     Units:   env_config as in EnvConfig; its horizon is shortened where a proof needs shorter episodes
     Raises:  AuditError for an unknown size or proof, or a market of fewer than 3 snapshots
@@ -153,7 +154,12 @@ def _proofs(
     )
     walked = partial(dataclasses.replace, scene)
     return {
-        "conservation": lambda: conservation(scene, tables=tables, listed=rough()),
+        "conservation": lambda: conservation(
+            scene,
+            tables=kept_tables(market, scene.market) if tables is None else tables,
+            entire=market,
+            listed=rough(),
+        ),
         "martingale_exact": lambda: martingale_exact(
             walked(market=listed(fair=True), n_steps=min(effort.steps, effort.world - 2)),
             snapshots=effort.visited,

@@ -14,7 +14,7 @@ from clstm_core.audit.reference.rules import Rules
 from clstm_core.audit.reference.terms import Tables
 from clstm_core.audit.result import Finding
 from clstm_core.audit.sessions.agreement import Agreement
-from clstm_core.audit.sessions.built import built_as_listed, settled_on_its_spots, settlements_of
+from clstm_core.audit.sessions.built import built_as_listed, settled_as_listed, settled_on_its_spots, settlements_of
 from clstm_core.audit.sessions.events import ALL_MULTIPLIERS, CALENDAR, CARRY, SETTLEMENTS, count_events, every_event
 from clstm_core.audit.sessions.orders import random_actions, wild_orders
 from clstm_core.audit.sessions.records import Before, before, done_step, plain_orders, plain_steps
@@ -73,6 +73,7 @@ def conservation(
     world: MarketTensors | None = None,
     *,
     tables: Tables | None = None,
+    entire: MarketTensors | None = None,
     listed: Tables | None = None,
     roots: Mapping[str, str] = MARKET_ROOTS,
 ) -> list[Finding]:
@@ -82,6 +83,8 @@ def conservation(
         scene: its market is the one to be traded
         world: another market to walk, with holes in its quotes
         tables: of the scene's market; with them the ledger reads no settlement, quote or term of the tensors
+        entire: the market of which the scene's is a part; with `tables`, terms and settlements of all of its contracts
+            are compared
         listed: of a rough listed world, built here and long enough that everything in EVENTS must happen; the ledger
             reads the tables and never what was built of them
         roots: AM or PM by root of `tables`
@@ -90,11 +93,13 @@ def conservation(
     findings, met, places = [], Counter[str](), []
     if tables is None:
         if scene.market.info.get("label") != "real quotes":
-            findings += settled_on_its_spots(scene.market)
+            findings += settled_on_its_spots(scene.market if entire is None else entire)
         places.append(_Place("market", scene, plain_market(scene.market), ("actions", "orders"), False))
     else:
         own = listed_market(scene.market, tables, roots)
         findings += built_as_listed("market", scene.market, own)
+        if entire is not None:
+            findings += settled_as_listed("whole market", entire, tables, roots)
         places.append(_Place("market", scene, own.market, ("actions", "orders"), False))
     if world is not None:
         holed = dataclasses.replace(scene, market=with_holes(world, scene.seed + 1))

@@ -14,7 +14,7 @@ from statistics import NormalDist
 
 import torch
 
-from clstm_core.audit.reference.plain import settlement_prices
+from clstm_core.audit.reference.plain import listed_contracts
 from clstm_core.audit.result import Finding
 from clstm_core.audit.sessions.accounting import fair_move, stated_costs, without_costs
 from clstm_core.audit.sessions.events import ALL_MULTIPLIERS, CALENDAR, SETTLEMENTS, TRADES, count_events, every_event
@@ -100,7 +100,8 @@ def martingale_sampled(scene: Scene, policies: Mapping[str, Decide] | None = Non
     episodes, capital = scene.n_envs, scene.config.capital_usd
     tables = listed_tables(episodes * (scene.n_steps + 1), fair=True, seed=scene.seed + 1)
     world = whole(build_listed(tables))
-    settlement_K = torch.tensor(settlement_prices(world, tables, SETTLES), dtype=torch.float64)
+    paid = [how.price for _, how in listed_contracts(world, tables, SETTLES)]
+    settlement_K = torch.tensor(paid, dtype=torch.float64)
     findings, total = [], Counter[str]()
     names = [*preset_policies(scene.seed), *(policies or {})]
     threshold = NormalDist().inv_cdf(1 - SIGNIFICANCE / (2 * 2 * len(names)))

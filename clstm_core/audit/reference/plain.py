@@ -98,13 +98,13 @@ def listed_market(market: MarketTensors, tables: Tables, roots: Mapping[str, str
     return Listed(PlainMarket(snapshots, contracts, _grid(market)), paid, unknown)
 
 
-def settlement_prices(market: MarketTensors, tables: Tables, roots: Mapping[str, str]) -> list[float]:
-    """The price of the underlying that settles each contract, by contract index; NaN beyond the data."""
+def listed_contracts(market: MarketTensors, tables: Tables, roots: Mapping[str, str]) -> list[tuple[Contract, Paid]]:
+    """Terms and settlement of each contract of the tensors by what the tables say of its name, by contract index."""
     terms = read_terms(tables[0])
     listed = [terms.get(name, NOTHING) for name in _names(market)]
     last = int(market.snapshot_T[-1])
     paid = _paid(listed, read_sessions(tables[1]), roots)
-    return [how.price if one.expiration_ns <= last else math.nan for one, how in zip(listed, paid, strict=True)]
+    return [(_contract(one, how, last), how) for one, how in zip(listed, paid, strict=True)]
 
 
 def _names(market: MarketTensors) -> list[str]:

@@ -1,11 +1,14 @@
 """Whether tensors say what their tables say: terms, settlement, quotes, what may be traded, marks, and the way on."""
 
 import math
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Mapping
 
 import torch
 
-from clstm_core.audit.reference.plain import Listed, settle_index
+from clstm_core.audit.reference.plain import Listed, listed_contracts, settle_index
+from clstm_core.audit.reference.terms import Tables
 from clstm_core.audit.result import Finding
 from clstm_core.market.tensors import MarketTensors
 
@@ -87,6 +90,27 @@ def built_as_listed(label: str, market: MarketTensors, listed: Listed) -> list[F
         for cell in column["grid_row_TG"][t]:
             lost = cell >= 0 and not (cell in rows and column["can_sell_Q"][cell] and column["can_buy_Q"][cell])
             gaps.number("grid", lost, 0, f"snapshot {t}")
+    return gaps.findings(label)
+
+
+def settled_as_listed(
+    label: str, market: MarketTensors, tables: Tables, roots: Mapping[str, str]
+) -> list[Finding]:
+    """Terms and settlement of every contract of a market beside what its tables say, whatever is quoted of it."""
+    gaps, times = Gaps(), market.snapshot_T.tolist()
+    column = {
+        name: getattr(market, f"{name}_K").tolist()
+        for name in ("strike", "right", "multiplier", "expiration", "settle_index", "settle_value")
+    }
+    for k, (terms, _) in enumerate(listed_contracts(market, tables, roots)):
+        name = f"contract {k}"
+        index = bisect_left(times, terms.expiration_ns)
+        gaps.number("strike", column["strike"][k], terms.strike, name)
+        gaps.number("right", column["right"][k], terms.right, name)
+        gaps.number("multiplier", column["multiplier"][k], terms.multiplier, name)
+        gaps.number("expiration", column["expiration"][k], terms.expiration_ns, name)
+        gaps.number("settlement snapshot", column["settle_index"][k], index, name)
+        gaps.number("settlement value", column["settle_value"][k], terms.settle_value, name)
     return gaps.findings(label)
 
 
