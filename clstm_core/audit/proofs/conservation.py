@@ -113,6 +113,8 @@ def conservation(
         borrow = max(scene.config.borrow_rate, LEAST_BORROW)
         walked = dataclasses.replace(scene, market=built).under(horizon=LISTED_HORIZON, borrow_rate=borrow)
         places += _twice("listed world", walked, true.market)
+    if any(finding.ratio > 1.0 for finding in findings):
+        return findings  # where tensors are not their tables, the ledger would keep books of another market
     for place in places:
         agreement = Agreement(Ledger(place.plain, Rules.of(place.scene.config)), place.scene.config)
         for style in place.styles:

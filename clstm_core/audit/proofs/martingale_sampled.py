@@ -25,6 +25,9 @@ from clstm_core.audit.worlds.listed import SETTLES, build_listed, listed_tables
 from clstm_core.audit.worlds.markets import pricing_vol, whole
 from clstm_core.specs import ACTIONS, CLOSE_ALL, HEDGE_DELTA, OBSERVATION
 
+TOLERANCE = 1e-6
+"""Of the capital: what any one episode may earn beyond what fair prices did to its book."""
+
 SIGNIFICANCE = 1e-3
 """Chance that any honest policy fails, Bonferroni over policies and cost cases."""
 
@@ -119,6 +122,14 @@ def martingale_sampled(scene: Scene, policies: Mapping[str, Decide] | None = Non
                     statistic=abs(mean) / error,
                     threshold=threshold,
                     detail=f"standard errors: {mean * bps:+.3f} +- {error * bps:.3f} bps, {count} fills",
+                )
+            )
+            findings.append(
+                Finding(
+                    check=f"{name} costs {costs} beyond fair prices",
+                    statistic=float(mine.abs().max()),
+                    threshold=TOLERANCE * capital,
+                    detail=f"in episode {int(mine.abs().argmax())}",
                 )
             )
             least = max(1, episodes // 2)

@@ -302,11 +302,14 @@ def listed_in_time(tables: Tables) -> list[Finding]:
     fitted = float("train" not in truth.info["splits"] or "scaler" not in truth.info)
     findings.append(Finding(check="listed world: nothing was fitted", statistic=fitted, threshold=0.0))
     settles = torch.bincount(truth.settle_index_K, minlength=length + 1)[:length]
+    cuts = []
+    for low, high in ((stop // 2, stop - 1), (stop + 1, length - 1)):
+        # on a day of settlements they are known, on the day before them they are the first thing that is another
+        busy = low + int(settles[low:high].argmax())
+        cuts += [busy - 1, busy]
     for kind in TABLE_FUTURES:
         different: list[str] = []
-        for low, high in ((stop // 2, stop), (stop, length - 2)):
-            # the day before contracts settle: their settlement is the first thing that is another
-            cut = low + int(settles[low + 1 : high + 1].argmax())
+        for cut in cuts:
             built = build_listed(with_other_future(tables, int(sessions[cut]), kind, cut), embargo=3, **windows)
             alike = _to_rounding if kind == "ends" else same
             different += [f"{name} (cut {cut})" for name in _built_differences(truth, built, cut, alike)]
