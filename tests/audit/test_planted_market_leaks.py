@@ -106,7 +106,9 @@ def settlement_by_forwards_of_the_strike(patch):
 def open_settles_in_the_afternoon(patch):
     def late(per, rows, contracts):
         day = contracts.expiration // (86_400 * 10**9)
-        close = per.session_ns[np.searchsorted(per.session_ns // (86_400 * 10**9), day).clip(max=len(per.session_ns) - 1)]
+        close = per.session_ns[
+            np.searchsorted(per.session_ns // (86_400 * 10**9), day).clip(max=len(per.session_ns) - 1)
+        ]
         return per, rows, contracts._replace(expiration=np.maximum(contracts.expiration, close))
 
     _read(patch, late)
@@ -232,7 +234,9 @@ def scaler_mean_of_all_dates(patch):
 
 def scaler_of_the_test_window(patch):
     honest = assemble.fit_scaler
-    patch.setattr(assemble, "fit_scaler", lambda features_TF, window: honest(features_TF, (window[1], len(features_TF))))
+    patch.setattr(
+        assemble, "fit_scaler", lambda features_TF, window: honest(features_TF, (window[1], len(features_TF)))
+    )
 
 
 def training_window_of_all_dates(patch):
@@ -317,62 +321,73 @@ def dividends_before_they_are_paid(patch):
 
 
 LEAKS: list[tuple[Plant, str]] = [
-    *((leak, "conservation") for leak in (
-        settled_on_yesterday,
-        settled_on_tomorrow,
-        am_settled_on_tomorrows_open,
-        am_and_pm_swapped,
-        pm_settled_at_the_open,
-        am_settled_at_the_close,
-        settled_by_the_proxy,
-        settled_a_day_late,
-        settled_two_days_late,
-        every_multiplier_is_100,
-        settlement_by_forwards_of_the_strike,
-        open_settles_in_the_afternoon,
-        yields_of_tomorrow,
-        rates_of_yesterday,
-        stale_rows_traded_at_their_mark,
-        stale_rows_bought_for_nothing,
-        stale_rows_marked_at_their_last_mid,
-        stale_rows_hidden,
-        zero_bids_sold,
-        locked_quotes_traded,
-        marks_at_the_bid,
-        volatility_a_tenth_higher_where_stale,
-        the_next_row_is_a_neighbours,
-        names_shifted_by_one,
-    )),
-    *((leak, "no_look_ahead") for leak in (
-        settled_on_tomorrow,
-        am_settled_on_tomorrows_open,
-        yields_of_tomorrow,
-        scaler_deviation_of_all_dates,
-        scaler_mean_of_all_dates,
-        scaler_of_the_test_window,
-        training_window_of_all_dates,
-        surface_priced_with_tomorrows_return,
-        surface_priced_with_tomorrows_vix,
-        slow_average_of_all_dates,
-        distance_at_the_money_fitted_on_all_dates,
-        skew_fitted_on_test_dates,
-        reversion_fitted_on_all_dates,
-        twins_fair_variance_fitted_on_all_dates,
-        vix_of_the_next_day,
-        bill_of_the_month_itself,
-        dividends_before_they_are_paid,
-    )),
-    *((leak, "martingale_sampled") for leak in (
-        settled_on_yesterday,
-        settled_on_tomorrow,
-        am_and_pm_swapped,
-        every_multiplier_is_100,
-    )),
+    *(
+        (leak, "conservation")
+        for leak in (
+            settled_on_yesterday,
+            settled_on_tomorrow,
+            am_settled_on_tomorrows_open,
+            am_and_pm_swapped,
+            pm_settled_at_the_open,
+            am_settled_at_the_close,
+            settled_by_the_proxy,
+            settled_a_day_late,
+            settled_two_days_late,
+            every_multiplier_is_100,
+            settlement_by_forwards_of_the_strike,
+            open_settles_in_the_afternoon,
+            yields_of_tomorrow,
+            rates_of_yesterday,
+            stale_rows_traded_at_their_mark,
+            stale_rows_bought_for_nothing,
+            stale_rows_marked_at_their_last_mid,
+            stale_rows_hidden,
+            zero_bids_sold,
+            locked_quotes_traded,
+            marks_at_the_bid,
+            volatility_a_tenth_higher_where_stale,
+            the_next_row_is_a_neighbours,
+            names_shifted_by_one,
+        )
+    ),
+    *(
+        (leak, "no_look_ahead")
+        for leak in (
+            settled_on_tomorrow,
+            am_settled_on_tomorrows_open,
+            yields_of_tomorrow,
+            scaler_deviation_of_all_dates,
+            scaler_mean_of_all_dates,
+            scaler_of_the_test_window,
+            training_window_of_all_dates,
+            surface_priced_with_tomorrows_return,
+            surface_priced_with_tomorrows_vix,
+            slow_average_of_all_dates,
+            distance_at_the_money_fitted_on_all_dates,
+            skew_fitted_on_test_dates,
+            reversion_fitted_on_all_dates,
+            twins_fair_variance_fitted_on_all_dates,
+            vix_of_the_next_day,
+            bill_of_the_month_itself,
+            dividends_before_they_are_paid,
+        )
+    ),
+    *(
+        (leak, "martingale_sampled")
+        for leak in (
+            settled_on_yesterday,
+            settled_on_tomorrow,
+            am_and_pm_swapped,
+            every_multiplier_is_100,
+        )
+    ),
 ]
 
 
 @pytest.mark.parametrize(("leak", "proof"), LEAKS, ids=[f"{leak.__name__}-{proof}" for leak, proof in LEAKS])
-def test_a_leak_in_the_market_is_caught_by_the_named_proof(leak: Plant, proof: str, premium_market, monkeypatch) -> None:
+def test_a_leak_in_the_market_is_caught_by_the_named_proof(
+    leak: Plant, proof: str, premium_market, monkeypatch
+) -> None:
     leak(monkeypatch)
     report = audit(premium_market, EnvConfig(horizon=21), size="quick", only=[proof])
     assert report.failed == (proof,)

@@ -90,9 +90,7 @@ def no_look_ahead(
     return findings
 
 
-def traded_in_time(
-    scene: Scene, *, n_cuts: int, label: str = "", met: Counter[str] | None = None
-) -> list[Finding]:
+def traded_in_time(scene: Scene, *, n_cuts: int, label: str = "", met: Counter[str] | None = None) -> list[Finding]:
     """Replay one session on markets whose future after a cut is another, with fills today and tomorrow.
 
     Up to and including the cut everything must be equal to the last bit: observation, mask, what each action would

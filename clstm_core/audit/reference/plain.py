@@ -180,8 +180,7 @@ def _books(
 ) -> list[dict[int, Quote]]:
     """What each contract is worth at each snapshot, from the first row that the tensors have of it until it settles."""
     column = {
-        name: getattr(market, name).tolist()
-        for name in ("row_offset_T1", "row_contract_Q", "implied_vol_Q", "delta_Q")
+        name: getattr(market, name).tolist() for name in ("row_offset_T1", "row_contract_Q", "implied_vol_Q", "delta_Q")
     }
     carried: dict[int, float] = {}
     books: list[dict[int, Quote]] = []
@@ -202,9 +201,7 @@ def _books(
             years = (terms.expiration_ns - now.time_ns) / YEAR_NS
 
             def value(sigma: float, terms=terms, years=years, now=now) -> float:
-                return black_scholes(
-                    now.spot, terms.strike, years, sigma, now.rate, now.dividend_yield, terms.right
-                )
+                return black_scholes(now.spot, terms.strike, years, sigma, now.rate, now.dividend_yield, terms.right)
 
             if k not in carried:
                 carried[k] = vol  # what was carried into the market is the tensors' word

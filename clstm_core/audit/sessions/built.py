@@ -93,9 +93,7 @@ def built_as_listed(label: str, market: MarketTensors, listed: Listed) -> list[F
     return gaps.findings(label)
 
 
-def settled_as_listed(
-    label: str, market: MarketTensors, tables: Tables, roots: Mapping[str, str]
-) -> list[Finding]:
+def settled_as_listed(label: str, market: MarketTensors, tables: Tables, roots: Mapping[str, str]) -> list[Finding]:
     """Terms and settlement of every contract of a market beside what its tables say, whatever is quoted of it."""
     gaps, times = Gaps(), market.snapshot_T.tolist()
     column = {
@@ -142,7 +140,9 @@ def settled_on_its_spots(market: MarketTensors) -> list[Finding]:
     gap = torch.where(within, (market.settle_value_K - value).abs() / (1.0 + value), 0.0)
     late = (market.settle_index_K != arrived.clamp(max=market.n_snapshots)) & (arrived > 0)
     worst = int(gap.nan_to_num(torch.inf).argmax()) if len(gap) else 0
-    detail = f"{market.contract_id(worst)}: {float(market.settle_value_K[worst]):.6g}, by the spot {float(value[worst]):.6g}"
+    detail = (
+        f"{market.contract_id(worst)}: {float(market.settle_value_K[worst]):.6g}, by the spot {float(value[worst]):.6g}"
+    )
     return [
         Finding(
             check="market settlement value by the spot",

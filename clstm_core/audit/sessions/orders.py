@@ -47,7 +47,9 @@ def wild_orders(env: AuditedEnv, market: MarketTensors, generator: torch.Generat
     trades = trades | naked[:, None]
     quantity = (sign * size.ceil()).long() * wanted * trades
     held = (state.leg_quantity != 0).sum(dim=1)
-    slots = torch.where((draw(n) < 0.1) | naked, PACKAGE_LEGS, MAX_LEGS - held)  # mostly what fits, now and then too much
+    slots = torch.where(
+        (draw(n) < 0.1) | naked, PACKAGE_LEGS, MAX_LEGS - held
+    )  # mostly what fits, now and then too much
     quantity = quantity * (torch.arange(PACKAGE_LEGS) < slots[:, None])
     with_shares = ((kind >= 0.45) & (kind < 0.57)) | (draw(n) < 0.05)
     shares = (with_shares * 100.0 * lots * (draw(n) * 6.0 - 2.5)).round().long()

@@ -159,7 +159,9 @@ def _chain(days: Days, date: np.ndarray, closes: np.ndarray, spot: np.ndarray, *
     session, names, roots, expirations, strikes, rights, multipliers = ([] for _ in range(7))
     taken: set[np.datetime64] = set()
     for at in np.flatnonzero((days.date > date[0]) & (days.date <= last)):
-        root = next((name for name, terms in ROOTS.items() if terms.weekday == weekday(days.date[at : at + 1])[0]), None)
+        root = next(
+            (name for name, terms in ROOTS.items() if terms.weekday == weekday(days.date[at : at + 1])[0]), None
+        )
         foreseen = not days.held[at] and (fair or days.foreseen[at])
         on = at - 1 if foreseen else at
         if root is None or days.date[on] in taken or (foreseen and not days.held[on]):
