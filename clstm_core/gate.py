@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from clstm_core.artifacts.code import code_sha256
 from clstm_core.artifacts.folder import json_sha256
@@ -18,6 +18,9 @@ from clstm_core.artifacts.manifests import AuditVerdict, TensorsManifest, proves
 from clstm_core.artifacts.places import DIGITS
 from clstm_core.config import EnvConfig
 from clstm_core.errors import AuditError
+
+if TYPE_CHECKING:
+    from clstm_core.market.tensors import MarketTensors
 
 Size = Literal["quick", "full"]
 _AT_LEAST: dict[str, tuple[Size, ...]] = {"quick": ("quick", "full"), "full": ("full",)}
@@ -41,7 +44,7 @@ def ensure_verdict(
     place = _place(cache_dir, market.identity, env_config, size)
     if (known := AuditVerdict.kept(place)) is not None and _whole(known, market.identity, env_config):
         return known, True
-    report = audit(market, env_config, size=size, progress=progress).to_dict()
+    report = audit(_with_tables(market, cache_dir), env_config, size=size, progress=progress).to_dict()
     verdict = AuditVerdict(
         env=dataclasses.asdict(env_config),
         code=_code(),
@@ -50,6 +53,16 @@ def ensure_verdict(
         **report,
     )
     return verdict.write(place), False
+
+
+def _with_tables(market: "MarketTensors", cache_dir: Path) -> "MarketTensors":
+    """The market, and where the tables that it was built from are kept."""
+    from clstm_core.audit.worlds.kept import QUOTES_DIR
+
+    if "quotes_path" not in market.info:
+        return market
+    folder = (cache_dir.parent / market.info["quotes_path"]).parent
+    return dataclasses.replace(market, info={**market.info, QUOTES_DIR: str(folder)})
 
 
 def require_verdict(

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Literal
 
 from clstm_core.audit.names import PROOFS
@@ -13,9 +13,12 @@ from clstm_core.audit.proofs.invariance import invariance
 from clstm_core.audit.proofs.martingale_exact import martingale_exact
 from clstm_core.audit.proofs.martingale_sampled import Decide, martingale_sampled
 from clstm_core.audit.proofs.no_look_ahead import no_look_ahead
+from clstm_core.audit.reference.terms import Tables
 from clstm_core.audit.result import AuditReport, Finding, prove
 from clstm_core.audit.sessions.scene import EnvFactory, Scene
-from clstm_core.audit.worlds.markets import fair_world, stretch
+from clstm_core.audit.worlds.kept import kept_tables
+from clstm_core.audit.worlds.listed import build_listed, listed_tables
+from clstm_core.audit.worlds.markets import stretch, whole
 from clstm_core.config import EnvConfig
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.errors import AuditError
@@ -30,7 +33,7 @@ class _Effort:
     """How much each proof looks at."""
 
     snapshots: int  # of the given market
-    world: int  # snapshots of the simulated world
+    world: int  # snapshots of the listed worlds
     envs: int
     steps: int
     visited: int  # snapshots branched per fill lag
@@ -77,14 +80,20 @@ def audit(
     device: str = "cpu",
     env_factory: EnvFactory = OptionsEnv,
     policies: Mapping[str, Decide] | None = None,
+    tables: Tables | None = None,
     only: Sequence[str] = PROOFS,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> AuditReport:
     """Prove that money is conserved, that nothing is free and that nothing sees the future.
 
-    Proofs 1, 3, 4 and 6 run on a stretch of `market` itself, 1 also on a simulated world in which everything that can
-    happen does; proof 2 runs in a simulated P = Q world of the market's tenors, with `policies` (trained ones, say)
-    beside the preset ones. Everything is seeded and in float64: the verdict is the same every time.
+    Proofs 1, 3, 4 and 6 run on a stretch of `market` itself and in a rough listed world in which everything that can
+    happen does, read from its tables; proof 2 runs in a fair listed world, where P = Q, with `policies` (trained ones,
+    say) beside the preset ones. Everything is seeded and in float64: the verdict is the same every time.
+
+    Args:
+        tables: what `market` was built from; None reads them where `market.info` says that they are kept. From them
+            the reference ledger takes the market's terms, quotes and settlements; without them those are the tensors'
+            word, but for the spot that modelled and simulated contracts settle at
 
     Units:   env_config as in EnvConfig; its horizon is shortened where a proof needs shorter episodes
     Raises:  AuditError for an unknown size or proof, or a market of fewer than 3 snapshots
@@ -103,7 +112,7 @@ def audit(
             f"a market of {market.n_snapshots} snapshots proves nothing: expected at least 3. Use a longer history."
         )
     market = market.to("cpu")
-    proofs = _proofs(market, env_config, _EFFORT[size], device, env_factory, policies)
+    proofs = _proofs(market, env_config, _EFFORT[size], device, env_factory, policies, tables)
     wanted = [name for name in PROOFS if name in only]
     results = []
     for done, name in enumerate(wanted):
@@ -123,9 +132,18 @@ def _proofs(
     device: str,
     factory: EnvFactory,
     policies: Mapping[str, Decide] | None,
+    tables: Tables | None,
 ) -> dict[str, Proof]:
     """The code behind each name of PROOFS: where it walks, and for how long."""
-    world = fair_world(market, effort.world)
+
+    @cache
+    def rough() -> Tables:
+        return listed_tables(effort.world, fair=False)
+
+    @cache
+    def listed(fair: bool) -> MarketTensors:
+        return whole(build_listed(listed_tables(effort.world, fair=True) if fair else rough()))
+
     scene = Scene(
         market=stretch(market, effort.snapshots),
         config=config,
@@ -136,23 +154,27 @@ def _proofs(
     )
     walked = partial(dataclasses.replace, scene)
     return {
-        "conservation": partial(conservation, scene, world),
-        "martingale_exact": partial(
-            martingale_exact,
-            walked(market=world, n_steps=min(effort.steps, effort.world - 2)),
+        "conservation": lambda: conservation(
+            scene,
+            tables=kept_tables(market, scene.market) if tables is None else tables,
+            entire=market,
+            listed=rough(),
+        ),
+        "martingale_exact": lambda: martingale_exact(
+            walked(market=listed(fair=True), n_steps=min(effort.steps, effort.world - 2)),
             snapshots=effort.visited,
             max_envs=effort.branched_envs,
         ),
         "martingale_sampled": partial(
             martingale_sampled, walked(market=market, n_envs=effort.episodes, n_steps=effort.horizon), policies
         ),
-        "no_look_ahead": partial(
-            no_look_ahead,
+        "no_look_ahead": lambda: no_look_ahead(
             walked(n_envs=16, n_steps=effort.steps // 2),
             market,
             n_cuts=effort.cuts,
             table_snapshots=effort.table_snapshots,
+            listed=rough(),
         ),
-        "fees_never_help": partial(fees_never_help, scene),
-        "invariance": partial(invariance, walked(n_steps=20)),
+        "fees_never_help": lambda: fees_never_help(scene, listed(fair=False)),
+        "invariance": lambda: invariance(walked(n_steps=20), listed(fair=False)),
     }

@@ -233,7 +233,173 @@ def reward_without_the_cost_of_cash_in_float32(patch):
     patch.setattr(step, "excess_reward", generous)
 
 
+def settled_by_another_contract(patch):
+    """Each settles for what the contract one row on settles for."""
+
+    def shift(table, *_):
+        return dataclasses.replace(table, settle_value_Q=table.settle_value_Q.roll(-1))
+
+    _wrap(patch, "derive", shift, table_view)
+
+
+def settled_by_the_last_spot(patch):
+    """At yesterday's close, in the environment: the payoff at the spot before the settlement."""
+
+    def behind(table, market, *_):
+        contract = market.row_contract_Q
+        value = market.right_K[contract] * (market.spot_T[market.row_snapshot_Q] - market.strike_K[contract])
+        settles = table.row_QC[:, col.SETTLES] > 0
+        value = torch.where(settles, value.clamp(min=0.0), 0.0)
+        return dataclasses.replace(table, settle_value_Q=value.to(table.settle_value_Q))
+
+    _wrap(patch, "derive", behind, table_view)
+
+
+def settlement_of_a_hundred_a_contract(patch):
+    honest = step.settlement_cash
+    patch.setattr(
+        step,
+        "settlement_cash",
+        lambda quantity, multiplier, settles, value: honest(
+            quantity, torch.full_like(multiplier, 100.0), settles, value
+        ),
+    )
+
+
+def a_hundred_a_contract_everywhere(patch):
+    _table(patch, lambda row, _: row[:, col.MULTIPLIER].clamp_(min=100.0, max=100.0))
+
+
+def margin_without_the_multiplier(patch):
+    from clstm_core.env import book
+
+    honest = book.value_book
+
+    def per_share(holdings, facts, *rest):
+        valued = honest(holdings, facts, *rest)
+        plain = facts.clone()
+        plain[..., col.MULTIPLIER] = 1.0
+        return valued._replace(margin=honest(holdings, plain, *rest).margin)
+
+    for module in (book, step, trading):
+        patch.setattr(module, "value_book", per_share)
+
+
+def margin_of_a_hundred_a_contract(patch):
+    from clstm_core.env import book
+
+    honest = book.value_book
+
+    def hundred(holdings, facts, *rest):
+        plain = facts.clone()
+        plain[..., col.MULTIPLIER] = 100.0
+        return honest(holdings, facts, *rest)._replace(margin=honest(holdings, plain, *rest).margin)
+
+    for module in (book, step, trading):
+        patch.setattr(module, "value_book", hundred)
+
+
+def dividends_on_yesterdays_value(patch):
+    def early(flows, cash, shares, now, spot_next, config):
+        return flows._replace(dividends=shares * now[:, col.SPOT] * now[:, col.DIVIDEND_GROWTH])
+
+    _wrap(patch, "holding_flows", early, step)
+
+
+def borrow_charged_on_longs(patch):
+    def longs(flows, cash, shares, now, spot_next, config):
+        return flows._replace(borrow=shares.abs() * now[:, col.SPOT] * config.borrow_rate * now[:, col.DT])
+
+    _wrap(patch, "holding_flows", longs, step)
+
+
+def borrow_on_tomorrows_value(patch):
+    def late(flows, cash, shares, now, spot_next, config):
+        return flows._replace(borrow=flows.borrow * spot_next / now[:, col.SPOT])
+
+    _wrap(patch, "holding_flows", late, step)
+
+
+def a_leg_becomes_its_neighbour(patch):
+    honest = table_view.TableView.next_row
+
+    def neighbour(self, row):
+        after = honest(self, row)
+        beside = (after + 1).clamp(max=len(self.row_contract_Q) - 1)
+        swap = (after >= 0) & (after % 31 == 0) & (self.next_row_Q[beside] >= 0)
+        return torch.where(swap, beside, after)
+
+    patch.setattr(table_view.TableView, "next_row", neighbour)
+
+
+def stale_legs_marked_at_nothing(patch):
+    def zero(row, market):
+        row[market.stale_Q, col.MARK] = 0.0
+
+    _table(patch, zero)
+
+
+def stale_legs_closed_in_a_liquidation(patch):
+    def close(row, market):
+        row[market.stale_Q, col.CAN_BUY] = 1.0
+        row[market.stale_Q, col.BUY] = row[market.stale_Q, col.MARK]
+
+    _table(patch, close)
+
+
+def final_observation_after_the_reset(patch):
+    honest = OptionsEnv.step_orders
+
+    def late(self, orders):
+        result = honest(self, orders)
+        done = (result.terminated | result.truncated)[:, None]
+        return result._replace(final_observation=torch.where(done, result.observation, result.final_observation))
+
+    patch.setattr(OptionsEnv, "step_orders", late)
+
+
+def observation_of_the_step_before(patch):
+    honest = OptionsEnv.step_orders
+
+    def old(self, orders):
+        seen, _ = self.observe()
+        return honest(self, orders)._replace(final_observation=seen)
+
+    patch.setattr(OptionsEnv, "step_orders", old)
+
+
+def money_kept_across_a_reset(patch):
+    honest = OptionsEnv._fresh
+
+    def richer(self, seed_N, episode_N, age_N):
+        account = honest(self, seed_N, episode_N, age_N)
+        return account._replace(cash_N=torch.where(episode_N > 0, account.cash_N + 1.0, account.cash_N))
+
+    patch.setattr(OptionsEnv, "_fresh", richer)
+
+
 LEAKS: list[tuple[Plant, str]] = [
+    *(
+        (leak, "conservation")
+        for leak in (
+            settled_by_another_contract,
+            settled_by_the_last_spot,
+            settlement_of_a_hundred_a_contract,
+            a_hundred_a_contract_everywhere,
+            margin_without_the_multiplier,
+            margin_of_a_hundred_a_contract,
+            dividends_on_yesterdays_value,
+            borrow_charged_on_longs,
+            borrow_on_tomorrows_value,
+            a_leg_becomes_its_neighbour,
+            stale_legs_marked_at_nothing,
+            stale_legs_closed_in_a_liquidation,
+            final_observation_after_the_reset,
+            observation_of_the_step_before,
+            money_kept_across_a_reset,
+        )
+    ),
+    (final_observation_after_the_reset, "invariance"),
     (sale_without_liability, "conservation"),
     (fees_with_the_wrong_sign, "fees_never_help"),
     (fill_at_tomorrows_quote, "no_look_ahead"),

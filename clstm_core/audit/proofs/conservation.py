@@ -2,65 +2,136 @@
 
 import dataclasses
 from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 
-from clstm_core.audit.reference.ledger import Account, Day, Ledger
+from clstm_core.audit.reference.ledger import Account, Ledger, PlainMarket
 from clstm_core.audit.reference.limits import broken_limits
-from clstm_core.audit.reference.plain import plain_market
+from clstm_core.audit.reference.plain import listed_market, plain_market
 from clstm_core.audit.reference.rules import Rules
+from clstm_core.audit.reference.terms import Tables
 from clstm_core.audit.result import Finding
 from clstm_core.audit.sessions.agreement import Agreement
+from clstm_core.audit.sessions.built import built_as_listed, settled_as_listed, settled_on_its_spots, settlements_of
+from clstm_core.audit.sessions.events import ALL_MULTIPLIERS, CALENDAR, CARRY, SETTLEMENTS, count_events, every_event
 from clstm_core.audit.sessions.orders import random_actions, wild_orders
 from clstm_core.audit.sessions.records import Before, before, done_step, plain_orders, plain_steps
 from clstm_core.audit.sessions.scene import Scene, on_device
+from clstm_core.audit.worlds.listed import SETTLES, build_listed
 from clstm_core.audit.worlds.markets import with_holes
+from clstm_core.market.instrument import INSTRUMENTS, SPX_MODELLED
 from clstm_core.market.tensors import MarketTensors
 
 LIMITS_ENVS = 4  # accounts whose every action is sized again
+LISTED_HORIZON = 15  # snapshots: every contract opened in a listed world settles within, or soon after
+LEAST_BORROW = 0.003  # a year: shares sold short cost something in the listed world, whatever the account's rules
+EARLY_RUIN = 0.95
+"""Share of the entry equity below which one of the walks ends: a few days' losses, so that ruin is met."""
 
 EVENTS = (
     "open",
     "close",
     "hedge",
     "liquidation",
-    "expiry in the money",
-    "expiry out of the money",
+    *SETTLEMENTS,
+    "settlement on a day without a session",
+    ALL_MULTIPLIERS,
     "short option",
+    "stale mark",
     "negative cash",
     "short shares",
+    *CARRY,
+    *CALENDAR,
     "unfilled",
     "rejected",
+    "breach that remains",
+    "horizon",
+    "ruin",
 )
 """What random sessions must have met before their agreement means anything."""
 
+MARKET_ROOTS: dict[str, str] = {
+    root: settles for one in (*INSTRUMENTS.values(), SPX_MODELLED) for root, settles in one.roots.items()
+}
+"""AM or PM of every declared root."""
 
-def conservation(scene: Scene, world: MarketTensors) -> list[Finding]:
+
+class _Place(NamedTuple):
+    """Where accounts walk, what the ledger reads of it, and how they trade."""
+
+    label: str
+    scene: Scene
+    plain: PlainMarket
+    styles: tuple[str, ...]
+    counts: bool  # whether what happens there counts as met
+
+
+def conservation(
+    scene: Scene,
+    world: MarketTensors | None = None,
+    *,
+    tables: Tables | None = None,
+    entire: MarketTensors | None = None,
+    listed: Tables | None = None,
+    roots: Mapping[str, str] = MARKET_ROOTS,
+) -> list[Finding]:
     """Replay random sessions, of legal actions and of wild orders, through the reference ledger.
 
-    The scene's market is the one to be traded; `world` is a simulated one, long enough that everything in EVENTS must
-    happen. It is walked with holes in its quotes, and with the other fill lag too.
+    Args:
+        scene: its market is the one to be traded
+        world: another market to walk, with holes in its quotes
+        tables: of the scene's market; with them the ledger reads no settlement, quote or term of the tensors
+        entire: the market of which the scene's is a part; with `tables`, terms and settlements of all of its contracts
+            are compared
+        listed: of a rough listed world, built here and long enough that everything in EVENTS must happen; the ledger
+            reads the tables and never what was built of them
+        roots: AM or PM by root of `tables`
     """
-    findings = []
-    events: Counter[str] = Counter()
     generator = scene.generator()
-    holed = dataclasses.replace(scene, market=with_holes(world, scene.seed + 1))
-    lagged = holed.under(fill_lag=1 - scene.config.fill_lag)
-    plain, plain_holed = plain_market(scene.market), plain_market(holed.market)
-    for label, place, quotes, styles in (
-        ("market", scene, plain, ("actions", "orders")),
-        ("world", holed, plain_holed, ("actions", "orders")),
-        (f"world, lag {lagged.config.fill_lag}", lagged, plain_holed, ("orders",)),
-    ):
-        agreement = Agreement(Ledger(quotes, Rules.of(place.config)), place.config)
-        for style in styles:
-            met = _walk(place, style, generator, agreement)
-            events += met if place is not scene else Counter()
-        findings += agreement.findings(label)
-    missing = [event for event in EVENTS if not events[event]]
-    seen = ", ".join(f"{events[event]} {event}" for event in EVENTS)
-    detail = f"never met: {', '.join(missing)}" if missing else seen
-    return [*findings, Finding(check="events missing", statistic=len(missing), threshold=0.0, detail=detail)]
+    findings, met, places = [], Counter[str](), []
+    if tables is None:
+        if scene.market.info.get("label") != "real quotes":
+            findings += settled_on_its_spots(scene.market if entire is None else entire)
+        places.append(_Place("market", scene, plain_market(scene.market), ("actions", "orders"), False))
+    else:
+        own = listed_market(scene.market, tables, roots)
+        findings += built_as_listed("market", scene.market, own)
+        if entire is not None:
+            findings += settled_as_listed("whole market", entire, tables, roots)
+        places.append(_Place("market", scene, own.market, ("actions", "orders"), False))
+    if world is not None:
+        holed = dataclasses.replace(scene, market=with_holes(world, scene.seed + 1))
+        places += _twice("world", holed, plain_market(holed.market))
+    if listed is not None:
+        built = build_listed(listed)
+        true = listed_market(built, listed, SETTLES)
+        findings += built_as_listed("listed world", built, true)
+        held = ("AM settlement", "PM settlement", "settlement on a day without a session")
+        findings.append(every_event(settlements_of(true), held, "settlements missing in the tables"))
+        borrow = max(scene.config.borrow_rate, LEAST_BORROW)
+        walked = dataclasses.replace(scene, market=built).under(horizon=LISTED_HORIZON, borrow_rate=borrow)
+        places += _twice("listed world", walked, true.market)
+    if any(finding.ratio > 1.0 for finding in findings):
+        return findings  # where tensors are not their tables, the ledger would keep books of another market
+    for place in places:
+        agreement = Agreement(Ledger(place.plain, Rules.of(place.scene.config)), place.scene.config)
+        for style in place.styles:
+            events = _walk(place.scene, style, generator, agreement)
+            met += events if place.counts else Counter()
+        findings += agreement.findings(place.label)
+    return [*findings, every_event(met, EVENTS)]
+
+
+def _twice(label: str, scene: Scene, plain: PlainMarket) -> list[_Place]:
+    """With the fill lag as it is, and with the other one, where little is ruin already."""
+    config = scene.config
+    lagged = scene.under(fill_lag=1 - config.fill_lag, ruin_fraction=max(EARLY_RUIN, config.ruin_fraction))
+    return [
+        _Place(label, scene, plain, ("actions", "orders"), True),
+        _Place(f"{label}, lag {lagged.config.fill_lag}", lagged, plain, ("orders",), True),
+    ]
 
 
 def _walk(scene: Scene, style: str, generator: torch.Generator, agreement: Agreement) -> Counter[str]:
@@ -80,7 +151,9 @@ def _walk(scene: Scene, style: str, generator: torch.Generator, agreement: Agree
         else:
             orders = wild_orders(env, market, generator)
             result = env.step_orders(on_device(orders, env.device))
-        records = plain_steps(done_step(env))
+        last = done_step(env)
+        events += count_events(last, market)
+        records = plain_steps(last)
         for n, order in enumerate(plain_orders(on_device(orders, "cpu"), market)):
             where = f"{style} step {step} env {n}"
             t = int(start.snapshot[n])
@@ -88,7 +161,7 @@ def _walk(scene: Scene, style: str, generator: torch.Generator, agreement: Agree
             day = agreement.ledger.step(accounts[n], order, t)
             agreement.day(records[n], day, accounts[n], opening, where)
             agreement.outcome(records[n], result, n, day, config.capital_usd, opening, t, where)
-            _count_events(accounts[n], day, events)
+            agreement.observed(result, n, day, accounts[n], config.capital_usd, t + 1, market, where)
             if records[n]["terminated"] or records[n]["truncated"]:
                 accounts[n] = Account(config.capital_usd)
         mask = result.action_mask
@@ -108,16 +181,3 @@ def _compare_limits(env, start: Before, mask, accounts, market, agreement: Agree
         t, legal = int(start.snapshot[n]), mask[n].tolist()
         broken = broken_limits(agreement.ledger, agreement.config, accounts[n], t, legal, orders)
         agreement.differ("limits", broken, [], f"{where} env {n}")
-
-
-def _count_events(account: Account, day: Day, events: Counter[str]) -> None:
-    for fill in day.fills:
-        if fill.reason == "expiry":
-            events[f"expiry {'in' if fill.price > 0 else 'out of'} the money"] += 1
-        else:
-            events[fill.reason] += 1
-    events["short option"] += any(q < 0 for _, q in account.legs)
-    events["negative cash"] += account.cash < 0
-    events["short shares"] += account.shares < 0
-    events["unfilled"] += day.unfilled
-    events["rejected"] += day.rejected

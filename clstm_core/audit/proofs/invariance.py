@@ -1,14 +1,19 @@
 """Proof 6: who else is in the batch, in what order, and at what precision, changes no account's story."""
 
+import dataclasses
+import math
+from collections import Counter
 from functools import partial
 from typing import Any
 
 import torch
 
 from clstm_core.audit.result import Finding
+from clstm_core.audit.sessions.events import ALL_MULTIPLIERS, SETTLEMENTS, TRADES, count_events, every_event
 from clstm_core.audit.sessions.orders import modest_orders, random_actions, wild_orders
 from clstm_core.audit.sessions.records import done_step
 from clstm_core.audit.sessions.scene import Scene, on_device
+from clstm_core.market.tensors import MarketTensors
 
 ROUNDING_USD = 1e-5
 """Sums may be taken in another order in another batch; money may differ by this, decisions by nothing."""
@@ -29,8 +34,46 @@ _EXACT = ("snapshot_N", "fill_quantity_NX", "fill_contract_NX", "leg_contract_NL
 _MONEY = ("equity_N", "cash_N", "fees_N", "slippage_N", "interest_N", "margin_N", "settlement_N")
 
 
-def invariance(scene: Scene) -> list[Finding]:
-    """Permute the batch, take accounts out of it one by one, and walk a session again in float32.
+EVENTS = (
+    *TRADES,
+    *SETTLEMENTS,
+    ALL_MULTIPLIERS,
+    "liquidation",
+    "stale mark",
+    "short option",
+    "short shares",
+    "rejected",
+    "unfilled",
+    "horizon",
+    "ruin",
+)
+"""What the accounts in the listed world must have met."""
+
+EARLY_RUIN = 0.97
+"""Share of the entry equity below which accounts end here: a few days' losses."""
+
+
+def invariance(scene: Scene, listed: MarketTensors | None = None) -> list[Finding]:
+    """Permute the batch, take accounts out of it one by one, walk a session again in float32, and end it early.
+
+    Args:
+        listed: a rough listed world, walked beside the scene's market
+    """
+    findings = _everywhere(scene, "", Counter())
+    if listed is not None:
+        met: Counter[str] = Counter()
+        place = dataclasses.replace(scene, market=listed)
+        findings += [*_everywhere(place, "listed world, ", met), every_event(met, EVENTS)]
+    return findings
+
+
+def _everywhere(scene: Scene, label: str, met: Counter[str]) -> list[Finding]:
+    findings = [*_batch(scene, met), *_precision(scene), *_float32_step(scene, met), *_endings(scene, met)]
+    return [dataclasses.replace(finding, check=label + finding.check) for finding in findings]
+
+
+def _batch(scene: Scene, met: Counter[str]) -> list[Finding]:
+    """Accounts alone, among fewer, and in another order.
 
     Episodes are short, so that resets happen on the way and must agree too.
     """
@@ -49,6 +92,7 @@ def invariance(scene: Scene) -> list[Finding]:
         result = env.step(actions[-1].to(device))
         mask = result.action_mask
         truth.append(_outcome(env, result))
+        met += count_events(done_step(env), scene.market)
 
     order = torch.randperm(n_envs, generator=generator)
     findings = _agree("permuted", short, began, order, actions, truth)
@@ -61,8 +105,40 @@ def invariance(scene: Scene) -> list[Finding]:
     unequal = sum(
         int((young[name] != births[name][:few]).sum()) for name in ("snapshot_index_N", "age_N", "seed_N", "episode_N")
     )
-    findings.append(Finding(check="episodes depend on the batch", statistic=unequal, threshold=0.0))
-    return [*findings, *_precision(scene), *_float32_step(scene)]
+    return [*findings, Finding(check="episodes depend on the batch", statistic=unequal, threshold=0.0)]
+
+
+def _endings(scene: Scene, met: Counter[str]) -> list[Finding]:
+    """The end of an episode, by its horizon or by ruin, changes nothing of what is seen there: the same accounts walk
+    on beside, with a longer horizon and no ruin, and see the same."""
+    most = scene.market.n_snapshots - 1
+    longer = max(1, min(12, most))
+    ending = scene.under(horizon=max(1, longer - 2), ruin_fraction=max(EARLY_RUIN, scene.config.ruin_fraction))
+    walking = scene.under(horizon=longer, ruin_fraction=-math.inf)
+    short, long = (place.env(seed=scene.seed, fixed_start=True) for place in (ending, walking))
+    short.reset()
+    long.reset()
+    generator = scene.generator()
+    first = torch.ones(scene.n_envs, dtype=torch.bool)  # accounts still in the episode that both began
+    other, rewards, ended = 0, 0, 0
+    for _ in range(ending.config.horizon):
+        orders = wild_orders(long, scene.market, generator)
+        orders.leg_row_NP[~first], orders.leg_quantity_NP[~first] = -1, 0
+        one = short.step_orders(on_device(orders, scene.device))
+        two = long.step_orders(on_device(orders, scene.device))
+        met += count_events(done_step(short), scene.market)
+        differs = (one.final_observation != two.final_observation).any(dim=1).cpu()
+        differs |= (two.final_observation != two.observation).any(dim=1).cpu() & ~(two.terminated | two.truncated).cpu()
+        other += int((differs & first).sum())
+        rewards += int(((one.reward != two.reward).cpu() & first).sum())
+        done = (one.terminated | one.truncated).cpu()
+        ended += int((done & first).sum())
+        first &= ~done
+    return [
+        Finding(check="final observation is not what was there at the end", statistic=other, threshold=0.0),
+        Finding(check="reward of a last step", statistic=rewards, threshold=0.0),
+        Finding(check="no episode ended", statistic=float(ended == 0), threshold=0.0),
+    ]
 
 
 def _outcome(env, result) -> dict[str, torch.Tensor]:
@@ -133,7 +209,7 @@ _COSTS = ("fees_N", "slippage_N", "interest_N", "dividends_N", "borrow_N")
 _SUMS = ("cash_N", "equity_N", "settlement_N", "option_mark_change_N", "share_mark_change_N")
 
 
-def _float32_step(scene: Scene) -> list[Finding]:
+def _float32_step(scene: Scene, met: Counter[str]) -> list[Finding]:
     """Wild orders, each step from one and the same account: what rounding may not hide over a session.
 
     A session's drift tolerates more than the fees of its fills; here every flow stands beside its own float64 value.
@@ -147,6 +223,7 @@ def _float32_step(scene: Scene) -> list[Finding]:
         rough.load_state_dict(state)
         orders = on_device(wild_orders(exact, scene.market, generator), scene.device)
         result_one, result_two = exact.step_orders(orders), rough.step_orders(orders)
+        met += count_events(done_step(exact), scene.market)
         one, two = done_step(exact)._asdict(), done_step(rough)._asdict()
         same = (one["fill_quantity_NX"] == two["fill_quantity_NX"].double()).all(dim=1)
         other += int((~same).sum())

@@ -7,12 +7,14 @@ Tomorrow is branched over quadrature nodes, so the expectation is exact and no l
 
 import dataclasses
 import math
+from collections import Counter
 from typing import Any, NamedTuple
 
 import torch
 
 from clstm_core.audit.result import Finding
 from clstm_core.audit.sessions.accounting import stated_costs, without_costs
+from clstm_core.audit.sessions.events import ALL_MULTIPLIERS, TRADES, count_events, every_event
 from clstm_core.audit.sessions.orders import random_actions, wild_orders
 from clstm_core.audit.sessions.records import before, done_step
 from clstm_core.audit.sessions.scene import Scene, on_device
@@ -28,6 +30,25 @@ HALF_SPREAD = 0.02
 """Of the model price, per side, in the branched world."""
 
 
+EVENTS = (
+    *TRADES,
+    "hedge",
+    "liquidation",
+    "AM settlement",
+    "PM settlement",
+    "settlement in the money",
+    "settlement out of the money",
+    ALL_MULTIPLIERS,
+    "short option",
+    "short shares",
+    "interest",
+    "dividends",
+    "borrow",
+    "ruin",
+)
+"""What the branched steps must have met."""
+
+
 class Visited(NamedTuple):
     """Accounts as they stood at one snapshot of a session: the env's whole state, and the snapshot."""
 
@@ -38,14 +59,14 @@ class Visited(NamedTuple):
 def visit(scene: Scene, snapshots: int) -> list[Visited]:
     """Walk a session and keep the accounts at some of its snapshots, all standing at the same one.
 
-    Half of the steps take legal actions, half wild orders. Kept are moments spread evenly, each as near as can be to
-    one before which something held is about to settle.
+    Half of the steps take legal actions, half wild orders. Kept are moments before which most of what is held is about
+    to settle, contracts of each multiplier in turn.
     """
     world, n_envs, steps = scene.market, scene.n_envs, scene.n_steps
     generator = scene.generator()
     env = scene.under(horizon=steps).env(seed=scene.seed, fixed_start=True, window=(0, steps + 1))
     _, mask = env.reset()
-    kept: list[tuple[int, int, Visited]] = []
+    kept: list[tuple[set[float], int, Visited]] = []
     for step in range(steps - 1):
         if step % 2:
             result = env.step(random_actions(mask, generator).to(scene.device))
@@ -58,12 +79,18 @@ def visit(scene: Scene, snapshots: int) -> list[Visited]:
         settling = held & (world.settle_index_K[contract] == state.snapshot[:, None] + 1)
         together = int((state.snapshot == step + 1).sum())
         copy = {name: tensor.clone() for name, tensor in env.state_dict().items()}
-        kept.append((step * snapshots // (steps - 1), int(settling.sum()) * n_envs + together, Visited(step + 1, copy)))
-    best = [max((k for k in kept if k[0] == part), key=lambda k: k[1])[2] for part in range(snapshots)]
+        kinds = set(world.multiplier_K[contract[settling]].tolist())
+        kept.append((kinds, int(settling.sum()) * n_envs + together, Visited(step + 1, copy)))
+    every = sorted(set.union(*(kinds for kinds, _, _ in kept))) or [0.0]
+    best: list[Visited] = []
+    for number in range(min(snapshots, len(kept))):
+        wanted = every[number % len(every)]
+        chosen = max(range(len(kept)), key=lambda i: (wanted in kept[i][0], kept[i][1]))
+        best.append(kept.pop(chosen)[2])
     return best
 
 
-def one_step_gaps(scene: Scene, visited: Visited, max_envs: int) -> tuple[torch.Tensor, dict[str, int]]:
+def one_step_gaps(scene: Scene, visited: Visited, max_envs: int) -> tuple[torch.Tensor, Counter[str]]:
     """Expected discounted gain [accounts] of one step, what was paid added back, and what the step met.
 
     Each account is also put in distress: twelve times its legs (a margin breach) and a hundredth of the equity it
@@ -124,14 +151,7 @@ def one_step_gaps(scene: Scene, visited: Visited, max_envs: int) -> tuple[torch.
     later = torch.from_numpy(weight_M)[node] * discount * (last.equity_N + paid_later)
     expected = torch.zeros(n_accounts, dtype=torch.float64).index_add_(0, which, later)
     gap = expected + (paid_now - equity)[first]
-    met = {
-        "fills": int(((last.fill_quantity_NX != 0) & (last.fill_reason_NX != 0)).any(dim=1).sum()),
-        "settlements": int((last.settlement_N != 0).sum()),
-        "liquidations": int(last.liquidated_N.sum()),
-        "ruins": int(last.terminated_N.sum()),
-        "accounts": n_accounts,
-    }
-    return gap, met
+    return gap, count_events(last, market)
 
 
 def _spread(state: dict[str, torch.Tensor], index: torch.Tensor, shape_of: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -161,7 +181,7 @@ def martingale_exact(scene: Scene, *, snapshots: int, max_envs: int) -> list[Fin
     The scene's market is a P = Q world. `max_envs` bounds accounts x nodes of one branching, and so the memory.
     """
     findings = []
-    total = {"fills": 0, "settlements": 0, "liquidations": 0, "ruins": 0, "accounts": 0}
+    total = Counter[str]()
     for lag in (0, 1):
         lagged = dataclasses.replace(scene, seed=scene.seed + lag).under(fill_lag=lag)
         moments = visit(lagged, snapshots)
@@ -170,13 +190,11 @@ def martingale_exact(scene: Scene, *, snapshots: int, max_envs: int) -> list[Fin
             for number, moment in enumerate(moments):
                 branching = dataclasses.replace(lagged, config=config, seed=scene.seed + number)
                 gap, met = one_step_gaps(branching, moment, max_envs)
-                total = {name: total[name] + met[name] for name in total}
+                total += met
                 largest = float(gap.abs().max())
                 if not largest <= worst:
                     worst, where = largest, f"at snapshot {moment.snapshot}, {float(gap[gap.abs().argmax()]):+.4g}"
             check = f"costs {costs} lag {lag}"
             threshold = TOLERANCE * scene.config.capital_usd
             findings.append(Finding(check=check, statistic=worst, threshold=threshold, detail=where))
-    missing = [name for name, count in total.items() if not count]
-    detail = ", ".join(f"{count} {name}" for name, count in total.items())
-    return [*findings, Finding(check="events missing", statistic=len(missing), threshold=0.0, detail=detail)]
+    return [*findings, every_event(total, EVENTS)]

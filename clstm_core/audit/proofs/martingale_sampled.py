@@ -2,27 +2,48 @@
 
     mean over episodes of  D_T E_T + sum(D_s costs_s) - E_0 - control = 0   within its standard error
 
-The control variate is the delta and gamma profit of the book, whose expectation is zero by construction: it takes the
-luck out and leaves a leak in.
+The control variate is what the book should have gained by fair prices, settlements of the tables included: its
+expectation is zero by construction, so it takes the luck out and leaves a leak in.
 """
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from statistics import NormalDist
 
 import torch
 
+from clstm_core.audit.reference.plain import listed_contracts
 from clstm_core.audit.result import Finding
-from clstm_core.audit.sessions.accounting import overnight_greeks, stated_costs, without_costs
+from clstm_core.audit.sessions.accounting import fair_move, stated_costs, without_costs
+from clstm_core.audit.sessions.events import ALL_MULTIPLIERS, CALENDAR, SETTLEMENTS, TRADES, count_events, every_event
 from clstm_core.audit.sessions.orders import random_actions
 from clstm_core.audit.sessions.records import before, done_step
 from clstm_core.audit.sessions.scene import Scene
-from clstm_core.audit.worlds.markets import fair_world, pricing_vol
+from clstm_core.audit.worlds.listed import SETTLES, build_listed, listed_tables
+from clstm_core.audit.worlds.markets import pricing_vol, whole
 from clstm_core.specs import ACTIONS, CLOSE_ALL, HEDGE_DELTA, OBSERVATION
+
+TOLERANCE = 1e-6
+"""Of the capital: what any one episode may earn beyond what fair prices did to its book."""
 
 SIGNIFICANCE = 1e-3
 """Chance that any honest policy fails, Bonferroni over policies and cost cases."""
+
+EVENTS = (
+    *TRADES,
+    "close",
+    "hedge",
+    *SETTLEMENTS,
+    ALL_MULTIPLIERS,
+    "short option",
+    "interest",
+    "dividends",
+    *CALENDAR,
+    "horizon",
+)
+"""What the episodes must have met."""
 
 Decide = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 """Actions [M] from observations [M, F], masks [M, A] and the step's number; state is the callee's own."""
@@ -76,17 +97,21 @@ def preset_policies(seed: int) -> dict[str, Decide]:
 def martingale_sampled(scene: Scene, policies: Mapping[str, Decide] | None = None) -> list[Finding]:
     """Play every policy over the same preset, non-overlapping episodes, with costs off and on.
 
-    The scene's accounts are the episodes of each policy, its steps their length; its market gives the tenors of the
-    simulated world. `policies` (trained ones, say) are played beside the preset ones.
+    The scene's accounts are the episodes of each policy, its steps their length; the world is a fair listed one, whose
+    contracts settle within an episode. `policies` (trained ones, say) are played beside the preset ones.
     """
     episodes, capital = scene.n_envs, scene.config.capital_usd
-    world = fair_world(scene.market, episodes * (scene.n_steps + 1), seed=scene.seed + 1)
-    findings = []
+    tables = listed_tables(episodes * (scene.n_steps + 1), fair=True, seed=scene.seed + 1)
+    world = whole(build_listed(tables))
+    paid = [how.price for _, how in listed_contracts(world, tables, SETTLES)]
+    settlement_K = torch.tensor(paid, dtype=torch.float64)
+    findings, total = [], Counter[str]()
     names = [*preset_policies(scene.seed), *(policies or {})]
     threshold = NormalDist().inv_cdf(1 - SIGNIFICANCE / (2 * 2 * len(names)))
     for costs, config in (("off", without_costs(scene.config)), ("on", scene.config)):
         players = {**preset_policies(scene.seed), **(policies or {})}
-        gain, fills = play(dataclasses.replace(scene, market=world, config=config), players)
+        gain, fills, met = play(dataclasses.replace(scene, market=world, config=config), players, settlement_K)
+        total += met
         for name, mine, count in zip(names, gain, fills.tolist(), strict=True):
             error = float(mine.std()) / math.sqrt(episodes) + 1e-9 * capital
             mean = float(mine.mean())
@@ -99,6 +124,14 @@ def martingale_sampled(scene: Scene, policies: Mapping[str, Decide] | None = Non
                     detail=f"standard errors: {mean * bps:+.3f} +- {error * bps:.3f} bps, {count} fills",
                 )
             )
+            findings.append(
+                Finding(
+                    check=f"{name} costs {costs} beyond fair prices",
+                    statistic=float(mine.abs().max()),
+                    threshold=TOLERANCE * capital,
+                    detail=f"in episode {int(mine.abs().argmax())}",
+                )
+            )
             least = max(1, episodes // 2)
             findings.append(
                 Finding(
@@ -108,11 +141,13 @@ def martingale_sampled(scene: Scene, policies: Mapping[str, Decide] | None = Non
                     detail=f"{count} fills, expected {least} or more",
                 )
             )
-    return findings
+    return [*findings, every_event(total, EVENTS)]
 
 
-def play(scene: Scene, players: Mapping[str, Decide]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Discounted gain net of luck, costs added back [policies, episodes], and the fills of each policy [policies]."""
+def play(
+    scene: Scene, players: Mapping[str, Decide], settlement_K: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, Counter[str]]:
+    """Discounted gain net of luck, costs added back [policies, episodes], each policy's fills [policies], and events."""
     world, config, device = scene.market, scene.config, scene.device
     episodes, horizon, n_players = scene.n_envs, scene.n_steps, len(players)
     n = n_players * episodes
@@ -126,12 +161,12 @@ def play(scene: Scene, players: Mapping[str, Decide]) -> tuple[torch.Tensor, tor
     observation, mask = env.observe()
 
     vol = pricing_vol(world)
-    clock, spot = world.time_years_T, world.spot_T
+    clock = world.time_years_T
     log_discount = torch.zeros(n, dtype=torch.float64)
     gain = torch.full((n,), -config.capital_usd, dtype=torch.float64)
     final = torch.zeros(n, dtype=torch.float64)
     alive = torch.ones(n, dtype=torch.bool)
-    fills = torch.zeros(n, dtype=torch.int64)
+    fills, met = torch.zeros(n, dtype=torch.int64), Counter[str]()
     for step in range(horizon):
         action = torch.cat(
             [
@@ -145,20 +180,17 @@ def play(scene: Scene, players: Mapping[str, Decide]) -> tuple[torch.Tensor, tor
         result = env.step(action.to(device))
         observation, mask = result.observation, result.action_mask
         last = done_step(env)
+        met += count_events(last, world)
         t, then = last.snapshot_from_N, last.snapshot_N
         dt = clock[then] - clock[t]
         today = log_discount.exp()
         log_discount = log_discount - world.rate_T[t] * dt
         tomorrow = log_discount.exp()
         now, later = stated_costs(last, world, config)
-        delta, gamma = overnight_greeks(begun, last, world)
-        carry = world.rate_T[t] - world.dividend_yield_T[t]
-        moved = spot[then] * torch.exp(world.dividend_yield_T[t] * dt) - spot[t] * torch.exp(world.rate_T[t] * dt)
-        square = spot[t] ** 2 * (torch.exp((2 * carry + vol**2) * dt) - 2 * torch.exp(carry * dt) + 1)
-        luck = delta * moved + 0.5 * gamma * ((spot[then] - spot[t]) ** 2 - square)
+        luck = fair_move(begun, last, world, vol, settlement_K)
         gain = gain + torch.where(alive, today * now + tomorrow * (later - luck), 0.0)
         final = torch.where(alive, tomorrow * last.equity_N, final)
         traded = (last.fill_quantity_NX != 0) & (last.fill_reason_NX > 0) & (last.fill_reason_NX < 5)
         fills = fills + torch.where(alive, traded.sum(dim=1), 0)
         alive = alive & ~(last.terminated_N | last.truncated_N)
-    return (gain + final).view(n_players, episodes), fills.view(n_players, episodes).sum(dim=1)
+    return (gain + final).view(n_players, episodes), fills.view(n_players, episodes).sum(dim=1), met

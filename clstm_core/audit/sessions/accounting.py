@@ -4,10 +4,12 @@ import dataclasses
 
 import torch
 
+from clstm_core.audit.reference.ledger import YEAR_NS
 from clstm_core.audit.sessions.records import Before
 from clstm_core.config import EnvConfig
 from clstm_core.env.state import EXPIRY, FIRST_SHARE_SLOT, LIQUIDATION, SLOT_REASON, StepLedger
 from clstm_core.market.tensors import MarketTensors
+from clstm_core.options.black_scholes import price
 
 _SLOT = torch.tensor(SLOT_REASON)
 _SHARE = torch.arange(len(SLOT_REASON)) >= FIRST_SHARE_SLOT
@@ -65,10 +67,19 @@ def stated_costs(last: StepLedger, market: MarketTensors, config: EnvConfig) -> 
     return torch.where(later, 0.0, cost).sum(dim=1), torch.where(later, cost, 0.0).sum(dim=1) + borrow
 
 
-def overnight_greeks(start: Before, last: StepLedger, market: MarketTensors) -> tuple[torch.Tensor, torch.Tensor]:
-    """Delta in shares and gamma [N] of the book that each account carried from snapshot t to t + 1.
+def fair_move(
+    start: Before, last: StepLedger, market: MarketTensors, vol: float, settlement_K: torch.Tensor
+) -> torch.Tensor:
+    """What each account's book [N] should have gained from t to t + 1 beyond interest on its value, by fair prices.
 
-    What it held before the step, and what the step traded at t itself.
+        shares (S' e^{q dt} - S e^{r dt}) + sum of weight (V' - V e^{r dt}),   V by Black-Scholes, V' at expiry the payoff
+
+    The book is what an account held before the step and what the step traded at t itself; nothing the env says of
+    prices, marks or settlements is read. Its expectation is zero where P = Q, but for the interest between the hour of
+    a settlement and the close at which its cash arrives.
+
+    Shapes:  settlement_K [K] price of the underlying that settles each contract, NaN beyond the data
+    Units:   currency at t + 1; vol the one volatility of the world
     """
     held = torch.where(start.leg_row >= 0, start.leg_quantity, 0.0)
     at_t = (last.fill_snapshot_NX == last.snapshot_from_N[:, None]) & (last.fill_reason_NX > 0) & (_SLOT != EXPIRY)
@@ -76,6 +87,22 @@ def overnight_greeks(start: Before, last: StepLedger, market: MarketTensors) -> 
     row = torch.cat(
         [start.leg_row, find_row(market, last.fill_contract_NX, last.snapshot_from_N[:, None])], dim=1
     ).clamp(min=0)
-    weight = torch.cat([held, traded], dim=1) * market.multiplier_K[market.row_contract_Q[row]]
+    contract = market.row_contract_Q[row]
+    weight = torch.cat([held, traded], dim=1) * market.multiplier_K[contract]
+    t, then = last.snapshot_from_N[:, None], last.snapshot_N[:, None]
+    rate, dividend_yield = market.rate_T[t], market.dividend_yield_T[t]
+    dt = market.time_years_T[then] - market.time_years_T[t]
+    strike, right = market.strike_K[contract], market.right_K[contract]
+
+    def value(snapshot: torch.Tensor) -> torch.Tensor:
+        years = (market.expiration_K[contract] - market.snapshot_T[snapshot]).double() / YEAR_NS
+        spot = market.spot_T[snapshot]
+        return price(spot, strike, years, torch.tensor(vol, dtype=torch.float64), rate, dividend_yield, right)
+
+    settles = market.expiration_K[contract] <= market.snapshot_T[then]
+    payoff = torch.clamp(right * (settlement_K[contract] - strike), min=0.0)
+    moved = torch.where(settles, payoff, value(then)) - value(t) * torch.exp(rate * dt)
+    options = torch.where(weight != 0, weight * moved, 0.0).sum(dim=1)
     shares = start.shares + torch.where(at_t & _SHARE, last.fill_quantity_NX, 0.0).sum(dim=1)
-    return (weight * market.delta_Q[row]).sum(dim=1) + shares, (weight * market.gamma_Q[row]).sum(dim=1)
+    growth = market.spot_T[then] * torch.exp(dividend_yield * dt) - market.spot_T[t] * torch.exp(rate * dt)
+    return options + shares * growth.squeeze(1)

@@ -3,13 +3,17 @@
 import math
 from typing import Any
 
-from clstm_core.audit.reference.ledger import YEAR_NS, Account, Day, Fill, Ledger
+from clstm_core.audit.reference.ledger import YEAR_NS, Account, Day, Fill, Ledger, Quote
 from clstm_core.audit.result import Finding
 from clstm_core.audit.sessions.records import Before
 from clstm_core.config import EnvConfig
 from clstm_core.market.tensors import MarketTensors
+from clstm_core.specs import MARKET_FEATURES, MAX_LEGS, OBSERVATION
 
 CENT = 0.01
+
+UNKNOWN = Quote(bid=math.nan, ask=math.nan, quoted=False, model_mark=math.nan, vol=math.nan, delta=math.nan)
+"""Of a contract that the market does not hold at a snapshot, whatever the environment believes."""
 
 FLOWS = (
     "interest",
@@ -99,6 +103,33 @@ class Agreement:
         self.differ("terminated", bool(record["terminated"]), day.equity <= self.config.ruin_fraction * entry, where)
         self.differ("step's end", bool(result.terminated[n]), bool(record["terminated"]), where)
 
+    def observed(self, result, n: int, day: Day, account: Account, entry: float, t: int, market, where: str) -> None:
+        """What the policy is told at a step's end is the ledger's account there, whether or not it ends an episode."""
+        now, terms = self.ledger.market.snapshots[t], self.ledger.market.contracts
+        quotes = [now.quotes.get(contract) for contract, _ in account.legs]
+        expected = {
+            "equity_change": day.equity / entry - 1.0,
+            "cash_fraction": account.cash / entry,
+            "share_fraction": account.shares * now.spot / entry,
+            "margin_used": day.margin / entry,
+            "legs_held": len(account.legs) / MAX_LEGS,
+            "nearest_expiry_years": min(
+                ((terms[c].expiration_ns - now.time_ns) / YEAR_NS for c, _ in account.legs), default=0.0
+            ),
+            "stale_legs": sum(quote is not None and not quote.quoted for quote in quotes) / MAX_LEGS,
+            **dict(zip(MARKET_FEATURES, market.features_TF[t].tolist(), strict=True)),
+        }
+        last, ended = result.final_observation[n].tolist(), bool(result.terminated[n] | result.truncated[n])
+        for name, value in expected.items():
+            found = last[OBSERVATION.index(name)]
+            self.compare("final observation", found, value, f"{where} {name}", scale=1e-3 * (1.0 + abs(value)))
+        fresh = result.observation[n].tolist()
+        if ended:
+            for name, value in (("equity_change", 0.0), ("cash_fraction", 1.0), ("legs_held", 0.0)):
+                self.compare("first observation", fresh[OBSERVATION.index(name)], value, f"{where} {name}", scale=1e-3)
+        else:
+            self.differ("observation after a step", fresh, last, where)
+
     def _fills(self, found: list[Fill], expected: list[Fill], where: str) -> None:
         def what(fills: list[Fill]) -> list[tuple[str, int, float]]:
             return [(f.reason, f.contract, f.quantity) for f in fills]
@@ -121,9 +152,11 @@ class Agreement:
                 where,
             )
             if reason != "expiry" and contract >= 0:
-                self.compare("fill bid", bid, now.quotes[contract].bid, where)
-                self.compare("fill ask", ask, now.quotes[contract].ask, where)
+                quote = now.quotes.get(contract, UNKNOWN)
+                self.compare("fill bid", bid, quote.bid, where)
+                self.compare("fill ask", ask, quote.ask, where)
         quotes = self.ledger.market.snapshots[int(record["snapshot"])].quotes
         for contract, mark, stale in record["leg_marks"]:
-            self.compare("leg mark", mark, quotes[contract].mark, where)
-            self.differ("stale flag", stale, not quotes[contract].quoted, where)
+            quote = quotes.get(contract, UNKNOWN)
+            self.compare("leg mark", mark, quote.mark, where)
+            self.differ("stale flag", stale, not quote.quoted, where)

@@ -36,11 +36,20 @@ def wild_orders(env: AuditedEnv, market: MarketTensors, generator: torch.Generat
     kind = draw(n)
     trades = ((kind < 0.45) & (last > first))[:, None]
     wanted = torch.arange(PACKAGE_LEGS) < torch.randint(1, PACKAGE_LEGS + 1, (n, 1), generator=generator)
-    size = torch.exp(draw(n, PACKAGE_LEGS) * 6.0 - 4.0) * lots[:, None]
+    worth = market.multiplier_K[market.row_contract_Q[row.clamp(max=market.n_rows - 1)]] / 100.0
+    size = torch.exp(draw(n, PACKAGE_LEGS) * 6.0 - 4.0) * lots[:, None] / worth
     sign = torch.where(draw(n, PACKAGE_LEGS) < 0.6, -1.0, 1.0)
+    # one short option to the brim, from an empty book: the margin scan allows about 11 times the equity
+    naked = (kind >= 0.76) & (kind < 0.84) & (last > first)
+    size = torch.where(naked[:, None], lots[:, None] * (8.0 + 4.0 * draw(n, 1)) / worth, size)
+    sign = torch.where(naked[:, None], -1.0, sign)
+    wanted = torch.where(naked[:, None], torch.arange(PACKAGE_LEGS) == 0, wanted)
+    trades = trades | naked[:, None]
     quantity = (sign * size.ceil()).long() * wanted * trades
     held = (state.leg_quantity != 0).sum(dim=1)
-    slots = torch.where(draw(n) < 0.1, PACKAGE_LEGS, MAX_LEGS - held)  # mostly what fits, now and then too much
+    slots = torch.where(
+        (draw(n) < 0.1) | naked, PACKAGE_LEGS, MAX_LEGS - held
+    )  # mostly what fits, now and then too much
     quantity = quantity * (torch.arange(PACKAGE_LEGS) < slots[:, None])
     with_shares = ((kind >= 0.45) & (kind < 0.57)) | (draw(n) < 0.05)
     shares = (with_shares * 100.0 * lots * (draw(n) * 6.0 - 2.5)).round().long()
@@ -52,7 +61,7 @@ def wild_orders(env: AuditedEnv, market: MarketTensors, generator: torch.Generat
     orders.leg_quantity_NP.copy_(quantity)
     orders.share_quantity_N.copy_(shares)
     orders.hedge_N.copy_(((kind >= 0.57) & (kind < 0.65)) | (draw(n) < 0.05))
-    orders.close_all_N.copy_(((kind >= 0.65) & (kind < 0.71)) | brim | (draw(n) < 0.03))
+    orders.close_all_N.copy_(((kind >= 0.65) & (kind < 0.71)) | brim | naked | (draw(n) < 0.03))
     return orders
 
 

@@ -51,7 +51,7 @@ def branch_market(market: MarketTensors, t: int, spot_M: np.ndarray, vol: float,
     Snapshot t is at index 2k and t + 1 at 2k + 1. Row j of snapshot t is at `branch_row(market, t, k, j)`. Every quote
     is the Black-Scholes price under `vol` with a symmetric, unrounded spread of half_spread x price per side.
 
-    Assumes: snapshot t is no segment's end; its rate and dividend yield hold for the step
+    Assumes: contracts that settle at t + 1 are taken to do so at its spot. Snapshot t is no segment's end; its rate and dividend yield hold for the step
     """
     m = len(spot_M)
     first, last = int(market.row_offset_T1[t]), int(market.row_offset_T1[t + 1])
@@ -63,7 +63,8 @@ def branch_market(market: MarketTensors, t: int, spot_M: np.ndarray, vol: float,
     multiplier = market.multiplier_K[contract]
     rate, dividend_yield = market.rate_T[t], market.dividend_yield_T[t]
     clock = market.time_years_T[t : t + 2]
-    tte = market.tte_years_Q[first:last]
+    # what settles tomorrow does so at tomorrow's spot here, so that is when it expires, at an open or at a close
+    tte = torch.where(settles, clock[1] - clock[0], market.tte_years_Q[first:last])
     vol_t = torch.tensor(vol, dtype=torch.float64)
     today = greeks(market.spot_T[t], strike, tte, vol_t, rate, dividend_yield, right)
     tomorrow = greeks(

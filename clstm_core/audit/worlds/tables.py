@@ -2,9 +2,9 @@
 
 import numpy as np
 
-TABLE_FUTURES = ("ends", "crash", "shuffled")
+from clstm_core.audit.reference.terms import Tables
 
-Tables = tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]
+TABLE_FUTURES = ("ends", "crash", "shuffled")
 
 
 def with_other_future(tables: Tables, cut_ns: int, kind: str, seed: int) -> Tables:

@@ -40,6 +40,10 @@ DIVIDEND_GROWTH = 0.5  # of the last year's growth, that brings a sum centred a 
 BILL_DAYS = 91
 
 
+Series = tuple[np.ndarray, np.ndarray]
+"""Days or months, ascending, and the values of each."""
+
+
 class Loaded(NamedTuple):
     """The history, and the sessions for which nobody published a VIX: they keep the one before."""
 
@@ -199,12 +203,27 @@ def load_history() -> Loaded:
     """
     path = pl.read_csv(index_file(), try_parse_dates=True)
     dates, close = path.to_series(0).to_numpy().astype("datetime64[D]"), path.to_series(1).to_numpy()
-    vix_dates, vix_closes = read_series(VIX, "date", "close")
+    return known_history(
+        dates,
+        close,
+        read_series(VIX, "date", "close"),
+        read_series(BILL, "month", "discount_yield_pct"),
+        read_series(DIVIDENDS, "month", "dividend_per_year"),
+    )
+
+
+def known_history(dates: np.ndarray, close: np.ndarray, vix: Series, bill: Series, dividends: Series) -> Loaded:
+    """Each session with what was published of the three series by then.
+
+    Shapes:  dates (datetime64[D], ascending) and close [T]; each series its days or months and its values
+    Units:   close in index points; vix in percent; bill a discount yield in percent; dividends index points a year
+    """
+    vix_dates, vix_closes = vix
     place = np.searchsorted(vix_dates, dates, side="right") - 1
     months = dates.astype("datetime64[M]")
-    bill_months, discount = read_series(BILL, "month", "discount_yield_pct")
-    bill = -np.log(1.0 - discount / 100.0 * BILL_DAYS / 360.0) * 365.0 / BILL_DAYS  # a discount on 360 days
-    paid_months, paid = read_series(DIVIDENDS, "month", "dividend_per_year")
+    bill_months, discount = bill
+    yielded = -np.log(1.0 - discount / 100.0 * BILL_DAYS / 360.0) * 365.0 / BILL_DAYS  # a discount on 360 days
+    paid_months, paid = dividends
     # in the first years nothing is old enough: the first value stays
     last, before = (_known(paid_months, paid, months - DIVIDEND_LAG - months_ago) for months_ago in (0, 12))
     expected = last * (last / before) ** DIVIDEND_GROWTH
@@ -212,7 +231,7 @@ def load_history() -> Loaded:
         date=dates,
         close=close,
         vix=vix_closes[place] / 100.0,
-        rate=_known(bill_months, bill, months - 1),
+        rate=_known(bill_months, yielded, months - 1),
         dividend_yield=np.log1p(expected / close),
     )
     return Loaded(history, dates[vix_dates[place] != dates].tolist())
