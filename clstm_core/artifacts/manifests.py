@@ -188,12 +188,14 @@ class CheckpointManifest(Manifest):
     env_steps: int
     iteration: int
     git_commit: str
+    memory_sessions: int | None = None  # decisions after which the policy forgets; None: as its configuration says
 
     def rows(self) -> Rows:
         if self.milestone not in RUNGS:
             return {}
         row = {
             **{name: getattr(self, name) for name in ("run", "milestone", "env_steps", "iteration", "git_commit")},
+            "memory_sessions": self.memory_sessions,
             "folder": f"runs/{self.run}/checkpoints/{self.milestone}",
             "model_sha256": self.files.get("model.safetensors"),
             "manifest_sha256": self.identity,
