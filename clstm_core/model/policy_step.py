@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from clstm_core.errors import ConfigError
-from clstm_core.model.clstm import CLSTM, RecurrentState, reset_rows
+from clstm_core.model.clstm import CLSTM, RecurrentState
 from clstm_core.specs import OBSERVATION
 
 AGE = "memory_age"
@@ -55,18 +55,18 @@ class PolicyStep(nn.Module):
         self, observation: torch.Tensor, action_mask: torch.Tensor, *state: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         """Masked logits, the value where there is a critic, the next state."""
-        *given, age_N = state
-        forget_N = age_N >= self.memory_sessions
+        keep_N = state[-1] < self.memory_sessions
+        *given, age_N = (_choose(keep_N, part, torch.zeros_like(part)) for part in state)
         blank = self.policy.initial_state(observation.shape[0], observation.device)
-        before = blank._replace(**dict(zip(self._parts, given, strict=True))).reset(forget_N)
+        before = blank._replace(**dict(zip(self._parts, given, strict=True)))
         if self.critic:
             logits, value, after = self.policy.step(observation, action_mask, before)
-            decided = (logits, value)
+            decided: tuple[torch.Tensor, ...] = (logits, value)
         else:
             logits, after = self.policy.act(observation, action_mask, before)
             decided = (logits,)
         sound_N = observation.isfinite().all(dim=1)
-        following = (*(getattr(after, name) for name in self._parts), reset_rows(age_N, forget_N) + 1)
+        following = (*(getattr(after, name) for name in self._parts), age_N + 1)
         return (
             *(_choose(sound_N, part, torch.full_like(part, torch.nan)) for part in decided),
             *(_choose(sound_N, new, old) for new, old in zip(following, state, strict=True)),
@@ -90,4 +90,7 @@ def first_non_finite(observation_NF: torch.Tensor) -> str:
 
 def _choose(where_N: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Rows of `one` where the condition holds, of `other` elsewhere."""
-    return torch.where(where_N.view(-1, *(1 for _ in one.shape[1:])), one, other)
+    where = where_N.view(-1, *(1 for _ in one.shape[1:]))
+    if one.dtype == torch.bool:  # ONNX Runtime has no Where for bool
+        return (where & one) | (~where & other)
+    return torch.where(where, one, other)
