@@ -24,7 +24,9 @@ CODE = "clstm_core.deployment.bundle"
 class ExportConfig(dg.Config):
     """How hard to compare."""
 
-    parity_steps: int = Field(1000, description="recurrent steps over which every runtime must decide alike")
+    parity_steps: int = Field(
+        1000, description="decisions, none reset from outside, that every runtime must make alike"
+    )
 
 
 @dg.asset(
@@ -45,6 +47,7 @@ def policy_bundle(
     """A folder to deploy: the policy in three formats, its configuration, hashes, golden vectors and a model card."""
     with run_stage(context, "export", paths) as (progress, run):
         from clstm_core.deployment.bundle import build_bundle, load_bundle
+        from clstm_core.deployment.parity import unbroken_env
         from clstm_core.errors import BundleError
         from clstm_core.market.tensors import load_market
 
@@ -78,9 +81,7 @@ def policy_bundle(
             market = load_market(places.tensors(identity), identity=identity)
 
             def make_env(batch: int) -> "OptionsEnv":
-                from clstm_core.env.options_env import OptionsEnv
-
-                return OptionsEnv(market, settings.env, n_envs=batch, seed=settings.seed)
+                return unbroken_env(market, settings.env, n_envs=batch, seed=settings.seed, steps=config.parity_steps)
 
             manifest = build_bundle(
                 checkpoint,
@@ -101,6 +102,7 @@ def policy_bundle(
             "folder": dg.MetadataValue.path(str(folder)),
             "checkpoint": comparison.champion["milestone"],
             "verdict": comparison.comparison["verdict"],
+            "forgets_after_decisions": manifest.memory_sessions,
             "parity": table(manifest.parity, parity),
             "latency": table(manifest.latency, ["runtime", "p50_us", "p99_us"]),
             "files": table([{"file": name, "sha256": sha} for name, sha in manifest.files.items()], ["file", "sha256"]),
@@ -119,7 +121,8 @@ def _checks(manifest: BundleManifest) -> list[dg.AssetCheckResult]:
         check(
             "parity",
             passed,
-            f"{max((row['steps'] for row in parity), default=0):,} recurrent steps, batches "
+            f"{max((row['steps'] for row in parity), default=0):,} decisions without a reset from outside, of which "
+            f"the policy forgets after every {manifest.memory_sessions}, batches "
             f"{sorted({row['batch'] for row in parity})}: {differing} actions differ, |d logit| <= {worst:.1e}.",
             blocking=True,
         ),

@@ -62,6 +62,7 @@ def save_checkpoint(
             env_steps=int(meta.get("env_steps", 0)),
             iteration=int(meta.get("iteration", 0)),
             git_commit=str(meta.get("git_commit", "unknown")),
+            memory_sessions=_memory_sessions(meta),
             files=files_of(place, MODEL, STATE, META),
             parents={role: identity for role, identity in (parents or {}).items() if identity},
         ).write(place / FILE)
@@ -83,6 +84,12 @@ def verify_checkpoint(folder: Path) -> CheckpointManifest:
                 f"altered manifest {manifest.place}: {name} {found}, expected {expected} as {META} says. "
                 f"{manifest.remedy}"
             )
+    memory = _memory_sessions(meta)
+    if manifest.memory_sessions not in (None, memory):
+        raise CheckpointError(
+            f"altered manifest {manifest.place}: memory_sessions {manifest.memory_sessions}, expected {memory}, the "
+            f"horizon in {META}. {manifest.remedy}"
+        )
     return manifest
 
 
@@ -111,7 +118,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 def load_policy(folder: Path, device: torch.device | str = "cpu") -> tuple[CLSTM, dict[str, Any]]:
-    """The policy of a checkpoint, verified, in evaluation mode, and its meta data.
+    """The policy of a checkpoint, verified, in evaluation mode, and its meta data with `memory_sessions` among them.
 
     Raises: CheckpointError for a checkpoint that is not whole, or that observes or does other things than this release
     """
@@ -123,7 +130,13 @@ def load_policy(folder: Path, device: torch.device | str = "cpu") -> tuple[CLSTM
         raise CheckpointError(f"checkpoint {folder} has a configuration this release cannot read: {error}") from error
     model = CLSTM(meta["observation_size"], meta["n_actions"], config.model)
     model.load_state_dict(_tensors(folder / MODEL))
-    return model.to(device).eval(), meta
+    return model.to(device).eval(), meta | {"memory_sessions": config.memory_sessions}
+
+
+def _memory_sessions(meta: Mapping[str, Any]) -> int | None:
+    """Decisions after which the policy forgets, as its configuration says; None where the meta data hold none."""
+    horizon = meta.get("config", {}).get("env", {}).get("horizon")
+    return None if horizon is None else int(horizon)
 
 
 def _meta(folder: Path) -> dict[str, Any]:

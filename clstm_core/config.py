@@ -259,6 +259,11 @@ class RunConfig:
         )
 
     @property
+    def memory_sessions(self) -> int:
+        """Decisions after which the policy forgets, in training and wherever it is used: an episode's horizon."""
+        return self.env.horizon
+
+    @property
     def n_iterations(self) -> int:
         """Rollouts needed to reach `timesteps`, the last one whole."""
         return -(-self.timesteps // self.ppo.samples_per_iteration)

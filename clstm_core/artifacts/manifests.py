@@ -192,12 +192,14 @@ class CheckpointManifest(Manifest):
     env_steps: int
     iteration: int
     git_commit: str
+    memory_sessions: int | None = None  # decisions after which the policy forgets; None: as its configuration says
 
     def rows(self) -> Rows:
         if self.milestone not in RUNGS:
             return {}
         row = {
             **{name: getattr(self, name) for name in ("run", "milestone", "env_steps", "iteration", "git_commit")},
+            "memory_sessions": self.memory_sessions,
             "folder": f"runs/{self.run}/checkpoints/{self.milestone}",
             "model_sha256": self.files.get("model.safetensors"),
             "manifest_sha256": self.identity,
@@ -356,13 +358,17 @@ class EvidenceManifest(Manifest):
 
 @dataclass(frozen=True, kw_only=True)
 class BundleManifest(Manifest):
-    """A policy to deploy: its graphs, its schema, and the proof that it is the policy that was judged."""
+    """A policy to deploy: its graphs, its schema, and the proof that it is the policy that was judged.
+
+    The ONNX files carry `facts_sha256`, and the manifest carries the hashes of the ONNX files: neither can be altered
+    alone.
+    """
 
     kind: ClassVar[str] = "bundle"
     words: ClassVar[str] = "bundle"
     remedy: ClassVar[str] = "Materialize policy_bundle again."
     error: ClassVar[type[ArtifactError]] = BundleError
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     run: str
     created: str
@@ -371,6 +377,7 @@ class BundleManifest(Manifest):
     provenance: JsonObject
     schema: JsonObject
     schema_sha256: str
+    memory_sessions: int  # decisions after which the policy forgets
     graphs: JsonObject
     shapes: JsonObject
     opset: int
@@ -379,6 +386,14 @@ class BundleManifest(Manifest):
     latency: Sequence[JsonObject]
     golden: JsonObject
     bytes: Mapping[str, int]
+
+    @property
+    def facts_sha256(self) -> str:
+        """Hash of all that it says but hashes and sizes of the ONNX files, which carry this hash."""
+        content = self.content()
+        for name in ("files", "bytes"):
+            content[name] = {file: fact for file, fact in content[name].items() if not file.endswith(".onnx")}
+        return json_sha256(content)
 
     def rows(self) -> Rows:
         latency = {row["runtime"]: row for row in self.latency}
@@ -394,6 +409,8 @@ class BundleManifest(Manifest):
                 "sha256": digest,
                 "bytes": self.bytes.get(name),
                 "created_at": self.created,
+                "memory_sessions": self.memory_sessions,
+                "manifest_sha256": self.identity,
             }
             compared = [row for row in self.parity if row["runtime"] == runtime]
             if compared:

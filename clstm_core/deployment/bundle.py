@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,23 +23,24 @@ from clstm_core.checkpoint import load_policy
 from clstm_core.deployment import runtimes
 from clstm_core.deployment.export import (
     OPSET,
-    PolicyStep,
     actor_step,
-    example_inputs,
     export_onnx,
     export_torchscript,
     full_step,
     input_names,
+    inputs_of,
+    metadata_of,
     output_names,
-    schema_metadata,
+    stamp_onnx,
 )
 from clstm_core.deployment.parity import MAX_LOGIT_DIFFERENCE, ParityResult, check_parity, measure_latency
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.errors import BundleError
-from clstm_core.model.clstm import CLSTM
+from clstm_core.model.policy_step import PolicyStep
 from clstm_core.specs import ACTIONS, OBSERVATION
 
-GOLDEN_STEPS, GOLDEN_BATCH = 32, 2
+GOLDEN_BATCH, MARGIN = 2, 11
+ONNX = ("policy.onnx", "policy_full.onnx")
 REQUIRED = {"policy.safetensors", "policy.onnx", "policy_full.onnx", "policy.ts", "config.json", "golden.safetensors"}
 
 
@@ -81,7 +82,8 @@ def build_bundle(
 ) -> BundleResult:
     """Export a checkpoint to `folder` (whole or not at all), and check every export against eager PyTorch.
 
-    make_env(batch): an environment to trade `parity_steps` recurrent steps in, for batches 1 and 7
+    make_env(batch): an environment to trade `parity_steps` recurrent steps in, for batches 1 and 7, best in episodes
+                     as long as that (`parity.unbroken_env`)
     provenance:      what a person is told of the policy: run, data label, verdict, report
     parents:         identities of what the policy was made from, besides its checkpoint
     made_from:       what the maker finds this bundle again by
@@ -90,29 +92,27 @@ def build_bundle(
     """
     policy, meta = load_policy(checkpoint)
     policy = policy.eval().cpu()
-    actor, full = actor_step(policy), full_step(policy)
+    memory = int(meta["memory_sessions"])
+    actor, full = actor_step(policy, memory), full_step(policy, memory)
     tick = progress or (lambda done, total: None)
     with whole_folder(folder) as place:
-        schema = {"observation": list(OBSERVATION), "actions": list(ACTIONS)}
+        schema = _schema()
         schema_sha256 = json_sha256(schema)
-        properties = schema_metadata(OBSERVATION, ACTIONS, schema_sha256)
+        properties = metadata_of(schema, schema_sha256, memory)
         save_file({k: v.contiguous() for k, v in policy.state_dict().items()}, place / "policy.safetensors")
         write_json(place / "config.json", meta["config"])
-        export_torchscript(actor, place / "policy.ts")
+        export_torchscript(actor, place / "policy.ts", properties)
         tick(1, 5)
-        export_onnx(actor, place / "policy.onnx", properties)
-        tick(2, 5)
-        export_onnx(full, place / "policy_full.onnx", properties)
-        tick(3, 5)
-        candidates = {
-            "eager": runtimes.eager(policy),
+        for number, (name, step) in enumerate(zip(ONNX, (actor, full), strict=True)):
+            export_onnx(step, place / name, properties)
+            tick(2 + number, 5)
+        reference = runtimes.eager(actor)
+        exported = {
             "torchscript": runtimes.torchscript(place / "policy.ts"),
             "onnx": runtimes.onnx(place / "policy.onnx"),
         }
         parity = [
-            result
-            for batch in (1, 7)
-            for result in check_parity(policy, candidates, "eager", make_env(batch), parity_steps)
+            result for batch in (1, 7) for result in check_parity(exported, reference, make_env(batch), parity_steps)
         ]
         failed = [result for result in parity if not result.passed]
         if failed:
@@ -124,9 +124,9 @@ def build_bundle(
                 f"{MAX_LOGIT_DIFFERENCE:.0e}. No bundle was written; report this with the checkpoint."
             )
         tick(4, 5)
-        latency = measure_latency(policy, candidates)
-        save_arrays(_golden_vectors(policy, candidates["eager"], make_env(GOLDEN_BATCH)), place / "golden.safetensors")
-        difference = _replay_golden(place, runtimes.onnx(place / "policy.onnx"))
+        latency = measure_latency({"eager": reference, **exported})
+        golden = _golden_vectors(reference, make_env(GOLDEN_BATCH), _golden_steps(memory))
+        save_arrays(golden, place / "golden.safetensors")
         facts = ("milestone", "env_steps", "git_commit", "training_data_sha256")
         manifest = BundleManifest(
             run=str(provenance.get("run", checkpoint.parent.parent.name)),
@@ -136,10 +136,10 @@ def build_bundle(
             provenance=provenance,
             schema=schema,
             schema_sha256=schema_sha256,
+            memory_sessions=memory,
             graphs={
-                "policy.onnx": {"inputs": input_names(actor), "outputs": output_names(actor)},
-                "policy.ts": {"inputs": input_names(actor), "outputs": output_names(actor)},
-                "policy_full.onnx": {"inputs": input_names(full), "outputs": output_names(full)},
+                name: {"inputs": input_names(step), "outputs": output_names(step)}
+                for name, step in (("policy.onnx", actor), ("policy.ts", actor), ("policy_full.onnx", full))
             },
             shapes=_shapes(full),
             opset=OPSET,
@@ -151,97 +151,152 @@ def build_bundle(
             latency=latency,
             golden={
                 "file": "golden.safetensors",
-                "steps": GOLDEN_STEPS,
+                "steps": _golden_steps(memory),
                 "batch": GOLDEN_BATCH,
-                "max_difference": difference,
+                "max_difference": _replay_golden(place),
             },
             parents={"checkpoint": file_sha256(checkpoint / FILE), **(parents or {})},
             bytes={},
         )
         (place / "MODEL_CARD.md").write_text(_model_card(manifest))
-        sizes = {path.name: path.stat().st_size for path in sorted(place.iterdir())}
-        manifest = dataclasses.replace(manifest, files=files_of(place), bytes=sizes).write(place / FILE)
+        manifest = dataclasses.replace(manifest, files=files_of(place), bytes=_bytes(place))
+        for name in ONNX:
+            stamp_onnx(place / name, {"facts_sha256": manifest.facts_sha256})
+        manifest = dataclasses.replace(manifest, files=files_of(place), bytes=_bytes(place)).write(place / FILE)
     tick(5, 5)
     return BundleResult(
         folder=folder,
         manifest=dataclasses.replace(manifest, place=folder / FILE),
         parity=parity,
         latency=latency,
-        golden_max_difference=difference,
+        golden_max_difference=manifest.golden["max_difference"],
     )
 
 
-def load_bundle(folder: Path) -> Bundle:
-    """Verify the manifest and every file's hash, replay the golden vectors in ONNX Runtime, hand over the policy.
+def load_bundle(folder: Path, *, identity: str | None = None) -> Bundle:
+    """Verify the manifest and every file, replay the golden vectors in all graphs, hand over the policy.
 
-    Raises: BundleError when a file is missing or altered, the manifest's names are not those inside the graph, or a
-            golden output is not reproduced
+    Args:
+        identity: sha256 of the manifest, where one who uses the bundle says so (a report's parents, the store)
+
+    Raises: BundleError when a file is missing or altered, the manifest is not the one that the graphs were exported
+            with, observations or actions are others than this release's, or a golden output is not reproduced
     """
-    manifest = BundleManifest.read(folder / FILE)
+    manifest = BundleManifest.read(folder / FILE, identity=identity)
     if missing := REQUIRED - set(manifest.files):
         raise BundleError(f"bundle {folder} names no {', '.join(sorted(missing))}: expected them. {manifest.remedy}")
+    _check_names(manifest)
+    expected = {
+        **metadata_of(manifest.schema, manifest.schema_sha256, manifest.memory_sessions),
+        "facts_sha256": manifest.facts_sha256,
+    }
+    for name in ONNX:
+        _check_metadata(folder / name, runtimes.onnx_metadata(folder / name), expected, manifest)
+    if (found := _bytes(folder, manifest.files)) != dict(manifest.bytes):
+        raise BundleError(
+            f"altered manifest {manifest.place}: sizes of files {dict(manifest.bytes)}, expected {found}. "
+            f"{manifest.remedy}"
+        )
+    _replay_golden(folder)
+    return Bundle(folder=folder, manifest=manifest, policy=runtimes.onnx(folder / "policy.onnx"))
+
+
+def _schema() -> dict[str, list[str]]:
+    """Names of features and actions, in this release's order."""
+    return {"observation": list(OBSERVATION), "actions": list(ACTIONS)}
+
+
+def _check_names(manifest: BundleManifest) -> None:
+    """Raise BundleError where the bundle's features or actions are not this release's, in its order."""
+    for what, ours in _schema().items():
+        theirs = list(manifest.schema.get(what, []))
+        if theirs == ours:
+            continue
+        shorter = min(len(theirs), len(ours))
+        at = next((place for place in range(shorter) if theirs[place] != ours[place]), shorter)
+        found, expected = ((names[at] if at < len(names) else "nothing") for names in (theirs, ours))
+        raise BundleError(
+            f"bundle {manifest.folder} has other names of {what} than this release: {found} at place {at}, expected "
+            f"{expected}. Use it with the release that exported it. {manifest.remedy}"
+        )
     if json_sha256(manifest.schema) != manifest.schema_sha256:
         raise BundleError(
-            f"bundle {folder} has other names of observations or actions than its schema's hash. {manifest.remedy}"
+            f"bundle {manifest.folder} has other names of observations or actions than its schema's hash "
+            f"{manifest.schema_sha256[:12]}. {manifest.remedy}"
         )
-    for name in ("policy.onnx", "policy_full.onnx"):
-        if (inside := runtimes.onnx_metadata(folder / name).get("schema_sha256")) != manifest.schema_sha256:
+
+
+def _check_metadata(
+    path: Path, found: Mapping[str, str], expected: Mapping[str, str], manifest: BundleManifest
+) -> None:
+    """Raise BundleError for the first property of a graph that is not what the manifest says."""
+    for key, value in expected.items():
+        if (inside := found.get(key)) != value:
+            what = "the manifest that it was exported with" if key == "facts_sha256" else key
             raise BundleError(
-                f"bundle {folder} has other names of observations or actions than {name} was exported with (schema "
-                f"{manifest.schema_sha256[:12]}, expected {str(inside)[:12]}). {manifest.remedy}"
+                f"bundle {path.parent} does not fit its graph: {what} is {str(inside)[:60]} in {path.name}, expected "
+                f"{value[:60]} as {FILE} says. {manifest.remedy}"
             )
-    policy = runtimes.onnx(folder / "policy.onnx")
-    _replay_golden(folder, policy)
-    return Bundle(folder=folder, manifest=manifest, policy=policy)
 
 
-def _golden_vectors(policy: CLSTM, run: runtimes.Runtime, env: BatchedEnv) -> dict[str, np.ndarray]:
-    """Observations and masks of a short session, and the logits that the trained policy gave them."""
-    state = runtimes.blank_inputs(policy, env.n_envs)[2:]
+def _bytes(folder: Path, names: Iterable[str] | None = None) -> dict[str, int]:
+    """Sizes of the files in a folder, its manifest left out."""
+    found = [path.name for path in folder.iterdir() if path.name != FILE] if names is None else names
+    return {name: (folder / name).stat().st_size for name in sorted(found)}
+
+
+def _golden_steps(memory_sessions: int) -> int:
+    """More than two memories, so that a graph that forgets otherwise is noticed."""
+    return 2 * memory_sessions + MARGIN
+
+
+def _golden_vectors(run: runtimes.Runtime, env: BatchedEnv, steps: int) -> dict[str, np.ndarray]:
+    """Observations and masks of one unbroken walk, and the logits that the trained policy gave them."""
+    state = run.blank(env.n_envs)[2:]
     observation, mask = env.reset()
     seen: dict[str, list[np.ndarray]] = {"observation": [], "action_mask": [], "logits": []}
-    for _ in range(GOLDEN_STEPS):
+    for _ in range(steps):
         legal = torch.ones(env.n_envs, env.n_actions, dtype=torch.bool) if mask is None else mask
         inputs = (observation.to(torch.float32).numpy(), legal.numpy())
         outputs = run((*inputs, *state))
         for key, array in zip(seen, (*inputs, outputs[0]), strict=True):
             seen[key].append(array.copy())
-        state = runtimes.carry(outputs)
+        state = run.carry(outputs)
         step = env.step(torch.from_numpy(outputs[0].argmax(axis=-1).astype(np.int64)))
         observation, mask = step.observation, step.action_mask
-    blank = runtimes.blank_inputs(policy, env.n_envs)[2:]
     arrays = {key: np.stack(values) for key, values in seen.items()}
     arrays["action_mask"] = arrays["action_mask"].astype(np.uint8)
-    return arrays | {f"state_{index}": np.ascontiguousarray(array) for index, array in enumerate(blank)}
+    return arrays
 
 
-def _replay_golden(folder: Path, run: runtimes.Runtime) -> float:
-    """Largest difference of a golden logit; raises BundleError beyond MAX_LOGIT_DIFFERENCE."""
+def _replay_golden(folder: Path) -> float:
+    """Largest difference of a golden logit in any exported graph; raises BundleError beyond MAX_LOGIT_DIFFERENCE."""
     try:
         golden = load_arrays(folder / "golden.safetensors")
     except (SafetensorError, FileNotFoundError) as error:
         raise BundleError(f"unreadable golden vectors in {folder}: {error}. Build the bundle again.") from error
-    n_state = sum(key.startswith("state_") for key in golden)
-    state = tuple(golden[f"state_{index}"] for index in range(n_state))
+    graphs = {name: runtimes.onnx(folder / name) for name in ONNX}
+    graphs["policy.ts"] = runtimes.torchscript(folder / "policy.ts")
     worst = 0.0
-    for observation, mask, expected in zip(golden["observation"], golden["action_mask"], golden["logits"], strict=True):
-        legal = mask.astype(bool)
-        outputs = run((observation, legal, *state))
-        state = runtimes.carry(outputs)
-        worst = max(worst, float(np.abs(outputs[0] - expected)[legal].max()))
-    if not worst <= MAX_LOGIT_DIFFERENCE:
-        raise BundleError(
-            f"golden vectors of {folder} are not reproduced: |d logit| = {worst:.2e}, expected at most "
-            f"{MAX_LOGIT_DIFFERENCE:.0e}. Build the bundle again with this runtime's versions."
-        )
+    for name, run in graphs.items():
+        state = run.blank(golden["observation"].shape[1])[2:]
+        for observation, mask, expected in zip(
+            golden["observation"], golden["action_mask"].astype(bool), golden["logits"], strict=True
+        ):
+            outputs = run((observation, mask, *state))
+            state = run.carry(outputs)
+            difference = float(np.abs(outputs[0] - expected)[mask].max())
+            worst = max(worst, difference)
+            if not difference <= MAX_LOGIT_DIFFERENCE:
+                raise BundleError(
+                    f"golden vectors of {folder} are not reproduced by {name}: |d logit| = {difference:.2e}, expected "
+                    f"at most {MAX_LOGIT_DIFFERENCE:.0e}. Build the bundle again with this runtime's versions."
+                )
     return worst
 
 
 def _shapes(step: PolicyStep) -> dict[str, dict[str, Any]]:
-    return {
-        name: {"shape": ["batch", *tensor.shape[1:]], "dtype": str(tensor.dtype).removeprefix("torch.")}
-        for name, tensor in zip(input_names(step), example_inputs(step, 1), strict=True)
-    }
+    return {item.name: {"shape": ["batch", *item.sizes], "dtype": item.dtype} for item in inputs_of(step)}
 
 
 def _model_card(manifest: BundleManifest) -> str:
@@ -257,19 +312,26 @@ def _model_card(manifest: BundleManifest) -> str:
         "",
         "## Use",
         "`policy.onnx` decides: give it the observation, the action mask and the state it returned at the snapshot "
-        "before (zeros at the start), take the legal action of the largest logit. `policy_full.onnx` adds the critic's "
+        "before (zeros at the start), take the legal action of the largest logit. Every tensor that it returned goes "
+        "back in, `memory_age` too, which counts decisions. `policy_full.onnx` adds the critic's "
         "value for telemetry. `policy.ts` is the same graph as TorchScript, which is deprecated upstream. Feature and "
         "action names, shapes and hashes stand in `manifest.json`; `clstm_core.deployment.bundle.load_bundle` verifies "
         "them and replays the golden vectors.",
         "",
+        "## Memory",
+        f"The policy forgets all it remembers after every {manifest.memory_sessions} decisions, counted from the start "
+        f"of its account: its training's episodes were that long, and so were those of the backtests that judged it. "
+        "The graph does so itself. Do not set `memory_age` and do not reset the state at other times.",
+        "",
         "## Limits",
-        "The policy knows one account size, one set of costs and one universe, those of `config.json`. Never feed it a "
-        "non-finite observation: it would poison the recurrent state. Its evidence is the report named above, and no "
-        "more.",
+        "The policy knows one account size, one set of costs and one universe, those of `config.json`. An "
+        "observation that is not finite is refused by name (`load_bundle(...).policy`); the bare graph answers it with "
+        "NaN logits and hands the state back unchanged: such a row must not be traded on. Its evidence is the report "
+        "named above, and no more.",
         "",
         "## Parity with the trained network",
         *(
-            f"- {row['runtime']}, batch {row['batch']}, {row['steps']} recurrent steps: "
+            f"- {row['runtime']}, batch {row['batch']}, {row['steps']} decisions without a reset from outside: "
             f"{row['actions_differing']} actions differ, largest |d logit| {row['max_logit_difference']:.1e}."
             for row in manifest.parity
         ),

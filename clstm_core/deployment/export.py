@@ -1,60 +1,35 @@
 """One decision as a graph: observation and recurrent state in, logits and the next state out.
 
-The state travels explicitly (LSTM cells, the attention's ring and which of its slots are filled), so that any runtime
-can carry it between snapshots. Standardisation and the action mask are inside the graph.
+The state travels explicitly (LSTM cells, the attention's ring, which of its slots are filled, and the memory's age), so
+that any runtime can carry it between snapshots. Standardisation, the action mask and forgetting are inside the graph.
 """
 
 import json
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
 
-from clstm_core.model.clstm import CLSTM, RecurrentState
+from clstm_core.deployment.guard import Input
+from clstm_core.errors import BundleError
+from clstm_core.model.clstm import CLSTM
+from clstm_core.model.policy_step import PolicyStep
 
 OPSET = 20
+_FACTS = "facts.json"
 
 
-class PolicyStep(nn.Module):
-    """One step of a policy with its recurrent state spelt out.
-
-    Parts of the state that an ablation lacks (an empty ring, a shared trunk's critic) are no inputs of its graph.
-
-    Shapes: observation [N, F] float32, action_mask [N, A] bool, then the state tensors of `state_names`
-            -> logits [N, A], value [N] with a critic, then the next state in the same order
-    """
-
-    def __init__(self, policy: CLSTM, *, critic: bool):
-        super().__init__()
-        self.policy, self.critic = policy, critic
-        blank = policy.initial_state(1)
-        wanted = RecurrentState._fields if critic else RecurrentState._fields[: len(blank.actor)]
-        self.state_names = tuple(name for name in wanted if getattr(blank, name).numel())
-
-    def forward(
-        self, observation: torch.Tensor, action_mask: torch.Tensor, *state: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
-        """Masked logits, the value where there is a critic, the next state."""
-        blank = self.policy.initial_state(observation.shape[0], observation.device)
-        given = blank._replace(**dict(zip(self.state_names, state, strict=True)))
-        if not self.critic:
-            logits, after = self.policy.act(observation, action_mask, given)
-            return logits, *(getattr(after, name) for name in self.state_names)
-        logits, value, after = self.policy.step(observation, action_mask, given)
-        return logits, value, *(getattr(after, name) for name in self.state_names)
-
-
-def actor_step(policy: CLSTM) -> PolicyStep:
+def actor_step(policy: CLSTM, memory_sessions: int) -> PolicyStep:
     """The trading graph: no critic."""
-    return PolicyStep(policy, critic=False).eval()
+    return PolicyStep(policy, memory_sessions, critic=False).eval()
 
 
-def full_step(policy: CLSTM) -> PolicyStep:
+def full_step(policy: CLSTM, memory_sessions: int) -> PolicyStep:
     """The telemetry graph: the actor's decision and the critic's value."""
-    return PolicyStep(policy, critic=True).eval()
+    return PolicyStep(policy, memory_sessions, critic=True).eval()
 
 
 def input_names(step: PolicyStep) -> list[str]:
@@ -68,26 +43,50 @@ def output_names(step: PolicyStep) -> list[str]:
     return ["logits", *value, *(f"next_{name}" for name in step.state_names)]
 
 
+def inputs_of(step: PolicyStep) -> tuple[Input, ...]:
+    """The graph's inputs, in order."""
+    return tuple(
+        Input(name=name, sizes=tuple(tensor.shape[1:]), dtype=str(tensor.dtype).removeprefix("torch."))
+        for name, tensor in zip(input_names(step), example_inputs(step, batch=1), strict=True)
+    )
+
+
 def example_inputs(step: PolicyStep, batch: int = 2) -> tuple[torch.Tensor, ...]:
-    """Inputs of an account that has just started: zero observation, every action legal, empty state."""
-    policy = step.policy
-    state = policy.initial_state(batch, torch.device("cpu"))
-    observation = torch.zeros(batch, policy.observation_size)
-    mask = torch.ones(batch, policy.n_actions, dtype=torch.bool)
-    return observation, mask, *(getattr(state, name) for name in step.state_names)
+    """Inputs of accounts that have just started: zero observation, every action legal, empty state."""
+    observation = torch.zeros(batch, step.policy.observation_size)
+    mask = torch.ones(batch, step.policy.n_actions, dtype=torch.bool)
+    return observation, mask, *step.initial_state(batch)
 
 
-def export_torchscript(step: PolicyStep, path: Path) -> None:
-    """Trace the graph to `path`; deprecated upstream, kept because runtimes in the field load it."""
+def export_torchscript(step: PolicyStep, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Trace the graph to `path`, its inputs and `metadata` inside; deprecated upstream, kept for those who load it."""
+    inputs = [[item.name, item.sizes, item.dtype] for item in inputs_of(step)]
+    facts = json.dumps({"inputs": inputs, "metadata": dict(metadata or {})}, sort_keys=True)
     with torch.no_grad(), warnings.catch_warnings():
         # the sizes that tracing freezes are the model's own, never the batch: the parity check runs other batches
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         traced = torch.jit.trace(step, example_inputs(step), check_trace=False)
-        traced.save(str(path))
+        traced.save(str(path), _extra_files={_FACTS: facts})
 
 
-def export_onnx(step: PolicyStep, path: Path, metadata: dict[str, str]) -> None:
+def load_torchscript(path: Path) -> tuple[torch.jit.ScriptModule, dict[str, Any]]:
+    """A traced graph, and what it says of itself: `inputs` as (name, sizes, dtype) and `metadata`.
+
+    Raises: BundleError when the file is no graph that `export_torchscript` wrote
+    """
+    extra = {_FACTS: ""}
+    with warnings.catch_warnings():
+        # loading is deprecated upstream and would say so each time
+        warnings.simplefilter("ignore", DeprecationWarning)
+        module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra).eval()
+    try:
+        return module, json.loads(extra[_FACTS])
+    except ValueError as error:
+        raise BundleError(f"{path} says nothing of its inputs: expected {_FACTS} in it. Export it again.") from error
+
+
+def export_onnx(step: PolicyStep, path: Path, metadata: Mapping[str, str]) -> None:
     """Export the graph to `path` with a dynamic batch, weights inside, `metadata` in its properties."""
     import onnx
 
@@ -111,17 +110,30 @@ def export_onnx(step: PolicyStep, path: Path, metadata: dict[str, str]) -> None:
         )
     assert program is not None
     model = program.model_proto
-    for key, value in sorted(metadata.items()):
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, value
+    _set_metadata(model, metadata)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
 
 
-def schema_metadata(observation: Sequence[str], actions: Sequence[str], schema_sha256: str) -> dict[str, str]:
-    """What an ONNX file says of itself: feature names, action names and the schema's hash."""
+def stamp_onnx(path: Path, metadata: Mapping[str, str]) -> None:
+    """Write further properties into an ONNX file; the graph and its weights stay as they are."""
+    import onnx
+
+    model = onnx.load(str(path))
+    _set_metadata(model, metadata)
+    onnx.save(model, str(path))
+
+
+def _set_metadata(model: Any, metadata: Mapping[str, str]) -> None:
+    for key, value in sorted(metadata.items()):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+
+
+def metadata_of(schema: Mapping[str, Sequence[str]], schema_sha256: str, memory_sessions: int) -> dict[str, str]:
+    """What an exported file says of itself: names of features and actions, their hash, and when it forgets."""
     return {
-        "observation": json.dumps(list(observation)),
-        "actions": json.dumps(list(actions)),
+        **{name: json.dumps(list(names)) for name, names in schema.items()},
         "schema_sha256": schema_sha256,
+        "memory_sessions": str(memory_sessions),
     }

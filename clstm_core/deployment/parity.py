@@ -1,15 +1,20 @@
 """Parity of the exported policy with the trained one over long recurrent roll-outs, and its latency."""
 
+import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from clstm_core.deployment.runtimes import Runtime, blank_inputs, carry
+from clstm_core.config import EnvConfig
+from clstm_core.deployment.runtimes import Decide, Runtime
+from clstm_core.env.episodes import last_snapshots
+from clstm_core.env.options_env import OptionsEnv
 from clstm_core.env.protocol import BatchedEnv
-from clstm_core.model.clstm import CLSTM
+from clstm_core.market.tensors import MarketTensors
 
 MAX_LOGIT_DIFFERENCE = 1e-5
 
@@ -31,17 +36,17 @@ class ParityResult:
 
 
 def check_parity(
-    policy: CLSTM, runtimes: dict[str, Runtime], reference: str, env: BatchedEnv, steps: int
+    candidates: Mapping[str, Decide], reference: Runtime, env: BatchedEnv, steps: int
 ) -> list[ParityResult]:
     """Let the reference trade in `env` for `steps` snapshots; every runtime sees the same observations and masks.
 
-    Each runtime keeps its own recurrent state, so that a small difference can grow as it would in use. Where an episode
-    ends the state starts afresh, for all runtimes alike.
+    Each runtime keeps its own recurrent state and nobody resets it, whatever the env does: a small difference can grow
+    as it would in use, and only the policy itself forgets. So one unbroken episode is walked, of `steps` decisions.
 
-    Shapes: env of N accounts -> one result a runtime other than `reference`
+    Shapes: env of N accounts -> one result per candidate
     """
-    blank = blank_inputs(policy, env.n_envs)[2:]
-    states = dict.fromkeys(runtimes, blank)
+    runtimes: dict[str, Decide] = {"": reference, **candidates}
+    states = dict.fromkeys(runtimes, reference.blank(env.n_envs)[2:])
     worst = dict.fromkeys(runtimes, 0.0)
     differing = dict.fromkeys(runtimes, 0)
     observation, mask = env.reset()
@@ -49,16 +54,15 @@ def check_parity(
         legal = torch.ones(env.n_envs, env.n_actions, dtype=torch.bool) if mask is None else mask
         seen = (observation.to(torch.float32).numpy(), legal.numpy())
         outputs = {name: run((*seen, *states[name])) for name, run in runtimes.items()}
-        expected = outputs[reference][0]
+        expected = outputs[""][0]
         action = expected.argmax(axis=-1)
         for name, output in outputs.items():
             difference = np.abs(output[0] - expected)[seen[1]]
             # a NaN on one side only must not pass as "no difference"
             worst[name] = float(np.nanmax([worst[name], difference.max() if np.isfinite(difference).all() else np.inf]))
             differing[name] += int((output[0].argmax(axis=-1) != action).sum())
+        states = {name: reference.carry(output) for name, output in outputs.items()}
         step = env.step(torch.from_numpy(action.astype(np.int64)))
-        ended = (step.terminated | step.truncated).numpy()
-        states = {name: _reset(carry(output), blank, ended) for name, output in outputs.items()}
         observation, mask = step.observation, step.action_mask
     return [
         ParityResult(
@@ -68,26 +72,26 @@ def check_parity(
             actions_differing=differing[name],
             max_logit_difference=worst[name],
         )
-        for name in runtimes
-        if name != reference
+        for name in candidates
     ]
 
 
-def _reset(state: tuple[np.ndarray, ...], blank: tuple[np.ndarray, ...], ended: np.ndarray) -> tuple[np.ndarray, ...]:
-    return tuple(
-        np.where(ended.reshape(-1, *([1] * (array.ndim - 1))), fresh, array)
-        for array, fresh in zip(state, blank, strict=True)
-    )
+def unbroken_env(market: MarketTensors, config: EnvConfig, *, n_envs: int, seed: int, steps: int) -> OptionsEnv:
+    """Accounts on training dates that live for `steps` snapshots, or as long as the longest history there lasts."""
+    start, stop = market.split("train")
+    left = last_snapshots(market.segment_end_T, stop)[start:stop] - torch.arange(start, stop)
+    lasting = dataclasses.replace(config, horizon=min(steps, int(left.max())))
+    return OptionsEnv(market, lasting, n_envs=n_envs, seed=seed, stagger=False)
 
 
-def measure_latency(policy: CLSTM, runtimes: dict[str, Runtime], repeats: int = 500) -> list[dict[str, Any]]:
-    """p50 and p99 of one decision for one account, in microseconds, each runtime on one thread; rows for a table."""
+def measure_latency(runtimes: Mapping[str, Runtime], repeats: int = 500) -> list[dict[str, Any]]:
+    """p50 and p99 of one decision for one account, in microseconds, on one thread and guarded; one row per runtime."""
     rows = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         for name, run in runtimes.items():
-            inputs = blank_inputs(policy, 1)
+            inputs = run.blank(1)
             times = np.empty(repeats)
             for _ in range(50):
                 run(inputs)
@@ -95,7 +99,7 @@ def measure_latency(policy: CLSTM, runtimes: dict[str, Runtime], repeats: int = 
                 started = time.perf_counter_ns()
                 outputs = run(inputs)
                 times[index] = time.perf_counter_ns() - started
-                inputs = (*inputs[:2], *carry(outputs))
+                inputs = (*inputs[:2], *run.carry(outputs))
             p50, p99 = np.percentile(times, [50, 99]) / 1000
             rows.append({"runtime": name, "p50_us": round(float(p50), 1), "p99_us": round(float(p99), 1)})
     finally:

@@ -1,73 +1,90 @@
 """The same decision in three runtimes behind one call, so that parity and latency compare like with like."""
 
-import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
-from clstm_core.deployment.export import actor_step, example_inputs
-from clstm_core.model.clstm import CLSTM
+from clstm_core.deployment.export import inputs_of, load_torchscript
+from clstm_core.deployment.guard import Arrays, Input, check_inputs
+from clstm_core.model.policy_step import PolicyStep
 
-Arrays = tuple[np.ndarray, ...]
-Runtime = Callable[[Arrays], Arrays]
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+Decide = Callable[[Arrays], Arrays]
 """Inputs in the order of `input_names`, outputs in the order of `output_names`."""
 
-
-def blank_inputs(policy: CLSTM, batch: int) -> Arrays:
-    """Inputs of `batch` accounts that have just started."""
-    return tuple(tensor.numpy() for tensor in example_inputs(actor_step(policy), batch))
+_ONNX_TYPES = {"tensor(float)": "float32", "tensor(bool)": "bool", "tensor(int64)": "int64"}
 
 
-def _torch_runtime(module: torch.nn.Module | torch.jit.ScriptModule) -> Runtime:
-    def run(inputs: Arrays) -> Arrays:
-        with torch.inference_mode():
-            outputs = module(*(torch.from_numpy(array) for array in inputs))
-        return tuple(tensor.numpy() for tensor in outputs)
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A policy ready to decide; what it is given is checked first.
 
-    return run
+    Raises: BundleError, when called, for an input that is not finite, not of the graph's shape, or without legal action
+    """
+
+    inputs: tuple[Input, ...]
+    decide: Decide
+
+    def __call__(self, given: Arrays) -> Arrays:
+        """Logits and the next state."""
+        check_inputs(given, self.inputs)
+        return self.decide(given)
+
+    def carry(self, outputs: Arrays) -> Arrays:
+        """The state part of its outputs, to be given back at the next snapshot."""
+        return outputs[len(outputs) - len(self.inputs) + 2 :]
+
+    def blank(self, batch: int) -> Arrays:
+        """Inputs of `batch` accounts that have just started."""
+        return tuple(item.blank(batch) for item in self.inputs)
 
 
-def eager(policy: CLSTM) -> Runtime:
+def eager(step: PolicyStep) -> Runtime:
     """PyTorch as it was trained."""
-    return _torch_runtime(actor_step(policy))
+    return Runtime(inputs_of(step), _torch_call(step))
 
 
 def torchscript(path: Path) -> Runtime:
-    """A traced file; loading is deprecated upstream and would say so each time."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        module = torch.jit.load(str(path), map_location="cpu").eval()
-    return _torch_runtime(module)
+    """A traced file."""
+    module, facts = load_torchscript(path)
+    inputs = tuple(Input(name=name, sizes=tuple(sizes), dtype=dtype) for name, sizes, dtype in facts["inputs"])
+    return Runtime(inputs, _torch_call(module))
 
 
 def onnx(path: Path, threads: int = 1) -> Runtime:
     """An ONNX file in ONNX Runtime, on the CPU."""
+    session = _session(path, threads)
+    inputs = tuple(
+        Input(name=node.name, sizes=tuple(node.shape[1:]), dtype=_ONNX_TYPES[node.type])
+        for node in session.get_inputs()
+    )
+    names = [item.name for item in inputs]
+    return Runtime(inputs, lambda given: tuple(session.run(None, dict(zip(names, given, strict=True)))))
+
+
+def onnx_metadata(path: Path) -> dict[str, str]:
+    """What an ONNX file says of itself."""
+    return dict(_session(path).get_modelmeta().custom_metadata_map)
+
+
+def _session(path: Path, threads: int = 1) -> "ort.InferenceSession":
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
     options.log_severity_level = 3
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [node.name for node in session.get_inputs()]
-
-    def run(inputs: Arrays) -> Arrays:
-        return tuple(session.run(None, dict(zip(names, inputs, strict=True))))
-
-    return run
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def onnx_metadata(path: Path) -> dict[str, str]:
-    """What an ONNX file says of itself."""
-    import onnxruntime as ort
+def _torch_call(module: torch.nn.Module | torch.jit.ScriptModule) -> Decide:
+    def decide(given: Arrays) -> Arrays:
+        with torch.inference_mode():
+            outputs = module(*(torch.from_numpy(array) for array in given))
+        return tuple(tensor.numpy() for tensor in outputs)
 
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return dict(session.get_modelmeta().custom_metadata_map)
-
-
-def carry(outputs: Arrays) -> Arrays:
-    """The state part of an actor's outputs (all but the logits), to be given back at the next snapshot."""
-    return outputs[1:]
+    return decide

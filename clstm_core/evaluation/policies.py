@@ -17,6 +17,7 @@ from clstm_core.env.state import AccountState, Orders
 from clstm_core.env.view import MarketView
 from clstm_core.errors import EvaluationError
 from clstm_core.model.clstm import CLSTM
+from clstm_core.model.policy_step import PolicyStep, first_non_finite
 from clstm_core.specs import ACTIONS, OBSERVATION
 
 
@@ -84,7 +85,11 @@ class Policy(Protocol):
 class CheckpointPolicy:
     """A trained network, playing its likeliest action (`argmax`) or drawing from its distribution (`stochastic`).
 
-    Raises:  EvaluationError for an unknown mode, or a network of another observation or action list
+    Args:
+        memory_sessions: decisions after which it forgets, as its training's episodes made it
+
+    Raises:  EvaluationError for an unknown mode, a network of another observation or action list, or an observation
+             that is not finite
     Assumes: the scaler it was trained with is in its buffers, whatever market it trades now
     """
 
@@ -96,6 +101,7 @@ class CheckpointPolicy:
         model: CLSTM,
         *,
         name: str,
+        memory_sessions: int,
         mode: str = "argmax",
         seed: int = 0,
         n_episodes: int = 1,
@@ -109,6 +115,8 @@ class CheckpointPolicy:
                 f"{len(OBSERVATION)} and {len(ACTIONS)}. Train it again with this version."
             )
         self.model = model.eval()
+        self.memory_sessions = memory_sessions
+        self._step = PolicyStep(self.model, memory_sessions, critic=True)
         self.name, self.mode, self.seed = f"{name}_{mode}", mode, seed
         self.label = f"Checkpoint {name}, {'likeliest action' if mode == 'argmax' else 'drawn actions'}"
         self.n_episodes = n_episodes if mode == "stochastic" else 1
@@ -117,12 +125,18 @@ class CheckpointPolicy:
 
     def reset(self, n_envs: int) -> None:
         self._generator = torch.Generator().manual_seed(self.seed)
-        self._memory = self.model.initial_state(n_envs)
+        self._memory = self._step.initial_state(n_envs)
         self.last = Decided.rule(n_envs)
 
     @torch.inference_mode()
     def decide(self, env: Lanes, obs: torch.Tensor, mask: torch.Tensor) -> Orders:
-        logits, value, self._memory = self.model.step(obs.float(), mask, self._memory)
+        if bad := first_non_finite(obs):
+            raise EvaluationError(
+                f"policy {self.name} is shown an observation that is not finite: {bad}, expected finite numbers. Build "
+                "the market's tensors again."
+            )
+        logits, value, *memory = self._step(obs.float(), mask, *self._memory)
+        self._memory = tuple(memory)
         if self.mode == "argmax":
             action = logits.argmax(dim=1)
         else:
@@ -140,6 +154,7 @@ class CheckpointPolicy:
             "label": self.label,
             "kind": self.kind,
             "mode": self.mode,
+            "memory_sessions": self.memory_sessions,
             "checkpoint": self.checkpoint,
         }
 
@@ -170,6 +185,7 @@ def load_checkpoint(
         CheckpointPolicy(
             model,
             name=f"clstm_{facts['milestone']}",
+            memory_sessions=meta["memory_sessions"],
             mode=mode,
             seed=seed,
             n_episodes=stochastic_episodes,

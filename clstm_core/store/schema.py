@@ -133,6 +133,7 @@ CHECKPOINTS = Table(
         _text("manifest_sha256", "identity of the checkpoint: hash of its manifest.json", "hex"),
         _text("data_sha256", "identity of the market tensors trained on", "hex"),
         _text("git_commit", "commit of the code", "hex"),
+        Column("memory_sessions", "BIGINT", "decisions", "after which the policy forgets: training's horizon", since=4),
     ),
 )
 
@@ -242,6 +243,8 @@ EXPORTS = Table(
         _number("latency_p50_us", "us", "median of one decision, one thread"),
         _number("latency_p99_us", "us", "99% quantile"),
         _time("created_at", "when it was exported"),
+        Column("memory_sessions", "BIGINT", "decisions", "after which the exported policy forgets", since=4),
+        Column("manifest_sha256", "VARCHAR", "hex", "identity of the bundle: hash of its manifest.json", since=4),
     ),
 )
 

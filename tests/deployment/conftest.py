@@ -1,8 +1,10 @@
 import pytest
 import torch
 
-from clstm_core.config import ModelConfig
+from clstm_core.config import MarketConfig, ModelConfig
 from clstm_core.env.protocol import EnvStep
+from clstm_core.market.build.assemble import build_market_tensors
+from clstm_core.market.worlds.black_scholes import simulated_columns, simulated_info
 from clstm_core.model.clstm import CLSTM
 from clstm_core.specs import ACTIONS, OBSERVATION
 
@@ -52,3 +54,13 @@ def policy() -> CLSTM:
     with torch.no_grad():
         policy.policy_head.weight.mul_(100)
     return policy
+
+
+@pytest.fixture(scope="session")
+def market():
+    """A simulated world of 260 sessions: three windows, the training one shorter than a parity walk."""
+    config = MarketConfig(
+        source="simulated", n_snapshots=260, train_fraction=0.6, validation_fraction=0.2, seed=7, feature_lookback=21
+    )
+    columns = simulated_columns(config)
+    return build_market_tensors(*columns, config, embargo=21, info=simulated_info(config))

@@ -51,7 +51,8 @@ def test_a_checkpoint_brings_its_own_scaler(ladder) -> None:
     scaled.load_state_dict(weights)
     env = SimpleNamespace(orders_for=lambda action: action)
     mask = torch.ones(1, len(ACTIONS), dtype=torch.bool)
-    one, other = (CheckpointPolicy(model, name=name) for model, name in ((plain, "a"), (scaled, "b")))
+    one = CheckpointPolicy(plain, name="a", memory_sessions=21)
+    other = CheckpointPolicy(scaled, name="b", memory_sessions=21)
     one.decide(env, torch.full((1, size), 0.5), mask)
     other.decide(env, torch.full((1, size), 4.0), mask)
     assert float(one.last.value_N) == pytest.approx(float(other.last.value_N), abs=1e-6)
@@ -60,8 +61,8 @@ def test_a_checkpoint_brings_its_own_scaler(ladder) -> None:
 def test_what_cannot_be_played_is_refused(ladder, tmp_path) -> None:
     model = CLSTM(len(OBSERVATION), len(ACTIONS), ModelConfig(hidden_dim=16))
     with pytest.raises(EvaluationError, match="unknown policy mode 'greedy'"):
-        CheckpointPolicy(model, name="a", mode="greedy")
+        CheckpointPolicy(model, name="a", memory_sessions=21, mode="greedy")
     with pytest.raises(EvaluationError, match="reads 3 features and has 2 actions"):
-        CheckpointPolicy(CLSTM(3, 2, ModelConfig(hidden_dim=16)), name="a")
+        CheckpointPolicy(CLSTM(3, 2, ModelConfig(hidden_dim=16)), name="a", memory_sessions=21)
     with pytest.raises(CheckpointError):
         load_checkpoint(tmp_path / "nowhere")
