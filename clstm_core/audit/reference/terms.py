@@ -1,7 +1,7 @@
-"""What canonical tables say of contracts and of the index, in plain Python: terms, sessions, and what is paid at expiry.
+"""What canonical tables say of contracts and of the index, in plain Python: terms, sessions, what is paid at expiry.
 
-Written from the rules of the tables, not from the builder: a contract settles at the open or at the close of the session
-on its date, by its root.
+Written from the rules of the tables, not from the builder: a contract settles at the open or at the close of its date's
+session, by its root.
 """
 
 import math
