@@ -52,6 +52,9 @@ EVENTS = (
 )
 """What random sessions must have met before their agreement means anything."""
 
+LISTED_SETTLEMENTS = ("AM settlement", "PM settlement", "settlement on a day without a session")
+"""What the tables of the listed world must hold, so that comparing its contracts means anything."""
+
 MARKET_ROOTS: dict[str, str] = {
     root: settles for one in (*INSTRUMENTS.values(), SPX_MODELLED) for root, settles in one.roots.items()
 }
@@ -75,7 +78,7 @@ def conservation(
     tables: Tables | None = None,
     entire: MarketTensors | None = None,
     listed: Tables | None = None,
-    roots: Mapping[str, str] = MARKET_ROOTS,
+    roots: Mapping[str, str] | None = None,
 ) -> list[Finding]:
     """Replay random sessions, of legal actions and of wild orders, through the reference ledger.
 
@@ -87,7 +90,7 @@ def conservation(
             are compared
         listed: of a rough listed world, built here and long enough that everything in EVENTS must happen; the ledger
             reads the tables and never what was built of them
-        roots: AM or PM by root of `tables`
+        roots: AM or PM by root of `tables`; None takes the declared ones where the source goes by them
     """
     generator = scene.generator()
     findings, met, places = [], Counter[str](), []
@@ -96,6 +99,7 @@ def conservation(
             findings += settled_on_its_spots(scene.market if entire is None else entire)
         places.append(_Place("market", scene, plain_market(scene.market), ("actions", "orders"), False))
     else:
+        roots = _roots(scene.market) if roots is None else roots
         own = listed_market(scene.market, tables, roots)
         findings += built_as_listed("market", scene.market, own)
         if entire is not None:
@@ -108,13 +112,13 @@ def conservation(
         built = build_listed(listed)
         true = listed_market(built, listed, SETTLES)
         findings += built_as_listed("listed world", built, true)
-        held = ("AM settlement", "PM settlement", "settlement on a day without a session")
-        findings.append(every_event(settlements_of(true), held, "settlements missing in the tables"))
+        held = every_event(settlements_of(true), LISTED_SETTLEMENTS, "settlements missing in the tables")
         borrow = max(scene.config.borrow_rate, LEAST_BORROW)
         walked = dataclasses.replace(scene, market=built).under(horizon=LISTED_HORIZON, borrow_rate=borrow)
         places += _twice("listed world", walked, true.market)
     if any(finding.ratio > 1.0 for finding in findings):
         return findings  # where tensors are not their tables, the ledger would keep books of another market
+    findings += [] if listed is None else [held]
     for place in places:
         agreement = Agreement(Ledger(place.plain, Rules.of(place.scene.config)), place.scene.config)
         for style in place.styles:
@@ -122,6 +126,11 @@ def conservation(
             met += events if place.counts else Counter()
         findings += agreement.findings(place.label)
     return [*findings, every_event(met, EVENTS)]
+
+
+def _roots(market: MarketTensors) -> Mapping[str, str]:
+    """The declared roots; none for a user's own table, which says itself at what hour each contract settles."""
+    return {} if market.info.get("source") == "table" else MARKET_ROOTS
 
 
 def _twice(label: str, scene: Scene, plain: PlainMarket) -> list[_Place]:

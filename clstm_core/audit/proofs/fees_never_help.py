@@ -59,8 +59,8 @@ def _in_market(scene: Scene, met: Counter[str]) -> list[Finding]:
     script: list[Orders] = []
     base = _equity_path(rich, script)
     findings = []
-    for step in base.steps:
-        met += count_events(step, scene.market)
+    for done in base.steps:
+        met += count_events(done, scene.market)
     for name, step in COSTS.items():
         path = _equity_path(rich.under(**{name: getattr(rich.config, name) + step}), script)
         gained = float((path.equity - base.equity).max())

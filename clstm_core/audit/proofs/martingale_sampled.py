@@ -147,7 +147,7 @@ def martingale_sampled(scene: Scene, policies: Mapping[str, Decide] | None = Non
 def play(
     scene: Scene, players: Mapping[str, Decide], settlement_K: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, Counter[str]]:
-    """Discounted gain net of luck, costs added back [policies, episodes], each policy's fills [policies], and events."""
+    """Discounted gain net of luck, costs added back [policies, episodes], fills of each policy, and what was met."""
     world, config, device = scene.market, scene.config, scene.device
     episodes, horizon, n_players = scene.n_envs, scene.n_steps, len(players)
     n = n_players * episodes

@@ -1,4 +1,4 @@
-"""A market as the plain Python that the reference ledger reads: from its tensors, or from the tables they were made of."""
+"""A market as the plain Python that the reference ledger reads: from its tensors, or from the tables behind them."""
 
 import math
 from bisect import bisect_left, bisect_right

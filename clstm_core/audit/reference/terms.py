@@ -1,7 +1,7 @@
-"""What canonical tables say of contracts and of the index, in plain Python: terms, sessions, and what is paid at expiry.
+"""What canonical tables say of contracts and of the index, in plain Python: terms, sessions, what is paid at expiry.
 
-Written from the rules of the tables, not from the builder: a contract settles at the open or at the close of the session
-on its date, by its root.
+Written from the rules of the tables, not from the builder: a contract settles at the open or at the close of its date's
+session, by its root.
 """
 
 import math
@@ -16,7 +16,7 @@ Tables = tuple[Columns, Columns, Columns]
 """Quotes, underlyings and rates as columns of `market/tables/schema.py`; times int64 UTC nanoseconds."""
 
 DAY_NS = 86_400 * 10**9
-MORNING_NS = 5 * 3600 * 10**9
+MORNING_NS = 9 * 1800 * 10**9
 """An expiry more than this before the time of the close is one at the open: half days close three hours early at most,
 and an open lies more than six hours before."""
 

@@ -72,7 +72,7 @@ def fair_move(
 ) -> torch.Tensor:
     """What each account's book [N] should have gained from t to t + 1 beyond interest on its value, by fair prices.
 
-        shares (S' e^{q dt} - S e^{r dt}) + sum of weight (V' - V e^{r dt}),   V by Black-Scholes, V' at expiry the payoff
+        shares (S' e^{q dt} - S e^{r dt}) + sum of weight (V' - V e^{r dt}),   V' at expiry the payoff
 
     The book is what an account held before the step and what the step traded at t itself; nothing the env says of
     prices, marks or settlements is read. Its expectation is zero where P = Q, but for the interest between the hour of

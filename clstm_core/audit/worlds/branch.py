@@ -51,7 +51,8 @@ def branch_market(market: MarketTensors, t: int, spot_M: np.ndarray, vol: float,
     Snapshot t is at index 2k and t + 1 at 2k + 1. Row j of snapshot t is at `branch_row(market, t, k, j)`. Every quote
     is the Black-Scholes price under `vol` with a symmetric, unrounded spread of half_spread x price per side.
 
-    Assumes: contracts that settle at t + 1 are taken to do so at its spot. Snapshot t is no segment's end; its rate and dividend yield hold for the step
+    Assumes: contracts that settle at t + 1 are taken to do so at its spot; snapshot t is no segment's end; its rate and
+             dividend yield hold for the step
     """
     m = len(spot_M)
     first, last = int(market.row_offset_T1[t]), int(market.row_offset_T1[t + 1])

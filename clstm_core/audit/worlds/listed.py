@@ -46,7 +46,7 @@ SETTLES = {name: root.settles for name, root in ROOTS.items()}
 
 
 class Days(NamedTuple):
-    """Weekdays [D]: whether the exchange opens, whether everybody knew that it would not, and whether it closes early."""
+    """Weekdays [D]: whether a session is held, whether everybody knew that none would be, and if it closes early."""
 
     date: np.ndarray
     held: np.ndarray
