@@ -9,7 +9,7 @@ from reports.charts import NOTHING, Chart, Table, framed, number, table
 from reports.palette import OKABE_ITO
 
 SYMBOLS = ("circle", "square", "diamond")
-LESS_CASH = "less cash, % a year"
+LESS_CASH = "less cash, % per year"
 
 
 def worlds_chart(data: Evidence) -> Chart | None:

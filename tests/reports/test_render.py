@@ -255,7 +255,7 @@ def test_the_worlds_stand_side_by_side_with_their_intervals(report_data):
         *(
             f"{world}: {what}"
             for world in ("calibrated", "zero-premium", "stressed")
-            for what in ("return", "less cash, % a year")
+            for what in ("return", "less cash, % per year")
         ),
     ]
     cells = {row[0]: row[1:] for row in table.rows}
