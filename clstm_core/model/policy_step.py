@@ -57,8 +57,8 @@ class PolicyStep(nn.Module):
         """Masked logits, the value where there is a critic, the next state."""
         keep_N = state[-1] < self.memory_sessions
         *given, age_N = (_choose(keep_N, part, torch.zeros_like(part)) for part in state)
-        blank = self.policy.initial_state(observation.shape[0], observation.device)
-        before = blank._replace(**dict(zip(self._parts, given, strict=True)))
+        absent = dict.fromkeys(RecurrentState._fields, observation.new_zeros(0))  # what the step never reads
+        before = RecurrentState(**(absent | dict(zip(self._parts, given, strict=True))))
         if self.critic:
             logits, value, after = self.policy.step(observation, action_mask, before)
             decided: tuple[torch.Tensor, ...] = (logits, value)
