@@ -121,7 +121,7 @@ class Past:
                 break
             earlier = self._surface(back)
             values = [new if np.isfinite(new) else old for new, old in zip(values, earlier[:4], strict=True)]
-        return Surface(*values, now.near_years, now.far_years)
+        return Surface(values[0], values[1], values[2], values[3], now.near_years, now.far_years)
 
     def _surface(self, t: int) -> Surface:
         if t not in self._surfaces:
@@ -157,8 +157,8 @@ class Past:
         quotes = self._quotes.get(self.snapshots[t])
         if quotes is None:
             return None
-        listed = quotes.group_by("expiration").agg(pl.col("right").n_unique()).filter(pl.col("right") == 2)
-        listed = listed.sort("expiration")["expiration"]
+        sides = quotes.group_by("expiration").agg(pl.col("right").n_unique())
+        listed = sides.filter(pl.col("right") == 2)["expiration"].sort()
         # divided as the market's clock divides: of two equally near, rounding decides there
         years = (listed - self.snapshots[t]).dt.total_nanoseconds().to_numpy() / YEAR_NS
         days = years / (1.0 / 365.0)
@@ -171,10 +171,10 @@ class Past:
         spot, rate, carry = (self.fact(t, name) for name in ("market_spot", "rate", "dividend_yield"))
         strike, side = mine["strike"].to_numpy(), np.where(mine["right"].to_numpy() == "C", 1.0, -1.0)
         paid = 0.5 * (mine["bid"].to_numpy() + mine["ask"].to_numpy())
-        terms = [np.full_like(strike, value) for value in (spot, tenor, rate, carry)]
-        vol = volatility(paid, terms[0], strike, *terms[1:], side)
+        s, y, r, q = (np.full_like(strike, value) for value in (spot, tenor, rate, carry))
+        vol = volatility(paid, s, strike, y, r, q, side)
         known = np.isfinite(vol)
-        strike, side, vol, (s, y, r, q) = strike[known], side[known], vol[known], [term[known] for term in terms]
+        strike, side, vol, s, y, r, q = (column[known] for column in (strike, side, vol, s, y, r, q))
         delta = sensitivities(s, strike, y, vol, r, q, side).delta
         return Chain(tenor, spot * float(np.exp((rate - carry) * tenor)), strike, side, vol, delta)
 

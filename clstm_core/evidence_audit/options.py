@@ -1,4 +1,4 @@
-"""Black-Scholes by SciPy's normal distribution: volatilities by bisection and Greeks, apart from the market's own code."""
+"""Black-Scholes by SciPy's normal distribution: volatilities by bisection, and Greeks; none of it the market's code."""
 
 from typing import NamedTuple
 

@@ -10,6 +10,7 @@ from assets.checkpoint_comparison import checkpoint_comparison
 from assets.companions import stressed_backtests, stressed_tensors, twin_backtests, twin_tensors
 from assets.critic_warmup import warm_critic
 from assets.environment_audit import environment_audit
+from assets.evidence_audit import evidence_audit
 from assets.exports import policy_bundle
 from assets.market_data import market_quotes, market_tensors
 from assets.market_realism import market_realism
@@ -33,6 +34,7 @@ STAGES = (
     twin_backtests,
     stressed_backtests,
     checkpoint_comparison,
+    evidence_audit,
     policy_bundle,
     backtest_report,
 )

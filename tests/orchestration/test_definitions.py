@@ -3,6 +3,7 @@
 import dagster as dg
 import pytest
 
+from clstm_core.evidence_audit.names import CHECKS
 from orchestration.definitions import build_defs
 
 PARENTS = {
@@ -19,8 +20,9 @@ PARENTS = {
     "twin_backtests": {"policy_backtests", "twin_tensors"},
     "stressed_backtests": {"policy_backtests", "stressed_tensors"},
     "checkpoint_comparison": {"policy_backtests", "baseline_backtests", "twin_backtests", "stressed_backtests"},
-    "policy_bundle": {"checkpoint_comparison"},
-    "backtest_report": {"checkpoint_comparison", "policy_bundle", "market_realism"},
+    "evidence_audit": {"checkpoint_comparison"},
+    "policy_bundle": {"checkpoint_comparison", "evidence_audit"},
+    "backtest_report": {"checkpoint_comparison", "evidence_audit", "policy_bundle", "market_realism"},
 }
 OBSERVED = {"training_progress": {"warm_critic"}}
 """Assets that are told about and never materialized."""
@@ -40,6 +42,7 @@ GROUPS = {
         "twin_backtests",
         "stressed_backtests",
         "checkpoint_comparison",
+        "evidence_audit",
         "backtest_report",
     },
     "deployment": {"policy_bundle"},
@@ -65,6 +68,7 @@ BLOCKING = {
     "twin_backtests": {"ledgers_recompute", "margin_enforced"},
     "stressed_backtests": {"ledgers_recompute", "margin_enforced"},
     "checkpoint_comparison": {"every_rung_scored"},
+    "evidence_audit": set(CHECKS),
     "policy_bundle": {"parity", "golden_vectors"},
     "backtest_report": set(),
 }
