@@ -15,7 +15,7 @@ from clstm_core.artifacts.code import code_sha256, git_commit
 from clstm_core.artifacts.folder import file_sha256, json_sha256, sweep
 from clstm_core.artifacts.manifests import BacktestSet, RunInputs
 from clstm_core.artifacts.places import Places, RunFolder
-from clstm_core.errors import ArtifactError, EvaluationError
+from clstm_core.errors import ArtifactError
 from clstm_core.specs import RUNGS
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ CENT = 0.01
 def book_checks(asset: str) -> list[dg.AssetCheckSpec]:
     """The checks of every asset that leaves backtests."""
     return [
-        dg.AssetCheckSpec("ledgers_recompute", asset=asset, blocking=True, description="from fills and quotes"),
+        dg.AssetCheckSpec("ledgers_recompute", asset=asset, blocking=True, description="from the canonical tables"),
         dg.AssetCheckSpec("margin_enforced", asset=asset, blocking=True, description="a breach was liquidated"),
     ]
 
@@ -176,34 +176,14 @@ def equity_curve(results: "Sequence[BacktestResult]", label: str) -> str:
 
 
 def _books(results: "Sequence[BacktestResult]", places: Places) -> dg.AssetCheckResult:
-    """Every equity curve, recomputed from fills and quotes alone, and every summary from the ledgers."""
-    import polars as pl
+    """Every account, recomputed from quantities and canonical tables alone, and every summary from the ledgers."""
+    from clstm_core.evaluation.books_audit import audit_books
 
-    from clstm_core.evaluation.recompute import QUOTE_COLUMNS, faults, quotes_of, recompute
-    from clstm_core.evaluation.summary import summarise
-
-    worst, wrong, read = 0.0, [], {}
-    for path, sha256 in {
-        (result.manifest["quotes"]["path"], result.manifest["quotes"]["sha256"]) for result in results
-    }:
-        if not (places.root / path).is_file() or file_sha256(places.root / path) != sha256:
-            raise EvaluationError(
-                f"quotes that backtests were traded on are missing or altered: expected {places.root / path} with "
-                f"sha256 {str(sha256)[:12]}. Materialize market_quotes and market_tensors again."
-            )
-        read[path] = pl.read_parquet(places.root / path, columns=list(QUOTE_COLUMNS))
-    for result in results:
-        tables = {name: result.table(name) for name in ("equity", "fills", "positions", "decisions")}
-        books = (tables["fills"], tables["positions"])
-        quotes = quotes_of(read[result.manifest["quotes"]["path"]].lazy(), *books)
-        differences, counts = recompute(tables["equity"], *books, quotes)
-        worst = max(worst, *differences.values())
-        if found := faults(differences, counts):
-            wrong.append(f"{result.name} ({result.id}): {max(differences.values()):.2f} USD apart, {found}")
-        capital = result.manifest["env"]["capital_usd"]
-        if json_sha256(summarise(tables, capital=capital)) != json_sha256(result.manifest["summary"]):
-            wrong.append(f"{result.name} ({result.id}): its summary does not follow from its ledgers")
-    words = f"{len(results)} accounts recomputed from fills and quotes; largest difference {worst:.6f} USD."
+    wrong, worst = audit_books(results, places)
+    words = (
+        f"{len(results)} accounts recomputed from what was traded and from quotes, underlyings and rates; largest "
+        f"difference {worst:.6f} USD."
+    )
     return check("ledgers_recompute", not wrong, "; ".join(wrong) or words, blocking=True, largest_usd=worst)
 
 

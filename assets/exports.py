@@ -7,6 +7,7 @@ from pydantic import Field
 
 from assets.checkpoint_comparison import checkpoint_comparison
 from assets.critic_warmup import run_config
+from assets.evidence_audit import evidence_audit
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths
 from assets.support import check, record_gates, run_stage, table
@@ -31,7 +32,7 @@ class ExportConfig(dg.Config):
 
 @dg.asset(
     group_name="deployment",
-    deps=[checkpoint_comparison],
+    deps=[checkpoint_comparison, evidence_audit],
     partitions_def=training_run,
     kinds={"onnx", "torch"},
     owners=["team:deployment"],

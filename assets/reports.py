@@ -8,6 +8,7 @@ import dagster as dg
 from assets.backtests import results_of
 from assets.checkpoint_comparison import PARENTS, checkpoint_comparison
 from assets.critic_foresight import critic_foresight
+from assets.evidence_audit import evidence_audit
 from assets.exports import policy_bundle
 from assets.market_realism import market_realism
 from assets.partitions import training_run
@@ -37,7 +38,7 @@ REMOTE = ('src="http', "src='http", 'href="http://', "@import", "url(http")
 
 @dg.asset(
     group_name="evaluation",
-    deps=[checkpoint_comparison, policy_bundle, market_realism, critic_foresight],
+    deps=[checkpoint_comparison, evidence_audit, policy_bundle, market_realism, critic_foresight],
     partitions_def=training_run,
     kinds={"plotly", "html"},
     owners=["team:research"],

@@ -84,7 +84,7 @@ class Learner:
         state_before = self.carry.state
         rollout = self.rollout
         self.carry = collect(self.model, self.env, self.carry, rollout, generator=self.generator)
-        advantage = self._advantage(rollout)
+        advantage = self.advantages(rollout)
         returns, weight = monte_carlo_returns(
             rollout.reward, rollout.next_value, rollout.terminated, rollout.truncated, gamma=ppo.gamma
         )
@@ -183,7 +183,8 @@ class Learner:
         ppo = self.config.ppo
         return Rollout.allocate(self.model, env, n_steps=ppo.n_steps, bptt_steps=ppo.bptt_steps)
 
-    def _advantage(self, rollout: Rollout) -> torch.Tensor:
+    def advantages(self, rollout: Rollout) -> torch.Tensor:
+        """What the policy is trained on [T, N]; the self-test asks for it too."""
         return generalised_advantages(
             rollout.reward,
             rollout.value,

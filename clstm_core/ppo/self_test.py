@@ -14,9 +14,11 @@ from clstm_core.config import PPOConfig
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.errors import SelfTestError
 from clstm_core.model.clstm import CLSTM, RecurrentState
+from clstm_core.ppo.advantages import generalised_advantages
 from clstm_core.ppo.losses import approximate_kl, log_prob_of, masked_mean
 from clstm_core.ppo.rollout import Carry, begin, collect
 from clstm_core.ppo.storage import Rollout, Sequences, sequences
+from clstm_core.ppo.target_test import Advantages, TargetReport, run_target_test
 
 RATIO_TOLERANCE = 1e-4
 KL_TOLERANCE = 1e-6
@@ -40,6 +42,12 @@ class SelfTestReport:
     control_ratio_error: float  # the same maximum when the states are forgotten: what a broken run would show
     head_scale: float  # the policy head was multiplied by this for the test
     reason: str
+    max_next_value_error: float = 0.0  # of the values that episodes bootstrap from, relative to 1 + the largest
+    max_advantage_error: float = 0.0  # of the learner's advantages, against their definition
+    max_return_error: float = 0.0  # of the warmup's returns, against theirs
+    ends_inside: int = 0  # episodes that ended inside the tested rollout
+    unseen_ends: int = 0  # of these, whose last observation was the next episode's first one
+    seam_breaks: int = 0  # steps inside an episode that led to another observation than the next
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -53,6 +61,7 @@ def run_self_test(
     config: PPOConfig,
     *,
     plant: Callable[[Sequences], Sequences] | None = None,
+    advantages: Advantages | None = None,
 ) -> SelfTestReport:
     """Walk two rollouts, recompute the second as the update would, and compare.
 
@@ -62,6 +71,7 @@ def run_self_test(
 
     Args:
         plant: alters what the recomputation sees (tests plant wrong states here)
+        advantages: what the learner trains on, of a rollout; GAE with the configuration's settings when left out
     """
     env_state = {name: value.clone() for name, value in env.state_dict().items()}
     weight, bias = model.policy_head.weight.clone(), model.policy_head.bias.clone()
@@ -85,6 +95,7 @@ def run_self_test(
         data = sequences(rollout)
         log_ratio, value_error = _recompute(model, data if plant is None else plant(data), data)
         control, _ = _recompute(model, forgetful(data), data)
+        targets = run_target_test(model, rollout, config, advantages or _gae(config))
     finally:
         model.policy_head.weight.copy_(weight)
         model.policy_head.bias.copy_(bias)
@@ -101,6 +112,7 @@ def run_self_test(
         "state_at_start": rollout.chunk_state.actor_h[0].square().mean().sqrt().item(),
         "control_ratio_error": (torch.expm1(control).abs() * free).max().item(),
         "head_scale": scale,
+        **targets._asdict(),
     }
     reason = _verdict(figures)
     return SelfTestReport(passed=not reason, reason=reason or "recomputed policy equals the rollout's", **figures)
@@ -145,4 +157,34 @@ def _verdict(figures: dict[str, Any]) -> str:
         return "the tested rollout held no reset or began from an empty state, so it proves nothing"
     if not figures["control_ratio_error"] >= CONTROL_MINIMUM:
         return "forgetting every state would not have been noticed, so it proves nothing"
+    return _target_verdict(TargetReport(**{name: figures[name] for name in TargetReport._fields}))
+
+
+def _target_verdict(found: TargetReport) -> str:
+    """Why the learner's targets are not what they should be, or nothing."""
+    if found.seam_breaks:
+        return f"{found.seam_breaks} steps inside an episode led to another observation than the next one"
+    if found.ends_inside and found.unseen_ends == found.ends_inside:
+        return "every ended episode's last observation was taken after the reset"
+    if not found.max_next_value_error <= VALUE_TOLERANCE:
+        return "episodes bootstrap from other values than those of their last observation and state"
+    if not found.max_advantage_error <= VALUE_TOLERANCE:
+        return "advantages are not what rewards, values and ends of both kinds add up to"
+    if not found.max_return_error <= VALUE_TOLERANCE:
+        return "returns are not what rewards and ends of both kinds add up to"
     return ""
+
+
+def _gae(config: PPOConfig) -> Advantages:
+    def advantages(rollout: Rollout) -> torch.Tensor:
+        return generalised_advantages(
+            rollout.reward,
+            rollout.value,
+            rollout.next_value,
+            rollout.terminated,
+            rollout.truncated,
+            gamma=config.gamma,
+            gae_lambda=config.gae_lambda,
+        )
+
+    return advantages

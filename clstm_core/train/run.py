@@ -64,7 +64,8 @@ class TrainingRun:
 
     def prove(self) -> None:
         """The recurrent self-test; its report stays in the run's folder, also when it fails."""
-        report = run_self_test(self.learner.model, self.env, self.config.ppo)
+        learner = self.learner
+        report = run_self_test(learner.model, self.env, self.config.ppo, advantages=learner.advantages)
         self.result.self_test = report.to_dict() | {"iteration": self.learner.iteration}
         write_json(self.run_dir / "self_test.json", self.result.self_test)
         require(report)

@@ -11,6 +11,7 @@ from assets.companions import stressed_backtests, stressed_tensors, twin_backtes
 from assets.critic_foresight import critic_foresight
 from assets.critic_warmup import warm_critic
 from assets.environment_audit import environment_audit
+from assets.evidence_audit import evidence_audit
 from assets.exports import policy_bundle
 from assets.fair_worlds import fair_worlds
 from assets.market_data import market_quotes, market_tensors
@@ -37,6 +38,7 @@ STAGES = (
     critic_foresight,
     fair_worlds,
     checkpoint_comparison,
+    evidence_audit,
     policy_bundle,
     backtest_report,
 )

@@ -1,7 +1,9 @@
 """Hand-made backtest folders, a small simulated market with its quotes file, and tiny checkpoints."""
 
+import dataclasses
 import hashlib
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +19,7 @@ from clstm_core.env.state import AccountState, Orders
 from clstm_core.env.table_view import TableView
 from clstm_core.evaluation import ledgers
 from clstm_core.market.build.assemble import build_market_tensors
-from clstm_core.market.tables.schema import QUOTES, UTC_NS
+from clstm_core.market.tables.schema import QUOTES, RATES, UNDERLYINGS, UTC_NS
 from clstm_core.market.worlds.black_scholes import simulated_columns, simulated_info
 from clstm_core.model.clstm import CLSTM
 from clstm_core.specs import ACTIONS, MAX_LEGS, OBSERVATION
@@ -35,7 +37,15 @@ def write_folder(folder: Path, tables: dict[str, pl.DataFrame], quotes: Path) ->
     for name, table in tables.items():
         table.write_parquet(folder / f"{name}.parquet")
     files = {f"{name}.parquet": sha256(folder / f"{name}.parquet") for name in tables}
-    manifest = {"name": "by hand", "quotes": {"path": str(quotes), "sha256": sha256(quotes)}, "files": files}
+    env = EnvConfig(capital_usd=10_000.0, share_spread_bps=100.0, borrow_rate=0.365)
+    manifest = {
+        "name": "by hand",
+        "source": "by_hand",
+        "near_days": 30.0,
+        "env": dataclasses.asdict(env),
+        "quotes": {"path": str(quotes), "sha256": sha256(quotes)},
+        "files": files,
+    }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
@@ -57,81 +67,98 @@ def edit():
 
 @pytest.fixture
 def hand_made(tmp_path):
-    """Three steps worked out by hand: a put sold and bought back, ten shares bought, one stale mark."""
-    snapshot = [FIRST + timedelta(days=day) for day in range(4)]
-    quotes = pl.DataFrame(
-        {
-            "snapshot": [snapshot[1], snapshot[3]],
-            "contract_id": ["P100", "P100"],
-            "bid": [2.0, 1.0],
-            "ask": [2.2, 1.4],
-        }
-    ).with_columns(pl.col("snapshot").cast(UTC_NS))
+    """Four steps worked out by hand: a put sold, bought back in part and settled; shares bought, sold and short.
+
+    A day's interest is 1 in 10,000, a day's dividend 5 in 10,000, a day's borrow cost 1 in 1,000; a share costs half a
+    percent beside the spot. The put is not quoted on the second day, its mark is stale then.
+    """
+    snapshot = [FIRST + timedelta(days=day) for day in range(5)]
+    spot = [100.0, 100.0, 101.0, 102.0, 99.0]
+    terms = {"root": "SPXW", "expiration": snapshot[4], "strike": 100.0, "multiplier": 100.0}
+    rows = [
+        {"snapshot": snapshot[day], "contract_id": "P100", "right": "P", "bid": bid, "ask": ask}
+        for day, bid, ask in ((1, 2.0, 2.2), (3, 1.0, 1.4))
+    ]
+    rows += [{"snapshot": at, "contract_id": "C100", "right": "C", "bid": 2.0, "ask": 2.5} for at in snapshot]
+    instants = {name: UTC_NS for name in ("snapshot", "expiration")}
+    quotes = pl.DataFrame([row | terms for row in rows]).cast(instants)
     path = tmp_path / "quotes.parquet"
     quotes.write_parquet(path)
-    common = {"episode": 0, "fill_rule": "touch", "size_zero": False}
+    underlyings = pl.DataFrame({"snapshot": snapshot, "open": [98.0] * 5, "close": spot})
+    underlyings.cast({"snapshot": UTC_NS}).write_parquet(tmp_path / "underlyings.parquet")
+    rate, dividend = 365 * math.log1p(1e-4), 365 * math.log1p(5e-4)
+    pl.DataFrame(
+        {
+            "date": [FIRST.date()] * 2,
+            "tenor_days": [91.0, 30.0],
+            "rate": [0.5, rate],
+            "dividend_yield": [0.5, dividend],
+        }
+    ).write_parquet(tmp_path / "rates.parquet")
+
+    def fill(step, kind, quantity, price, fee, reason, bid, ask):
+        option = kind == "option"
+        return {
+            "episode": 0,
+            "step": step,
+            "snapshot": snapshot[step],
+            "kind": kind,
+            "contract_id": "P100" if option else None,
+            "quantity": quantity,
+            "price": price,
+            "multiplier": 100.0 if option else 1.0,
+            "fee_usd": fee,
+            "reason": reason,
+            "fill_rule": "touch",
+            "bid": bid,
+            "ask": ask,
+            "size_zero": False,
+        }
+
     fills = [
-        # sell 3 puts at the bid, buy 10 shares; a day later nothing; then buy one put back at the ask
-        {
-            "step": 1,
-            "snapshot": snapshot[1],
-            "kind": "option",
-            "contract_id": "P100",
-            "quantity": -3.0,
-            "price": 2.0,
-            "multiplier": 100.0,
-            "fee_usd": 1.95,
-            "reason": "open",
-            "bid": 2.0,
-            "ask": 2.2,
-        },
-        {
-            "step": 1,
-            "snapshot": snapshot[1],
-            "kind": "underlying",
-            "contract_id": None,
-            "quantity": 10.0,
-            "price": 100.5,
-            "multiplier": 1.0,
-            "fee_usd": 0.05,
-            "reason": "open",
-            "bid": 99.5,
-            "ask": 100.5,
-        },
-        {
-            "step": 3,
-            "snapshot": snapshot[3],
-            "kind": "option",
-            "contract_id": "P100",
-            "quantity": 1.0,
-            "price": 1.4,
-            "multiplier": 100.0,
-            "fee_usd": 0.65,
-            "reason": "close",
-            "bid": 1.0,
-            "ask": 1.4,
-        },
+        # sell 3 puts at the bid and buy 10 shares; buy one put back and sell 25 shares; the puts settle at 100 - 99
+        fill(1, "option", -3.0, 2.0, 1.95, "open", 2.0, 2.2),
+        fill(1, "underlying", 10.0, 100.5, 0.05, "open", 99.5, 100.5),
+        fill(3, "option", 1.0, 1.4, 0.65, "close", 1.0, 1.4),
+        fill(3, "underlying", -25.0, 101.49, 0.125, "hedge", 101.49, 102.51),
+        fill(4, "option", 2.0, 1.0, 0.0, "expiry", 1.0, 1.0),
     ]
-    # cash: 10,000 + 600 - 1.95 - 1,005 - 0.05 + 1 interest = 9,593.99... by the step
-    cash = [10_000.0, 10_000 + 1 + 600 - 1.95 - 1005 - 0.05, 0.0, 0.0]
-    cash[2] = cash[1] + 2 + 0.5
-    cash[3] = cash[2] + 2 - 140 - 0.65
-    options = [0.0, -3 * 100 * 2.1, -3 * 100 * 1.9, -2 * 100 * 1.2]
-    spot, shares = [100.0, 100.0, 101.0, 102.0], [0.0, 10.0, 10.0, 10.0]
+    paid = [0.0, -600 + 1.95 + 1005 + 0.05, 0.0, 140 + 0.65 - 25 * 101.49 + 0.125, 200.0]
+    # on 10 shares, 10 shares, then 15 short ones
+    dividends = [0.0, 0.0, 10 * 101 * 5e-4, 10 * 102 * 5e-4, -15 * 99 * 5e-4]
+    borrow = [0.0, 0.0, 0.0, 0.0, 15 * 102 * 1e-3]
+    cash, interest = [10_000.0], [0.0]
+    for step in range(1, 5):
+        interest.append(cash[-1] * 1e-4)
+        cash.append(cash[-1] + interest[-1] + dividends[step] - borrow[step] - paid[step])
+    options = [0.0, -3 * 100 * 2.1, -3 * 100 * 1.9, -2 * 100 * 1.2, 0.0]
+    shares = [0.0, 10.0, 10.0, -15.0, -15.0]
+    option_marks, share_marks = [0.0, 0.0, 60.0, 210.0, 0.0], [0.0, 0.0, 10.0, 10.0, 45.0]
+    zero = [0.0] * 5
     equity = pl.DataFrame(
         {
-            "episode": [0] * 4,
-            "step": range(4),
+            "episode": [0] * 5,
+            "step": range(5),
             "snapshot": snapshot,
             "spot": spot,
             "cash_usd": cash,
             "shares": shares,
             "options_mark_usd": options,
             "equity_usd": [c + n * s + o for c, n, s, o in zip(cash, shares, spot, options, strict=True)],
-            "interest_usd": [0.0, 1.0, 2.0, 2.0],
-            "dividends_usd": [0.0, 0.0, 0.5, 0.0],
-            "borrow_usd": [0.0] * 4,
-            "margin_usd": [0.0] * 4,
+            "interest_usd": interest,
+            "dividends_usd": dividends,
+            "borrow_usd": borrow,
+            "margin_usd": zero,
+            "cash_return": [0.0, *[1e-4] * 4],
+            "fees_usd": [0.0, 2.0, 0.0, 0.775, 0.0],
+            # a tenth below mid on three puts and half a dollar per share; then a fifth and 0.51
+            "slippage_usd": [0.0, 30.0 + 5.0, 0.0, 20.0 + 25 * 0.51, 0.0],
+            "settlement_usd": [0.0, 0.0, 0.0, 0.0, -2 * 100 * (1.0 - 1.2)],
+            "option_mark_change_usd": option_marks,
+            "share_mark_change_usd": share_marks,
+            **{f"{name}_usd": zero for name in ("delta", "gamma", "vega", "theta")},
+            "carry_usd": [i + d - b for i, d, b in zip(interest, dividends, borrow, strict=True)],
+            "residual_usd": [o + s for o, s in zip(option_marks, share_marks, strict=True)],
         }
     ).with_columns(pl.col("snapshot").cast(UTC_NS))
     held = [(1, -3.0, 2.1, False), (2, -3.0, 1.9, True), (3, -2.0, 1.2, False)]
@@ -148,7 +175,7 @@ def hand_made(tmp_path):
         for step, quantity, mark, stale in held
     ]
     tables = {
-        "fills": pl.DataFrame([common | fill for fill in fills]).select(list(ledgers.FILLS)).cast(ledgers.FILLS),
+        "fills": pl.DataFrame(fills).select(list(ledgers.FILLS)).cast(ledgers.FILLS),
         "equity": equity,
         "positions": pl.DataFrame([{"episode": 0} | row for row in positions]).cast(ledgers.POSITIONS),
     }
@@ -165,11 +192,13 @@ def market_config():
 
 @pytest.fixture(scope="session")
 def market(market_config, tmp_path_factory):
-    """The simulated market, with the canonical quotes it was built from as a Parquet file."""
+    """The simulated market, with the canonical tables it was built from as Parquet files."""
     quotes, underlyings, rates = simulated_columns(market_config)
     path = tmp_path_factory.mktemp("quotes") / "quotes.parquet"
-    frame = pl.DataFrame({name: np.asarray(column) for name, column in quotes.items()}, schema_overrides=QUOTES)
-    frame.write_parquet(path)
+    schemas = {"quotes": QUOTES, "underlyings": UNDERLYINGS, "rates": RATES}
+    for (name, schema), columns in zip(schemas.items(), (quotes, underlyings, rates), strict=True):
+        frame = pl.DataFrame({key: np.asarray(column) for key, column in columns.items()}, schema_overrides=schema)
+        frame.write_parquet(path.with_stem(name))
     info = simulated_info(market_config) | {"quotes_path": str(path), "quotes_sha256": sha256(path)}
     return build_market_tensors(quotes, underlyings, rates, market_config, embargo=21, info=info)
 

@@ -1,5 +1,6 @@
 """The independent program: right on a case worked out by hand, never taken in, and able to move with its data."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import polars as pl
 import pytest
 
 from clstm_core.evaluation import recompute
+from clstm_core.evaluation.recompute_market import read_market
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "recompute_equity.py"
 
@@ -32,29 +34,53 @@ def test_a_case_by_hand_agrees(hand_made, capsys) -> None:
 
 
 def test_differences_are_what_was_planted(hand_made) -> None:
-    tables = hand_made.tables
-    quotes = pl.read_parquet(hand_made.quotes)
-    fills = changed("price", 0, 0.5)(tables["fills"])
-    differences, counts = recompute.recompute(tables["equity"], fills, tables["positions"], quotes)
-    assert differences["cash"] == pytest.approx(3 * 100 * 0.5)
-    assert differences["options"] == pytest.approx(0.0, abs=1e-9)
-    assert counts["touch fills not at touch"] == 1
+    fills, positions = hand_made.tables["fills"], hand_made.tables["positions"]
+    market = read_market(hand_made.quotes.parent, fills, positions)
+    facts = json.loads((hand_made.folder / "manifest.json").read_text())
+    tables = hand_made.tables | {"fills": changed("quantity", 0, 1.0)(fills)}
+    differences, counts = recompute.recompute(tables, market, facts)
+    # one put less was sold at 2.00 for 0.65
+    assert differences["cash"] == pytest.approx(100 * 2.0 - 0.65, rel=1e-3)
+    assert differences["fees"] == pytest.approx(0.65)
+    assert counts["positions that differ from fills"] == 4
+    differences, counts = recompute.recompute(hand_made.tables, market, facts)
+    assert max(differences.values()) < 1e-9
+    assert recompute.faults(differences, counts) == {}
 
 
 @pytest.mark.parametrize(
     ("table", "column", "row", "by", "says"),
     [
-        ("fills", "price", 0, 0.01, "touch fills not at touch: 1"),
-        ("fills", "price", 1, 0.01, "largest difference in cash: 0.1"),
-        ("fills", "fee_usd", 2, -0.05, "largest difference in cash: 0.05"),
-        ("fills", "quantity", 2, 1.0, "positions that differ from fills: 1"),
+        ("fills", "price", 0, 0.01, "fills at another price than their rule's: 1"),
+        ("fills", "price", 1, 0.01, "shares at another price than the spot's: 1"),
+        ("fills", "price", 4, -1.0, "expiries at another value than the settlement: 1"),
+        ("fills", "fee_usd", 2, -0.05, "fees other than the configuration's: 1"),
+        ("fills", "fee_usd", 4, 0.65, "fees other than the configuration's: 1"),
+        ("fills", "quantity", 2, 1.0, "positions that differ from fills: 2"),
+        ("fills", "quantity", 4, -1.0, "contracts held past their expiration: 1"),
+        ("fills", "multiplier", 4, -90.0, "fills with another multiplier than the contract's: 1"),
+        ("fills", "step", 2, -1, "fills at another snapshot than their lag's: 1"),
+        ("fills", "step", 3, 9, "fills of no known kind or step: 1"),
         ("fills", "bid", 0, 0.01, "fills whose bid or ask is not the quotes': 1"),
         ("positions", "quantity", 0, -1.0, "positions that differ from fills: 1"),
+        ("positions", "multiplier", 2, -90.0, "positions with another multiplier than the contract's: 1"),
+        ("equity", "spot", 2, 0.01, "spots that are not the underlying's: 1"),
+        ("equity", "step", 4, 1, "steps that are missing or double: 1"),
+        ("equity", "cash_return", 2, 1e-6, "cash returns that are not the rates': 1"),
+        ("equity", "cash_usd", 0, 100.0, "largest difference in cash: 100.0"),
         ("equity", "cash_usd", 2, 0.02, "largest difference in cash: 0.02"),
-        ("equity", "interest_usd", 1, 0.02, "largest difference in cash: 0.02"),
+        ("equity", "interest_usd", 1, 0.02, "largest difference in interest: 0.02"),
+        ("equity", "dividends_usd", 4, 0.02, "largest difference in dividends: 0.02"),
+        ("equity", "borrow_usd", 4, -1.53, "largest difference in borrow: 1.53"),
         ("equity", "shares", 3, 1.0, "largest difference in shares: 1.0"),
         ("equity", "options_mark_usd", 1, 10.0, "largest difference in options: 10.0"),
         ("equity", "equity_usd", 3, -0.02, "largest difference in equity: 0.02"),
+        ("equity", "fees_usd", 1, -2.0, "largest difference in fees: 2.0"),
+        ("equity", "slippage_usd", 1, -35.0, "largest difference in spread paid: 35.0"),
+        ("equity", "settlement_usd", 4, 7.0, "largest difference in settlement: 7.0"),
+        ("equity", "share_mark_change_usd", 4, 7.0, "largest difference in share marks: 7.0"),
+        ("equity", "option_mark_change_usd", 3, 7.0, "largest difference in option marks: 7.0"),
+        ("equity", "residual_usd", 3, -7.0, "largest difference in attribution: 7.0"),
         ("positions", "mark", 1, 0.01, "largest difference in options: 3.0"),
     ],
 )
@@ -62,6 +88,50 @@ def test_tampering_is_found(hand_made, edit, capsys, table, column, row, by, say
     edit(hand_made.folder, table, changed(column, row, by))
     assert recompute.main([str(hand_made.folder)]) == 1
     assert says in capsys.readouterr().out
+
+
+def test_a_step_left_out_is_found(hand_made, edit, capsys) -> None:
+    """Without the worst day the curve is finer, and every row that is left is right."""
+
+    def without(table: pl.DataFrame) -> pl.DataFrame:
+        left = table.filter(pl.col("step") != 2)
+        return left.with_columns(pl.when(pl.col("step") > 2).then(pl.col("step") - 1).otherwise("step").alias("step"))
+
+    for name in recompute.LEDGERS:
+        edit(hand_made.folder, name, without)
+    assert recompute.main([str(hand_made.folder)]) == 1
+    assert "sessions left out or added: 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "row", "by"),
+    [("underlyings", "close", 4, 1.0), ("underlyings", "close", 1, 0.5), ("rates", "rate", 1, 0.01)],
+)
+def test_other_underlyings_or_rates_make_other_books(hand_made, table, column, row, by) -> None:
+    place = hand_made.quotes.with_stem(table)
+    changed(column, row, by)(pl.read_parquet(place)).write_parquet(place)
+    assert recompute.main([str(hand_made.folder)]) == 1
+
+
+def test_canonical_tables_are_verified_by_the_manifest_that_names_their_folder(hand_made, tmp_path, capsys) -> None:
+    tables = {name: hand_made.quotes.with_stem(name) for name in ("quotes", "underlyings", "rates")}
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in tables.values()}
+    text = json.dumps({"files": files})
+    folder = tmp_path / hashlib.sha256(text.encode()).hexdigest()[:16]
+    folder.mkdir()
+    (folder / "manifest.json").write_text(text)
+    for path in tables.values():
+        shutil.copy(path, folder / path.name)
+    asked = [str(hand_made.folder), "--quotes", str(folder / "quotes.parquet")]
+    assert recompute.main(asked) == 0
+    changed("close", 0, 1.0)(pl.read_parquet(folder / "underlyings.parquet")).write_parquet(
+        folder / "underlyings.parquet"
+    )
+    assert recompute.main(asked) == 1
+    assert "altered since it was written" in capsys.readouterr().out
+    (folder / "manifest.json").unlink()
+    assert recompute.main(asked) == 1
+    assert "manifest.json" in capsys.readouterr().out
 
 
 def test_a_quoted_mark_is_the_quotes_and_not_the_ledgers(hand_made, edit, capsys) -> None:
@@ -115,7 +185,8 @@ def relative(folder: Path, data: Path, quotes: Path) -> Path:
     place = data / "backtests" / "abc"
     shutil.copytree(folder, place)
     (data / "cache").mkdir()
-    shutil.copy(quotes, data / "cache" / "quotes.parquet")
+    for name in ("quotes", "underlyings", "rates"):
+        shutil.copy(quotes.with_stem(name), data / "cache" / f"{name}.parquet")
     manifest = json.loads((place / "manifest.json").read_text())
     manifest["quotes"]["path"] = "cache/quotes.parquet"
     (place / "manifest.json").write_text(json.dumps(manifest))
@@ -141,13 +212,13 @@ def test_a_manifest_that_keeps_its_facts_apart_is_read_alike(hand_made, capsys):
     files = manifest.pop("files")
     path.write_text(json.dumps({"kind": "backtest", "facts": manifest, "files": files, "seal": "0" * 64}))
     assert recompute.main([str(hand_made.folder)]) == 0
-    assert capsys.readouterr().out.startswith("by hand: 4 rows")
+    assert capsys.readouterr().out.startswith("by hand: 5 rows")
     hand_made.quotes.write_bytes(hand_made.quotes.read_bytes() + b"0")
     assert recompute.main([str(hand_made.folder)]) == 1
 
 
 def test_quotes_that_are_gone_are_a_sentence_with_its_remedy(hand_made, tmp_path, capsys):
-    elsewhere = hand_made.quotes.rename(tmp_path / "elsewhere.parquet")
+    elsewhere = hand_made.quotes.rename(tmp_path / "elsewhere.parquet")  # underlyings and rates beside it
     assert recompute.main([str(hand_made.folder)]) == 1
     said = capsys.readouterr().err
     assert "quotes.parquet" in said

@@ -3,6 +3,7 @@
 import dagster as dg
 import pytest
 
+from clstm_core.evidence_audit.names import CHECKS
 from orchestration.definitions import build_defs
 
 PARENTS = {
@@ -27,8 +28,15 @@ PARENTS = {
         "stressed_backtests",
         "fair_worlds",
     },
-    "policy_bundle": {"checkpoint_comparison"},
-    "backtest_report": {"checkpoint_comparison", "policy_bundle", "market_realism", "critic_foresight"},
+    "evidence_audit": {"checkpoint_comparison"},
+    "policy_bundle": {"checkpoint_comparison", "evidence_audit"},
+    "backtest_report": {
+        "checkpoint_comparison",
+        "evidence_audit",
+        "policy_bundle",
+        "market_realism",
+        "critic_foresight",
+    },
 }
 OBSERVED = {"training_progress": {"warm_critic"}}
 """Assets that are told about and never materialized."""
@@ -50,6 +58,7 @@ GROUPS = {
         "critic_foresight",
         "fair_worlds",
         "checkpoint_comparison",
+        "evidence_audit",
         "backtest_report",
     },
     "deployment": {"policy_bundle"},
@@ -77,6 +86,7 @@ BLOCKING = {
     "critic_foresight": set(),
     "fair_worlds": {"worlds_are_fair"},
     "checkpoint_comparison": {"every_rung_scored"},
+    "evidence_audit": set(CHECKS),
     "policy_bundle": {"parity", "golden_vectors"},
     "backtest_report": set(),
 }

@@ -6,7 +6,8 @@ import torch
 from clstm_core.config import ModelConfig
 from clstm_core.errors import SelfTestError
 from clstm_core.model.clstm import CLSTM, RecurrentState
-from clstm_core.ppo import self_test
+from clstm_core.ppo import self_test, target_test
+from clstm_core.ppo.advantages import generalised_advantages, monte_carlo_returns
 from clstm_core.ppo.self_test import forgetful, require, run_self_test, zeroed
 
 
@@ -117,3 +118,82 @@ def test_a_rollout_that_forgets_its_carry_proves_nothing(setup, monkeypatch):
     report = run_self_test(*setup())
     assert report.max_ratio_error <= 1e-4
     assert "began from an empty state" in report.reason
+
+
+def truncated_is_terminated(reward, value, next_value, terminated, truncated, **rates):
+    return generalised_advantages(reward, value, next_value, terminated | truncated, truncated, **rates)
+
+
+def terminated_is_truncated(reward, value, next_value, terminated, truncated, **rates):
+    never = torch.zeros_like(terminated)
+    return generalised_advantages(reward, value, next_value, never, terminated | truncated, **rates)
+
+
+def ends_ignored(reward, value, next_value, terminated, truncated, **rates):
+    never = torch.zeros_like(terminated)
+    return generalised_advantages(reward, value, next_value, terminated, never, **rates)
+
+
+@pytest.mark.parametrize("planted", [truncated_is_terminated, terminated_is_truncated, ends_ignored])
+def test_advantages_that_confuse_the_two_ends_are_caught(setup, monkeypatch, planted):
+    monkeypatch.setattr(self_test, "generalised_advantages", planted)
+    report = run_self_test(*setup())
+    assert not report.passed
+    assert "advantages" in report.reason
+    with pytest.raises(SelfTestError, match="advantages are not what rewards"):
+        require(report)
+
+
+def test_the_learners_own_advantages_are_what_is_tested(setup):
+    model, env, config = setup()
+    report = run_self_test(model, env, config, advantages=lambda rollout: rollout.reward)
+    assert "advantages" in report.reason
+
+
+def test_returns_of_the_warmup_that_confuse_the_two_ends_are_caught(setup, monkeypatch):
+    def planted(reward, next_value, terminated, truncated, *, gamma):
+        return monte_carlo_returns(reward, next_value, terminated | truncated, truncated, gamma=gamma)
+
+    monkeypatch.setattr(target_test, "monte_carlo_returns", planted)
+    report = run_self_test(*setup())
+    assert "returns" in report.reason
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bootstrap_from_the_state_after_the_reset_is_caught(setup, monkeypatch, kind):
+    original = CLSTM.look_ahead
+
+    def planted(self, features, steps):
+        return original(
+            self, features, type(steps)(*(None if part is None else torch.zeros_like(part) for part in steps))
+        )
+
+    monkeypatch.setattr(CLSTM, "look_ahead", planted)
+    report = run_self_test(*setup(kind))
+    assert not report.passed
+    assert "bootstrap" in report.reason
+
+
+def test_a_last_observation_taken_after_the_reset_is_caught(setup):
+    model, env, config = setup(length=10)
+    step = env.step
+    env.step = lambda action: (done := step(action))._replace(final_observation=done.observation)
+    report = run_self_test(model, env, config)
+    assert report.ends_inside > 0
+    assert report.unseen_ends == report.ends_inside
+    assert "after the reset" in report.reason
+
+
+def test_an_observation_that_jumps_inside_an_episode_is_caught(setup):
+    model, env, config = setup()
+    step = env.step
+    env.step = lambda action: (done := step(action))._replace(final_observation=done.final_observation + 1.0)
+    assert "led to another observation" in run_self_test(model, env, config).reason
+
+
+def test_ends_are_met_in_a_rollout_of_the_market(setup):
+    report = run_self_test(*setup(length=10))
+    assert report.passed, report.reason
+    assert report.ends_inside > 0
+    assert report.unseen_ends == 0
+    assert max(report.max_next_value_error, report.max_advantage_error, report.max_return_error) < 1e-5

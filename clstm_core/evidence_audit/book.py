@@ -1,0 +1,134 @@
+"""The account's part of an observation, made anew from ledgers and quotes. See `clstm_core/env/observation.py`.
+
+Everything of a decision comes from the rows of the step before it: what was held when it was made.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from clstm_core.config import EnvConfig
+from clstm_core.evaluation.protocol import Backtest
+from clstm_core.evaluation.recompute_market import read_market, spots, with_rates
+from clstm_core.evidence_audit.case import MarketFiles
+from clstm_core.evidence_audit.options import sensitivities, volatility
+from clstm_core.specs import BOOK_FEATURES, MAX_LEGS
+
+YEAR_NS = 365 * 86_400 * 10**9
+SUMS = ("delta", "gamma", "vega", "theta")
+
+
+def book_features(result: Backtest, market: MarketFiles, env: EnvConfig) -> npt.NDArray[np.float64]:
+    """What the account saw of itself at each decision [steps, 12], in the order of specs.BOOK_FEATURES.
+
+    Assumes: one account (a policy's likeliest actions); contracts are closed whole, so that what is open of one was
+             paid for since it was last flat
+    """
+    equity = result.table("equity").sort("step")
+    legs = _legs(result, market, equity)
+    marked = pl.col("weight") * (pl.col("mark") - pl.col("paid"))
+    # a volatility that nobody could solve leaves no Greeks: they count as 0
+    sums = [(pl.col("weight") * pl.col(name).fill_nan(0.0).fill_null(0.0)).sum().alias(name) for name in SUMS]
+    held = legs.group_by("step").agg(
+        *sums,
+        legs_held=pl.col("count").sum() / MAX_LEGS,
+        nearest_expiry_years=pl.col("years").min(),
+        unrealised_pnl=marked.sum() / env.capital_usd,
+        stale_legs=pl.col("count").filter("stale").sum() / MAX_LEGS,
+    )
+    capital, spot = env.capital_usd, pl.col("spot")
+    seen = (
+        equity.join(held, on="step", how="left")
+        .sort("step")
+        .with_columns(pl.col(*SUMS, "legs_held", "nearest_expiry_years", "unrealised_pnl", "stale_legs").fill_null(0.0))
+        .select(
+            equity_change=pl.col("equity_usd") / capital - 1.0,
+            cash_fraction=pl.col("cash_usd") / capital,
+            share_fraction=pl.col("shares") * spot / capital,
+            margin_used=pl.col("margin_usd") / capital,
+            delta=(pl.col("delta") + pl.col("shares")) * spot / capital,
+            gamma=0.01 * pl.col("gamma") * spot * spot / capital,
+            vega=pl.col("vega") / capital,
+            theta=pl.col("theta") / capital,
+            legs_held="legs_held",
+            nearest_expiry_years="nearest_expiry_years",
+            unrealised_pnl="unrealised_pnl",
+            stale_legs="stale_legs",
+        )
+    )
+    return seen.select(BOOK_FEATURES).to_numpy()[:-1]
+
+
+def _legs(result: Backtest, market: MarketFiles, equity: pl.DataFrame) -> pl.DataFrame:
+    """Contracts held after each step: weight, count of legs, mark, what was paid, years to expiration and Greeks."""
+    fills, positions = result.table("fills"), result.table("positions")
+    tables = read_market(market.tables, fills, positions)
+    terms = tables.quotes.unique("contract_id", keep="first").select("contract_id", "expiration", "strike", "right")
+    held = positions.group_by("step", "contract_id").agg(
+        pl.col("quantity").sum(),
+        pl.col("multiplier", "mark", "stale").first(),
+        count=pl.len(),
+    )
+    held = (
+        held.join(equity.select("step", "snapshot"), on="step")
+        .join(terms, on="contract_id", how="left")
+        .join(_paid(fills), on=["step", "contract_id"], how="left")
+        .with_columns(
+            years=(pl.col("expiration") - pl.col("snapshot")).dt.total_nanoseconds() / YEAR_NS,
+            weight=pl.col("quantity") * pl.col("multiplier"),
+        )
+        .sort("snapshot")
+    )
+    near = float(market.info["near_days"])
+    quoted = tables.quotes.filter((pl.col("ask") > 0) & (pl.col("ask") >= pl.col("bid")) & (pl.col("bid") >= 0))
+    quoted = _facts(quoted, tables.underlyings, tables.rates, near)
+    mid = (quoted["bid"].to_numpy() + quoted["ask"].to_numpy()) / 2.0
+    vol = volatility(mid, *_terms(quoted))
+    known = quoted.select("snapshot", "contract_id", vol=vol).filter(pl.col("vol").is_not_nan()).sort("snapshot")
+    held = held.join_asof(known, on="snapshot", by="contract_id", strategy="backward", check_sortedness=False)
+    held = _facts(held, tables.underlyings, tables.rates, near)
+    spot, strike, years, rate, carry, side = _terms(held)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        greeks = sensitivities(spot, strike, years, held["vol"].to_numpy(), rate, carry, side)
+    return held.with_columns(pl.Series(name, getattr(greeks, name)) for name in SUMS)
+
+
+def _facts(frame: pl.DataFrame, underlyings: pl.DataFrame, rates: pl.DataFrame, near: float) -> pl.DataFrame:
+    """`frame` with spot and rates of each row's snapshot, known there."""
+    return with_rates(frame.join(spots(underlyings), on="snapshot", how="left"), rates, near)
+
+
+def _terms(frame: pl.DataFrame) -> list[npt.NDArray[np.float64]]:
+    years = (frame["expiration"] - frame["snapshot"]).dt.total_nanoseconds().to_numpy() / YEAR_NS
+    side = np.where(frame["right"].to_numpy() == "C", 1.0, -1.0)
+    spot, strike, rate, carry = (frame[name].to_numpy() for name in ("market_spot", "strike", "rate", "dividend_yield"))
+    return [spot, strike, years, rate, carry, side]
+
+
+def _paid(fills: pl.DataFrame) -> pl.DataFrame:
+    """Per step and contract held after it: the average price that its open quantity was traded at."""
+    rows: list[tuple[int, str, float]] = []
+    open_now: dict[str, tuple[float, float]] = {}  # quantity, quantity x price
+    traded = fills.filter(pl.col("kind") == "option").sort("step", maintain_order=True)
+    steps = traded.partition_by("step", as_dict=True, maintain_order=True)
+    last = int(fills["step"].max() or 0)  # type: ignore[arg-type]
+    for step in range(1, last + 1):
+        if (part := steps.get((step,))) is not None:
+            for name, quantity, price, reason in part.select("contract_id", "quantity", "price", "reason").iter_rows():
+                held, cost = open_now.get(name, (0.0, 0.0))
+                held += quantity
+                cost = (
+                    cost + quantity * price
+                    if reason == "open"
+                    else cost * (1.0 - abs(quantity) / _or_one(held - quantity))
+                )
+                open_now[name] = (held, cost)
+            open_now = {name: both for name, both in open_now.items() if abs(both[0]) > 1e-9}
+        rows += [(step, name, cost / held) for name, (held, cost) in open_now.items()]
+    schema = {"step": pl.Int32, "contract_id": pl.String, "paid": pl.Float64}
+    held_at_end = pl.DataFrame(rows, schema=schema, orient="row")
+    return held_at_end
+
+
+def _or_one(quantity: float) -> float:
+    return abs(quantity) or 1.0
