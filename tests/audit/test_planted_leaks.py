@@ -378,7 +378,29 @@ def money_kept_across_a_reset(patch):
     patch.setattr(OptionsEnv, "_fresh", richer)
 
 
+def episodes_beyond_the_window(patch):
+    _wrap(
+        patch,
+        "last_snapshots",
+        lambda last, segment_end_T, stop: (last + 3).clamp(max=len(last) - 1),
+        options_env,
+        table_view,
+    )
+
+
+def observations_scaled_by_all_dates(patch):
+    def everything(fitted, market, device):
+        mean, std = fitted
+        features = market.features_TF
+        mean[: features.shape[1]] = features.mean(dim=0)
+        return mean, std
+
+    _wrap(patch, "scaler", everything, options_env)
+
+
 LEAKS: list[tuple[Plant, str]] = [
+    (episodes_beyond_the_window, "no_look_ahead"),
+    (observations_scaled_by_all_dates, "no_look_ahead"),
     *(
         (leak, "conservation")
         for leak in (

@@ -30,6 +30,8 @@ HALF_SPREAD = 0.02
 """Of the model price, per side, in the branched world."""
 
 
+LEAST_BORROW = 0.003  # a year: shares sold short cost something here, whatever the account's rules
+
 EVENTS = (
     *TRADES,
     "hedge",
@@ -182,8 +184,9 @@ def martingale_exact(scene: Scene, *, snapshots: int, max_envs: int) -> list[Fin
     """
     findings = []
     total = Counter[str]()
+    borrow = max(scene.config.borrow_rate, LEAST_BORROW)
     for lag in (0, 1):
-        lagged = dataclasses.replace(scene, seed=scene.seed + lag).under(fill_lag=lag)
+        lagged = dataclasses.replace(scene, seed=scene.seed + lag).under(fill_lag=lag, borrow_rate=borrow)
         moments = visit(lagged, snapshots)
         for costs, config in (("off", without_costs(lagged.config)), ("on", lagged.config)):
             worst, where = 0.0, ""

@@ -86,7 +86,7 @@ def no_look_ahead(
         place = dataclasses.replace(scene, market=whole(build_listed(listed)), n_envs=2 * scene.n_envs)
         met: Counter[str] = Counter()
         findings += traded_in_time(place, n_cuts=n_cuts, label="listed world, ", met=met)
-        findings += [*listed_in_time(listed), every_event(met, EVENTS)]
+        findings += [*within_its_window(place), *listed_in_time(listed), every_event(met, EVENTS)]
     return findings
 
 
@@ -115,6 +115,33 @@ def traded_in_time(scene: Scene, *, n_cuts: int, label: str = "", met: Counter[s
                 replay = _session(altered, cut + 1, truth.commands)
                 different += [f"{name} (cut {cut})" for name in _differences(truth, replay, cut, lag)]
             findings.append(_difference(f"{label}{kind} after t, lag {lag}", different))
+    return findings
+
+
+def within_its_window(scene: Scene) -> list[Finding]:
+    """Accounts of a window never stand outside it, and what scales their observations is what was fitted.
+
+    Episodes are short, so that many begin and end within the walk.
+    """
+    length = scene.market.n_snapshots
+    start, stop = length // 4, length // 2
+    env = scene.under(horizon=max(1, min(5, stop - start - 1))).env(seed=scene.seed, window=(start, stop), stagger=True)
+    env.reset()
+    outside = 0
+    hold = torch.zeros(scene.n_envs, dtype=torch.int64, device=scene.device)
+    for _ in range(scene.n_steps):
+        at = [env.state.snapshot_index_N.cpu()]
+        env.step(hold)
+        at.append(done_step(env).snapshot_N)
+        outside += sum(int(((index < start) | (index >= stop)).sum()) for index in at)
+    findings = [Finding(check="snapshots outside the window", statistic=outside, threshold=0.0)]
+    scaler = scene.market.info.get("scaler")
+    if scaler:
+        for name, field in (("mean", "observation_mean"), ("std", "observation_std")):
+            stated = torch.tensor(scaler[name], dtype=torch.float32)
+            used = getattr(env, field).cpu()[: len(stated)]
+            other = float((used != stated).sum())
+            findings.append(Finding(check=f"{field} is not the fitted one", statistic=other, threshold=0.0))
     return findings
 
 
@@ -271,16 +298,8 @@ def _simulated_differences(tables: Tables, config: MarketConfig, cut: int) -> li
 
     shorter = simulated_columns(dataclasses.replace(config, n_snapshots=cut + 1))[0]
     kept = tables[0]["snapshot"] <= shorter["snapshot"].max()
-    named = {name: column[kept] for name, column in tables[0].items() if name in ("contract_id", "bid", "ask")}
-    truth, found = (
-        {name: (b, a) for name, b, a in zip(q["contract_id"] + _day(q), q["bid"], q["ask"], strict=True)}
-        for q in (named | {"snapshot": tables[0]["snapshot"][kept]}, shorter)
-    )
-    return [] if truth == found else ["quotes"]
-
-
-def _day(quotes: dict[str, np.ndarray]) -> np.ndarray:
-    return quotes["snapshot"].astype(str).astype(object)
+    columns = ("snapshot", "contract_id", "bid", "ask")
+    return [name for name in columns if not np.array_equal(tables[0][name][kept], shorter[name])]
 
 
 def listed_in_time(tables: Tables) -> list[Finding]:

@@ -29,10 +29,11 @@ TRADES = ("option bought", "option sold", "shares traded")
 CARRY = ("interest", "dividends", "borrow")
 CALENDAR = ("weekend", "holiday")
 MULTIPLIERS = 3
-"""Different multipliers that the listed worlds hold; each must have settled and traded."""
+"""Different multipliers that the listed worlds hold; contracts of each must have settled."""
+ALL_MULTIPLIERS = f"{MULTIPLIERS} multipliers settled"
 
-_HALF_DAY_NS = 3600 * 10**9
-_ONE_NIGHT, _WEEKEND = 1.5, 2.5  # days between snapshots; clocks change by an hour
+_EARLY_NS = 2 * 3600 * 10**9  # before the usual close: an early close is three hours before
+_WEEKEND_DAYS = 2.5  # between snapshots; clocks change by an hour
 
 
 def count_events(last: StepLedger, market: MarketTensors) -> Counter[str]:
@@ -56,7 +57,7 @@ def count_events(last: StepLedger, market: MarketTensors) -> Counter[str]:
         morning = before_close > MORNING_NS
         met["AM settlement"] = int(morning.sum())
         met["PM settlement"] = int((~morning).sum())
-        met["half-day settlement"] = int((~morning & (before_close > 2 * _HALF_DAY_NS)).sum())
+        met["half-day settlement"] = int((~morning & (before_close > _EARLY_NS)).sum())
         met["settlement on a day without a session"] = int((expiration // DAY_NS != arrival // DAY_NS).sum())
         met["settlement in the money"] = int((price > 0).sum())
         met["settlement out of the money"] = int((price == 0).sum())
@@ -76,23 +77,16 @@ def count_events(last: StepLedger, market: MarketTensors) -> Counter[str]:
     carried = held.any(dim=1) | (last.shares_N != 0)
     weekday = (market.snapshot_T[last.snapshot_from_N] // DAY_NS + 3) % 7  # 0 Monday
     ordinary = torch.where(weekday == 4, 3.0, 1.0)
-    met["weekend"] = int((carried & (days > _WEEKEND)).sum())
+    met["weekend"] = int((carried & (days > _WEEKEND_DAYS)).sum())
     met["holiday"] = int((carried & (days > ordinary + 0.5)).sum())
     return +met
 
 
-def multipliers_met(met: Counter[str]) -> Counter[str]:
-    """The same events, with the number of different multipliers that settled."""
-    kinds = sum(1 for name, count in met.items() if name.startswith("settlement, multiplier") and count)
-    return met + Counter({f"{MULTIPLIERS} multipliers settled": int(kinds >= MULTIPLIERS)})
-
-
-ALL_MULTIPLIERS = f"{MULTIPLIERS} multipliers settled"
-
-
 def every_event(met: Counter[str], expected: Iterable[str], check: str = "events missing") -> Finding:
     """Fails with a sentence when a proof met none of something that it claims to cover."""
-    expected, met = tuple(expected), multipliers_met(met)
+    expected = tuple(expected)
+    kinds = sum(1 for name in met if name.startswith("settlement, multiplier"))
+    met = met + Counter({ALL_MULTIPLIERS: int(kinds >= MULTIPLIERS)})
     missing = [event for event in expected if not met[event]]
     seen = ", ".join(f"{met[event]} {event}" for event in expected)
     detail = (
