@@ -56,7 +56,7 @@ class PolicyStep(nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         """Masked logits, the value where there is a critic, the next state."""
         keep_N = state[-1] < self.memory_sessions
-        *given, age_N = (_choose(keep_N, part, torch.zeros_like(part)) for part in state)
+        *given, age_N = (_choose(keep_N, part, part.new_zeros(())) for part in state)
         absent = dict.fromkeys(RecurrentState._fields, observation.new_zeros(0))  # what the step never reads
         before = RecurrentState(**(absent | dict(zip(self._parts, given, strict=True))))
         if self.critic:
@@ -68,7 +68,7 @@ class PolicyStep(nn.Module):
         sound_N = observation.isfinite().all(dim=1)
         following = (*(getattr(after, name) for name in self._parts), age_N + 1)
         return (
-            *(_choose(sound_N, part, torch.full_like(part, torch.nan)) for part in decided),
+            *(_choose(sound_N, part, part.new_full((), torch.nan)) for part in decided),
             *(_choose(sound_N, new, old) for new, old in zip(following, state, strict=True)),
         )
 
