@@ -117,7 +117,6 @@ def materialize(
         market_identity: tensors that are traded, where not the run's own
         code: module whose code, with all that it imports, decides which backtests there are
     """
-    from clstm_core.evaluation.trials import append_trials, trials_of
     from clstm_core.market.tensors import load_market
 
     inputs, store, places = RunInputs.read(run.inputs), metrics.store(), paths.places
@@ -143,7 +142,6 @@ def materialize(
             parents={result.id: result.artifact.identity for result in results},
         ).write(run.backtests(asset))
     store.record(*(result.artifact for result in results))
-    append_trials(places.trials, trials_of((result.manifest for result in results), code_sha256(CODE)))
     checked = [_books(results, places), _margin(results)]
     record_gates(metrics, run, identity, asset, checked)
     label = results[0].manifest["label"]

@@ -37,18 +37,17 @@ def checkpoint_comparison(
         from clstm_core.evaluation.compare import compare
         from clstm_core.evaluation.fair_worlds import Luck
         from clstm_core.evaluation.headline import champion_among
-        from clstm_core.evaluation.trials import count_before, count_trials, read_trials
+        from clstm_core.evaluation.trials import COUNT_TRIALS
         from clstm_core.evaluation.words import beats
 
         inputs, store = RunInputs.read(run.inputs), metrics.store()
         sets, results = zip(*(results_of(run, name, paths.places) for name in PARENTS), strict=True)
+        tried = store.query(COUNT_TRIALS, {"data_sha256": inputs.data_sha256, "window": "test"})
         policies, baselines, twin, stressed = results
         walked = LuckManifest.read(run.luck)
-        judged_on = champion_among(policies)[0].manifest
-        dates = (judged_on["source"], judged_on["first_date"], judged_on["last_date"])
-        tried = count_trials(read_trials(paths.places.trials), *dates) + count_before(*dates)
-        luck = Luck.untested(judged_on["name"]) if walked.luck is None else Luck.from_dict(walked.luck)
-        comparison = compare([*policies, *baselines], stressed, luck=luck, run=run.name, trials=tried)
+        champion_name = champion_among(policies)[0].name
+        luck = Luck.untested(champion_name) if walked.luck is None else Luck.from_dict(walked.luck)
+        comparison = compare([*policies, *baselines], stressed, luck=luck, run=run.name, trials=tried[0]["n"] or None)
         champion = comparison.champion or {}
         if (beside := companion_sentence(twin, stressed, champion.get("name", ""))) is not None:
             comparison = replace(comparison, verdict=f"{comparison.verdict} {beside}")

@@ -8,7 +8,6 @@ cache/realism/<key>.json             the outside judge's verdicts on quotes
 runs/<run>/                          inputs.json, checkpoints/, metrics.jsonl, gates/, comparison.json, ...
 backtests/<id>/                      four ledgers and their manifest
 bundles/<run>/                       what is deployed
-trials.jsonl                         every policy that ever looked at a window of dates
 set_aside/<run>.<time>/              a run of the same name that was made from something else
 """
 
@@ -123,11 +122,6 @@ class Places:
     def bundles(self) -> Path:
         """One folder per exported run."""
         return self.root / "bundles"
-
-    @property
-    def trials(self) -> Path:
-        """Every policy that ever looked at a window; only ever appended to."""
-        return self.root / "trials.jsonl"
 
     @property
     def set_aside(self) -> Path:

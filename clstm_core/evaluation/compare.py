@@ -19,7 +19,7 @@ from clstm_core.evaluation.statistics import (
     paired_mean,
     paired_sharpe,
 )
-from clstm_core.evaluation.trials import trials_of
+from clstm_core.evaluation.trials import count_trials
 
 if TYPE_CHECKING:
     from clstm_core.evaluation.fair_worlds import Luck
@@ -81,8 +81,8 @@ def compare(
             must be beaten there as well
         luck: the champion's place among fair worlds, where it was walked through them: what is beaten must be more
             than luck
-        trials: policies that ever looked at the headline's dates, from the ledger and the base count; those of
-            `results` when left out
+        trials: policies that were ever evaluated on the test window, from the registry; counted from `results` when
+            left out
         run: name of the run that the rows belong to; that of the results when left out
 
     Raises: EvaluationError without backtests, or without a test window among them
@@ -102,8 +102,7 @@ def compare(
         for pair in _pairs(key, members, headline=key == headline, seed=seed, replications=replications)
     ]
     pairs = _with_luck(_with_stress(pairs, stressed, seed, replications), luck)
-    looked = (result.manifest for result in groups[headline])
-    counted = len(trials_of(looked)) if trials is None else trials
+    counted = count_trials(result.manifest for result in results) if trials is None else trials
     overfitting = _overfitting(groups, headline, seed, replications)
     reference = groups[headline]
     label = words.data_label(reference[0].manifest)
