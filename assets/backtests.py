@@ -1,6 +1,7 @@
 """Backtests: every rung and every baseline through the environment they were trained in, and the books checked."""
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -16,6 +17,7 @@ from clstm_core.artifacts.folder import file_sha256, json_sha256, sweep
 from clstm_core.artifacts.manifests import BacktestSet, RunInputs
 from clstm_core.artifacts.places import Places, RunFolder
 from clstm_core.errors import ArtifactError
+from clstm_core.evaluation.trial_ledger import enter
 from clstm_core.specs import RUNGS
 
 if TYPE_CHECKING:
@@ -142,6 +144,7 @@ def materialize(
             parents={result.id: result.artifact.identity for result in results},
         ).write(run.backtests(asset))
     store.record(*(result.artifact for result in results))
+    enter(places, results, datetime.now(UTC).isoformat(timespec="seconds"))
     checked = [_books(results, places), _margin(results)]
     record_gates(metrics, run, identity, asset, checked)
     label = results[0].manifest["label"]

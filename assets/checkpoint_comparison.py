@@ -35,20 +35,32 @@ def checkpoint_comparison(
     with run_stage(context, "comparison", paths) as (progress, run):
         from clstm_core.evaluation.companions import companion_sentence
         from clstm_core.evaluation.compare import compare
+        from clstm_core.evaluation.deflated import deflated_sharpe
         from clstm_core.evaluation.fair_worlds import Luck
         from clstm_core.evaluation.headline import champion_among
-        from clstm_core.evaluation.trials import COUNT_TRIALS
+        from clstm_core.evaluation.pairing import group
+        from clstm_core.evaluation.trial_ledger import known_to
         from clstm_core.evaluation.words import beats
 
         inputs, store = RunInputs.read(run.inputs), metrics.store()
         sets, results = zip(*(results_of(run, name, paths.places) for name in PARENTS), strict=True)
-        tried = store.query(COUNT_TRIALS, {"data_sha256": inputs.data_sha256, "window": "test"})
         policies, baselines, twin, stressed = results
-        walked = LuckManifest.read(run.luck)
+        walked, tried = LuckManifest.read(run.luck), known_to(paths.places, policies)
         champion_name = champion_among(policies)[0].name
         luck = Luck.untested(champion_name) if walked.luck is None else Luck.from_dict(walked.luck)
-        comparison = compare([*policies, *baselines], stressed, luck=luck, run=run.name, trials=tried[0]["n"] or None)
+        comparison = compare([*policies, *baselines], stressed, luck=luck, run=run.name, trials=tried.total or None)
         champion = comparison.champion or {}
+        for members in group([*policies, *baselines]).values():
+            judged_one = next((member for member in members if member.id == champion.get("backtest_id")), None)
+            if judged_one is None:
+                continue
+            deflated = deflated_sharpe(judged_one, members, comparison.trials)
+            words = deflated.words if deflated else "Deflated Sharpe ratio: too few returns to give one."
+            counted = (
+                f"Policies that looked at these dates: {tried.base} before this package was installed, {tried.entered} "
+                "in this data folder's registry."
+            )
+            comparison = replace(comparison, notes=[words, counted, *comparison.notes])
         if (beside := companion_sentence(twin, stressed, champion.get("name", ""))) is not None:
             comparison = replace(comparison, verdict=f"{comparison.verdict} {beside}")
         parents = {name: found.identity for name, found in zip(PARENTS, sets, strict=True)}

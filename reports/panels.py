@@ -11,7 +11,7 @@ from reports.realism_figures import realism_charts
 from reports.training_figures import PUBLISHED_NOTE, training_charts
 from reports.worlds_figures import worlds_chart, worlds_table
 
-AUDIT = "environment_audit"
+AUDIT, EVIDENCE_AUDIT = "environment_audit", "evidence_audit"
 NAME = {"name": ("policy", "")}
 
 
@@ -207,8 +207,13 @@ def _gates(data: Evidence) -> Panel:
     if not data.gates:
         message = "No gate has been run for this run yet."
     audit = [row for row in data.gates if row.get("gate") == AUDIT]
-    others = [row for row in data.gates if row.get("gate") != AUDIT]
-    parts = (("Environment audit: can the market be cheated?", audit), ("Checks of every stage", others))
+    evidence = [row for row in data.gates if row.get("gate") == EVIDENCE_AUDIT]
+    others = [row for row in data.gates if row.get("gate") not in (AUDIT, EVIDENCE_AUDIT)]
+    parts = (
+        ("Environment audit: can the market be cheated?", audit),
+        ("Evidence audit: does it follow from the past, from training dates and from the books?", evidence),
+        ("Checks of every stage", others),
+    )
     tables = [(caption, _dropping_empty(rows, shown)) for caption, rows in parts if rows]
     return Panel(id="gates", title="Gates", message=message, tables=tables)
 

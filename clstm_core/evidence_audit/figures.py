@@ -13,6 +13,7 @@ import numpy as np
 
 from clstm_core.evaluation.protocol import Backtest
 from clstm_core.evaluation.statistics import CONFIDENCE, MIN_OBSERVATIONS
+from clstm_core.evaluation.trial_ledger import known_to
 from clstm_core.evidence_audit.case import Case
 from clstm_core.evidence_audit.finding import Finding
 from clstm_core.evidence_audit.returns import Floats, curves, drawdown, excess_returns, paired
@@ -35,7 +36,7 @@ def figures_recomputed(case: Case) -> Finding:
     """Rows, paired differences, their intervals, the gaps of the ladder, and the verdict's own numbers."""
     wrong: list[str] = []
     counted = 0
-    for subject in (_rows, _pairs, _gaps, _verdict):
+    for subject in (_rows, _pairs, _gaps, _verdict, _trials):
         for found in subject(case):
             counted += 1
             if found:
@@ -198,6 +199,22 @@ def _verdict(case: Case) -> Iterator[str]:
                 if f"{value:+.1%}" in case.comparison["verdict"]
                 else (f"the verdict does not speak of the {value:+.1%} that {name} returned")
             )
+
+
+def _trials(case: Case) -> Iterator[str]:
+    """The count of policies that looked at the test dates: at least what shipped and the run's own, as registered."""
+    tested = [result for result in case.ladder if result.manifest["window"]["name"] == "test"]
+    own = {(result.manifest["milestone"], result.manifest["mode"]) for result in tested}
+    registered, said = known_to(case.places, tested), case.comparison["trials"]
+    right = registered.base + len(own) <= said <= registered.total
+    yield (
+        ""
+        if right
+        else (
+            f"{said} policies are said to have looked at the test dates, expected {registered.total} as registered "
+            f"({registered.base} of them before this package was installed, {len(own)} of this run)"
+        )
+    )
 
 
 def _groups(results: "list[Backtest] | Any") -> dict[tuple[str, int, str], list[Backtest]]:

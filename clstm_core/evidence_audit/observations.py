@@ -24,7 +24,7 @@ SAMPLED = 24
 ABSOLUTE, RELATIVE = 2e-6, 1e-5
 """What a feature may differ by: it is kept in float32."""
 
-VALUE_TOLERANCE = 1e-4
+VALUE_TOLERANCE = 1e-5
 """What a value may differ by, relative to 1 + its size: float32 through a recurrent network."""
 
 

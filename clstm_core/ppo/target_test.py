@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from clstm_core.config import PPOConfig
-from clstm_core.model.clstm import CLSTM
+from clstm_core.model.clstm import CLSTM, RecurrentState
 from clstm_core.ppo.advantages import monte_carlo_returns
 from clstm_core.ppo.storage import Rollout
 
@@ -99,7 +99,7 @@ def _discounted(rollout: Rollout, gamma: float, gae_lambda: float | None) -> tor
 
 def _next_values(model: CLSTM, rollout: Rollout) -> torch.Tensor:
     """V(final observation) after every step [T, N], the policy walked step by step from the rollout's first state."""
-    state = rollout.chunk_state._make(part[0] for part in rollout.chunk_state)
+    state = RecurrentState(*(part[0] for part in rollout.chunk_state))
     out = torch.empty_like(rollout.next_value)
     for t in range(rollout.n_steps):
         _, _, state = model.step(rollout.observation[t], None, state.reset(rollout.start[t]))

@@ -22,6 +22,7 @@ from assets.support import PARTITION_TAG
 from assets.training import trained_policy
 
 SMALL = {"name": "smoke", "source": "simulated", "n_snapshots": 260}
+VALIDATED = 700  # sessions of which training, validation and test each have some
 STAGES = (
     market_quotes,
     market_realism,
@@ -162,16 +163,20 @@ def verdict(monkeypatch):
     return lambda failing=(): stub_audit(monkeypatch, failing)
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A home in which run "one" went through the whole chain; tests work on copies of it."""
-    root = tmp_path_factory.mktemp("finished")
+def finish(root, **recipe):
+    """A home below `root` in which run "one" went through the whole chain."""
     with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral(tempdir=str(root)) as found:
         patch.setenv("OMP_NUM_THREADS", "1")
         stub_audit(patch)
         found.add_dynamic_partitions("training_run", ["one"])
-        Chain(root / "home", found, "one").does(*STAGES, ops=FAST)
+        Chain(root / "home", found, "one", **recipe).does(*STAGES, ops=FAST)
     return root / "home"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A home in which run "one" went through the whole chain; tests work on copies of it."""
+    return finish(tmp_path_factory.mktemp("finished"))
 
 
 @pytest.fixture
@@ -180,3 +185,17 @@ def moved(finished, tmp_path, instance, verdict):
     verdict()
     home = shutil.copytree(finished, tmp_path / "elsewhere" / "project")
     return Chain(home, instance, "one")
+
+
+@pytest.fixture(scope="session")
+def finished_validated(tmp_path_factory):
+    """As `finished`, in a market long enough for a validation window."""
+    return finish(tmp_path_factory.mktemp("validated"), n_snapshots=VALIDATED)
+
+
+@pytest.fixture
+def validated(finished_validated, tmp_path, instance, verdict):
+    """A copy of the finished chain that has a validation window."""
+    verdict()
+    home = shutil.copytree(finished_validated, tmp_path / "elsewhere" / "project")
+    return Chain(home, instance, "one", n_snapshots=VALIDATED)

@@ -190,7 +190,7 @@ def test_a_failed_self_test_stops_the_run_and_stays_on_disk(go, monkeypatch, tmp
     from clstm_core.ppo.self_test import run_self_test
     from clstm_core.train import run as training_run
 
-    def planted(model, env, config):
+    def planted(model, env, config, **_):
         return run_self_test(model, env, config, plant=lambda data: data._replace(start=torch.zeros_like(data.start)))
 
     monkeypatch.setattr(training_run, "run_self_test", planted)
