@@ -133,7 +133,7 @@ def test_a_validation_window_that_is_the_test_window_is_named(validated, monkeyp
         return original(market, window)
 
     monkeypatch.setattr(backtest, "resolve_window", planted)
-    again(validated, policy_backtests, checkpoint_comparison)
+    again(validated, policy_backtests, baseline_backtests, checkpoint_comparison)
     said = failed(validated)
     assert "windows_disjoint" in said
     assert "outside its validation window" in said["windows_disjoint"]
