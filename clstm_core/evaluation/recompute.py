@@ -3,9 +3,9 @@
     python -m clstm_core.evaluation.recompute data/backtests/<id> [--quotes quotes.parquet] [--skip-hashes]
 
 Shares nothing with the code that wrote the ledgers: Polars, the standard library and the Parquet files alone. Taken
-from the ledgers: which quantity of what was traded when, and the marks of positions that nobody quoted. Recomputed:
-prices and fees of every fill, settlement values, interest, dividends, borrow cost, spots, positions, marks, cash and
-equity, from quotes, underlyings, rates and the account's configuration. Exit status 1 when anything is over a cent
+from the ledgers: which quantity of what was traded when. Recomputed: prices and fees of every fill, settlement values,
+interest, dividends, borrow cost, spots, positions, marks (of what nobody quoted from its last quote), cash and equity,
+from quotes, underlyings, rates and the account's configuration. Exit status 1 when anything is over a cent
 apart, or counts what must not be.
 """
 
@@ -22,16 +22,22 @@ from typing import Any
 import polars as pl
 
 from clstm_core.evaluation.recompute_market import TABLES, Market, read_market, spots, terms, with_rates
+from clstm_core.evaluation.recompute_marks import stale_marks
 
 CENT = 0.01
 """Currency that the books may differ by."""
 
 LEDGERS = ("equity", "fills", "positions")
 TAKEN_AS_GIVEN = "stale marks taken as given"
+"""Of contracts that no quote before tells a volatility of."""
+
 STEP = ["episode", "step"]
 YEAR_NS = 365 * 86_400 * 10**9
 EXACT = 1e-9
 """What prices per share, quantities and growth factors may differ by, relative to themselves where beyond 1."""
+
+SOLVED = 1e-6
+"""What a mark may differ by where a volatility was solved for it, in currency per share."""
 
 _BY_CONTENT = re.compile("[0-9a-f]{16}")
 """How a folder of canonical tables is called: by the first digits of its manifest's hash."""
@@ -82,7 +88,7 @@ def recompute(
     way = with_rates(equity.join(spots(market.underlyings), on="snapshot", how="left"), market.rates, _near(facts))
     fills = _priced(tables["fills"], way, market, contracts, env)
     books = _account(way, fills, env)
-    held = _held(tables["positions"], equity, fills, market, contracts)
+    held = _held(tables["positions"], equity, fills, market, contracts, _near(facts))
     value = held.group_by(STEP).agg(
         own_options=(pl.col("quantity") * pl.col("own_multiplier") * pl.col("own_mark")).sum(),
         unmarked=pl.col("own_mark").is_null().sum(),
@@ -112,7 +118,7 @@ def recompute(
         "contracts of two terms": int(contracts["ambiguous"].sum()),
         "contracts that settle at another hour than their root's": int(contracts["odd_hour"].sum()),
         "quoted positions without a quote": int(books["unmarked"].sum() or 0),
-        TAKEN_AS_GIVEN: held.filter(pl.col("stale")).height,
+        TAKEN_AS_GIVEN: held.filter(pl.col("stale") & pl.col("model_mark").is_null()).height,
     }
     return differences, counts
 
@@ -240,9 +246,17 @@ def _number(value: float | None) -> float:
 
 
 def _held(
-    positions: pl.DataFrame, equity: pl.DataFrame, fills: pl.DataFrame, market: Market, contracts: pl.DataFrame
+    positions: pl.DataFrame,
+    equity: pl.DataFrame,
+    fills: pl.DataFrame,
+    market: Market,
+    contracts: pl.DataFrame,
+    near_days: float,
 ) -> pl.DataFrame:
-    """Positions after each step: what fills add up to beside what the ledger says, at the quotes' mid where quoted."""
+    """Positions after each step: what fills add up to beside what the ledger says, at the quotes' mid where quoted.
+
+    What nobody quoted is worth what Black-Scholes says at the volatility of its last quote.
+    """
     traded = fills.filter(pl.col("kind") == "option").group_by([*STEP, "contract_id"]).agg(pl.col("quantity").sum())
     held = (
         traded.rename({"step": "traded_at"})
@@ -259,13 +273,15 @@ def _held(
     )
     quotes = market.quotes.select("snapshot", "contract_id", quote_bid="bid", quote_ask="ask")
     quoted = (pl.col("quote_bid") + pl.col("quote_ask")) / 2
+    both = held.join(said.filter(pl.col("said") != 0), on=[*STEP, "contract_id"], how="full", coalesce=True)
+    both = both.join(equity.select([*STEP, "snapshot"]), on=STEP, how="left")
+    stale = stale_marks(both.filter("stale").select("contract_id", "snapshot").unique(), market, near_days)
     return (
-        held.join(said.filter(pl.col("said") != 0), on=[*STEP, "contract_id"], how="full", coalesce=True)
-        .join(equity.select([*STEP, "snapshot"]), on=STEP, how="left")
+        both.join(stale, on=["contract_id", "snapshot"], how="left")
         .join(quotes, on=["snapshot", "contract_id"], how="left")
         .join(contracts, on="contract_id", how="left")
         .with_columns(pl.col("quantity", "said").fill_null(0.0), quoted=quoted)
-        .with_columns(own_mark=pl.when("stale").then("mark").otherwise("quoted"))
+        .with_columns(own_mark=pl.when("stale").then(pl.coalesce("model_mark", "mark")).otherwise("quoted"))
     )
 
 
@@ -388,6 +404,9 @@ def _odd_positions(held: pl.DataFrame) -> dict[str, int]:
         "marks that are not the quotes' mid": fresh.filter(pl.col("quoted").is_not_null()).pipe(
             _unequal, "quoted", "mark"
         ),
+        "stale marks that are not their last volatility's": held.filter(
+            pl.col("stale") & ((pl.col("mark") - pl.col("model_mark")).abs() > SOLVED)
+        ).height,
         "stale positions that are quoted": held.filter(two_sided).height,
         "contracts held past their expiration": owned.filter(
             ~(pl.col("snapshot") < pl.col("expiration")).fill_null(value=False)

@@ -117,6 +117,12 @@ def known_to(places: Places, results: Sequence[Backtest], window: str = "test") 
     )
 
 
+def tried(places: Places, results: Iterable[Backtest]) -> int:
+    """How many trials these backtests are, whether entered or not."""
+    trials = [trial for result in results if (trial := _trial(places, result)) is not None]
+    return len({tuple(str(trial[name]) for name in KEY) for trial in trials})
+
+
 def market_of(manifest: Mapping[str, Any]) -> str:
     """Whose dates a backtest traded: history's, or those of one simulated world."""
     simulated = "simulated" in (manifest.get("label") or "")

@@ -13,7 +13,7 @@ import numpy as np
 
 from clstm_core.evaluation.protocol import Backtest
 from clstm_core.evaluation.statistics import CONFIDENCE, MIN_OBSERVATIONS
-from clstm_core.evaluation.trial_ledger import known_to
+from clstm_core.evaluation.trial_ledger import known_to, tried
 from clstm_core.evidence_audit.case import Case
 from clstm_core.evidence_audit.finding import Finding
 from clstm_core.evidence_audit.returns import Floats, curves, drawdown, excess_returns, paired
@@ -204,15 +204,14 @@ def _verdict(case: Case) -> Iterator[str]:
 def _trials(case: Case) -> Iterator[str]:
     """The count of policies that looked at the test dates: at least what shipped and the run's own, as registered."""
     tested = [result for result in case.ladder if result.manifest["window"]["name"] == "test"]
-    own = {(result.manifest["milestone"], result.manifest["mode"]) for result in tested}
-    registered, said = known_to(case.places, tested), case.comparison["trials"]
-    right = registered.base + len(own) <= said <= registered.total
+    own, registered, said = tried(case.places, tested), known_to(case.places, tested), case.comparison["trials"]
+    right = registered.base + own <= said <= registered.total
     yield (
         ""
         if right
         else (
             f"{said} policies are said to have looked at the test dates, expected {registered.total} as registered "
-            f"({registered.base} of them before this package was installed, {len(own)} of this run)"
+            f"({registered.base} of them before this package was installed, {own} of this run)"
         )
     )
 

@@ -1,7 +1,7 @@
 """Whether the windows, read off tensors and ledgers, lie an embargo apart, and every account stayed in its own."""
 
 import itertools
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 from safetensors.numpy import load_file
@@ -9,6 +9,9 @@ from safetensors.numpy import load_file
 from clstm_core.evaluation.protocol import Backtest
 from clstm_core.evidence_audit.case import STATE, Case, MarketFiles
 from clstm_core.evidence_audit.finding import Finding
+
+HISTORY_GAP = timedelta(days=10)
+"""Snapshots farther apart belong to two histories; no account goes on from one to the next."""
 
 ORDER = ("train", "validation", "test")
 INSIDE = {"in_sample": "train"}
@@ -36,6 +39,11 @@ def windows_disjoint(case: Case) -> Finding:
         if not start <= min(found) <= max(found) < stop:
             first, last = at[0].date(), at[-1].date()
             wrong.append(f"{result.name} ({result.id}) was traded {first} to {last}, outside its {name} window")
+        elif found != list(range(found[0], found[-1] + 1)) or _cut(result, case, found, name):
+            wrong.append(
+                f"{result.name} ({result.id}) was traded on {len(found)} sessions from {at[0].date()} to "
+                f"{at[-1].date()}, expected every session of its {name} window"
+            )
     for one, other in itertools.combinations(sorted(spans, key=lambda name: spans[name]), 2):
         if (apart := spans[other][0] - spans[one][1] - 1) < case.embargo:
             wrong.append(f"{one} and {other} as traded lie {apart} sessions apart, expected at least {case.embargo}")
@@ -106,6 +114,22 @@ def _splits(market: MarketFiles, embargo: int) -> list[str]:
         if "test" in splits and days[splits["test"][0]] <= until[1]:
             wrong.append(f"test of {source} begins on {days[splits['test'][0]]}, not after {until[1]}")
     return wrong
+
+
+def _cut(result: Backtest, case: Case, traded: list[int], name: str) -> bool:
+    """Whether an account began after its window did, or ended before without ruin or an end of the history."""
+    start, stop = case.evaluation.splits[INSIDE.get(name, name)]
+    if name in INSIDE:  # the end of the split, as long as the test window where there is that much
+        test = case.evaluation.splits.get("test", (start, stop))
+        start = max(start, stop - (test[1] - test[0]))
+    if traded[0] != start:
+        return True
+    if traded[-1] == stop - 1:
+        return False
+    snapshots = case.evaluation.snapshots
+    goes_on = snapshots[traded[-1] + 1] - snapshots[traded[-1]] <= HISTORY_GAP
+    last = result.table("equity").sort("step").unique("episode", keep="last")
+    return goes_on and not bool(last["terminated"].all())
 
 
 def _said(case: Case) -> list[str]:

@@ -133,10 +133,35 @@ def test_a_validation_window_that_is_the_test_window_is_named(validated, monkeyp
         return original(market, window)
 
     monkeypatch.setattr(backtest, "resolve_window", planted)
-    again(validated, policy_backtests, checkpoint_comparison)
+    again(validated, policy_backtests, baseline_backtests, checkpoint_comparison)
     said = failed(validated)
     assert "windows_disjoint" in said
     assert "outside its validation window" in said["windows_disjoint"]
+
+
+@pytest.mark.parametrize("cut", [(3, 0), (0, 3)])
+def test_a_test_window_that_begins_late_or_ends_early_is_named(validated, monkeypatch, cut):
+    original = backtest.resolve_window
+
+    def planted(market, window):
+        name, start, stop = original(market, window)
+        return (name, start + cut[0], stop - cut[1]) if window == "test" else (name, start, stop)
+
+    monkeypatch.setattr(backtest, "resolve_window", planted)
+    again(validated, policy_backtests, baseline_backtests, checkpoint_comparison)
+    assert "expected every session of its test window" in failed(validated)["windows_disjoint"]
+
+
+def test_a_count_of_trials_that_begins_anew_is_named(validated):
+    """The comparison as it was made before the registry knew of other looks at these dates."""
+    from clstm_core.artifacts.manifests import ComparisonManifest
+
+    made = ComparisonManifest.read(validated.folder / "comparison.json")
+    fewer = dict(made.comparison) | {"trials": made.comparison["trials"] - 1}
+    dataclasses.replace(made, comparison=fewer).write(validated.folder / "comparison.json")
+    said = failed(validated)
+    assert list(said) == ["figures_recomputed"]
+    assert "policies are said to have looked" in said["figures_recomputed"]
 
 
 def test_training_on_all_dates_is_named(validated, monkeypatch):

@@ -22,6 +22,8 @@ from clstm_core.market.build.assemble import build_market_tensors
 from clstm_core.market.tables.schema import QUOTES, RATES, UNDERLYINGS, UTC_NS
 from clstm_core.market.worlds.black_scholes import simulated_columns, simulated_info
 from clstm_core.model.clstm import CLSTM
+from clstm_core.options.black_scholes import greeks
+from clstm_core.options.implied_vol import implied_vol
 from clstm_core.specs import ACTIONS, MAX_LEGS, OBSERVATION
 
 FIRST = datetime(2020, 1, 2, 21, tzinfo=UTC)
@@ -70,7 +72,7 @@ def hand_made(tmp_path):
     """Four steps worked out by hand: a put sold, bought back in part and settled; shares bought, sold and short.
 
     A day's interest is 1 in 10,000, a day's dividend 5 in 10,000, a day's borrow cost 1 in 1,000; a share costs half a
-    percent beside the spot. The put is not quoted on the second day, its mark is stale then.
+    percent beside the spot. The put is not quoted on the second day: it is marked at its last volatility then.
     """
     snapshot = [FIRST + timedelta(days=day) for day in range(5)]
     spot = [100.0, 100.0, 101.0, 102.0, 99.0]
@@ -123,6 +125,11 @@ def hand_made(tmp_path):
         fill(3, "underlying", -25.0, 101.49, 0.125, "hedge", 101.49, 102.51),
         fill(4, "option", 2.0, 1.0, 0.0, "expiry", 1.0, 1.0),
     ]
+    # mid 2.10 three days before expiry gives a volatility, and that the mark a day later
+    put = (torch.tensor(value, dtype=torch.float64) for value in (100.0, 100.0, 3 / 365, rate, dividend, -1.0))
+    vol = implied_vol(torch.tensor(2.1, dtype=torch.float64), *put)
+    later = [torch.tensor(value, dtype=torch.float64) for value in (101.0, 100.0, 2 / 365)]
+    stale = float(greeks(*later, vol, *(torch.tensor(value).double() for value in (rate, dividend, -1.0))).price)
     paid = [0.0, -600 + 1.95 + 1005 + 0.05, 0.0, 140 + 0.65 - 25 * 101.49 + 0.125, 200.0]
     # on 10 shares, 10 shares, then 15 short ones
     dividends = [0.0, 0.0, 10 * 101 * 5e-4, 10 * 102 * 5e-4, -15 * 99 * 5e-4]
@@ -131,9 +138,10 @@ def hand_made(tmp_path):
     for step in range(1, 5):
         interest.append(cash[-1] * 1e-4)
         cash.append(cash[-1] + interest[-1] + dividends[step] - borrow[step] - paid[step])
-    options = [0.0, -3 * 100 * 2.1, -3 * 100 * 1.9, -2 * 100 * 1.2, 0.0]
+    options = [0.0, -3 * 100 * 2.1, -3 * 100 * stale, -2 * 100 * 1.2, 0.0]
     shares = [0.0, 10.0, 10.0, -15.0, -15.0]
-    option_marks, share_marks = [0.0, 0.0, 60.0, 210.0, 0.0], [0.0, 0.0, 10.0, 10.0, 45.0]
+    option_marks = [0.0, 0.0, -300 * (stale - 2.1), -300 * (1.2 - stale), 0.0]
+    share_marks = [0.0, 0.0, 10.0, 10.0, 45.0]
     zero = [0.0] * 5
     equity = pl.DataFrame(
         {
@@ -161,7 +169,7 @@ def hand_made(tmp_path):
             "residual_usd": [o + s for o, s in zip(option_marks, share_marks, strict=True)],
         }
     ).with_columns(pl.col("snapshot").cast(UTC_NS))
-    held = [(1, -3.0, 2.1, False), (2, -3.0, 1.9, True), (3, -2.0, 1.2, False)]
+    held = [(1, -3.0, 2.1, False), (2, -3.0, stale, True), (3, -2.0, 1.2, False)]
     positions = [
         {
             "step": step,

@@ -210,3 +210,18 @@ def test_a_root_that_settles_at_another_hour_is_found(books) -> None:
     assert "contracts that settle at another hour than their root's" not in faults(
         *recompute(tables, market._replace(quotes=quotes), own_table)
     )
+
+
+def test_stale_marks_that_flatter_are_found(books) -> None:
+    """What nobody quoted marked a tenth higher where it is held long, options and equity with it."""
+    for tables, market, facts in books:
+        stale = pl.col("stale")
+        if tables["positions"].filter(stale).is_empty():
+            continue
+        positions = tables["positions"].with_columns(mark=pl.when(stale).then(pl.col("mark") + 0.1).otherwise("mark"))
+        gained = positions.filter(stale).group_by(STEP)
+        gained = gained.agg(more=(pl.col("quantity") * pl.col("multiplier")).sum() * 0.1)
+        equity = tables["equity"].join(gained, on=STEP, how="left").with_columns(pl.col("more").fill_null(0.0))
+        equity = equity.with_columns(pl.col("options_mark_usd", "equity_usd") + pl.col("more")).drop("more")
+        found = faults(*recompute(tables | {"positions": positions, "equity": equity}, market, facts))
+        assert "stale marks that are not their last volatility's" in found

@@ -1,0 +1,107 @@
+"""Marks of positions that nobody quotes: Black-Scholes at the volatility of the contract's last quote, for `recompute`.
+
+Polars and the standard library alone; one position at a time, since there are few.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+
+from clstm_core.evaluation.recompute_market import Market, spots, with_rates
+
+YEAR_NS = 365 * 86_400 * 10**9
+HALVINGS = 80
+WIDEST = 8.0
+"""Largest volatility x sqrt(T) that is looked for."""
+
+NOISE = 1e-13
+"""Share of spot or strike below which a time value is rounding."""
+
+
+def stale_marks(stale: pl.DataFrame, market: Market, near_days: float) -> pl.DataFrame:
+    """What each unquoted position is worth: `stale` with `model_mark`, null where no earlier quote has a volatility.
+
+    Args:
+        stale: contract_id and snapshot of positions
+    """
+    usable = market.quotes.filter((pl.col("ask") > 0) & (pl.col("bid") >= 0) & (pl.col("ask") >= pl.col("bid")))
+    asked = stale.select("contract_id", "snapshot").unique()
+    terms = market.quotes.unique("contract_id").select("contract_id", "expiration", "strike", "right")
+    now = _known(asked.join(terms, on="contract_id", how="left"), market, near_days)
+    before = _known(
+        usable.filter(pl.col("contract_id").is_in(asked["contract_id"].unique().implode())), market, near_days
+    )
+    quoted: dict[str, list[dict[str, Any]]] = {}
+    for row in before.sort("snapshot", descending=True).iter_rows(named=True):
+        quoted.setdefault(row["contract_id"], []).append(row)
+    marks = [
+        (row["contract_id"], row["snapshot"], _mark(row, quoted.get(row["contract_id"], [])))
+        for row in now.iter_rows(named=True)
+    ]
+    names = ["contract_id", "snapshot", "model_mark"]
+    found = pl.DataFrame(marks, schema=names, orient="row").cast(
+        pl.Schema({**stale.schema, "model_mark": pl.Float64()})
+    )
+    return stale.join(found, on=["contract_id", "snapshot"], how="left")
+
+
+def _known(rows: pl.DataFrame, market: Market, near_days: float) -> pl.DataFrame:
+    """Rows with spot, rates and years to expiration at their snapshot."""
+    spotted = with_rates(rows.join(spots(market.underlyings), on="snapshot", how="left"), market.rates, near_days)
+    return spotted.with_columns(years=(pl.col("expiration") - pl.col("snapshot")).dt.total_nanoseconds() / YEAR_NS)
+
+
+def _mark(row: dict[str, Any], quoted: list[dict[str, Any]]) -> float | None:
+    """The price of a contract at the volatility of its latest quote that has one."""
+    if None in row.values() or row["years"] <= 0:
+        return None
+    for vol in _volatilities(row, quoted):
+        return _price(row, vol)
+    return None
+
+
+def _volatilities(row: dict[str, Any], quoted: list[dict[str, Any]]) -> Iterator[float]:
+    for quote in quoted:  # latest first
+        if quote["snapshot"] < row["snapshot"] and (vol := _volatility(quote)) is not None:
+            yield vol
+
+
+def _price(terms: dict[str, Any], vol: float, *, side: float | None = None) -> float:
+    share = terms["market_spot"] * math.exp(-terms["dividend_yield"] * terms["years"])
+    cash = terms["strike"] * math.exp(-terms["rate"] * terms["years"])
+    side = side or _side(terms)
+    deviation = vol * math.sqrt(terms["years"])
+    d1 = math.log(share / cash) / deviation + 0.5 * deviation
+    return side * (share * _normal(side * d1) - cash * _normal(side * (d1 - deviation)))
+
+
+def _volatility(quote: dict[str, Any]) -> float | None:
+    """The volatility at which a contract costs its quote's mid; None where none does.
+
+    Solved on the side that is worth time value alone, by parity.
+    """
+    if None in quote.values() or quote["years"] <= 0:
+        return None
+    share = quote["market_spot"] * math.exp(-quote["dividend_yield"] * quote["years"])
+    cash = quote["strike"] * math.exp(-quote["rate"] * quote["years"])
+    side, paid = _side(quote), 0.5 * (quote["bid"] + quote["ask"])
+    inside = side * (share - cash) > 0
+    target, side = (paid - side * (share - cash), -side) if inside else (paid, side)
+    if not NOISE * max(share, cash) < target < (share if side > 0 else cash):
+        return None
+    low, high = 1e-9, WIDEST / math.sqrt(quote["years"])
+    for _ in range(HALVINGS):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if _price(quote, middle, side=side) > target else (middle, high)
+    return 0.5 * (low + high)
+
+
+def _side(terms: dict[str, Any]) -> float:
+    return 1.0 if terms["right"] == "C" else -1.0
+
+
+def _normal(x: float) -> float:
+    """The standard normal distribution, precise in its lower tail."""
+    return 0.5 * math.erfc(-x / math.sqrt(2.0))
