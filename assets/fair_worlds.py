@@ -27,7 +27,7 @@ class FairWorldsConfig(dg.Config):
     """How finely luck is measured."""
 
     worlds: int = Field(1000, ge=200, description="fair worlds that the champion walks")
-    baseline_worlds: int = Field(500, ge=200, description="how many of them the other baselines walk")
+    baseline_worlds: int = Field(300, ge=200, description="how many of them the other baselines walk")
 
 
 @dg.asset(

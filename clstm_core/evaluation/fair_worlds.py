@@ -27,7 +27,7 @@ from clstm_core.market.worlds.surface import Surface
 
 Progress = Callable[[int, int], None]
 
-WORLDS, BASELINE_WORLDS = 1000, 500
+WORLDS, BASELINE_WORLDS = 1000, 300
 """Worlds that the champion walks, and how many of them the baselines do: enough for the family's smallest p-value."""
 
 CASH = "cash"
