@@ -1,4 +1,4 @@
-"""Recompute a backtest's books from its fills and quotes; needs the checkout and Polars, and no installation.
+"""Recompute a backtest's books from its trades and the canonical tables; needs the checkout and Polars alone.
 
 See clstm_core/evaluation/recompute.py, which this calls.
 """
