@@ -140,7 +140,10 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
         facts = derived.row_QC[rows.clamp(min=0)]
         shares_TA[chunk] = templates.lots_A * facts[:, :, 0, col.MULTIPLIER]
         weight = templates.quantity_AP * facts[..., col.MULTIPLIER]
+        spot = derived.snapshot_TC[chunk, col.SPOT]
         pnl = (weight[..., None] * facts[..., col.SCENARIOS :]).sum(dim=-2)
+        held = templates.with_shares
+        pnl[:, held] += (shares_TA[chunk] * spot[:, None])[:, held, None] * derived.move_S
         unit_TAC[chunk, :, col.UNIT_SCENARIOS :] = pnl
         price_units(
             unit_TAC[chunk],
@@ -148,8 +151,7 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
             [_strikes(facts, weight, group) for group in templates.defined],
             templates,
             shares_TA[chunk].T,
-            derived.snapshot_TC[chunk, col.SPOT],
-            derived.move_S,
+            spot,
             config,
         )
     return Packages(
@@ -216,14 +218,13 @@ def price_units(
     templates: TemplateTables,
     shares: torch.Tensor,
     spot: torch.Tensor,
-    move_S: torch.Tensor,
     config: EnvConfig,
 ) -> None:
-    """Write the columns UNIT_RISK .. UNIT_SCENARIOS + S of packages into `out` [T, A, C].
+    """Write the columns before UNIT_SCENARIOS of packages into `out` [T, A, C].
 
     Shapes: T snapshots or accounts, last of all that is read; strikes per group of `templates.defined`; shares [A, T];
-            spot [T]; move_S [S]
-    Assumes: the scenario columns of `out` hold the profits of one unit's options; those of its shares are added here
+            spot [T]
+    Assumes: the scenario columns of `out` hold the profits of one unit already, its shares included
     """
     quantity_AP = templates.quantity_AP
     half = share_half_spread(config)
@@ -231,8 +232,7 @@ def price_units(
     slippage = sums.slippage + shares.abs() * spot * half
     debit = sums.debit + shares * spot * (1 + half) + fees
 
-    pnl, held, rest = out[..., col.UNIT_SCENARIOS :].permute(1, 2, 0), templates.with_shares, templates.undefined
-    pnl[held] += (shares * spot)[held][:, None] * move_S[:, None]
+    pnl, rest = out[..., col.UNIT_SCENARIOS :].permute(1, 2, 0), templates.undefined
     shorts = (-quantity_AP).clamp(min=0.0).sum(dim=-1)[rest]
     margin = margin_requirement(pnl[rest].transpose(1, 2), shorts[:, None], config)
     risk = torch.empty_like(debit)

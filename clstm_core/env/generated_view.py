@@ -6,16 +6,15 @@ walked and none is stored. A view is a value: moving on makes another one.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
-from clstm_core.env.actions import LegSums, Strikes, TemplateTables, price_units, template_tables
-from clstm_core.env.derived import Quoted, scenarios, write_facts, write_quotes
-from clstm_core.env.fills import fill_prices
+from clstm_core.env.actions import TemplateTables, template_tables
+from clstm_core.env.derived import Quoted, write_facts, write_quotes
 from clstm_core.env.generated_standing import PRICE_CHUNK, Standing, arrive, begin, follow, known_before, slices
+from clstm_core.env.generated_units import Lots, lots_of, write_units
 from clstm_core.env.margin import scenario_shocks
 from clstm_core.env.packed_rows import NEXT_STEP, contract_of_row, pack, step_of_row, unpack
 from clstm_core.env.view import Offered
@@ -24,55 +23,6 @@ from clstm_core.market.worlds.generated import LEAST_PRICE, GeneratedWorld
 from clstm_core.market.worlds.paths import step_of
 from clstm_core.market.worlds.surface import PathState
 from clstm_core.options import black_scholes
-from clstm_core.specs import CELLS, RIGHT_CALL
-
-
-class GroupLots(NamedTuple):
-    """Legs of a group of packages, [legs, A'] cells; [legs, A', 1] 1 of a call, 1 of a put, signed shares per unit."""
-
-    cell: torch.Tensor
-    call: torch.Tensor
-    put: torch.Tensor
-    weight: torch.Tensor
-
-    def of(self, strike_GN: torch.Tensor) -> Strikes:
-        """The legs' strikes [legs, A', N], from those of the cells."""
-        strike = strike_GN[self.cell]
-        return Strikes(strike * self.call, strike * self.put, self.weight)
-
-
-class Lots(NamedTuple):
-    """Shares per unit that each package trades of each cell."""
-
-    bought_AG: torch.Tensor
-    sold_AG: torch.Tensor
-    sold_calls_AG: torch.Tensor
-    sold_puts_AG: torch.Tensor
-    signed_AG: torch.Tensor
-    uses_AG: torch.Tensor  # how many legs
-    groups: tuple[GroupLots, ...]
-
-
-def lots_of(templates: TemplateTables, multiplier: float) -> Lots:
-    """The templates by cell."""
-    cell, weight = templates.cell_AP.clamp(min=0), templates.quantity_AP * multiplier
-    signed = torch.zeros(len(cell), len(CELLS), dtype=weight.dtype, device=weight.device).scatter_add(1, cell, weight)
-    call_G = torch.tensor([float(c.right == RIGHT_CALL) for c in CELLS], dtype=weight.dtype, device=weight.device)
-    sold = (-signed).clamp(min=0.0)
-    groups = []
-    for n_legs, template in templates.defined:
-        where = cell[template, :n_legs].T.contiguous()
-        call = call_G[where][..., None]
-        groups.append(GroupLots(where, call, 1.0 - call, weight[template, :n_legs].T[..., None].contiguous()))
-    return Lots(
-        bought_AG=signed.clamp(min=0.0),
-        sold_AG=sold,
-        sold_calls_AG=sold * call_G,
-        sold_puts_AG=sold * (1.0 - call_G),
-        signed_AG=signed,
-        uses_AG=torch.zeros_like(signed).scatter_add(1, cell, templates.used_AP.to(signed)),
-        groups=tuple(groups),
-    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,7 +59,7 @@ class GeneratedView:
             dtype=dtype,
             move=scenario_shocks(config)[0].to(index_N.device, dtype),
             templates=templates,
-            lots=lots_of(templates, world.instrument.multiplier),
+            lots=lots_of(templates, world.instrument.multiplier, config),
             index_N=index_N,
             now=now,
             then=follow(world, now, index_N, dtype),
@@ -199,7 +149,9 @@ class GeneratedView:
         width = col.UNIT_SCENARIOS + len(self.move)
         unit = torch.empty(n_templates, width, n, dtype=self.dtype, device=index_N.device).permute(2, 0, 1)
         for part in slices(n, PRICE_CHUNK, index_N.device):
-            self._write_units(unit[part], self.now.at(part), missing[:, part] == 0)
+            write_units(
+                unit[part], self.world, self.now.at(part), missing[:, part] == 0, templates, self.lots, self.config
+            )
         return Offered(
             row_NAP=row_NAP,
             quantity_AP=templates.quantity_AP,
@@ -214,43 +166,6 @@ class GeneratedView:
         return torch.where(later, self.then.features, self.now.features).T
 
     # -- prices -------------------------------------------------------------------------------------------------
-
-    def _write_units(self, out: torch.Tensor, at: Standing, available: torch.Tensor) -> None:
-        """The unit columns of the packages on the cells of some accounts."""
-        lots, multiplier = self.lots, self.world.instrument.multiplier
-        quoted = self._of_cells(at)
-        buy, sell = fill_prices(quoted.bid, quoted.ask, self.config)
-        strike = quoted.strike
-        # what a package sums over its legs is a product with its quantities per cell
-        debit = lots.bought_AG @ buy - lots.sold_AG @ sell
-        sums = LegSums(
-            debit=debit,
-            slippage=debit - lots.signed_AG @ quoted.mark,
-            call_notional=lots.sold_calls_AG @ strike,
-            put_notional=lots.sold_puts_AG @ strike,
-            multiplier=strike.new_tensor(multiplier),
-            available=available,
-        )
-        pnl = lots.signed_AG @ scenarios(quoted, self.config, self.dtype).flatten(1)
-        out[..., col.UNIT_SCENARIOS :] = pnl.view(len(pnl), len(self.move), -1).permute(2, 0, 1)
-        price_units(
-            out,
-            sums,
-            [group.of(strike) for group in lots.groups],
-            self.templates,
-            (self.templates.lots_A * multiplier)[:, None],
-            at.point.state.spot.to(self.dtype),
-            self.move,
-            self.config,
-        )
-
-    def _of_cells(self, at: Standing) -> Quoted:
-        """The cells [G, N] of accounts where they stand, in the money dtype: they size orders and fill none."""
-        point, cells = at.point, at.cells
-        state, step = PathState(*(field.to(self.dtype) for field in point.state)), point.strike_step.to(self.dtype)
-        right = cells.contract.right.to(self.dtype)
-        unasked = torch.zeros_like(cells.listed)  # whether a cell settles next
-        return self._quoted(state, cells.strike * step, right, cells.tte, cells.vol, cells.deviations, unasked)
 
     def _of_rows(self, row: torch.Tensor, account: torch.Tensor) -> Quoted:
         """Contracts [M] of accounts [M] at either snapshot; row -1 reads some contract at the money."""
