@@ -139,8 +139,12 @@ def write_units(
     strike = at.cells.strike * at.point.strike_step.to(out.dtype)
     priced = _priced(world, at, strike, lots)
     half_value = priced.shares - priced.cash
-    mark = priced.value[lots.strike_G].addcmul_(lots.right_G1, half_value[lots.strike_G]).clamp_(min=LEAST_PRICE)
-    half = world.half_spread(mark, priced.half_spread[lots.strike_G])
+    mark = (
+        priced.value.index_select(0, lots.strike_G)
+        .addcmul_(lots.right_G1, half_value.index_select(0, lots.strike_G))
+        .clamp_(min=LEAST_PRICE)
+    )
+    half = world.half_spread(mark, priced.half_spread.index_select(0, lots.strike_G))
     buy, sell = fill_prices(mark - half, mark + half, config)
     debit = lots.bought_AG @ buy - lots.sold_AG @ sell
     sums = LegSums(
@@ -159,8 +163,8 @@ def write_units(
 def _priced(world: GeneratedWorld, at: Standing, strike: torch.Tensor, lots: Lots) -> _Priced:
     """Of the cells' strikes [G, N], each once."""
     state = PathState(*(field.to(strike.dtype) for field in at.point.state))
-    one = lots.cell_D
-    tte, vol, deviations, strike = at.cells.tte[one], at.cells.vol[one], at.cells.deviations[one], strike[one]
+    cells = (at.cells.tte, at.cells.vol, at.cells.deviations, strike)
+    tte, vol, deviations, strike = (of.index_select(0, lots.cell_D) for of in cells)
     root = torch.sqrt(tte)
     shares = 0.5 * state.spot * torch.exp(-state.dividend_yield * tte)
     cash = 0.5 * strike * torch.exp(-state.rate * tte)

@@ -107,14 +107,20 @@ class GeneratedView:
         return self._told(row, col.SCENARIOS, write_quotes)
 
     def _told(self, row: torch.Tensor, width: int, write: Callable[..., None]) -> torch.Tensor:
-        """What `write` says of contracts [N, L, width]; zeros where the device is a CPU and there is no row."""
+        """What `write` says of contracts [N, L, width]; where the device is a CPU, zeros where there is no row."""
         flat = row.reshape(-1)
         out = torch.zeros(len(flat), width, dtype=self.dtype, device=row.device)
+        known = self._known()
         for at in _places(flat >= 0):
             told = torch.empty(width, len(at), dtype=self.dtype, device=row.device).T  # columns lie together
-            write(told, self._of_rows(flat[at], at // row.shape[1]), self.config)
-            out.index_copy_(0, at, told)
+            write(told, self._of_rows(flat[at], at // row.shape[1], known), self.config)
+            out.index_copy_(0, at, told.contiguous())
         return out.view(*row.shape, width)
+
+    def _known(self) -> torch.Tensor:
+        """State and strike step [7, 2N] of the accounts where they stand, then of where they will: gathered at once."""
+        points = (self.now.point, self.then.point)
+        return torch.cat([torch.stack([*point.state, point.strike_step]) for point in points], dim=1)
 
     def settle_value(self, row: torch.Tensor) -> torch.Tensor:
         # at the close of the expiry's session, or of the last session before it
@@ -167,21 +173,17 @@ class GeneratedView:
 
     # -- prices -------------------------------------------------------------------------------------------------
 
-    def _of_rows(self, row: torch.Tensor, account: torch.Tensor) -> Quoted:
+    def _of_rows(self, row: torch.Tensor, account: torch.Tensor, known: torch.Tensor) -> Quoted:
         """Contracts [M] of accounts [M] at either snapshot; row -1 reads some contract at the money."""
         listing, surface = self.world.paths.listing, self.world.surface
         empty, step = row < 0, step_of(self.index_N)[account]
         later = ~empty & (step_of_row(row) > step)
-        state = PathState(
-            *(
-                torch.where(later, then[account], now[account])
-                for now, then in zip(self.now.point.state, self.then.point.state, strict=True)
-            )
-        )
-        session = torch.where(later, self.then.point.session[account], self.now.point.session[account])
+        *fields, strike_step = known.index_select(1, account + later * len(self.index_N))
+        state, here = PathState(*fields), self.now.point.session[account]
+        session = torch.where(later, self.then.point.session[account], here)
         asked = unpack(row.clamp(min=0))
         expiry = torch.where(empty, listing.open_C[session], asked.expiry)
-        strike = torch.where(empty, state.spot, asked.strike * self.now.point.strike_step[account])
+        strike = torch.where(empty, state.spot, asked.strike * strike_step)
         tte = listing.tte(session, expiry)
         # volatilities in the money dtype, prices in float64: a price is a difference of much larger numbers
         rough = PathState(*(field.to(self.dtype) for field in state))

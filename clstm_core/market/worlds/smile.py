@@ -32,12 +32,15 @@ def shape(x: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def slope(x: torch.Tensor) -> torch.Tensor:
-    """h'(x)."""
-    out = torch.full_like(x, SLOPE)
+def shape_and_slope(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """h(x) and h'(x), which share their roots."""
+    out, rise = SLOPE * x, torch.full_like(x, SLOPE)
     for weight, centre, width in BENDS:
-        out = out + weight * (x - centre) / torch.sqrt((x - centre) ** 2 + width**2)
-    return out
+        far = x - centre
+        root = torch.sqrt(far**2 + width**2)
+        out = out + weight * (root - math.hypot(centre, width))
+        rise = rise + weight * far / root
+    return out, rise
 
 
 def variance_multiple(x: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
