@@ -16,6 +16,9 @@ from clstm_core.market.worlds.paths import GivenPath, PathPoint, index_of, path_
 STAND_CHUNK, PRICE_CHUNK = 1 << 14, 5000
 """Accounts worked on at once on a CPU, so that memory stays small: choosing cells takes fewer numbers than pricing."""
 
+ROW_CHUNK = 1 << 16
+"""Contracts priced at once on a CPU."""
+
 
 class Standing(NamedTuple):
     """N accounts' paths at one snapshot.

@@ -13,7 +13,16 @@ from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
 from clstm_core.env.actions import TemplateTables, template_tables
 from clstm_core.env.derived import Quoted, write_facts, write_quotes
-from clstm_core.env.generated_standing import PRICE_CHUNK, Standing, arrive, begin, follow, known_before, slices
+from clstm_core.env.generated_standing import (
+    PRICE_CHUNK,
+    ROW_CHUNK,
+    Standing,
+    arrive,
+    begin,
+    follow,
+    known_before,
+    slices,
+)
 from clstm_core.env.generated_units import Lots, lots_of, write_units
 from clstm_core.env.margin import scenario_shocks
 from clstm_core.env.packed_rows import NEXT_STEP, contract_of_row, pack, step_of_row, unpack
@@ -240,4 +249,5 @@ def _places(wanted: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Where `wanted` [M] holds, in parts to work on at once. A device is not asked how many: there all are wanted."""
     if wanted.device.type != "cpu":
         return (torch.arange(len(wanted), device=wanted.device),)
-    return wanted.nonzero().squeeze(1).split(8 * PRICE_CHUNK)
+    places = wanted.nonzero().squeeze(1)
+    return tuple(places[part] for part in slices(len(places), ROW_CHUNK, wanted.device))
