@@ -185,7 +185,8 @@ def _write_scenarios(out: torch.Tensor, priced: _Priced, lots: Lots, config: Env
     values = torch.cat([priced.value, *moved])
     before = -(lots.signed_AD @ priced.value)
     owed = -priced.cash
-    first, second = torch.empty_like(owed), torch.empty_like(owed)
+    both = owed.new_empty(2, *owed.shape)
+    first, second = both
     moves = scenario_shocks(config)[0].tolist()
     shocks = (1.0 + config.scan_vol_shock, max(0.0, 1.0 - config.scan_vol_shock))
     columns = out.permute(2, 1, 0)
@@ -197,6 +198,6 @@ def _write_scenarios(out: torch.Tensor, priced: _Priced, lots: Lots, config: Env
             move = moves[place]
             torch.add(centre, slope, alpha=math.log1p(move), out=first)
             torch.sub(first, width, out=second)
-            second.erf_().mul_(owed)
-            torch.addcmul(second, first.erf_(), priced.shares, value=1.0 + move, out=values[:n_strikes])
+            both.erf_()
+            torch.addcmul(second.mul_(owed), first, priced.shares, value=1.0 + move, out=values[:n_strikes])
             torch.addmm(before, lots.scan_SAK[place], values, out=columns[place])

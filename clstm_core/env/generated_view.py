@@ -163,7 +163,7 @@ class GeneratedView:
         missing = self.lots.uses_AG @ (~cells.listed).to(self.dtype)  # legs
         width = col.UNIT_SCENARIOS + len(self.move)
         unit = torch.empty(n_templates, width, n, dtype=self.dtype, device=index_N.device).permute(2, 0, 1)
-        for part in slices(n, PRICE_CHUNK, index_N.device):
+        for part in slices(n, PRICE_CHUNK * torch.get_num_threads(), index_N.device):
             write_units(
                 unit[part], self.world, self.now.at(part), missing[:, part] == 0, templates, self.lots, self.config
             )
