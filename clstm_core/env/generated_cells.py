@@ -5,6 +5,7 @@ taken, as `market.build.grid` takes it from a whole chain. Held against that by 
 """
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -13,9 +14,9 @@ from clstm_core.env.packed_rows import Contract
 from clstm_core.market.build.grid import ATM_TOLERANCE, delta_tolerance
 from clstm_core.market.worlds.generated import GeneratedWorld
 from clstm_core.market.worlds.paths import PathPoint
-from clstm_core.market.worlds.smile import slope, variance_multiple
+from clstm_core.market.worlds.smile import shape_and_slope
 from clstm_core.market.worlds.surface import PathState
-from clstm_core.specs import CELL_DELTAS, CELL_INDEX, CELLS, RIGHT_CALL, RIGHT_PUT
+from clstm_core.specs import CELL_DELTAS, CELL_INDEX, CELLS, RIGHT_CALL, RIGHT_PUT, TENORS
 
 NEWTON_STEPS = 2
 """They end within 0.005 standard deviations of the target at the steepest smile; half a strike step would do."""
@@ -38,8 +39,34 @@ class Cells(NamedTuple):
     @property
     def contract(self) -> Contract:
         """The contracts; rights [G, 1] are the cells' own."""
-        right = torch.tensor([cell.right for cell in CELLS], device=self.strike.device)
-        return Contract(self.expiry, self.strike, right[:, None])
+        return Contract(self.expiry, self.strike, _rights(self.strike.device))
+
+
+@cache
+def _rights(device: torch.device) -> torch.Tensor:
+    """The cells' rights [G, 1], int64; made once, since a step may not wait for the device."""
+    return torch.tensor([[cell.right] for cell in CELLS], device=device)
+
+
+@cache
+def _tenor_places(device: torch.device) -> torch.Tensor:
+    """Which tenor each cell is of [G], int64."""
+    return torch.tensor([TENORS.index(cell.tenor) for cell in CELLS], device=device)
+
+
+class _Targets(NamedTuple):
+    """Deltas that the cells away from the money aim at, and how near is near enough [D, 1]; rights [2, 1, 1]."""
+
+    delta: torch.Tensor
+    tolerance: torch.Tensor
+    right: torch.Tensor
+
+
+@cache
+def _targets(dtype: torch.dtype, device: torch.device) -> _Targets:
+    deltas = [delta for delta in CELL_DELTAS if delta is not None]
+    columns = (deltas, [delta_tolerance(delta) for delta in deltas], [[RIGHT_CALL], [RIGHT_PUT]])
+    return _Targets(*(torch.tensor(column, dtype=dtype, device=device).unsqueeze(-1) for column in columns))
 
 
 class _Tenors(NamedTuple):
@@ -69,30 +96,46 @@ def choose_cells(world: GeneratedWorld, point: PathPoint, dtype: torch.dtype) ->
         state=PathState(*(field.to(dtype) for field in point.state)), strike_step=point.strike_step.to(dtype)
     )
     tenors = _tenors(world, point)
-    atm, near_money = _at_the_money(world, point, tenors)  # [2, N]
-    strike, close = _by_delta(world, point, tenors)  # [tenors, rights, D, N]
-    n, sides = atm.shape[-1], len(CELL_DELTAS)
-    strike = torch.cat([atm[:, None, None].expand(2, 2, 1, n), strike], dim=2)
-    found = torch.cat([near_money[:, None, None].expand(2, 2, 1, n), close], dim=2)
+    atm = _at_the_money(world, point, tenors)  # [2, N]
+    away = _by_delta(world, point, tenors)  # [tenors, rights, D, N]
+    n = atm.strike.shape[-1]
+    both = _Chosen(
+        *(torch.cat([a[:, None, None].expand(2, 2, 1, n), b], dim=2) for a, b in zip(atm, away, strict=True))
+    )
     # a strike already taken nearer the money is not given again
-    listed = found.clone()
-    for place in range(1, sides):
-        taken = (strike[:, :, :place] == strike[:, :, place : place + 1]) & found[:, :, :place]
+    listed = both.listed.clone()
+    for place in range(1, len(CELL_DELTAS)):
+        taken = (both.strike[:, :, :place] == both.strike[:, :, place : place + 1]) & both.listed[:, :, :place]
         listed[:, :, place] &= ~taken.any(dim=2)
 
-    calendar = tenors.listed[1] & near_money[0] & (tenors.expiry[0] != tenors.expiry[1])
-    tenor = torch.tensor([0] * (2 * sides) + [1] * (2 * sides + 2), device=atm.device)
-    at = _Tenors(*(field[tenor] for field in tenors))
-    chosen = torch.cat([strike.view(-1, n), atm[:1].expand(2, n)])
-    smile = _on_smile(world, point, chosen, at)
-    return Cells(
-        expiry=at.expiry,
-        strike=chosen,
-        listed=torch.cat([listed.view(-1, n), calendar.expand(2, n)]),
-        tte=at.tte,
-        vol=smile.total / torch.sqrt(at.tte),
-        deviations=smile.deviations,
+    near, far = (_Tenors(*(field[tenor] for field in tenors)) for tenor in range(2))
+    smile = _on_smile(world, point, atm.strike[0], far)
+    calendar = _Chosen(atm.strike[0], far.listed & atm.listed[0] & (near.expiry != far.expiry), *smile[1:])
+    cells = _Chosen(
+        *(
+            torch.cat([grid.view(-1, n), last.expand(2, n)])
+            for grid, last in zip(both._replace(listed=listed), calendar, strict=True)
+        )
     )
+    tenor = _tenor_places(atm.strike.device)
+    tte = tenors.tte.index_select(0, tenor)
+    return Cells(
+        expiry=tenors.expiry.index_select(0, tenor),
+        strike=cells.strike,
+        listed=cells.listed,
+        tte=tte,
+        vol=cells.total / torch.sqrt(tte),
+        deviations=cells.deviations,
+    )
+
+
+class _Chosen(NamedTuple):
+    """Strikes, whether there is one, and where they lie on their smiles."""
+
+    strike: torch.Tensor
+    listed: torch.Tensor
+    total: torch.Tensor
+    deviations: torch.Tensor
 
 
 def _tenors(world: GeneratedWorld, point: PathPoint) -> _Tenors:
@@ -129,49 +172,49 @@ def _on_smile(world: GeneratedWorld, point: PathPoint, strike: torch.Tensor, ten
     return _Smile(money, torch.sqrt(total), deviations)
 
 
-def _at_the_money(world: GeneratedWorld, point: PathPoint, tenors: _Tenors) -> tuple[torch.Tensor, torch.Tensor]:
-    """The strike [2, N] nearest the forward whose call is near half a delta, and whether there is one."""
+def _at_the_money(world: GeneratedWorld, point: PathPoint, tenors: _Tenors) -> _Chosen:
+    """The strike [2, N] nearest the forward whose call is near half a delta."""
     low = torch.floor(tenors.forward / point.strike_step).clamp(min=1.0).long()
     strike = torch.stack([low, low + 1], dim=1)  # [2, candidates, N]
     within = tenors.spread(1)
-    delta = _on_smile(world, point, strike, within).delta(within.discount, 1.0)
+    smile = _on_smile(world, point, strike, within)
     distance = (strike * point.strike_step - within.forward).abs()
-    chosen, found = _nearer(strike, distance, (delta - 0.5).abs() <= ATM_TOLERANCE)
-    return chosen, found & tenors.listed
+    near = (smile.delta(within.discount, 1.0) - 0.5).abs() <= ATM_TOLERANCE
+    return _nearer(strike, distance, near & within.listed, smile)
 
 
-def _by_delta(world: GeneratedWorld, point: PathPoint, tenors: _Tenors) -> tuple[torch.Tensor, torch.Tensor]:
-    """The strike [tenors, rights, D, N] nearest each target delta, and whether it is near enough."""
-    like = tenors.tte
-    targets = [delta for delta in CELL_DELTAS if delta is not None]
-    target = like.new_tensor(targets)[:, None]
-    tolerance = like.new_tensor([delta_tolerance(delta) for delta in targets])[:, None, None]
-    right = like.new_tensor([RIGHT_CALL, RIGHT_PUT])[:, None, None]
+def _by_delta(world: GeneratedWorld, point: PathPoint, tenors: _Tenors) -> _Chosen:
+    """The strike [tenors, rights, D, N] nearest each target delta, if near enough."""
+    targets = _targets(tenors.tte.dtype, tenors.tte.device)
     within = tenors.spread(2)
-    d1 = torch.special.ndtri((target / within.discount).clamp(max=0.99)) * right
+    d1 = torch.special.ndtri((targets.delta / within.discount).clamp(max=0.99)) * targets.right
     half = 0.5 * torch.sqrt(within.theta)
     x = -d1
     for _ in range(NEWTON_STEPS):  # x = sqrt(theta) v(x) / 2 - d1 sqrt(v(x))
-        v = variance_multiple(x, within.strength)
+        shape, slope = shape_and_slope(x)
+        v = 1.0 + within.strength * shape
         root = torch.sqrt(v)
         gap = x + d1 * root - half * v
-        x = x - gap / (1.0 + (0.5 * d1 / root - half) * (within.strength * slope(x)))
+        x = x - gap / (1.0 + (0.5 * d1 / root - half) * (within.strength * slope))
     wanted = within.forward / point.strike_step * torch.exp(x * (2.0 * half))
     low = torch.floor(wanted).clamp(min=1.0).long()
     strike = torch.stack([low, low + 1], dim=3)
     within = within.spread(1)
-    delta = _on_smile(world, point, strike, within).delta(within.discount, right[:, None])
-    distance = (delta - target[:, None]).abs()
-    chosen, found = _nearer(strike, distance, distance <= tolerance)
-    return chosen, found & within.listed[:, :, :, 0]
+    smile = _on_smile(world, point, strike, within)
+    distance = (smile.delta(within.discount, targets.right[:, None]) - targets.delta[:, None]).abs()
+    return _nearer(strike, distance, (distance <= targets.tolerance[:, None]) & within.listed, smile)
 
 
-def _nearer(strike: torch.Tensor, distance: torch.Tensor, allowed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of two candidates [..., 2, N] the allowed one of least distance (ties to the lower), and whether one is."""
-    low, high = strike.unbind(-2)
+def _nearer(strike: torch.Tensor, distance: torch.Tensor, allowed: torch.Tensor, smile: _Smile) -> _Chosen:
+    """Of two candidates [..., 2, N] the allowed one of least distance, ties to the lower."""
     low_allowed, high_allowed = allowed.unbind(-2)
-    nearer = distance[..., 0, :] <= distance[..., 1, :]
-    return torch.where(low_allowed & (~high_allowed | nearer), low, high), allowed.any(dim=-2)
+    low = low_allowed & (~high_allowed | (distance[..., 0, :] <= distance[..., 1, :]))
+
+    def chosen(pair: torch.Tensor) -> torch.Tensor:
+        first, second = pair.unbind(-2)
+        return torch.where(low, first, second)
+
+    return _Chosen(chosen(strike), low_allowed | high_allowed, chosen(smile.total), chosen(smile.deviations))
 
 
 assert [cell.delta for cell in CELLS[: len(CELL_DELTAS)]] == list(CELL_DELTAS)

@@ -14,7 +14,11 @@ from clstm_core.market.worlds.generated import GeneratedWorld
 from clstm_core.market.worlds.paths import GivenPath, PathPoint, index_of, path_of, step_of
 
 STAND_CHUNK, PRICE_CHUNK = 1 << 14, 5000
-"""Accounts worked on at once on a CPU, so that memory stays small: choosing cells takes fewer numbers than pricing."""
+"""Accounts worked on at once on a CPU, so that memory stays small; packages are priced of so many per thread, since
+their numbers should stay in each core's cache."""
+
+ROW_CHUNK = 1 << 16
+"""Contracts priced at once on a CPU."""
 
 
 class Standing(NamedTuple):

@@ -6,16 +6,26 @@ walked and none is stored. A view is a value: moving on makes another one.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
-from clstm_core.env.actions import LegSums, Strikes, TemplateTables, price_units, template_tables
-from clstm_core.env.derived import Quoted, scenarios, write_facts, write_quotes
-from clstm_core.env.fills import fill_prices
-from clstm_core.env.generated_standing import PRICE_CHUNK, Standing, arrive, begin, follow, known_before, over, slices
+from clstm_core.env.actions import TemplateTables, template_tables
+from clstm_core.env.derived import Quoted, write_facts, write_quotes
+from clstm_core.env.generated_standing import (
+    PRICE_CHUNK,
+    ROW_CHUNK,
+    Standing,
+    arrive,
+    begin,
+    follow,
+    known_before,
+    over,
+    slices,
+)
+from clstm_core.env.generated_units import Lots, lots_of, write_units
 from clstm_core.env.margin import scenario_shocks
 from clstm_core.env.packed_rows import NEXT_STEP, contract_of_row, pack, step_of_row, unpack
 from clstm_core.env.state import Holdings
@@ -26,57 +36,6 @@ from clstm_core.market.worlds.paths import step_of
 from clstm_core.market.worlds.surface import PathState
 from clstm_core.options import black_scholes
 from clstm_core.options.black_scholes import Greeks
-from clstm_core.specs import CELLS, RIGHT_CALL
-
-
-class GroupLots(NamedTuple):
-    """Legs of a group of packages, [legs, A'] cells; [legs, A', 1] 1 of a call, 1 of a put, signed shares per unit."""
-
-    cell: torch.Tensor
-    call: torch.Tensor
-    put: torch.Tensor
-    weight: torch.Tensor
-
-    def of(self, strike_GN: torch.Tensor) -> Strikes:
-        """The legs' strikes [legs, A', N], from those of the cells."""
-        strike = strike_GN[self.cell]
-        return Strikes(strike * self.call, strike * self.put, self.weight)
-
-
-class Lots(NamedTuple):
-    """Shares per unit that each package trades of each cell."""
-
-    bought_AG: torch.Tensor
-    sold_AG: torch.Tensor
-    sold_calls_AG: torch.Tensor
-    sold_puts_AG: torch.Tensor
-    signed_AG: torch.Tensor
-    uses_AG: torch.Tensor  # how many legs
-    held_AG: torch.Tensor  # as signed_AG, [A, G + 1], the package's own shares last
-    groups: tuple[GroupLots, ...]
-
-
-def lots_of(templates: TemplateTables, multiplier: float) -> Lots:
-    """The templates by cell."""
-    cell, weight = templates.cell_AP.clamp(min=0), templates.quantity_AP * multiplier
-    signed = torch.zeros(len(cell), len(CELLS), dtype=weight.dtype, device=weight.device).scatter_add(1, cell, weight)
-    call_G = torch.tensor([float(c.right == RIGHT_CALL) for c in CELLS], dtype=weight.dtype, device=weight.device)
-    sold = (-signed).clamp(min=0.0)
-    groups = []
-    for n_legs, template in templates.defined:
-        where = cell[template, :n_legs].T.contiguous()
-        call = call_G[where][..., None]
-        groups.append(GroupLots(where, call, 1.0 - call, weight[template, :n_legs].T[..., None].contiguous()))
-    return Lots(
-        bought_AG=signed.clamp(min=0.0),
-        sold_AG=sold,
-        sold_calls_AG=sold * call_G,
-        sold_puts_AG=sold * (1.0 - call_G),
-        signed_AG=signed,
-        uses_AG=torch.zeros_like(signed).scatter_add(1, cell, templates.used_AP.to(signed)),
-        held_AG=torch.cat([signed, templates.lots_A[:, None] * multiplier], dim=1),
-        groups=tuple(groups),
-    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +70,7 @@ class GeneratedView:
             dtype=dtype,
             move=scenario_shocks(config)[0].to(index_N.device, dtype),
             templates=templates,
-            lots=lots_of(templates, world.instrument.multiplier),
+            lots=lots_of(templates, world.instrument.multiplier, config),
             index_N=index_N,
             now=now,
             then=follow(world, now, index_N, dtype),
@@ -168,14 +127,20 @@ class GeneratedView:
         return self._told(row, col.SCENARIOS, write_quotes)
 
     def _told(self, row: torch.Tensor, width: int, write: Callable[..., None]) -> torch.Tensor:
-        """What `write` says of contracts [N, L, width]; zeros where the device is a CPU and there is no row."""
+        """What `write` says of contracts [N, L, width]; where the device is a CPU, zeros where there is no row."""
         flat = row.reshape(-1)
         out = torch.zeros(len(flat), width, dtype=self.dtype, device=row.device)
+        known = self._known()
         for at in _places(flat >= 0):
             told = torch.empty(width, len(at), dtype=self.dtype, device=row.device).T  # columns lie together
-            write(told, self._of_rows(flat[at], at // row.shape[1]), self.config)
-            out.index_copy_(0, at, told)
+            write(told, self._of_rows(flat[at], at // row.shape[1], known), self.config)
+            out.index_copy_(0, at, told.contiguous())
         return out.view(*row.shape, width)
+
+    def _known(self) -> torch.Tensor:
+        """State and strike step [7, 2N] of the accounts where they stand, then of where they will: gathered at once."""
+        points = (self.now.point, self.then.point)
+        return torch.cat([torch.stack([*point.state, point.strike_step]) for point in points], dim=1)
 
     def settle_value(self, row: torch.Tensor) -> torch.Tensor:
         # at the close of the expiry's session, or of the last session before it
@@ -216,8 +181,10 @@ class GeneratedView:
         missing = self.lots.uses_AG @ (~cells.listed).to(self.dtype)  # legs
         width = col.UNIT_SCENARIOS + len(self.move)
         unit = torch.empty(n_templates, width, n, dtype=self.dtype, device=index_N.device).permute(2, 0, 1)
-        for part in slices(n, PRICE_CHUNK, index_N.device):
-            self._write_units(unit[part], self.now.at(part), missing[:, part] == 0)
+        for part in slices(n, PRICE_CHUNK * torch.get_num_threads(), index_N.device):
+            write_units(
+                unit[part], self.world, self.now.at(part), missing[:, part] == 0, templates, self.lots, self.config
+            )
         return Offered(
             row_NAP=row_NAP,
             quantity_AP=templates.quantity_AP,
@@ -233,61 +200,17 @@ class GeneratedView:
 
     # -- prices -------------------------------------------------------------------------------------------------
 
-    def _write_units(self, out: torch.Tensor, at: Standing, available: torch.Tensor) -> None:
-        """The unit columns of the packages on the cells of some accounts."""
-        lots, multiplier = self.lots, self.world.instrument.multiplier
-        quoted = self._of_cells(at)
-        buy, sell = fill_prices(quoted.bid, quoted.ask, self.config)
-        strike = quoted.strike
-        # what a package sums over its legs is a product with its quantities per cell
-        debit = lots.bought_AG @ buy - lots.sold_AG @ sell
-        sums = LegSums(
-            debit=debit,
-            slippage=debit - lots.signed_AG @ quoted.mark,
-            call_notional=lots.sold_calls_AG @ strike,
-            put_notional=lots.sold_puts_AG @ strike,
-            multiplier=strike.new_tensor(multiplier),
-            available=available,
-        )
-        spot = at.point.state.spot.to(self.dtype)
-        # profits of the cells, and of a share below them: a package's is a product with its quantities of both
-        profit = spot.new_empty(len(strike) + 1, len(self.move), len(spot))
-        scenarios(quoted, self.config, self.dtype, profit[:-1])
-        torch.mul(self.move[:, None], spot, out=profit[-1])
-        for scenario, column in enumerate(out[..., col.UNIT_SCENARIOS :].permute(2, 1, 0)):
-            torch.mm(lots.held_AG, profit[:, scenario], out=column)
-        price_units(
-            out,
-            sums,
-            [group.of(strike) for group in lots.groups],
-            self.templates,
-            (self.templates.lots_A * multiplier)[:, None],
-            spot,
-            self.config,
-        )
-
-    def _of_cells(self, at: Standing) -> Quoted:
-        """The cells [G, N] of accounts where they stand, in the money dtype: they size orders and fill none."""
-        point, cells = at.point, at.cells
-        state, step = PathState(*(field.to(self.dtype) for field in point.state)), point.strike_step.to(self.dtype)
-        right, strike = cells.contract.right.to(self.dtype), cells.strike * step
-        price, vega = black_scholes.price_and_vega(
-            state.spot, strike, cells.tte, cells.vol, state.rate, state.dividend_yield, right
-        )
-        # of a cell nobody asks the other Greeks, nor whether it settles
-        unasked = torch.zeros((), dtype=self.dtype, device=strike.device)
-        greeks = Greeks(price=price, delta=unasked, gamma=unasked, vega=vega, theta=unasked, rho=unasked)
-        return self._quoted(state, strike, right, cells.tte, cells.vol, cells.deviations, greeks, unasked)
-
-    def _of_rows(self, row: torch.Tensor, account: torch.Tensor) -> Quoted:
+    def _of_rows(self, row: torch.Tensor, account: torch.Tensor, known: torch.Tensor) -> Quoted:
         """Contracts [M] of accounts [M] at either snapshot; row -1 reads some contract at the money."""
         listing, surface = self.world.paths.listing, self.world.surface
         empty, step = row < 0, step_of(self.index_N)[account]
         later = ~empty & (step_of_row(row) > step)
-        state, session = self._standing_of(account, later)
+        *fields, strike_step = known.index_select(1, account + later * len(self.index_N))
+        state, here = PathState(*fields), self.now.point.session[account]
+        session = torch.where(later, self.then.point.session[account], here)
         asked = unpack(row.clamp(min=0))
         expiry = torch.where(empty, listing.open_C[session], asked.expiry)
-        strike = torch.where(empty, state.spot, asked.strike * self.now.point.strike_step[account])
+        strike = torch.where(empty, state.spot, asked.strike * strike_step)
         tte = listing.tte(session, expiry)
         # volatilities in the money dtype, prices in float64: a price is a difference of much larger numbers
         rough = PathState(*(field.to(self.dtype) for field in state))
@@ -298,18 +221,6 @@ class GeneratedView:
         right, settles = asked.right.double(), listing.settle_E[expiry] == session + 1
         greeks = black_scholes.greeks(state.spot, strike, tte, vol, state.rate, state.dividend_yield, right)
         return self._quoted(state, strike, right, tte, vol, deviations, greeks, settles)
-
-    def _standing_of(self, account: torch.Tensor, later: torch.Tensor) -> tuple[PathState, torch.Tensor]:
-        """State and session of accounts [M] at the snapshot after this one where `later` [M], else at this one."""
-        known = [(*point.state, point.session) for point in (self.now.point, self.then.point)]
-        # on a CPU one is often enough; a device is not asked
-        if later.device.type == "cpu" and bool(later.all()):
-            *state, session = (field[account] for field in known[1])
-        else:
-            *state, session = (
-                torch.where(later, then[account], now[account]) for now, then in zip(*known, strict=True)
-            )
-        return PathState(*state), session
 
     def _quoted(
         self,
@@ -357,4 +268,5 @@ def _places(wanted: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Where `wanted` [M] holds, in parts to work on at once. A device is not asked how many: there all are wanted."""
     if wanted.device.type != "cpu":
         return (torch.arange(len(wanted), device=wanted.device),)
-    return wanted.nonzero().squeeze(1).split(8 * PRICE_CHUNK)
+    places = wanted.nonzero().squeeze(1)
+    return tuple(places[part] for part in slices(len(places), ROW_CHUNK, wanted.device))

@@ -1,6 +1,7 @@
 """Portfolio margin: the worst loss of the whole book over a scan of prices and vols."""
 
 import math
+from functools import cache
 
 import torch
 
@@ -44,7 +45,7 @@ def option_scenarios(
     Written out with w N(w d) = (w + erf(d / sqrt 2)) / 2: each scenario costs two error functions and little more.
     """
     shocks = (1.0 + config.scan_vol_shock, max(0.0, 1.0 - config.scan_vol_shock))
-    move = scenario_shocks(config)[0].to(spot)[: config.scan_points]
+    move = _moves(config, spot.dtype, spot.device)
     tte = tte_years.clamp(min=0.0)
     carry = torch.log(spot / strike) + (rate - dividend_yield) * tte
     shares = 0.5 * spot * torch.exp(-dividend_yield * tte)
@@ -66,6 +67,12 @@ def option_scenarios(
         erf1, erf2 = _error_functions(money, shock * deviation)
         torch.addcmul(torch.addcmul(linear, moved, erf1), cash, erf2, value=-1.0, out=part)
     return out
+
+
+@cache
+def _moves(config: EnvConfig, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """The price points [scan_points]; made once, since a step may not wait for the device."""
+    return scenario_shocks(config)[0][: config.scan_points].to(device, dtype)
 
 
 def _error_functions(money: torch.Tensor, deviation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

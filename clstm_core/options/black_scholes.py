@@ -46,29 +46,6 @@ def price(
     return right * (spot_present * torch.special.ndtr(right * d1) - strike_present * torch.special.ndtr(right * d2))
 
 
-def price_and_vega(
-    spot: torch.Tensor,
-    strike: torch.Tensor,
-    tte_years: torch.Tensor,
-    vol: torch.Tensor,
-    rate: torch.Tensor,
-    dividend_yield: torch.Tensor,
-    right: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The two figures of `greeks` that a quote and its spread need, at less cost.
-
-    Shapes:  as `greeks`, in the inputs' dtype
-    Assumes: vol and tte_years above zero
-    """
-    root = torch.sqrt(tte_years)
-    deviation = vol * root
-    share = spot * torch.exp(-dividend_yield * tte_years)
-    cash = strike * torch.exp(-rate * tte_years)
-    d1 = torch.log(share / cash) / deviation + 0.5 * deviation
-    value = share * torch.special.ndtr(right * d1) - cash * torch.special.ndtr(right * (d1 - deviation))
-    return right * value, INV_SQRT_2PI * share * root * torch.exp(-0.5 * d1 * d1)
-
-
 def greeks(
     spot: torch.Tensor,
     strike: torch.Tensor,

@@ -20,8 +20,7 @@ QUANTUM_USD = 1e-4
 STATISTICS = (
     "final_equity_usd",
     "total_return",
-    "annual_volatility",
-    "sharpe",
+    "ratio",
     "max_drawdown",
     "turnover",
     "spread_usd",

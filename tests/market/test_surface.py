@@ -142,3 +142,20 @@ def test_a_stressed_surface_lies_a_point_lower_at_the_money():
         for surface in (SURFACE, SURFACE.stressed())
     )
     assert plain - stressed == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("vix", [0.02, 0.04, 0.08, 1.9999, 2.0, 3.0])
+def test_float32_reaches_the_edges_of_every_table(vix):
+    """The last cell of a table is entered from its end too: float32 cannot tell that end from just before it."""
+    clock = f64(np.linspace(1.0 / 365.0, 1.0, 40))
+    for surface in (SURFACE, SURFACE.stressed()):
+        exact = surface.atm_variance(state(vix), clock)
+        rough = surface.atm_variance(PathState(*(field.float() for field in state(vix))), clock.float())
+        for one, two in zip(exact, rough, strict=True):
+            torch.testing.assert_close(two.double(), one, rtol=2e-5, atol=0.0)
+    for strength, theta in ((MAX_STRENGTH, 0.01), (0.5, 1.0), (MAX_STRENGTH, 1.0), (9.0, 9.0)):
+        exact, rough = (
+            model_free_multiple(f64(strength).to(dtype), f64(theta).to(dtype))
+            for dtype in (torch.float64, torch.float32)
+        )
+        torch.testing.assert_close(rough.double(), exact, rtol=1e-5, atol=0.0)

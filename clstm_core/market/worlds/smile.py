@@ -7,6 +7,7 @@ money. In that unit the smiles of different days look alike, so one shape with o
 """
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -31,12 +32,15 @@ def shape(x: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def slope(x: torch.Tensor) -> torch.Tensor:
-    """h'(x)."""
-    out = torch.full_like(x, SLOPE)
+def shape_and_slope(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """h(x) and h'(x), which share their roots."""
+    out, rise = SLOPE * x, torch.full_like(x, SLOPE)
     for weight, centre, width in BENDS:
-        out = out + weight * (x - centre) / torch.sqrt((x - centre) ** 2 + width**2)
-    return out
+        far = x - centre
+        root = torch.sqrt(far**2 + width**2)
+        out = out + weight * (root - math.hypot(centre, width))
+        rise = rise + weight * far / root
+    return out, rise
 
 
 def variance_multiple(x: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
@@ -57,6 +61,13 @@ def _tables() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return strength, deviation, torch.trapezoid(v * density, -d2, dim=-1)
 
 
+@cache
+def _tables_in(dtype: torch.dtype, device: torch.device) -> tuple[float, float, torch.Tensor]:
+    """`_tables` where they are asked: the steps of both grids, and the multiples."""
+    strength, deviation, table = (part.to(dtype) for part in _tables())
+    return float(strength[1]), float(deviation[1]), table.to(device)
+
+
 def model_free_multiple(strength: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
     """Model-free variance (what the VIX measures) over the variance at the money, by interpolation.
 
@@ -66,17 +77,27 @@ def model_free_multiple(strength: torch.Tensor, theta: torch.Tensor) -> torch.Te
     Source:  Fukasawa 2012, "The normalizing transformation of the implied volatility smile"
     Assumes: strength in [0, MAX_STRENGTH], theta in [0, 1]; beyond, the edge's value
     """
-    strengths, deviations, table = (part.to(strength) for part in _tables())
-    i = (strength / strengths[1]).clamp(0.0, len(strengths) - 1.000001)
-    j = (torch.sqrt(theta) / deviations[1]).clamp(0.0, len(deviations) - 1.000001)
-    i, j = torch.broadcast_tensors(i, j)
-    row, column = i.long(), j.long()
-    along, across = i - row, j - column
-    corner = row * len(deviations) + column
-    low = torch.lerp(table.take(corner), table.take(corner + 1), across)
-    corner = corner + len(deviations)
-    high = torch.lerp(table.take(corner), table.take(corner + 1), across)
-    return torch.lerp(low, high, along)
+    return model_free_at(strength)(theta)
+
+
+def model_free_at(strength: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    """`model_free_multiple` of one strength as a function of theta, for whoever asks it several times."""
+    step, step_theta, table = _tables_in(strength.dtype, strength.device)
+    rows, columns = table.shape
+    i = (strength / step).clamp(0.0, rows - 1.000001)
+    row = i.long().clamp(max=rows - 2)  # float32 rounds the last place up to the end
+    along, first = i - row, row * columns
+    corners = [table.view(-1)[start:] for start in (0, 1, columns, columns + 1)]
+
+    def multiple(theta: torch.Tensor) -> torch.Tensor:
+        j = (torch.sqrt(theta) / step_theta).clamp(0.0, columns - 1.000001)
+        column = j.long().clamp(max=columns - 2)
+        across, corner = j - column, first + column
+        near_low, far_low, near_high, far_high = (part.take(corner) for part in corners)
+        low, high = torch.lerp(near_low, far_low, across), torch.lerp(near_high, far_high, across)
+        return torch.lerp(low, high, along)
+
+    return multiple
 
 
 def strength_for(multiple: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ import torch
 
 from clstm_core.market.worlds.smile import (
     MAX_STRENGTH,
-    model_free_multiple,
+    model_free_at,
     strength_for,
     variance_multiple,
 )
@@ -84,7 +84,7 @@ class Surface:
         Units: clock in years by which variance comes: `VIX_YEARS` at the coming 30 calendar days, whatever their number
                of sessions, and in proportion to the sessions up to another date
         """
-        month = self._share(torch.full_like(state.vix, VIX_YEARS))
+        month = self._share(state.vix.new_full((), VIX_YEARS))
         level = state.vix**2
         # so slow an average that today's variance would have to be next to nothing is not believed in full
         ceiling = level * (1.0 - LEAST_NEAR_VARIANCE * month) / (1.0 - month)
@@ -110,7 +110,7 @@ class Surface:
         place = ((state.vix - LEAST_VIX) * ((len(table) - 1) / (MOST_VIX - LEAST_VIX))).clamp(
             0.0, len(table) - 1.000001
         )
-        at = place.long()
+        at = place.long().clamp(max=len(table) - 2)  # float32 rounds the last place up to the end
         month = torch.lerp(table[at], table[at + 1], place - at)
         tenor = clock.clamp(min=SHORTEST_YEARS) / VIX_YEARS
         return (month * tenor**self.tenor_power).clamp(max=MAX_STRENGTH)
@@ -121,9 +121,9 @@ class Surface:
         Shapes: state and clock broadcast; clock as in `model_free_variance`
         """
         total, strength = self.model_free_variance(state, clock), self.strength(state, clock)
-        theta = total / model_free_multiple(strength, total)
-        for _ in range(3):  # the multiple hardly depends on theta
-            theta = total / model_free_multiple(strength, theta)
+        multiple, theta = model_free_at(strength), total
+        for _ in range(4):  # the multiple hardly depends on theta
+            theta = total / multiple(theta)
         if self.atm_shift:
             years = clock.clamp(min=SHORTEST_YEARS)
             vol = (torch.sqrt(theta / years) + self.atm_shift).clamp(min=0.02)

@@ -5,6 +5,7 @@ every positive multiple of the path's strike step is a strike. So nothing needs 
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -157,6 +158,12 @@ def open_expiries(
 
 def path_strike_step(spot: torch.Tensor, vol: torch.Tensor, near_days: float) -> torch.Tensor:
     """Distance of strikes on each path, fixed by spot and volatility when it starts; as `listing.strike_step`."""
-    steps = torch.as_tensor(STEPS, dtype=spot.dtype, device=spot.device)
+    steps = _steps(spot.dtype, spot.device)
     wanted = 0.2 * spot * vol * (near_days / DAYS_YEAR) ** 0.5
     return steps[torch.log(steps / wanted[..., None]).abs().argmin(dim=-1)]
+
+
+@cache
+def _steps(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """`listing.STEPS`; made once, since who walks paths may not wait for the device."""
+    return torch.as_tensor(STEPS, dtype=dtype, device=device)
