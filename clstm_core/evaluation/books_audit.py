@@ -9,7 +9,7 @@ from clstm_core.artifacts.places import Places
 from clstm_core.errors import EvaluationError
 from clstm_core.evaluation.protocol import Backtest
 from clstm_core.evaluation.recompute import LEDGERS, faults, recompute, tables_altered
-from clstm_core.evaluation.recompute_market import Market, read_market
+from clstm_core.evaluation.recomputed.market import Market, read_market
 from clstm_core.evaluation.summary import summarise
 
 TABLES = (*LEDGERS, "decisions")

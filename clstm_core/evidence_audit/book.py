@@ -9,7 +9,7 @@ import polars as pl
 
 from clstm_core.config import EnvConfig
 from clstm_core.evaluation.protocol import Backtest
-from clstm_core.evaluation.recompute_market import read_market, spots, with_rates
+from clstm_core.evaluation.recomputed.market import read_market, spots, with_rates
 from clstm_core.evidence_audit.case import MarketFiles
 from clstm_core.evidence_audit.options import sensitivities, volatility
 from clstm_core.specs import BOOK_FEATURES, MAX_LEGS

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from clstm_core.evaluation.recompute_market import spots, with_rates
+from clstm_core.evaluation.recomputed.market import spots, with_rates
 from clstm_core.evidence_audit.case import MarketFiles
 from clstm_core.evidence_audit.options import sensitivities, volatility
 from clstm_core.specs import MARKET_FEATURES

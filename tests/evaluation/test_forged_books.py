@@ -10,7 +10,7 @@ from clstm_core.config import EnvConfig
 from clstm_core.evaluation.backtest import run_backtests
 from clstm_core.evaluation.baselines.catalogue import baselines
 from clstm_core.evaluation.recompute import LEDGERS, faults, recompute
-from clstm_core.evaluation.recompute_market import read_market
+from clstm_core.evaluation.recomputed.market import read_market
 from clstm_core.market.build.assemble import build_market_tensors
 from clstm_core.market.cache import ensure_quotes, ensure_tensors, to_columns
 from clstm_core.market.sources import default_config

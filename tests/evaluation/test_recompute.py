@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from clstm_core.evaluation import recompute
-from clstm_core.evaluation.recompute_market import read_market
+from clstm_core.evaluation.recomputed.market import read_market
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "recompute_equity.py"
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from clstm_core.evaluation.recompute_market import Market, spots, with_rates
+from clstm_core.evaluation.recomputed.equal import YEAR_NS
+from clstm_core.evaluation.recomputed.market import Market, spots, with_rates
 
-YEAR_NS = 365 * 86_400 * 10**9
 HALVINGS = 80
 WIDEST = 8.0
 """Largest volatility x sqrt(T) that is looked for."""
