@@ -21,12 +21,11 @@ SUMS = ("delta", "gamma", "vega", "theta")
 def book_features(result: Backtest, market: MarketFiles, env: EnvConfig) -> npt.NDArray[np.float64]:
     """What the account saw of itself at each decision [steps, 12], in the order of specs.BOOK_FEATURES.
 
-    Assumes: one account (a policy's likeliest actions); contracts are closed whole, so that what is open of one was
-             paid for since it was last flat
+    Assumes: one account (a policy's likeliest actions); legs are closed whole, two legs of one contract included
     """
     equity = result.table("equity").sort("step")
     legs = _legs(result, market, equity)
-    marked = pl.col("weight") * (pl.col("mark") - pl.col("paid"))
+    marked = pl.col("weight") * pl.col("mark") - pl.col("multiplier") * pl.col("cost")
     # a volatility that nobody could solve leaves no Greeks: they count as 0
     sums = [(pl.col("weight") * pl.col(name).fill_nan(0.0).fill_null(0.0)).sum().alias(name) for name in SUMS]
     held = legs.group_by("step").agg(
@@ -106,29 +105,23 @@ def _terms(frame: pl.DataFrame) -> list[npt.NDArray[np.float64]]:
 
 
 def _paid(fills: pl.DataFrame) -> pl.DataFrame:
-    """Per step and contract held after it: the average price that its open quantity was traded at."""
+    """Per step and contract held after it: what its open legs cost, contracts times price; long and short legs apart."""
     rows: list[tuple[int, str, float]] = []
-    open_now: dict[str, tuple[float, float]] = {}  # quantity, quantity x price
+    open_now: dict[str, list[tuple[float, float]]] = {}  # (quantity, price) of each leg, in the order of opening
     traded = fills.filter(pl.col("kind") == "option").sort("step", maintain_order=True)
     steps = traded.partition_by("step", as_dict=True, maintain_order=True)
     last = int(fills["step"].max() or 0)  # type: ignore[arg-type]
     for step in range(1, last + 1):
         if (part := steps.get((step,))) is not None:
             for name, quantity, price, reason in part.select("contract_id", "quantity", "price", "reason").iter_rows():
-                held, cost = open_now.get(name, (0.0, 0.0))
-                held += quantity
-                cost = (
-                    cost + quantity * price
-                    if reason == "open"
-                    else cost * (1.0 - abs(quantity) / _or_one(held - quantity))
-                )
-                open_now[name] = (held, cost)
-            open_now = {name: both for name, both in open_now.items() if abs(both[0]) > 1e-9}
-        rows += [(step, name, cost / held) for name, (held, cost) in open_now.items()]
-    schema = {"step": pl.Int32, "contract_id": pl.String, "paid": pl.Float64}
-    held_at_end = pl.DataFrame(rows, schema=schema, orient="row")
-    return held_at_end
-
-
-def _or_one(quantity: float) -> float:
-    return abs(quantity) or 1.0
+                legs = open_now.setdefault(name, [])
+                if reason == "open":
+                    legs.append((quantity, price))
+                else:
+                    closed = next((leg for leg in legs if leg[0] == -quantity), None)
+                    if closed is not None:
+                        legs.remove(closed)
+            open_now = {name: legs for name, legs in open_now.items() if legs}
+        rows += [(step, name, sum(q * price for q, price in legs)) for name, legs in open_now.items()]
+    schema = {"step": pl.Int32, "contract_id": pl.String, "cost": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")

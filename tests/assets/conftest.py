@@ -22,7 +22,7 @@ from assets.support import PARTITION_TAG
 from assets.training import trained_policy
 
 SMALL = {"name": "smoke", "source": "simulated", "n_snapshots": 260}
-VALIDATED = 700  # sessions of which training, validation and test each have some
+VALIDATED = 1000  # sessions of which training, validation and test each have enough to be judged
 STAGES = (
     market_quotes,
     market_realism,
@@ -43,7 +43,10 @@ STAGES = (
     policy_bundle,
     backtest_report,
 )
-FAST = {"policy_bundle": {"config": {"parity_steps": 20}}}
+FAST = {
+    "policy_bundle": {"config": {"parity_steps": 20}},
+    "fair_worlds": {"config": {"worlds": 200, "baseline_worlds": 200}},
+}
 
 
 class Chain:
