@@ -105,7 +105,7 @@ def _terms(frame: pl.DataFrame) -> list[npt.NDArray[np.float64]]:
 
 
 def _paid(fills: pl.DataFrame) -> pl.DataFrame:
-    """Per step and contract held after it: what its open legs cost, contracts times price; long and short legs apart."""
+    """Per step and contract held after it: what its open legs cost, contracts times price, each leg apart."""
     rows: list[tuple[int, str, float]] = []
     open_now: dict[str, list[tuple[float, float]]] = {}  # (quantity, price) of each leg, in the order of opening
     traded = fills.filter(pl.col("kind") == "option").sort("step", maintain_order=True)
