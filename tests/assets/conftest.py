@@ -22,7 +22,7 @@ from assets.support import PARTITION_TAG
 from assets.training import trained_policy
 
 SMALL = {"name": "smoke", "source": "simulated", "n_snapshots": 260}
-VALIDATED = 1000  # sessions of which training, validation and test each have enough to be judged
+VALIDATED = 1100  # sessions of which training, validation and test each have enough to be judged
 STAGES = (
     market_quotes,
     market_realism,
