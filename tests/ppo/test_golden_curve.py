@@ -32,5 +32,7 @@ def test_the_training_curve_has_not_moved(toys, tiny, kind):
         assert found["warmup"][name] == pytest.approx(tuple(value) if isinstance(value, list) else value, rel=1e-3)
     for row, wanted in zip(found["rows"], golden["rows"], strict=True):
         measured = {name: value for name, value in wanted.items() if value is not None}
-        assert {name for name, value in row.items() if value is not None} == set(measured)
+        # what the critic foresaw of rewards that came is measured besides, and tested in test_foresight.py
+        told = {name for name, value in row.items() if value is not None and not name.endswith(("_1", "_5", "_21"))}
+        assert told == set(measured)
         assert {name: row[name] for name in measured} == pytest.approx(measured, rel=1e-3, abs=1e-7)
