@@ -114,6 +114,12 @@ class LivePair:
     def next_row(self, row):
         return torch.tensor([[self._next.get(r, -1) for r in legs] for legs in row.tolist()])
 
+    def compensation(self, held, mark_NL):
+        return None  # a real market hands nothing back
+
+    def cell_rows(self, index_N):
+        raise AssertionError("a step asks for no cells")
+
     def ends_after(self, index_N):
         return torch.zeros_like(index_N, dtype=torch.bool)  # tomorrow there will be another pair
 
@@ -183,6 +189,7 @@ def test_no_branch_and_no_sync_looks_at_data(world, lag):
         row_contract_Q=tables.row_contract_Q.to("meta"),
         last_snapshot_T=tables.last_snapshot_T.to("meta"),
         features_TF=tables.features_TF.to("meta"),
+        grid_row_TG=tables.grid_row_TG.to("meta"),
     )
     empty = advance(view, env.config, on("meta", env.state), on("meta", orders))
     full = advance(tables, env.config, env.state, orders)
