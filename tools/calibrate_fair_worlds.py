@@ -17,7 +17,7 @@ import torch
 
 from clstm_core.config import EnvConfig, MarketConfig
 from clstm_core.env.state import AccountState, Orders
-from clstm_core.evaluation import luck
+from clstm_core.evaluation import fair_proof, luck
 from clstm_core.evaluation.baselines.catalogue import baselines
 from clstm_core.evaluation.baselines.rule import Rule, cell_rows, contract_facts, free_at_fill, open_units, spot_of
 from clstm_core.evaluation.fair_walk import walk_fair_worlds
@@ -27,14 +27,7 @@ from clstm_core.market.sources.sp500_modelled import SP500Modelled
 from clstm_core.market.tensors import load_market
 from clstm_core.market.worlds.fair import fair_world
 
-FREE = EnvConfig(
-    commission_per_contract_usd=0.0,
-    commission_per_share_usd=0.0,
-    share_spread_bps=0.0,
-    borrow_rate=0.0,
-    fill_rule="fraction",
-    fill_fraction=0.0,
-)
+FREE = EnvConfig(**fair_proof.FREE)
 SELLERS = {
     "30-delta put": {"near_put_30": -1},
     "20-delta strangle": {"near_call_20": -1, "near_put_20": -1},

@@ -7,7 +7,7 @@ import torch
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
 from clstm_core.errors import EvaluationError
-from clstm_core.evaluation import luck
+from clstm_core.evaluation import fair_proof, luck
 from clstm_core.evaluation.baselines.catalogue import baselines
 from clstm_core.evaluation.baselines.rule import Rule, cell_rows, contract_facts, free_at_fill, open_units
 from clstm_core.evaluation.baselines.stock import BuyAndHold
@@ -17,14 +17,7 @@ from clstm_core.market.build.generated import generated_market
 from clstm_core.market.worlds.fair import fair_world
 from clstm_core.market.worlds.generated import simulated_world
 
-FREE = EnvConfig(
-    commission_per_contract_usd=0.0,
-    commission_per_share_usd=0.0,
-    share_spread_bps=0.0,
-    borrow_rate=0.0,
-    fill_rule="fraction",
-    fill_fraction=0.0,
-)
+FREE = EnvConfig(**fair_proof.FREE)
 
 
 class FarPuts(Rule):
