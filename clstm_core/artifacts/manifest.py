@@ -21,6 +21,7 @@ from clstm_core.errors import ArtifactError
 
 FILE = "manifest.json"
 SEAL, KIND, VERSION = "seal", "kind", "version"
+JsonObject = Mapping[str, Any]
 Rows = dict[str, list[dict[str, Any]]]
 
 

@@ -2,7 +2,8 @@
 
 import torch
 
-from clstm_core.audit.proofs.no_look_ahead import built_in_time, fitted_in_time, same
+from clstm_core.audit.proofs.in_time.built import built_in_time, fitted_in_time
+from clstm_core.audit.proofs.in_time.differences import same
 from clstm_core.audit.worlds.markets import FUTURES, between, stretch, with_altered_future, with_holes, with_info
 
 

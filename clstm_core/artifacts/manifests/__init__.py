@@ -1,0 +1,38 @@
+"""Every kind of manifest that passes between stages, what each says, and the rows it has in the metrics store.
+
+quotes <- tensors <- audit verdict <- run inputs <- checkpoint <- backtest <- backtest set <- comparison
+                                             set of backtests <- luck <- comparison <- bundle, evidence <- report
+"""
+
+from clstm_core.artifacts.manifests.deployment import BundleManifest
+from clstm_core.artifacts.manifests.evaluation import (
+    BacktestManifest,
+    BacktestSet,
+    ComparisonManifest,
+    CriticManifest,
+    EvidenceManifest,
+    LuckManifest,
+    ReportManifest,
+)
+from clstm_core.artifacts.manifests.market import AuditVerdict, QuotesManifest, RealismVerdict, TensorsManifest, proves
+from clstm_core.artifacts.manifests.training import CheckpointManifest, GateResults, RunInputs, RunStatus
+
+__all__ = [
+    "AuditVerdict",
+    "BacktestManifest",
+    "BacktestSet",
+    "BundleManifest",
+    "CheckpointManifest",
+    "ComparisonManifest",
+    "CriticManifest",
+    "EvidenceManifest",
+    "GateResults",
+    "LuckManifest",
+    "QuotesManifest",
+    "RealismVerdict",
+    "ReportManifest",
+    "RunInputs",
+    "RunStatus",
+    "TensorsManifest",
+    "proves",
+]
