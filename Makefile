@@ -57,5 +57,6 @@ $(READY): pyproject.toml
 		echo "error: $(PYTHON) is missing or is older than the Python 3.11 that this project needs. Run make PYTHON=/path/to/python3.11 (or newer)." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (a few minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@# what is imported is compiled then: compiling all of it here takes as long as the rest of the installation
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]'
 	@touch $@

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets.check_specs import check_specs
+from assets.code_versions import EVALUATION, code_version
 from assets.critic_warmup import run_config
 from assets.environment_audit import environment_audit
 from assets.partitions import training_run
-from assets.resources import Metrics, ProjectPaths
+from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import Progress, check, record_gates, run_stage, table
 from assets.training import trained_policy
 from clstm_core.artifacts.code import code_sha256, git_commit
@@ -30,14 +32,19 @@ if TYPE_CHECKING:
 CODE = "clstm_core.evaluation.ladder"
 COLUMNS = ["name", "mode", "window", "fill_lag", "total_return", "sharpe", "max_drawdown", "n_fills", "fees_usd"]
 CENT = 0.01
+PANELS = {"policy_backtests": "ladder", "baseline_backtests": "equity"}
+"""Where the report shows what an asset left; the companions' are among the worlds."""
 
 
 def book_checks(asset: str) -> list[dg.AssetCheckSpec]:
     """The checks of every asset that leaves backtests."""
-    return [
-        dg.AssetCheckSpec("ledgers_recompute", asset=asset, blocking=True, description="from the canonical tables"),
-        dg.AssetCheckSpec("margin_enforced", asset=asset, blocking=True, description="a breach was liquidated"),
-    ]
+    return check_specs(
+        asset,
+        blocking={
+            "ledgers_recompute": "Every account's equity follows to the cent from its fills and the canonical tables.",
+            "margin_enforced": "No account stands above its margin without having been liquidated.",
+        },
+    )
 
 
 @dg.asset(
@@ -45,10 +52,13 @@ def book_checks(asset: str) -> list[dg.AssetCheckSpec]:
     deps=[trained_policy],
     partitions_def=training_run,
     kinds={"torch", "parquet"},
+    code_version=code_version(*EVALUATION),
     owners=["team:research"],
     check_specs=book_checks("policy_backtests"),
 )
-def policy_backtests(context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics) -> dg.MaterializeResult:
+def policy_backtests(
+    context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics, report_server: ReportServer
+) -> dg.MaterializeResult:
     """One account per checkpoint, mode, window and fill lag, and chance as busy as the champion: ledgers as Parquet."""
     with run_stage(context, "policy backtests", paths) as (progress, run):
 
@@ -59,7 +69,7 @@ def policy_backtests(context: dg.AssetExecutionContext, paths: ProjectPaths, met
             ladder = backtest_ladder(folders, market, config.env, None, out_dir, tell, seed=config.seed, meta=meta)
             return ladder + backtest_matched(ladder, market, config.env, None, out_dir, seed=config.seed, meta=meta)
 
-        return materialize(context, paths, metrics, run, progress, "policy_backtests", rungs(run), walk)
+        return materialize(context, paths, metrics, report_server, run, progress, "policy_backtests", rungs(run), walk)
 
 
 @dg.asset(
@@ -67,11 +77,12 @@ def policy_backtests(context: dg.AssetExecutionContext, paths: ProjectPaths, met
     deps=[environment_audit, trained_policy],
     partitions_def=training_run,
     kinds={"torch", "parquet"},
+    code_version=code_version(*EVALUATION),
     owners=["team:research"],
     check_specs=book_checks("baseline_backtests"),
 )
 def baseline_backtests(
-    context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics
+    context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics, report_server: ReportServer
 ) -> dg.MaterializeResult:
     """What a person could do instead, on the same windows, fills, fees and margin: cash, index, writing, random."""
     with run_stage(context, "baseline backtests", paths) as (progress, run):
@@ -83,7 +94,7 @@ def baseline_backtests(
                 market, config.env, None, paths.places.backtests, tell, seed=config.seed, meta=meta
             )
 
-        return materialize(context, paths, metrics, run, progress, "baseline_backtests", [], walk)
+        return materialize(context, paths, metrics, report_server, run, progress, "baseline_backtests", [], walk)
 
 
 def rungs(run: RunFolder) -> list[str]:
@@ -104,6 +115,7 @@ def materialize(
     context: dg.AssetExecutionContext,
     paths: ProjectPaths,
     metrics: Metrics,
+    report_server: ReportServer,
     run: RunFolder,
     progress: Progress,
     asset: str,
@@ -151,20 +163,22 @@ def materialize(
     shown = [row for result in results for row in result.artifact.rows()["backtests"]]
     return dg.MaterializeResult(
         metadata={
-            "backtests": table(shown, COLUMNS),
+            "panel": report_server.panel(run.name, PANELS.get(asset, "worlds")),
             "count": len(results),
             "label": label,
+            "backtests": table(shown, COLUMNS),
             "quotes_path": dg.MetadataValue.path(str(places.root / results[0].manifest["quotes"]["path"])),
             "ids": dg.MetadataValue.json([result.id for result in results]),
-            "equity_curve": dg.MetadataValue.md(equity_curve(results, label)),
+            "equity_curve": report_server.picture(run.name, f"{asset}_equity", equity_curve(results, label)),
         },
+        data_version=dg.DataVersion(made_from[:16]),
         check_results=checked,
     )
 
 
 def equity_curve(results: "Sequence[BacktestResult]", label: str) -> str:
-    """Equity on the test window at the configured fill lag, as a picture that the UI shows."""
-    from reports.svg import as_markdown_image, line_chart
+    """Equity on the test window at the configured fill lag, as an SVG."""
+    from reports.svg import line_chart
 
     lag = max(result.manifest["fill_lag"] for result in results)
     series = {}
@@ -173,7 +187,7 @@ def equity_curve(results: "Sequence[BacktestResult]", label: str) -> str:
         if manifest["window"]["name"] == "test" and manifest["fill_lag"] == lag and manifest["mode"] != "stochastic":
             equity, _, dates = result.curves()
             series[result.name] = list(zip(dates.dt.date().to_list(), equity[:, 0].tolist(), strict=True))
-    return as_markdown_image(line_chart(series, "Equity on the test window, USD", subtitle=label), "equity curve")
+    return line_chart(series, "Equity on the test window, USD", subtitle=label)
 
 
 def _books(results: "Sequence[BacktestResult]", places: Places) -> dg.AssetCheckResult:

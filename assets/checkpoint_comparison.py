@@ -1,17 +1,23 @@
 """The evidence: each checkpoint against each baseline on the same dates, a champion, and a verdict in plain words."""
 
 from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from assets.backtests import baseline_backtests, policy_backtests, results_of
+from assets.check_specs import check_specs
+from assets.code_versions import EVALUATION, code_version
 from assets.companions import stressed_backtests, twin_backtests
 from assets.fair_worlds import fair_worlds
 from assets.partitions import training_run
-from assets.resources import Metrics, ProjectPaths
-from assets.support import check, record_gates, run_stage, table
+from assets.resources import Metrics, ProjectPaths, ReportServer
+from assets.support import check, numbers, record_gates, run_stage, table
 from clstm_core.artifacts.manifests import ComparisonManifest, LuckManifest, RunInputs
 from clstm_core.specs import RUNGS
+
+if TYPE_CHECKING:
+    from clstm_core.evaluation.compare import Comparison
 
 PARENTS = ("policy_backtests", "baseline_backtests", "twin_backtests", "stressed_backtests")
 
@@ -21,15 +27,19 @@ PARENTS = ("policy_backtests", "baseline_backtests", "twin_backtests", "stressed
     deps=[policy_backtests, baseline_backtests, twin_backtests, stressed_backtests, fair_worlds],
     partitions_def=training_run,
     kinds={"polars"},
+    code_version=code_version(*EVALUATION),
     owners=["team:research"],
-    check_specs=[
-        dg.AssetCheckSpec("every_rung_scored", asset="checkpoint_comparison", blocking=True),
-        dg.AssetCheckSpec("beats_baselines", asset="checkpoint_comparison"),
-        dg.AssetCheckSpec("overfitting", asset="checkpoint_comparison"),
-    ],
+    check_specs=check_specs(
+        "checkpoint_comparison",
+        blocking={"every_rung_scored": "Each of the five checkpoints was backtested on the test dates."},
+        warning={
+            "beats_baselines": "The champion is better than every baseline by more than chance explains.",
+            "overfitting": "No checkpoint does better in sample than on later dates by more than chance explains.",
+        },
+    ),
 )
 def checkpoint_comparison(
-    context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics
+    context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics, report_server: ReportServer
 ) -> dg.MaterializeResult:
     """Which checkpoint to believe, chosen on validation dates, and what may be said of it on the test dates."""
     with run_stage(context, "comparison", paths) as (progress, run):
@@ -112,14 +122,43 @@ def checkpoint_comparison(
     ]
     return dg.MaterializeResult(
         metadata={
-            "verdict": comparison.verdict,
+            "answer": _answer(comparison),
+            "panel": report_server.panel(run.name, "verdict"),
+            **_figures(comparison),
+            "trials": comparison.trials,
             "label": comparison.data_label,
             "champion": champion.get("milestone", ""),
             "champion_folder": champion.get("folder", ""),
-            "trials": comparison.trials,
+            "verdict": comparison.verdict,
             "backtests": table(rows, shown),
             "paired_differences": table(judged, pairs),
             "path": dg.MetadataValue.path(str(run.comparison)),
         },
+        data_version=dg.DataVersion(written.identity[:16]),
         check_results=checks,
     )
+
+
+def _figures(comparison: "Comparison") -> dict[str, float]:
+    """The champion's figures on the test window, one number each: the UI draws them over training runs.
+
+    Units: shares of capital; excess over cash in basis points per session, with its 95% interval
+    """
+    champion = comparison.champion or {}
+    row = next((row for row in comparison.rows if row["backtest_id"] == champion.get("backtest_id")), {})
+    cash = next((pair for pair in comparison.judged() if pair["against"] == "cash"), {})
+    found = {name: row.get(name) for name in ("total_return", "annual_return", "sharpe", "max_drawdown")}
+    for name, key in (("", "estimate"), ("_low", "ci_low"), ("_high", "ci_high")):
+        found[f"excess_over_cash_bps{name}"] = cash.get(key)
+    return numbers({**found, "luck_p_value": cash.get("p_value")})
+
+
+def _answer(comparison: "Comparison") -> str:
+    """The result in a line that the UI does not cut."""
+    found = _figures(comparison)
+    if "total_return" not in found:
+        return "No champion: no checkpoint was backtested."
+    cash = next((pair for pair in comparison.judged() if pair["against"] == "cash"), {})
+    luck = f", luck p {found['luck_p_value']:.1%}" if "luck_p_value" in found else ""
+    drawdown = f"drawdown {-found.get('max_drawdown', 0.0):.1%}"
+    return f"{found['total_return']:+.1%} on the test dates, {drawdown}; {cash.get('verdict', 'no verdict')}{luck}."

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.backtests import book_checks, materialize, policy_backtests, results_of
+from assets.code_versions import EVALUATION, MARKET, code_version
 from assets.market_data import GROUP, market_tensors
 from assets.partitions import training_run
-from assets.resources import Metrics, ProjectPaths, Recipe
+from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
 from assets.support import check, run_stage, stage
 from clstm_core.artifacts.folder import file_sha256
 from clstm_core.artifacts.manifests import BacktestSet, RunInputs
@@ -40,7 +41,12 @@ def _tensors(
 
 
 def _backtests(
-    context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics, world: str, name: str
+    context: dg.AssetExecutionContext,
+    paths: ProjectPaths,
+    metrics: Metrics,
+    report_server: ReportServer,
+    world: str,
+    name: str,
 ) -> dg.MaterializeResult:
     """The champion over a companion's test dates, beside whom it is compared with."""
     with run_stage(context, name.replace("_", " "), paths) as (progress, run):
@@ -75,16 +81,28 @@ def _backtests(
 
         parents = [file_sha256(rung / "manifest.json"), *(result.id for result in ladder)]
         companion = read_tensors(folder).identity
-        return materialize(context, paths, metrics, run, progress, name, parents, walk, companion, CODE)
+        return materialize(context, paths, metrics, report_server, run, progress, name, parents, walk, companion, CODE)
 
 
-@dg.asset(group_name=GROUP, deps=[market_tensors], kinds={"torch"}, owners=["team:research"])
+@dg.asset(
+    group_name=GROUP,
+    deps=[market_tensors],
+    kinds={"torch"},
+    code_version=code_version(*MARKET),
+    owners=["team:research"],
+)
 def twin_tensors(context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths) -> dg.MaterializeResult:
     """The same index path with options priced without a variance premium; nothing for quotes that no model made."""
     return _tensors(context, recipe, paths, "zero_premium")
 
 
-@dg.asset(group_name=GROUP, deps=[market_tensors], kinds={"torch"}, owners=["team:research"])
+@dg.asset(
+    group_name=GROUP,
+    deps=[market_tensors],
+    kinds={"torch"},
+    code_version=code_version(*MARKET),
+    owners=["team:research"],
+)
 def stressed_tensors(context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths) -> dg.MaterializeResult:
     """The same path with spreads twice as wide and a point less volatility at the money; nothing for real quotes."""
     return _tensors(context, recipe, paths, "stressed")
@@ -95,12 +113,15 @@ def stressed_tensors(context: dg.AssetExecutionContext, recipe: Recipe, paths: P
     deps=[policy_backtests, twin_tensors],
     partitions_def=training_run,
     kinds={"torch", "parquet"},
+    code_version=code_version(*EVALUATION),
     owners=["team:research"],
     check_specs=book_checks("twin_backtests"),
 )
-def twin_backtests(context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics) -> dg.MaterializeResult:
+def twin_backtests(
+    context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics, report_server: ReportServer
+) -> dg.MaterializeResult:
     """The champion and every baseline over the twin's test dates: what was earned from the premium."""
-    return _backtests(context, paths, metrics, "zero_premium", "twin_backtests")
+    return _backtests(context, paths, metrics, report_server, "zero_premium", "twin_backtests")
 
 
 @dg.asset(
@@ -108,11 +129,12 @@ def twin_backtests(context: dg.AssetExecutionContext, paths: ProjectPaths, metri
     deps=[policy_backtests, stressed_tensors],
     partitions_def=training_run,
     kinds={"torch", "parquet"},
+    code_version=code_version(*EVALUATION),
     owners=["team:research"],
     check_specs=book_checks("stressed_backtests"),
 )
 def stressed_backtests(
-    context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics
+    context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics, report_server: ReportServer
 ) -> dg.MaterializeResult:
     """The champion and every baseline where spreads are wider and volatility is lower: which claims survive it."""
-    return _backtests(context, paths, metrics, "stressed", "stressed_backtests")
+    return _backtests(context, paths, metrics, report_server, "stressed", "stressed_backtests")

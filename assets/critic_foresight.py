@@ -5,10 +5,12 @@ import math
 import dagster as dg
 
 from assets.backtests import policy_backtests, results_of
+from assets.check_specs import check_specs
+from assets.code_versions import CRITIC, code_version
 from assets.critic_warmup import run_config
 from assets.partitions import training_run
-from assets.resources import Metrics, ProjectPaths
-from assets.support import check, record_gates, run_stage, table
+from assets.resources import Metrics, ProjectPaths, ReportServer
+from assets.support import check, numbers, record_gates, run_stage, table
 from clstm_core.artifacts.code import code_sha256
 from clstm_core.artifacts.folder import file_sha256, json_sha256
 from clstm_core.artifacts.manifests import CriticManifest, RunInputs
@@ -28,14 +30,16 @@ SHOWN = [
     deps=[policy_backtests],
     partitions_def=training_run,
     kinds={"torch"},
+    code_version=code_version(*CRITIC),
     owners=["team:research"],
-    check_specs=[
-        dg.AssetCheckSpec(
-            "measure_flatters_nobody", asset="critic_foresight", description="no skill scores nothing by this measure"
-        )
-    ],
+    check_specs=check_specs(
+        "critic_foresight",
+        warning={"measure_flatters_nobody": "A constant critic and a shuffled one score nothing by this measure."},
+    ),
 )
-def critic_foresight(context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics) -> dg.MaterializeResult:
+def critic_foresight(
+    context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics, report_server: ReportServer
+) -> dg.MaterializeResult:
     """How much of the rewards of the next 1, 5 and 21 sessions the critic foresaw, and what no skill scores."""
     with run_stage(context, "critic", paths) as (progress, run):
         from clstm_core.evaluation.headline import champion_among
@@ -63,11 +67,21 @@ def critic_foresight(context: dg.AssetExecutionContext, paths: ProjectPaths, met
         record_gates(metrics, run, inputs.data_sha256, "critic_foresight", checks)
     return dg.MaterializeResult(
         metadata={
+            "panel": report_server.panel(run.name, "critic"),
+            **_numbers(made),
             "figures": table(made.rows_by_window, SHOWN),
             "checkpoint": milestone,
             "path": dg.MetadataValue.path(str(run.critic)),
         },
+        data_version=dg.DataVersion(made_from[:16]),
         check_results=checks,
+    )
+
+
+def _numbers(made: CriticManifest) -> dict[str, float]:
+    """Explained variance by window and span, one number each."""
+    return numbers(
+        {f"explained_variance_{r['window']}_{r['span']}": r["explained_variance"] for r in made.rows_by_window}
     )
 
 

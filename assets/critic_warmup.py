@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from assets.check_specs import check_specs
+from assets.code_versions import TRAIN, code_version
 from assets.environment_audit import environment_audit
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, Recipe
-from assets.support import check, numbers, record_gates, run_stage
+from assets.support import check, numbers, record_gates, run_stage, tag_by_inputs, tag_run
+from clstm_core.artifacts.folder import json_sha256
 from clstm_core.artifacts.places import Places, RunFolder
 
 if TYPE_CHECKING:
@@ -25,13 +28,17 @@ if TYPE_CHECKING:
     deps=[environment_audit],
     partitions_def=training_run,
     kinds={"torch"},
+    code_version=code_version(*TRAIN),
     owners=["team:research"],
     pool="gpu",
-    check_specs=[
-        dg.AssetCheckSpec("finite", asset="warm_critic", blocking=True, description="no weight is NaN or infinite"),
-        dg.AssetCheckSpec("actor_untouched", asset="warm_critic", blocking=True, description="bit-identical actor"),
-        dg.AssetCheckSpec("explained_variance_rose", asset="warm_critic"),
-    ],
+    check_specs=check_specs(
+        "warm_critic",
+        blocking={
+            "finite": "No weight is NaN or infinite.",
+            "actor_untouched": "The warmup left the actor as it was, bit for bit.",
+        },
+        warning={"explained_variance_rose": "The critic explains more of the returns after its warmup than before."},
+    ),
 )
 def warm_critic(
     context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths, metrics: Metrics
@@ -46,6 +53,9 @@ def warm_critic(
             store.forget(run.name)
             context.log.warning(f"{run.name} was made from other data or settings; it was kept as {set_aside.name}.")
         newest = newest_checkpoint(run.path)
+        recipe.core().require_hardware()
+        tag_by_inputs(context, inputs)
+        tag_run(context, hardware=hardware(recipe.device))
         if newest is None:
             inputs = inputs.write(run.inputs)
             env, _ = environments(inputs, paths.places)
@@ -87,8 +97,20 @@ def warm_critic(
             "self_test": dg.MetadataValue.json(self_test),
             **numbers(warmup),
         },
+        data_version=dg.DataVersion(
+            json_sha256([inputs.config_sha256, inputs.data_sha256, inputs.training_data_sha256])[:16]
+        ),
         check_results=results,
     )
+
+
+def hardware(device: str) -> str:
+    """What trains: the GPU's name, or how many CPU cores there are."""
+    import torch
+
+    if device != "cpu" and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name(0))
+    return f"cpu, {os.cpu_count()} cores"
 
 
 def run_inputs(run: str, recipe: "CoreRecipe", places: Places) -> "RunInputs":

@@ -5,6 +5,8 @@ from typing import Any
 
 import dagster as dg
 
+from assets.check_specs import check_specs
+from assets.code_versions import AUDIT, code_version
 from assets.market_data import market_tensors
 from assets.resources import Metrics, ProjectPaths, Recipe
 from assets.support import check, stage, table
@@ -15,11 +17,9 @@ from clstm_core.audit.names import DESCRIPTIONS, PROOFS
     group_name="market_data",
     deps=[market_tensors],
     kinds={"torch"},
+    code_version=code_version(*AUDIT),
     owners=["team:research"],
-    check_specs=[
-        dg.AssetCheckSpec(name, asset="environment_audit", blocking=True, description=DESCRIPTIONS[name])
-        for name in PROOFS
-    ],
+    check_specs=check_specs("environment_audit", blocking={name: DESCRIPTIONS[name] for name in PROOFS}, per_run=False),
 )
 def environment_audit(
     context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths, metrics: Metrics

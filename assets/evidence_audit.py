@@ -3,10 +3,13 @@
 import dagster as dg
 
 from assets.backtests import results_of
+from assets.check_specs import check_specs
 from assets.checkpoint_comparison import PARENTS, checkpoint_comparison
+from assets.code_versions import EVIDENCE, code_version
 from assets.partitions import training_run
-from assets.resources import Metrics, ProjectPaths
+from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import check, record_gates, run_stage, table
+from clstm_core.artifacts.folder import file_sha256
 from clstm_core.evidence_audit.names import CHECKS
 
 
@@ -15,13 +18,13 @@ from clstm_core.evidence_audit.names import CHECKS
     deps=[checkpoint_comparison],
     partitions_def=training_run,
     kinds={"polars", "torch"},
+    code_version=code_version(*EVIDENCE),
     owners=["team:research"],
-    check_specs=[
-        dg.AssetCheckSpec(name, asset="evidence_audit", blocking=True, description=words)
-        for name, words in CHECKS.items()
-    ],
+    check_specs=check_specs("evidence_audit", blocking=CHECKS),
 )
-def evidence_audit(context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics) -> dg.MaterializeResult:
+def evidence_audit(
+    context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics, report_server: ReportServer
+) -> dg.MaterializeResult:
     """Whether the evidence follows from the past, training dates and the books: no report and no bundle without."""
     with run_stage(context, "evidence audit", paths) as (progress, run):
         from clstm_core.evidence_audit.case import load_case
@@ -38,9 +41,11 @@ def evidence_audit(context: dg.AssetExecutionContext, paths: ProjectPaths, metri
     rows = [{"check": found.name, "passed": found.passed, "counted": found.counted} for found in findings]
     return dg.MaterializeResult(
         metadata={
+            "panel": report_server.panel(run.name, "gates"),
             "checks": table(rows, ["check", "passed", "counted"]),
             "passed": sum(found.passed for found in findings),
             "of": len(findings),
         },
+        data_version=dg.DataVersion(file_sha256(run.comparison)[:16]),
         check_results=checks,
     )

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
+from assets.check_specs import check_specs
 from assets.checkpoint_comparison import checkpoint_comparison
+from assets.code_versions import EXPORT, code_version
 from assets.critic_warmup import run_config
 from assets.evidence_audit import evidence_audit
 from assets.partitions import training_run
-from assets.resources import Metrics, ProjectPaths
+from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import check, record_gates, run_stage, table
 from clstm_core.artifacts.code import code_sha256
 from clstm_core.artifacts.folder import file_sha256, json_sha256, sweep
@@ -35,15 +37,23 @@ class ExportConfig(dg.Config):
     deps=[checkpoint_comparison, evidence_audit],
     partitions_def=training_run,
     kinds={"onnx", "torch"},
+    code_version=code_version(*EXPORT),
     owners=["team:deployment"],
-    check_specs=[
-        dg.AssetCheckSpec("parity", asset="policy_bundle", blocking=True, description="eager = TorchScript = ONNX"),
-        dg.AssetCheckSpec("golden_vectors", asset="policy_bundle", blocking=True),
-        dg.AssetCheckSpec("latency", asset="policy_bundle", description=f"p99 below {LATENCY_GOAL_US:.0f} us"),
-    ],
+    check_specs=check_specs(
+        "policy_bundle",
+        blocking={
+            "parity": "PyTorch, TorchScript and ONNX take the same decisions over unbroken episodes.",
+            "golden_vectors": "The loaded graphs give the outputs that were written down beside them.",
+        },
+        warning={"latency": f"One decision takes less than {LATENCY_GOAL_US:.0f} us in 99 of 100 cases."},
+    ),
 )
 def policy_bundle(
-    context: dg.AssetExecutionContext, config: ExportConfig, paths: ProjectPaths, metrics: Metrics
+    context: dg.AssetExecutionContext,
+    config: ExportConfig,
+    paths: ProjectPaths,
+    metrics: Metrics,
+    report_server: ReportServer,
 ) -> dg.MaterializeResult:
     """A folder to deploy: the policy in three formats, its configuration, hashes, golden vectors and a model card."""
     with run_stage(context, "export", paths) as (progress, run):
@@ -100,6 +110,7 @@ def policy_bundle(
     parity = ["runtime", "batch", "steps", "actions_differing", "max_logit_difference", "passed"]
     return dg.MaterializeResult(
         metadata={
+            "panel": report_server.panel(run.name, "bundle"),
             "folder": dg.MetadataValue.path(str(folder)),
             "checkpoint": comparison.champion["milestone"],
             "verdict": comparison.comparison["verdict"],
@@ -108,6 +119,7 @@ def policy_bundle(
             "latency": table(manifest.latency, ["runtime", "p50_us", "p99_us"]),
             "files": table([{"file": name, "sha256": sha} for name, sha in manifest.files.items()], ["file", "sha256"]),
         },
+        data_version=dg.DataVersion(manifest.made_from[:16]),
         check_results=results,
     )
 

@@ -7,9 +7,11 @@ import dagster as dg
 from pydantic import Field
 
 from assets.backtests import baseline_backtests, policy_backtests, results_of
+from assets.check_specs import check_specs
+from assets.code_versions import EVALUATION, code_version
 from assets.critic_warmup import run_config
 from assets.partitions import training_run
-from assets.resources import Metrics, ProjectPaths
+from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import Progress, check, record_gates, run_stage, table
 from clstm_core.artifacts.code import code_sha256
 from clstm_core.artifacts.folder import json_sha256
@@ -35,15 +37,18 @@ class FairWorldsConfig(dg.Config):
     deps=[policy_backtests, baseline_backtests],
     partitions_def=training_run,
     kinds={"torch"},
+    code_version=code_version(*EVALUATION),
     owners=["team:research"],
-    check_specs=[
-        dg.AssetCheckSpec(
-            "worlds_are_fair", asset="fair_worlds", blocking=True, description="nothing is expected of any action"
-        )
-    ],
+    check_specs=check_specs(
+        "fair_worlds", blocking={"worlds_are_fair": "In these worlds nothing is to be expected of any action."}
+    ),
 )
 def fair_worlds(
-    context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics, config: FairWorldsConfig
+    context: dg.AssetExecutionContext,
+    paths: ProjectPaths,
+    metrics: Metrics,
+    report_server: ReportServer,
+    config: FairWorldsConfig,
 ) -> dg.MaterializeResult:
     """How often luck alone looked as good as the champion, in worlds in which nothing can be earned before costs."""
     with run_stage(context, "fair worlds", paths) as (progress, run):
@@ -68,6 +73,7 @@ def fair_worlds(
     shown = ["against", "observed", "luck_median", "luck_high", "worlds", "p", "p_adjusted", "level"]
     return dg.MaterializeResult(
         metadata={
+            "panel": report_server.panel(run.name, "luck"),
             "policy": made.luck["policy"],
             "p_against_cash": placed[0]["p"],
             "worlds": placed[0]["worlds"],
@@ -75,6 +81,7 @@ def fair_worlds(
             "label": "simulated quotes: fair worlds",
             "path": dg.MetadataValue.path(str(run.luck)),
         },
+        data_version=dg.DataVersion(made_from[:16]),
         check_results=checks,
     )
 

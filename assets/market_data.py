@@ -6,8 +6,10 @@ from typing import Any
 
 import dagster as dg
 
+from assets.check_specs import check_specs
+from assets.code_versions import MARKET, code_version
 from assets.resources import ProjectPaths, Recipe
-from assets.support import check, stage, table
+from assets.support import check, stage, table, tag_run, trains
 
 GROUP = "market_data"
 FRESH_DAYS = 7
@@ -16,12 +18,17 @@ FRESH_DAYS = 7
 @dg.asset(
     group_name=GROUP,
     kinds={"polars", "parquet"},
+    code_version=code_version(*MARKET),
     owners=["team:research"],
-    check_specs=[
-        dg.AssetCheckSpec("structure", asset="market_quotes", blocking=True, description="rows that can be traded"),
-        dg.AssetCheckSpec("freshness", asset="market_quotes", description="how old the newest session is"),
-        dg.AssetCheckSpec("coverage", asset="market_quotes", description="every trading day between first and last"),
-    ],
+    check_specs=check_specs(
+        "market_quotes",
+        blocking={"structure": "There are rows that can be traded, on at least two snapshots."},
+        warning={
+            "freshness": f"The newest session of real quotes is at most {FRESH_DAYS} days old.",
+            "coverage": "Every trading day between the first and the last session is there.",
+        },
+        per_run=False,
+    ),
 )
 def market_quotes(context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths) -> dg.MaterializeResult:
     """Canonical quotes, underlyings and rates of one source, with every fault named and bad rows in quarantine."""
@@ -33,7 +40,11 @@ def market_quotes(context: dg.AssetExecutionContext, recipe: Recipe, paths: Proj
         from clstm_core.market.cache import ensure_quotes
         from clstm_core.market.tables.quality import blocking
 
-        market = recipe.core().market()
+        chosen = recipe.core()
+        if trains(context):
+            chosen.require_hardware()
+        tag_run(context, recipe=recipe.name, source=recipe.source)
+        market = chosen.market()
         folder = ensure_quotes(market, paths.places.cache, progress)
         manifest = QuotesManifest.read(folder / FILE, files=False)
         findings = pl.read_parquet(folder / "findings.parquet")
@@ -91,13 +102,16 @@ def _fault(finding: Mapping[str, Any]) -> str:
     group_name=GROUP,
     deps=[market_quotes],
     kinds={"torch"},
+    code_version=code_version(*MARKET),
     owners=["team:research"],
-    check_specs=[
-        dg.AssetCheckSpec("parents_recorded", asset="market_tensors", blocking=True, description="hash of the quotes"),
-        dg.AssetCheckSpec(
-            "fitted_on_training_dates", asset="market_tensors", blocking=True, description="scaler saw nothing later"
-        ),
-    ],
+    check_specs=check_specs(
+        "market_tensors",
+        blocking={
+            "parents_recorded": "The tensors name the quotes that they were made from, by hash.",
+            "fitted_on_training_dates": "The scaler saw no session after the training window.",
+        },
+        per_run=False,
+    ),
 )
 def market_tensors(context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths) -> dg.MaterializeResult:
     """The chains as tensors: the market to evaluate on, and the one to train on where the source is too short."""

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets.check_specs import check_specs
+from assets.code_versions import MARKET, code_version
 from assets.market_data import GROUP, market_quotes
-from assets.resources import Metrics, ProjectPaths, Recipe
+from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
 from assets.support import check, numbers, stage, table
 from clstm_core.market.realism.names import CHECKS
 
@@ -21,11 +23,16 @@ if TYPE_CHECKING:
     group_name=GROUP,
     deps=[market_quotes],
     kinds={"polars"},
+    code_version=code_version(*MARKET),
     owners=["team:research"],
-    check_specs=[dg.AssetCheckSpec(name, asset="market_realism", description=words) for name, words in CHECKS.items()],
+    check_specs=check_specs("market_realism", warning=CHECKS, per_run=False),
 )
 def market_realism(
-    context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths, metrics: Metrics
+    context: dg.AssetExecutionContext,
+    recipe: Recipe,
+    paths: ProjectPaths,
+    metrics: Metrics,
+    report_server: ReportServer,
 ) -> dg.MaterializeResult:
     """Option-selling indices, volatility, smile and spreads of these quotes beside what others published."""
     with stage(context, "realism") as progress:
@@ -37,7 +44,7 @@ def market_realism(
             quotes = ensure_quotes(recipe.core().market(), places.cache, make=False)
             verdict, stood = ensure_realism(quotes, places.cache)
             metrics.store().record(verdict)
-            result = _shown(verdict)
+            result = _shown(verdict, report_server)
         except FAILURES as error:
             # the judge only warns: what it fails at stops no training and no report
             context.log.warning("the judge failed", exc_info=True)
@@ -47,13 +54,14 @@ def market_realism(
     return result
 
 
-def _shown(verdict: "RealismVerdict") -> dg.MaterializeResult:
+def _shown(verdict: "RealismVerdict", report_server: ReportServer) -> dg.MaterializeResult:
     """The verdict with its tables and its picture."""
+    svg = _picture(verdict)
     return dg.MaterializeResult(
         metadata={
             "verdict": verdict.verdict,
             "label": verdict.label,
-            "picture": dg.MetadataValue.md(_picture(verdict)),
+            **({"indices_by_year": report_server.picture("market", f"indices_{verdict.source}", svg)} if svg else {}),
             "bands": table(verdict.bands, ["name", "ours", "outside", "within", "unit", "holds"]),
             "indices": table(_by_year(verdict), ["year", "index", "ours", "published"]),
             "volatility": table(verdict.volatility, ["year", "vix", "bias", "rmse", "sessions"]),
@@ -85,9 +93,9 @@ def _by_year(verdict: "RealismVerdict") -> list[Mapping[str, Any]]:
     return sorted(known, key=lambda row: (row["year"], row["index"]))
 
 
-def _picture(verdict: "RealismVerdict") -> str:
-    """Ours and the published indices by calendar year."""
-    from reports.svg import as_markdown_image, line_chart
+def _picture(verdict: "RealismVerdict") -> str | None:
+    """Ours and the published indices by calendar year, as an SVG; None where nothing was published for these years."""
+    from reports.svg import line_chart
 
     lines: dict[str, list[tuple[date, float | None]]] = {}
     for row in _by_year(verdict):
@@ -95,6 +103,4 @@ def _picture(verdict: "RealismVerdict") -> str:
             end = date(row["year"], 12, 31)
             lines.setdefault(f"{row['index']}, these quotes", []).append((end, row["ours"]))
             lines.setdefault(f"{row['index']}, published", []).append((end, row["published"]))
-    if not lines:
-        return "Nothing was published for these years."
-    return as_markdown_image(line_chart(lines, "Return by calendar year, %", subtitle=verdict.label), "indices by year")
+    return line_chart(lines, "Return by calendar year, %", subtitle=verdict.label) if lines else None

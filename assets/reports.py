@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.backtests import results_of
+from assets.check_specs import check_specs
 from assets.checkpoint_comparison import PARENTS, checkpoint_comparison
+from assets.code_versions import code_version
 from assets.critic_foresight import critic_foresight
 from assets.evidence_audit import evidence_audit
 from assets.exports import policy_bundle
@@ -41,11 +43,15 @@ REMOTE = ('src="http', "src='http", 'href="http://', "@import", "url(http")
     deps=[checkpoint_comparison, evidence_audit, policy_bundle, market_realism, critic_foresight],
     partitions_def=training_run,
     kinds={"plotly", "html"},
+    code_version=code_version("evaluation", reports=True),
     owners=["team:research"],
-    check_specs=[
-        dg.AssetCheckSpec("opens_offline", asset="backtest_report", description="nothing is loaded from elsewhere"),
-        dg.AssetCheckSpec("figures_present", asset="backtest_report"),
-    ],
+    check_specs=check_specs(
+        "backtest_report",
+        warning={
+            "opens_offline": "The page loads nothing from elsewhere.",
+            "figures_present": "The page has its figures.",
+        },
+    ),
 )
 def backtest_report(
     context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics, report_server: ReportServer
@@ -91,11 +97,12 @@ def backtest_report(
     return dg.MaterializeResult(
         metadata={
             "report": dg.MetadataValue.url(url),
-            "report_path": dg.MetadataValue.path(str(page)),
             "summary": dg.MetadataValue.md(escaped(verdict)[:990]),
+            "report_path": dg.MetadataValue.path(str(page)),
             **shown,
             "published_metrics": dg.MetadataValue.path(str(published)),
         },
+        data_version=dg.DataVersion(report.sha256[:16]),
         check_results=results,
     )
 

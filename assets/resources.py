@@ -1,23 +1,37 @@
 """What assets are handed: the recipe of the run, the folders, the metrics store, the place where reports are shown."""
 
+import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
+from urllib.parse import quote
 
 import dagster as dg
 from pydantic import Field
 
+from clstm_core.artifacts.folder import write_text
 from clstm_core.artifacts.places import Places
+from clstm_core.config import RECIPES
+from clstm_core.market.sources import source_names
 from clstm_core.recipe import Recipe as CoreRecipe
 
 if TYPE_CHECKING:
     from clstm_core.store.store import MetricsStore
 
+    RecipeName: TypeAlias = str
+    SourceName: TypeAlias = str
+else:  # the launch form offers these names and refuses others
+    RecipeName, SourceName = Literal[tuple(RECIPES)], Literal[source_names()]
+
+REPORT_URL = "http://127.0.0.1:3001"
+
 
 class Recipe(dg.ConfigurableResource):
     """What a run is made from, chosen once and read by every asset."""
 
-    name: str = Field("default_cpu", description="named settings: default_cpu, smoke or seed_100m (the published run)")
-    source: str = Field("sp500_modelled", description="where quotes come from; `clstm demo --help` lists the names")
+    name: RecipeName = Field(
+        "default_cpu", description="named settings: default_cpu (minutes), smoke (seconds) or seed_100m (published run)"
+    )
+    source: SourceName = Field("sp500_modelled", description="where quotes come from; `clstm sources` describes them")
     data_dir: str | None = Field(None, description="folder of the vendor's files, for sources that need one")
     n_snapshots: int | None = Field(None, description="length of the simulated source, in snapshots")
     timesteps: int | None = Field(None, description="env steps, in place of the settings'")
@@ -26,8 +40,8 @@ class Recipe(dg.ConfigurableResource):
     audit: Literal["quick", "full"] = Field("quick", description="both ask the same questions; quick takes a minute")
 
     def core(self) -> CoreRecipe:
-        """The same as the core knows it; ConfigError for what cannot work."""
-        return CoreRecipe(
+        """The same as the core knows it; ConfigError for what cannot work, before anything is done."""
+        chosen = CoreRecipe(
             name=self.name,
             source=self.source,
             data_dir=self.data_dir or None,
@@ -37,6 +51,8 @@ class Recipe(dg.ConfigurableResource):
             device=self.device,
             audit=self.audit,
         )
+        chosen.run_config()
+        return chosen
 
 
 class ProjectPaths(dg.ConfigurableResource):
@@ -73,12 +89,29 @@ class Metrics(dg.ConfigurableResource):
 
 
 class ReportServer(dg.ConfigurableResource):
-    """The static server that `make dev` starts beside the UI, on the loopback address."""
+    """The static server that `make dev` starts beside the UI, and the folder that it serves."""
 
-    url: str = "http://127.0.0.1:3001"
+    home: str
+    url: str = REPORT_URL
 
-    def page(self, run: str) -> str:
-        """Where a run's report is shown."""
-        from urllib.parse import quote
+    def page(self, run: str, panel: str = "") -> str:
+        """Where a run's report is shown, at one of its panels where one is named."""
+        return f"{self.url}/{quote(run)}/index.html" + (f"#{panel}" if panel else "")
 
-        return f"{self.url}/{quote(run)}/index.html"
+    def panel(self, run: str, panel: str) -> dg.UrlMetadataValue:
+        """The same as a link."""
+        return dg.MetadataValue.url(self.page(run, panel))
+
+    def picture(self, folder: str, name: str, svg: str) -> dg.MarkdownMetadataValue:
+        """Keep an SVG where the server finds it, and link it: the UI shows it without a click.
+
+        Dagster folds Markdown of more than a thousand characters away, and a picture inside it is longer than that.
+
+        Args:
+            folder: the run's name, or `market` for what belongs to no run
+        """
+        write_text(ProjectPaths(home=self.home).reports / folder / "pictures" / f"{name}.svg", svg)
+        # browsers keep what they have seen: another picture gets another address
+        version = hashlib.sha256(svg.encode()).hexdigest()[:8]
+        address = f"{self.url}/{quote(folder)}/pictures/{name}.svg?v={version}"
+        return dg.MetadataValue.md(f"![{name.replace('_', ' ')}]({address})")

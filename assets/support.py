@@ -13,15 +13,17 @@ from typing import Any
 import dagster as dg
 
 from assets.resources import Metrics, ProjectPaths
+from clstm_core.artifacts.code import git_commit
 from clstm_core.artifacts.folder import is_locked, lock
-from clstm_core.artifacts.manifests import GateResults
-from clstm_core.artifacts.places import RunFolder, run_name
+from clstm_core.artifacts.manifests import GateResults, RunInputs
+from clstm_core.artifacts.places import DIGITS, RunFolder, run_name
 from clstm_core.errors import ArtifactError, ClstmError, file_system_sentence, of_file_system
+from clstm_core.process import die_with_parent
 
-PROGRESS_TAG = "clstm/progress"
-"""Run tag with the file that the command line draws its progress bars from."""
+PROGRESS_TAG = ".dagster/clstm_progress"
+"""Run tag with the file that the command line draws its progress bars from; tags of this prefix are not shown."""
 
-LOCK_TAG = "clstm/lock"
+LOCK_TAG = ".dagster/clstm_lock"
 """Run tag with the file that the process of a run holds locked for as long as it lives."""
 
 PARTITION_TAG = "dagster/partition"
@@ -64,11 +66,24 @@ def stage(context: dg.AssetExecutionContext, name: str) -> Iterator[Progress]:
     """
     progress = Progress(context, name)
     progress(0, 1)
-    try:
+    with user_sentences():
         if partition := context.run.tags.get(PARTITION_TAG):
             run_name(partition)  # also where the first stage of a run is not partitioned: before anything starts
+        die_with_parent()
         one_thread()
+        commit = git_commit()
+        tag_run(context, commit=commit[:DIGITS] + ("-dirty" if commit.endswith("-dirty") else ""))
         yield progress
+
+
+@contextmanager
+def user_sentences() -> Iterator[None]:
+    """Turn an error of ours, or of the file system, into a failure of one sentence.
+
+    Raises: dagster.Failure
+    """
+    try:
+        yield
     except Exception as error:
         ours = isinstance(error, ClstmError)
         if not (ours or of_file_system(error)):
@@ -96,7 +111,30 @@ def run_stage(
                     f"run {run.name} is being worked on by launch {other.name.split('.')[1][:8]}: expected one launch "
                     f"of a run at a time; its stage {name} was not begun. Wait for it, or pass another name."
                 )
+        if (inputs := RunInputs.kept(run.inputs)) is not None:
+            tag_by_inputs(context, inputs)
         yield progress, run
+
+
+def trains(context: dg.AssetExecutionContext) -> bool:
+    """Whether this launch is to train as well: what cannot be trained is refused before the market is made."""
+    return any(node.name == "trained_policy" for node in context.job_def.nodes)
+
+
+def tag_run(context: dg.AssetExecutionContext, **facts: str) -> None:
+    """Tag the launch with facts that are not tags of it yet: the runs page shows them, and filters by them."""
+    if new := {name: value for name, value in facts.items() if value and context.run.tags.get(name) != value}:
+        context.instance.add_run_tags(context.run.run_id, new)
+
+
+def tag_by_inputs(context: dg.AssetExecutionContext, inputs: RunInputs) -> None:
+    """Tag the launch with what its training run is made from."""
+    tag_run(
+        context,
+        recipe=str(inputs.config.get("recipe", "")),
+        source=str(inputs.facts.get("source", "")),
+        data=str(inputs.data_sha256 or "")[:DIGITS],
+    )
 
 
 def one_thread() -> None:

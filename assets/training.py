@@ -7,9 +7,11 @@ from typing import Any
 
 import dagster as dg
 
+from assets.check_specs import check_specs
+from assets.code_versions import TRAIN, code_version
 from assets.critic_warmup import environments, run_config, warm_critic
 from assets.partitions import training_run
-from assets.resources import Metrics, ProjectPaths
+from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import Progress, check, numbers, record_gates, run_stage, table
 from clstm_core.artifacts.manifests import CheckpointManifest, RunInputs
 from clstm_core.artifacts.places import RunFolder
@@ -50,18 +52,26 @@ training_progress = dg.AssetSpec(
     deps=[warm_critic],
     partitions_def=training_run,
     kinds={"torch"},
+    code_version=code_version(*TRAIN),
     owners=["team:research"],
     pool="gpu",
-    check_specs=[
-        dg.AssetCheckSpec("recurrent_self_test", asset="trained_policy", blocking=True),
-        dg.AssetCheckSpec("finite", asset="trained_policy", blocking=True),
-        dg.AssetCheckSpec("ladder_complete", asset="trained_policy", blocking=True),
-        dg.AssetCheckSpec("kl_on_target", asset="trained_policy"),
-        dg.AssetCheckSpec("clip_fraction_on_target", asset="trained_policy"),
-        dg.AssetCheckSpec("explained_variance_positive", asset="trained_policy"),
-    ],
+    check_specs=check_specs(
+        "trained_policy",
+        blocking={
+            "recurrent_self_test": "The learner gives every decision the probability that it had in the rollout.",
+            "finite": "No weight of the ladder is NaN or infinite.",
+            "ladder_complete": "The checkpoints at 20, 40, 60, 80 and 100% of the steps are whole.",
+        },
+        warning={
+            "kl_on_target": f"The policy's mean step in KL at the end of training is below {KL_TARGET}.",
+            "clip_fraction_on_target": "The share of clipped updates at the end of training is within its target.",
+            "explained_variance_positive": "The critic foresees something of rewards on later dates.",
+        },
+    ),
 )
-def trained_policy(context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics) -> dg.MaterializeResult:
+def trained_policy(
+    context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics, report_server: ReportServer
+) -> dg.MaterializeResult:
     """The policy after PPO, resumable: a run that is complete is not trained again, one that was cut off goes on."""
     with run_stage(context, "train", paths) as (progress, run):
         from clstm_core.checkpoint import load_policy
@@ -116,13 +126,15 @@ def trained_policy(context: dg.AssetExecutionContext, paths: ProjectPaths, metri
     last = rows[-1] if rows else {}
     return dg.MaterializeResult(
         metadata={
+            "panel": report_server.panel(run.name, "training"),
             "folder": dg.MetadataValue.path(str(run.path)),
             "recipe": config.recipe,
             "trained_on": inputs.facts["trained_on"],
             "ladder": table(shown, ["milestone", "env_steps", "iteration", "model_sha256"]),
-            "training_curve": dg.MetadataValue.md(training_curve(rows)),
+            "training_curve": report_server.picture(run.name, "training_curve", training_curve(rows)),
             **{key: value for key, value in numbers(last).items() if key not in ("progress", "eta_seconds")},
         },
+        data_version=dg.DataVersion(ladder[-1].identity[:16] if ladder else "none"),
         check_results=results,
     )
 
@@ -153,18 +165,16 @@ class _Live:
         self._waiting.append(row)
         if time.monotonic() - self._observed >= OBSERVE_EVERY_S:
             self._observed = time.monotonic()
-            self._context.log_event(
-                dg.AssetObservation(
-                    asset_key=training_progress.key, metadata=numbers({key: row.get(key) for key in LIVE})
-                )
-            )
+            live = numbers({key: row.get(key) for key in LIVE})
+            seen = {"run": self._context.partition_key, **live}
+            self._context.log_event(dg.AssetObservation(asset_key=training_progress.key, metadata=seen))
             self._store.upsert("training_metrics", self._waiting)
             self._waiting = []
 
 
 def training_curve(rows: list[dict[str, Any]]) -> str:
-    """Reward and explained variance over env steps, as a picture that the UI shows."""
-    from reports.svg import as_markdown_image, line_chart
+    """Reward and explained variance over env steps, as an SVG."""
+    from reports.svg import line_chart
 
     def line(name: str) -> list[tuple[float, float | None]]:
         return [(row["env_steps"] / 1e6, row[name]) for row in rows if row.get(name) is not None]
@@ -174,8 +184,7 @@ def training_curve(rows: list[dict[str, Any]]) -> str:
         "the same, held out": "heldout_explained_variance_5",
         "mean reward per step": "mean_reward",
     }
-    chart = line_chart({label: line(key) for label, key in names.items()}, "Training, over million env steps")
-    return as_markdown_image(chart, "training curve")
+    return line_chart({label: line(key) for label, key in names.items()}, "Training, over million env steps")
 
 
 def _set_aside_after_damage(run: RunFolder, whole: dict[str, bool]) -> Path | None:

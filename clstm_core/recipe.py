@@ -9,6 +9,12 @@ from clstm_core.errors import ConfigError
 
 AUDITS = ("quick", "full")
 
+CPU_STEPS_PER_SECOND = {"seed_100m": 1_000, "default_cpu": 6_000, "smoke": 1_000}
+"""Env steps per second of training on one CPU core, from docs/performance.md: an estimate, no promise."""
+
+LONG_S = 86_400.0
+"""A training that takes longer on a CPU is asked for in so many words."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
@@ -69,6 +75,27 @@ class Recipe:
             device=self.device,
             market=dataclasses.replace(self.market(), data_dir=None),
         )
+
+    @property
+    def cpu_seconds(self) -> float:
+        """About how long training takes on a CPU."""
+        return self.run_config().timesteps / CPU_STEPS_PER_SECOND[self.name]
+
+    def require_hardware(self) -> None:
+        """Refuse to begin days of training on a CPU that nobody asked for.
+
+        Raises: ConfigError where no GPU is there, `device` is auto, and training would take more than LONG_S
+        """
+        if self.device != "auto" or self.cpu_seconds <= LONG_S:
+            return
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ConfigError(
+                f"{self.name} trains {self.run_config().timesteps:,} env steps: about {self.cpu_seconds / 86_400:.1f} "
+                "days on this machine's CPU, and no GPU was found. Expected a GPU; else pass fewer timesteps, another "
+                "recipe, or device=cpu to train here all the same."
+            )
 
     def flags(self) -> str:
         """The recipe as flags of the `clstm` command, for a remedy that can be typed."""

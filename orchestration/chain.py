@@ -9,35 +9,38 @@ inherits held, so that it falls free when this process ends, and not when the co
 import json
 import sys
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
 import dagster as dg
 from dagster import DagsterEventType
 
-from assets.support import LOCK_TAG, PROGRESS_TAG
+from assets.support import LOCK_TAG, PARTITION_TAG, PROGRESS_TAG
 from clstm_core.artifacts.folder import is_locked, write_json
 from orchestration.definitions import build_defs
 from orchestration.home import dagster_home
+
+
+def job_named(name: str) -> dg.JobDefinition:
+    """A job by name, as the process of each step finds it."""
+    return build_defs().resolve_job_def(name)
 
 
 def execute(request: dict[str, Any]) -> dict[str, Any]:
     """Execute the job; what came of it in plain JSON types, never an exception of the chain's own."""
     dagster_home()
     heard = _listen()
-    with dg.DagsterInstance.get() as instance:
+    tags = {**request["tags"], PROGRESS_TAG: request["progress"], LOCK_TAG: request["lock"]}
+    if request["run"]:
+        tags[PARTITION_TAG] = request["run"]
+    job = dg.build_reconstructable_job("orchestration.chain", "job_named", (request["job"],))
+    with ExitStack() as held:
+        instance = held.enter_context(dg.DagsterInstance.get())
         close_abandoned(instance, mine=request["lock"])
         _close_dead_runs()
-        result = (
-            build_defs()
-            .resolve_job_def(request["job"])
-            .execute_in_process(
-                instance=instance,
-                partition_key=request["run"],
-                run_config=request["run_config"],
-                tags={**request["tags"], PROGRESS_TAG: request["progress"], LOCK_TAG: request["lock"]},
-                raise_on_error=False,
-            )
+        result = held.enter_context(
+            dg.execute_job(job, instance=instance, run_config=request["run_config"], tags=tags, raise_on_error=False)
         )
         facts: dict[str, Any] = {}
         for event in result.all_events:
@@ -114,7 +117,7 @@ def _close_dead_runs() -> None:
     from clstm_core.artifacts.places import Places
     from clstm_core.store.store import MetricsStore
     from clstm_core.train.status import close_dead
-    from orchestration.definitions import project_home
+    from orchestration.home import project_home
 
     data = project_home() / "data"
     if dead := close_dead(Places(data)):

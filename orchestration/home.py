@@ -4,9 +4,12 @@ import os
 import shutil
 from pathlib import Path
 
-from orchestration.definitions import project_home
-
 TEMPLATE = Path(__file__).with_name("dagster.yaml")
+
+
+def project_home() -> Path:
+    """Where data/ and reports/generated/ lie: CLSTM_HOME, or this checkout."""
+    return Path(os.environ.get("CLSTM_HOME") or Path(__file__).parents[1]).resolve()
 
 
 def dagster_home() -> Path:

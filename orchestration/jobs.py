@@ -1,6 +1,6 @@
-"""What one launches: the whole chain, its parts, and the demo. A `training_run` key must exist before a launch.
+"""What one launches: the whole chain and its parts. A `training_run` key must exist before a launch: see `start_run`.
 
-The recipe is one resource: chosen once at a launch, read by every asset of it.
+The recipe is one resource: chosen once at a launch, read by every asset of it, with the same defaults everywhere.
 """
 
 from typing import Any
@@ -19,17 +19,20 @@ def chosen(**recipe: Any) -> dict[str, Any]:
     return {"resources": {"recipe": {"config": {key: value for key, value in recipe.items() if value is not None}}}}
 
 
+train_and_evaluate = dg.define_asset_job(
+    "train_and_evaluate",
+    CHAIN,
+    config=chosen(),
+    description="From quotes to report and bundle: minutes on two cores with the default recipe.",
+)
+
+refresh_market_data = dg.define_asset_job(
+    "refresh_market_data", MARKET, description="Quotes and tensors of one source."
+)
+
 jobs = [
-    dg.define_asset_job(
-        "demo", CHAIN, config=chosen(), description="The whole chain in minutes on two cores, on the embedded source."
-    ),
-    dg.define_asset_job(
-        "train_and_evaluate",
-        CHAIN,
-        config=chosen(name="seed_100m", audit="full"),
-        description="From quotes to report and bundle with the published settings and the full audit.",
-    ),
-    dg.define_asset_job("refresh_market_data", MARKET, description="Quotes and tensors of one source."),
+    train_and_evaluate,
+    refresh_market_data,
     dg.define_asset_job(
         "audit_market", AUDITED, description="Quotes, tensors and the verdict without which nothing is trained."
     ),
@@ -41,5 +44,10 @@ jobs = [
         "export_only",
         dg.AssetSelection.assets("policy_bundle"),
         description="The bundle of a run that is compared.",
+    ),
+    dg.define_asset_job(
+        "render_report",
+        dg.AssetSelection.assets("backtest_report"),
+        description="The report of a run that is evaluated, drawn again; nothing is trained or traded.",
     ),
 ]

@@ -1,6 +1,5 @@
 """Small line charts as SVG text, for places that show pictures but run no script (metadata as Markdown images)."""
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -80,13 +79,6 @@ def line_chart(
         x_ticks=x_ticks,
         y_ticks=y_ticks,
     )
-
-
-def as_markdown_image(svg: str, alt: str = "chart") -> str:
-    """The SVG as a Markdown image with a data URI."""
-    encoded = base64.b64encode(svg.encode()).decode()
-    safe = "".join(letter for letter in alt if letter not in "[]()\n")
-    return f"![{safe}](data:image/svg+xml;base64,{encoded})"
 
 
 def _points(values: Sequence[Point]) -> list[tuple[float, float | None]]:

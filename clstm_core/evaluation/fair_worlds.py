@@ -4,12 +4,14 @@ One pool of worlds serves all comparisons: the champion walks all of them, the b
 paths. Against cash one test was registered; against the other baselines p-values are adjusted together.
 """
 
+import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from clstm_core.config import EnvConfig, MarketConfig
 from clstm_core.errors import EvaluationError
@@ -24,6 +26,7 @@ from clstm_core.market.clock import DAY_NS
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.market.worlds.generated import GeneratedWorld
 from clstm_core.market.worlds.surface import Surface
+from clstm_core.process import die_with_parent
 
 Progress = Callable[[int, int], None]
 
@@ -164,11 +167,18 @@ def _walk(
     worlds: tuple[int, int],
     progress: Progress | None,
 ) -> tuple[Floats, dict[str, Floats]]:
-    """Both walks side by side: torch leaves Python's lock alone while it computes, so that two cores are used."""
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    """Both walks side by side, in a process each: their many small steps would wait for Python's lock in one."""
+    beside = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=beside, initializer=_begin) as pool:
         one = pool.submit(walk_fair_worlds, [champion], world, env_config, n_worlds=worlds[0])
-        two = pool.submit(walk_fair_worlds, others, world, env_config, n_worlds=worlds[1], progress=progress)
-        return one.result()[champion.name], two.result()
+        two = walk_fair_worlds(others, world, env_config, n_worlds=worlds[1], progress=progress)
+        return one.result()[champion.name], two
+
+
+def _begin() -> None:
+    """What a walk's own process begins with."""
+    die_with_parent()
+    torch.set_num_threads(1)
 
 
 def _place(policy: str, against: str, observed: Floats, worlds: Floats, level: float) -> Placed:

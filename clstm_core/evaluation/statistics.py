@@ -32,6 +32,9 @@ _EQUITY_FLOOR = 1e-6
 _NO_VARIATION = 1e-12
 """A standard deviation of returns at or below this is rounding."""
 
+_ROUNDING = 1e-12
+"""What is left of a sum of squares, relative to it, when nothing varies."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Performance:
@@ -164,10 +167,10 @@ def performance(equity: Floats, cash_returns: Floats, periods_per_year: float = 
     )
 
 
-def bootstrap_indices(
-    series: Floats, *, seed: int = 0, replications: int = REPLICATIONS
-) -> tuple[npt.NDArray[np.int64], float]:
-    """Row indices [R, T] of stationary-bootstrap samples of the dates, and the mean block length used.
+def bootstrap_counts(series: Floats, *, seed: int = 0, replications: int = REPLICATIONS) -> tuple[Floats, float]:
+    """How often each date is drawn [R, T] in stationary-bootstrap samples of the dates, and the mean block length used.
+
+    Means and deviations of a sample are products with its counts.
 
     Source: Politis and Romano 1994 (stationary bootstrap); block length by Politis and White 2004 as corrected by
             Patton, Politis and White 2009; both through `arch.bootstrap`, on `series`, the differences compared
@@ -180,18 +183,17 @@ def bootstrap_indices(
         estimate = float(optimal_block_length(series)["stationary"].iloc[0])
         length = min(max(estimate, 1.0), n / 3.0) if math.isfinite(estimate) else 1.0
     block = max(1, math.ceil(length))
-    return _stationary_indices(n, block, seed, replications), float(block)
+    return _stationary_counts(n, block, seed, replications).astype(np.float64), float(block)
 
 
-@functools.lru_cache(maxsize=32)
-def _stationary_indices(n: int, block: int, seed: int, replications: int) -> npt.NDArray[np.int64]:
+@functools.lru_cache(maxsize=64)
+def _stationary_counts(n: int, block: int, seed: int, replications: int) -> npt.NDArray[np.uint16]:
     """Drawn once for all series of a length: they depend on no data."""
     from arch.bootstrap import StationaryBootstrap
 
     bootstrap = StationaryBootstrap(block, np.arange(n), seed=seed)
-    indices = np.stack([sample[0][0] for sample in bootstrap.bootstrap(replications)])
-    indices.setflags(write=False)
-    return indices
+    counts = np.stack([np.bincount(sample[0][0], minlength=n) for sample in bootstrap.bootstrap(replications)])
+    return counts.astype(np.uint16)  # no date is drawn more often than there are dates
 
 
 def _percentiles(draws: Floats, estimate: float, n_returns: int, block: float) -> Interval:
@@ -216,8 +218,8 @@ def paired_mean(
     estimate = float(d.mean() * scale)
     if d.size < MIN_OBSERVATIONS:
         return Interval(estimate=estimate, low=None, high=None, n_returns=d.size)
-    indices, block = bootstrap_indices(d, seed=seed, replications=replications)
-    return _percentiles(d[indices].mean(axis=1) * scale, estimate, d.size, block)
+    counts, block = bootstrap_counts(d, seed=seed, replications=replications)
+    return _percentiles(counts @ d / d.size * scale, estimate, d.size, block)
 
 
 def paired_sharpe(
@@ -234,14 +236,15 @@ def paired_sharpe(
             accounts are not taken for one diversified one
     """
     d = _paired(a.mean(axis=1), b.mean(axis=1))
-    ratios = [float(_sharpes(x[None], periods_per_year)[0]) for x in (a, b)]
+    once = np.ones((1, len(a)))
+    ratios = [float(_sharpes(once, x, periods_per_year)[0]) for x in (a, b)]
     if not all(map(math.isfinite, ratios)):
         return None
     estimate = ratios[0] - ratios[1] if d.any() else 0.0
     if d.size < MIN_OBSERVATIONS:
         return Interval(estimate=estimate, low=None, high=None, n_returns=d.size)
-    indices, block = bootstrap_indices(d, seed=seed, replications=replications)
-    draws = _sharpes(a[indices], periods_per_year) - _sharpes(b[indices], periods_per_year)
+    counts, block = bootstrap_counts(d, seed=seed, replications=replications)
+    draws = _sharpes(counts, a, periods_per_year) - _sharpes(counts, b, periods_per_year)
     if not d.any():
         draws = np.zeros(replications)
     return _percentiles(draws, estimate, d.size, block)
@@ -258,9 +261,9 @@ def difference_of_means(
     n = min(a.size, b.size)
     if n < MIN_OBSERVATIONS:
         return Interval(estimate=estimate, low=None, high=None, n_returns=n)
-    rows_a, block_a = bootstrap_indices(a, seed=seed, replications=replications)
-    rows_b, block_b = bootstrap_indices(b, seed=seed + 1, replications=replications)
-    draws = (a[rows_a].mean(axis=1) - b[rows_b].mean(axis=1)) * scale
+    counts_a, block_a = bootstrap_counts(a, seed=seed, replications=replications)
+    counts_b, block_b = bootstrap_counts(b, seed=seed + 1, replications=replications)
+    draws = (counts_a @ a / a.size - counts_b @ b / b.size) * scale
     return _percentiles(draws, estimate, n, max(block_a, block_b))
 
 
@@ -275,8 +278,17 @@ def _paired(a: Floats, b: Floats) -> Floats:
     return np.where(np.abs(d) < _NO_VARIATION, 0.0, d)
 
 
-def _sharpes(returns: Floats, periods_per_year: float) -> Floats:
-    """Sharpe ratios [R] of samples [R, T, E]: of each episode, then their mean; NaN where an episode has none."""
-    deviation = returns.std(axis=1, ddof=1)
-    ratio = returns.mean(axis=1) / np.where(deviation > _NO_VARIATION, deviation, np.nan)
+def _sharpes(counts: Floats, returns: Floats, periods_per_year: float) -> Floats:
+    """Sharpe ratios [R] of samples: of each episode, then their mean; NaN where an episode has none.
+
+    Shapes: counts [R, T], how often each date is in a sample; returns [T, E]
+    """
+    n = len(returns)
+    centre = returns.mean(axis=0)
+    around = returns - centre  # what is squared is small: the difference below loses no digits
+    mean, square = counts @ around / n, counts @ around**2
+    variance = square - n * mean**2
+    spread = np.where(variance > _ROUNDING * square, variance, 0.0) / (n - 1)
+    deviation = np.sqrt(spread)
+    ratio = (centre + mean) / np.where(deviation > _NO_VARIATION, deviation, np.nan)
     return ratio.mean(axis=1) * math.sqrt(periods_per_year)

@@ -6,7 +6,7 @@ looks ahead (listed expiries, time in sessions) counts by the schedule.
 """
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import NamedTuple
 
@@ -108,6 +108,17 @@ def settlement_date(expiry: date, calendar: str = XNYS) -> date:
     So a monthly dated Saturday (before 2015) or on Good Friday settles on the session before.
     """
     return session_on_or_before(np.array([expiry], dtype="datetime64[D]"), scheduled_sessions(calendar))[0].item()
+
+
+def newest_ended_session(at: datetime, calendar: str = XNYS) -> date:
+    """The last session that has ended by an instant with a time zone: half days end early, holidays are none."""
+    day = np.datetime64(at.astimezone(UTC).date(), "D") + 1  # east of Greenwich a session is a day ahead of UTC
+    sessions = exchange(calendar).sessions
+    known = sessions[: int(np.searchsorted(sessions, day, side="right"))][-12:]
+    ended = known[session_ends(known, calendar) <= int(at.timestamp()) * 10**9]
+    if not len(ended):
+        raise MarketDataError(f"no session of {calendar} had ended by {at}: its calendar begins on {sessions[0]}.")
+    return ended[-1].item()
 
 
 @cache

@@ -273,7 +273,6 @@ def test_a_manifest_that_moves_with_its_folder_is_the_same(loaf, tmp_path):
 
 
 KINDS = [kind for kind in vars(manifests).values() if isinstance(kind, type) and issubclass(kind, Manifest)]
-KINDS.remove(Manifest)
 
 
 def test_every_kind_has_its_name_its_words_and_its_remedy():

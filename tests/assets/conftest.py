@@ -76,7 +76,7 @@ class Chain:
             resources={
                 "paths": ProjectPaths(home=str(self.home)),
                 "metrics": Metrics(path=str(self.data / "metrics.duckdb")),
-                "report_server": ReportServer(),
+                "report_server": ReportServer(home=str(self.home)),
                 "recipe": self.recipe,
             },
             run_config={"ops": {name: value for name, value in (ops or {}).items() if name in names}},

@@ -10,7 +10,7 @@ from assets.reports import backtest_report
 from assets.training import trained_policy
 from clstm_core.artifacts.folder import canonical_json
 from clstm_core.artifacts.manifest import SEAL, _seal
-from clstm_core.artifacts.manifests import RunStatus
+from clstm_core.artifacts.manifests import GateResults, RunStatus
 from clstm_core.evaluation import recompute
 from clstm_core.store.schema import TABLES
 from clstm_core.store.store import MetricsStore
@@ -160,10 +160,12 @@ def test_an_altered_manifest_is_made_again(moved, stages, what, careful):
 
 def test_damaged_check_results_are_made_again(moved, stages):
     order, ops = stages
-    for path in (moved.folder / "gates").glob("*.json"):
+    damaged = sorted((moved.folder / "gates").glob("*.json"))
+    assert damaged
+    for path in damaged:
         path.write_text(path.read_text().replace('"gate"', '"gat"'))
     moved.does(*order, ops=ops)
-    assert len(list((moved.folder / "gates").glob("*.json"))) == 7
+    assert [GateResults.read(path, files=False).gate for path in damaged] == [path.stem for path in damaged]
 
 
 def test_training_that_is_told_to_stop_says_stopped(moved, monkeypatch):

@@ -21,7 +21,7 @@ def settings():
 def execute(home, instance, *, monkeypatch):
     monkeypatch.setenv("CLSTM_HOME", str(home))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    job = build_defs().resolve_job_def("demo")
+    job = build_defs().resolve_job_def("train_and_evaluate")
     return job.execute_in_process(instance=instance, partition_key=RUN, run_config=settings(), raise_on_error=False)
 
 

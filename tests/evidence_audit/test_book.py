@@ -17,7 +17,13 @@ from clstm_core.market.tensors import load_market
 from clstm_core.specs import ACTIONS, BOOK_FEATURES
 
 CONFIG = MarketConfig(source="simulated", n_snapshots=380, train_fraction=0.5, validation_fraction=0.2, seed=3)
-PROGRAMME = ("near_risk_reversal", "near_bear_call_spread", "near_protective_put", "near_bull_put_spread", "hedge_delta")
+PROGRAMME = (
+    "near_risk_reversal",
+    "near_bear_call_spread",
+    "near_protective_put",
+    "near_bull_put_spread",
+    "hedge_delta",
+)
 
 
 class _Programme:
@@ -65,8 +71,10 @@ def test_the_book_is_the_one_that_was_shown(files, tmp_path, lag, period) -> Non
     policy = _Programme(PROGRAMME, period)
     env = EnvConfig(fill_lag=lag)
     result = run_backtests([policy], market, env, "test", out_dir=tmp_path)[0]
-    held = result.table("positions").group_by("step", "contract_id").agg(
-        bought=(pl.col("quantity") > 0).any(), sold=(pl.col("quantity") < 0).any()
+    held = (
+        result.table("positions")
+        .group_by("step", "contract_id")
+        .agg(bought=(pl.col("quantity") > 0).any(), sold=(pl.col("quantity") < 0).any())
     )
     assert held.filter("bought", "sold").height > 3, "no contract was held long and short: the test tests nothing"
     shown = np.stack(policy.shown)[:, -len(BOOK_FEATURES) :]

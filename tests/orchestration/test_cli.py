@@ -115,7 +115,7 @@ def test_first_launches_at_once_make_one_instance(tmp_path):
     """Storage is made by whoever comes first; the others wait for it."""
     home = tmp_path / "home" / ".dagster"
     home.parent.mkdir()
-    code = "import sys; from orchestration.cli import _register; _register(sys.argv[1])"
+    code = "import sys; from orchestration.launch import _register; _register(sys.argv[1])"
     environment = {**os.environ, "CLSTM_HOME": str(home.parent), "DAGSTER_HOME": str(home)}
     started = [
         subprocess.Popen(

@@ -162,14 +162,15 @@ def test_jobs_select_what_they_say(definitions):
         for job in definitions.resolve_all_job_defs()
         if not job.name.startswith("__")
     }
-    assert found["demo"] == set(PARENTS)
     assert found["train_and_evaluate"] == set(PARENTS)
     assert found["refresh_market_data"] == {"market_quotes", "market_tensors"}
     assert found["audit_market"] == {"market_quotes", "market_tensors", "environment_audit"}
     assert found["evaluate_only"] == GROUPS["evaluation"]
     assert found["export_only"] == {"policy_bundle"}
     assert found["judge_market"] == {"market_quotes", "market_realism"}
-    assert len(found) == 7
+    assert found["render_report"] == {"backtest_report"}
+    assert found["start_run"] == set()
+    assert len(found) == 8
 
 
 def test_training_is_never_started_by_a_condition(graph):

@@ -1,14 +1,12 @@
 """SVG line charts: well formed, escaped, small, and tolerant of gaps."""
 
-import base64
 import math
-import re
 from datetime import date, timedelta
 from xml.etree import ElementTree
 
 import pytest
 
-from reports.svg import MAX_POINTS, as_markdown_image, line_chart
+from reports.svg import MAX_POINTS, line_chart
 
 NS = {"svg": "http://www.w3.org/2000/svg"}
 
@@ -63,7 +61,7 @@ def test_a_dozen_long_series_stay_below_200_kb_and_keep_their_ends():
     series = {f"line {k}": [(x, math.sin(x + k)) for x in range(100_000)] for k in range(20)}
     svg = line_chart(series, "t", subtitle="modelled quotes")
     drawn = lines(svg)
-    assert len(as_markdown_image(svg)) < 200_000
+    assert len(svg) < 150_000
     assert {len(points) for points in drawn} == {MAX_POINTS}
     assert len({points[-1][0] for points in drawn}) == 1
 
@@ -73,11 +71,3 @@ def test_text_is_escaped():
     root = ElementTree.fromstring(line_chart({evil: [(0, 1.0), (1, 2.0)]}, evil, subtitle=evil))
     assert root.findall(".//svg:script", NS) == []
     assert evil in [node.text for node in root.findall(".//svg:text", NS)]
-
-
-def test_the_markdown_image_holds_the_svg():
-    svg = line_chart({"a": [(0, 1.0), (1, 2.0)]}, "t", subtitle="simulated quotes")
-    image = as_markdown_image(svg, "equity [of](x)")
-    found = re.fullmatch(r"!\[equity ofx\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)", image)
-    assert base64.b64decode(found[1]).decode() == svg
-    assert "simulated quotes" in svg

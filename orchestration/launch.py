@@ -1,0 +1,155 @@
+"""One launch of a job from the command line: the run's key, a child process that works, and its progress drawn."""
+
+import dataclasses
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from orchestration.home import dagster_home, project_home
+from orchestration.progress import Follower
+
+if TYPE_CHECKING:
+    from clstm_core.recipe import Recipe
+
+FAILED, INTERRUPTED = 1, 130
+STOP_S, WAITING_S = 20.0, 10.0
+
+
+def execute(job: str, run: str | None, recipe: "Recipe") -> dict[str, Any]:
+    """Register the run's key, execute the job in a child process, and draw its progress; its facts."""
+    from clstm_core.artifacts.folder import write_json
+    from clstm_core.artifacts.places import run_name
+    from orchestration.jobs import chosen
+
+    name = run_name(run) if run else job
+    _register(run)
+    folder = project_home() / "data" / "launches" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    request, progress, outcome, log, lock = (
+        folder / file for file in ("request.json", "progress.jsonl", "outcome.json", "log", "lock")
+    )
+    with lock.open("a") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fail(f"run {name} is in use by another process. Wait for it, or pass another RUN.", FAILED)
+        outcome.unlink(missing_ok=True)
+        progress.write_text("")
+        config = chosen(**dataclasses.asdict(recipe))
+        settings = {
+            "job": job,
+            "run": run,
+            "run_config": config,
+            "tags": {"recipe": recipe.name, "source": recipe.source},
+            "progress": str(progress),
+            "outcome": str(outcome),
+            "lock": str(lock),
+        }
+        write_json(request, settings)
+        typer.echo(f"Run {name}; log: {log}")
+        for wanted in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(wanted, interrupt)
+        with log.open("w") as handle:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "orchestration.chain", str(request)],
+                stdout=handle,
+                stderr=subprocess.STDOUT,
+                cwd=Path(__file__).resolve().parent.parent,
+                env={**os.environ, "CLSTM_HOME": str(project_home()), "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,
+                pass_fds=(held.fileno(),),
+            )
+    # From here on the lock is the child's: it is held for as long as the chain works, whatever becomes of this command.
+    with Follower(progress) as follower:
+        looked = time.monotonic()
+        try:
+            while child.poll() is None:
+                follower.update()
+                if min(follower.silent_s, time.monotonic() - looked) > WAITING_S:
+                    looked = time.monotonic()
+                    follower.say(_waiting_for())
+                time.sleep(0.3)
+            follower.update()
+        except KeyboardInterrupt:
+            stop(child)
+            fail(f"interrupted. The same command resumes run {name} from its newest checkpoint.", INTERRUPTED)
+    if not outcome.is_file():
+        fail(
+            f"the chain ended without an outcome (exit {child.returncode}): expected one in {outcome}. Run the same "
+            f"command again, it resumes run {name}; the end of {log} may say why.",
+            FAILED,
+        )
+    result = json.loads(outcome.read_text())
+    if not result["success"]:
+        fail("; ".join(result["errors"]) + f"\nlog: {log}", FAILED)
+    for line in result["warnings"]:
+        typer.echo(f"note: {line}")
+    return result["facts"]
+
+
+def _register(run: str | None) -> None:
+    """Open the Dagster instance, and add the run's key to it."""
+    import dagster as dg
+
+    from assets.partitions import training_run
+
+    home = dagster_home()
+    try:
+        # in turn: two first launches would both make the same tables
+        with (home / "instance.lock").open("a") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            instance = dg.DagsterInstance.get()
+        with instance:
+            if run:
+                instance.add_dynamic_partitions(str(training_run.name), [run])
+    except OSError:
+        raise
+    except Exception as error:  # whatever the instance's storage and its configuration's reader raise
+        found = " ".join(str(error).split())
+        fail(f"cannot open the Dagster instance {home}: {found}. Move that folder away: a new one is made.", FAILED)
+
+
+def _waiting_for() -> str:
+    """Who holds the pool that a silent chain may be waiting for; empty where nobody does."""
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        storage = instance.event_log_storage
+        waiting = []
+        for pool in storage.get_concurrency_keys() if storage.supports_global_concurrency_limits else ():
+            info = storage.get_concurrency_info(pool)
+            if not info.pending_steps or not info.claimed_slots:
+                continue
+            holders = []
+            for run_id in {slot.run_id for slot in info.claimed_slots}:
+                holder = instance.get_run_by_id(run_id)
+                holders.append(holder.tags.get("dagster/partition", run_id[:8]) if holder else run_id[:8])
+            waiting.append(f"waiting for pool {pool}, held by run {', '.join(sorted(holders))}")
+    return "; ".join(waiting)
+
+
+def interrupt(_signal: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def stop(child: subprocess.Popen) -> None:
+    """End the chain's process group, by force when it does not listen."""
+    os.killpg(child.pid, signal.SIGINT)
+    try:
+        child.wait(timeout=STOP_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(code)

@@ -1,0 +1,73 @@
+"""When things start by themselves: market data after each session, a training run each week. Both start switched off.
+
+What they launch is the standing recipe. Ticks that were missed while nothing ran are not made up for one by one: the
+newest alone counts.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from assets.partitions import training_run
+from orchestration.home import project_home
+from orchestration.jobs import refresh_market_data, train_and_evaluate
+from orchestration.standing import read_standing, run_config
+
+SESSION_TAG, WEEK = "session", timedelta(days=7)
+SETTLED = timedelta(minutes=30)
+"""How long after a session's end its quotes are asked for: index options trade for a quarter of an hour longer."""
+
+
+def now() -> datetime:
+    """The time; tests put another one in its place."""
+    return datetime.now(UTC)
+
+
+@dg.schedule(
+    job=refresh_market_data,
+    cron_schedule=["35 13 * * 1-5", "35 16 * * 1-5"],
+    execution_timezone="America/New_York",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Quotes and tensors of the standing recipe, half an hour after each session, half days included.",
+)
+def daily_market_data(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """One launch per session of the source's exchange: its holidays, half days and time zone decide."""
+    from clstm_core.market.calendars import newest_ended_session
+    from clstm_core.market.instrument import instrument
+    from clstm_core.market.sources import spec
+
+    recipe = read_standing(project_home() / "data")
+    calendar = instrument(spec(recipe.source).instrument).calendar
+    session = newest_ended_session(context.scheduled_execution_time - SETTLED, calendar)
+    key = f"{recipe.source}-{session}"
+    known = context.instance.get_runs(dg.RunsFilter(tags={SESSION_TAG: key}), limit=1)
+    if known:
+        return dg.SkipReason(f"Session {session} of {calendar} was asked for in launch {known[0].run_id[:8]}.")
+    tags = {SESSION_TAG: key, "recipe": recipe.name, "source": recipe.source}
+    return dg.RunRequest(run_key=key, run_config=run_config(recipe), tags=tags)
+
+
+@dg.schedule(
+    job=train_and_evaluate,
+    cron_schedule="0 6 * * 6",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="A training run of the standing recipe each Saturday, 06:00 UTC, named after the day.",
+)
+def weekly_retraining(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """One key and one launch per tick; a tick that a later one has overtaken does nothing."""
+    tick = context.scheduled_execution_time.astimezone(UTC)
+    if tick + WEEK <= now():
+        return dg.SkipReason(f"The tick of {tick:%Y-%m-%d} was missed and a later one is due: only the newest is run.")
+    recipe = read_standing(project_home() / "data")
+    key = f"weekly-{tick:%Y-%m-%d}"
+    context.instance.add_dynamic_partitions(str(training_run.name), [key])
+    return dg.RunRequest(
+        run_key=key,
+        partition_key=key,
+        run_config=run_config(recipe),
+        tags={"recipe": recipe.name, "source": recipe.source},
+    )
+
+
+schedules = [daily_market_data, weekly_retraining]

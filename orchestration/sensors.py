@@ -1,0 +1,108 @@
+"""What starts something when it happens: files that a vendor delivered, a run that failed. Both start switched off."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from orchestration.home import project_home
+from orchestration.jobs import refresh_market_data
+from orchestration.standing import read_standing, run_config
+
+WEBHOOK = "CLSTM_WEBHOOK_URL"
+"""Environment variable with an address that failures are posted to, as JSON. It may hold a secret: never in a file."""
+
+SLACK_TOKEN, SLACK_CHANNEL = "SLACK_BOT_TOKEN", "CLSTM_SLACK_CHANNEL"
+PATIENCE_S, ATTEMPTS = 10.0, 3
+
+
+@dg.sensor(
+    job=refresh_market_data,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    minimum_interval_seconds=60,
+    description="Refreshes market data when files of the standing recipe's folder are new or another, and at rest.",
+)
+def new_vendor_files(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """One launch per state of the folder, once two looks have found it the same: files arrive in pieces."""
+    recipe = read_standing(project_home() / "data")
+    if not recipe.data_dir:
+        return dg.SkipReason(f"Source {recipe.source} reads no folder.")
+    found = fingerprint(Path(recipe.data_dir))
+    if found is None:
+        return dg.SkipReason(f"{recipe.data_dir} holds no file.")
+    seen, _, launched = (context.cursor or "").partition(":")
+    if found == launched:
+        return dg.SkipReason("No file is new.")
+    if found != seen:
+        return dg.SensorResult(skip_reason="Files are arriving: waiting until they rest.", cursor=f"{found}:{launched}")
+    tags = {"recipe": recipe.name, "source": recipe.source}
+    wanted = dg.RunRequest(run_key=found, run_config=run_config(recipe), tags=tags)
+    return dg.SensorResult(run_requests=[wanted], cursor=f"{found}:{found}")
+
+
+def fingerprint(folder: Path) -> str | None:
+    """What changes with the name, size or time of any file below a folder; None for a folder without files."""
+    digest, files = hashlib.sha256(), 0
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            stat = path.stat()
+            digest.update(f"{path.relative_to(folder)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+            files += 1
+    return digest.hexdigest()[:16] if files else None
+
+
+@dg.run_failure_sensor(
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description=f"Says of a failed run what failed: in the log, at {WEBHOOK}, and in Slack where that is set up.",
+)
+def run_failures(context: dg.RunFailureSensorContext) -> None:
+    """The sentence of the failure to whoever listens; one who does not answer keeps the others from nothing."""
+    told = failure(context.dagster_run, context.failure_event.message or "")
+    context.log.error(told["text"])
+    for name, tell in (("webhook", _post), ("Slack", _slack)):
+        try:
+            tell(told)
+        except Exception as error:  # whatever a client raises: the others are still told
+            context.log.warning(f"{name} was not told: {type(error).__name__}")  # its words may hold the address
+
+
+def failure(run: dg.DagsterRun, message: str) -> dict[str, Any]:
+    """What is told of a failed run."""
+    name = run.tags.get("dagster/partition", run.run_id[:8])
+    words = " ".join(message.split())[:600]
+    return {
+        "text": f"{run.job_name} of {name} failed: {words}",
+        "run_id": run.run_id,
+        "job": run.job_name,
+        "run": name,
+        "recipe": run.tags.get("recipe"),
+        "source": run.tags.get("source"),
+    }
+
+
+def _post(told: dict[str, Any]) -> None:
+    if not (address := os.environ.get(WEBHOOK)):
+        return
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
+    with requests.Session() as session:
+        again = Retry(total=ATTEMPTS, backoff_factor=0.5, status_forcelist=(500, 502, 503, 504), allowed_methods=None)
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, HTTPAdapter(max_retries=again))
+        session.post(address, json=told, timeout=PATIENCE_S).raise_for_status()
+
+
+def _slack(told: dict[str, Any]) -> None:
+    token, channel = os.environ.get(SLACK_TOKEN), os.environ.get(SLACK_CHANNEL)
+    if not (token and channel):
+        return
+    from dagster_slack import SlackResource
+
+    SlackResource(token=token).get_client().chat_postMessage(channel=channel, text=told["text"])
+
+
+sensors = [new_vendor_files, run_failures]

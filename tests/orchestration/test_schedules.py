@@ -1,0 +1,155 @@
+"""What starts by itself: once per session of the exchange, once per week, and never twice."""
+
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+
+from assets.partitions import training_run
+from clstm_core.errors import ConfigError
+from clstm_core.market.calendars import newest_ended_session
+from clstm_core.recipe import Recipe
+from orchestration import schedules as module
+from orchestration.definitions import build_defs
+from orchestration.schedules import SESSION_TAG, daily_market_data, weekly_retraining
+from orchestration.standing import read_standing, run_config, write_standing
+
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLSTM_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def instance():
+    with dg.instance_for_test() as found:
+        yield found
+
+
+def tick(schedule, instance, at: datetime):
+    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
+    return schedule(context)
+
+
+def launched(instance, job_name, request) -> None:
+    """What the daemon does with a request, but for the work."""
+    job = build_defs().resolve_job_def(job_name)
+    instance.create_run_for_job(job, tags=dict(request.tags), run_config=request.run_config)
+
+
+def days(first: date, last: date, *times: tuple[int, int]):
+    day = first
+    while day <= last:
+        if day.weekday() < 5:
+            yield from (datetime(day.year, day.month, day.day, *time, tzinfo=NEW_YORK) for time in times)
+        day += timedelta(days=1)
+
+
+def test_market_data_is_asked_for_once_per_session(home, instance):
+    """Thanksgiving week: a holiday, a half day, and after it the winter's clock has been in force for weeks."""
+    asked = []
+    for at in days(date(2026, 11, 23), date(2026, 12, 1), (13, 35), (16, 35)):
+        found = tick(daily_market_data, instance, at)
+        if isinstance(found, dg.RunRequest):
+            launched(instance, "refresh_market_data", found)
+            asked.append((found.tags[SESSION_TAG], at.strftime("%m-%d %H:%M")))
+    assert asked == [
+        ("sp500_modelled-2026-11-20", "11-23 13:35"),  # the session before the schedule was switched on
+        ("sp500_modelled-2026-11-23", "11-23 16:35"),
+        ("sp500_modelled-2026-11-24", "11-24 16:35"),
+        ("sp500_modelled-2026-11-25", "11-25 16:35"),
+        ("sp500_modelled-2026-11-27", "11-27 13:35"),  # a half day ends at 13:00
+        ("sp500_modelled-2026-11-30", "11-30 16:35"),
+        ("sp500_modelled-2026-12-01", "12-01 16:35"),
+    ]
+
+
+@pytest.mark.parametrize("around", [date(2026, 3, 8), date(2026, 11, 1)])
+def test_a_change_of_clocks_neither_doubles_nor_loses_a_session(home, instance, around):
+    found = Counter()
+    for at in days(around - timedelta(days=6), around + timedelta(days=6), (13, 35), (16, 35)):
+        request = tick(daily_market_data, instance, at)
+        if isinstance(request, dg.RunRequest):
+            launched(instance, "refresh_market_data", request)
+            found[request.tags[SESSION_TAG]] += 1
+    assert set(found.values()) == {1}
+    assert len(found) == 11  # ten sessions and the one before them
+
+
+def test_another_exchange_keeps_its_own_hours(home, instance, monkeypatch):
+    """Tokyo's session of a day has long ended when New York's begins."""
+    from clstm_core.market import instrument as instruments
+
+    tokyo = type("Tokyo", (), {"calendar": "XTKS"})
+    monkeypatch.setattr(instruments, "instrument", lambda name: tokyo)
+    found = tick(daily_market_data, instance, datetime(2026, 11, 24, 13, 35, tzinfo=NEW_YORK))
+    assert found.tags[SESSION_TAG] == "sp500_modelled-2026-11-24"
+
+
+@pytest.mark.parametrize(
+    ("at", "session"),
+    [
+        (datetime(2026, 11, 27, 17, 59, tzinfo=UTC), date(2026, 11, 25)),
+        (datetime(2026, 11, 27, 18, 0, tzinfo=UTC), date(2026, 11, 27)),
+        (datetime(2026, 11, 24, 20, 59, tzinfo=UTC), date(2026, 11, 23)),
+        (datetime(2026, 11, 24, 21, 0, tzinfo=UTC), date(2026, 11, 24)),
+        (datetime(2026, 7, 6, 19, 59, tzinfo=UTC), date(2026, 7, 2)),
+        (datetime(2026, 7, 6, 20, 0, tzinfo=UTC), date(2026, 7, 6)),
+    ],
+)
+def test_a_session_has_ended_when_its_exchange_says_so(at, session):
+    assert newest_ended_session(at) == session
+
+
+def test_a_year_of_weeks_is_a_year_of_keys(home, instance, monkeypatch):
+    """One key and one run key per tick; a tick that is looked at twice names the same ones."""
+    write_standing(home / "data", Recipe(name="smoke", source="simulated", n_snapshots=400, seed=3))
+    keys = []
+    for week in range(52):
+        at = datetime(2026, 1, 3, 6, tzinfo=UTC) + timedelta(weeks=week)
+        monkeypatch.setattr(module, "now", lambda at=at: at + timedelta(seconds=20))
+        first, again = (tick(weekly_retraining, instance, at) for _ in range(2))
+        assert (first.run_key, first.partition_key) == (again.run_key, again.partition_key)
+        assert first.run_config == run_config(Recipe(name="smoke", source="simulated", n_snapshots=400, seed=3))
+        keys.append(first.partition_key)
+    assert len(set(keys)) == 52
+    assert instance.get_dynamic_partitions(training_run.name) == keys
+    assert keys[0] == "weekly-2026-01-03"
+
+
+def test_of_missed_weeks_the_newest_alone_is_run(home, instance, monkeypatch):
+    monkeypatch.setattr(module, "now", lambda: datetime(2026, 1, 19, 9, tzinfo=UTC))
+    ticks = [datetime(2026, 1, day, 6, tzinfo=UTC) for day in (3, 10, 17)]
+    found = [tick(weekly_retraining, instance, at) for at in ticks]
+    assert [isinstance(item, dg.SkipReason) for item in found] == [True, True, False]
+    assert instance.get_dynamic_partitions(training_run.name) == ["weekly-2026-01-17"]
+
+
+def test_everything_starts_switched_off_but_what_answers_a_person():
+    definitions = build_defs()
+    assert {item.name: item.default_status for item in definitions.schedules} == {
+        "daily_market_data": dg.DefaultScheduleStatus.STOPPED,
+        "weekly_retraining": dg.DefaultScheduleStatus.STOPPED,
+    }
+    assert {item.name: item.default_status for item in definitions.sensors} == {
+        "started_runs": dg.DefaultSensorStatus.RUNNING,
+        "new_vendor_files": dg.DefaultSensorStatus.STOPPED,
+        "run_failures": dg.DefaultSensorStatus.STOPPED,
+    }
+
+
+def test_the_standing_recipe_comes_back_as_it_was_and_a_damaged_one_is_a_sentence(home):
+    data = home / "data"
+    assert read_standing(data) == Recipe()
+    chosen = Recipe(name="smoke", source="spx_cboe", data_dir="/vendor", seed=5, audit="full")
+    place = write_standing(data, chosen)
+    assert read_standing(data) == chosen
+    for text in ("{", "[]", '{"name": "nope"}', '{"unknown": 1}'):
+        place.write_text(text)
+        with pytest.raises(ConfigError, match=r"standing\.json: .*Expected a recipe|unknown recipe 'nope'"):
+            read_standing(data)

@@ -1,0 +1,119 @@
+"""What happens when files arrive and when a run fails."""
+
+import http.server
+import json
+import threading
+
+import dagster as dg
+import pytest
+
+from clstm_core.recipe import Recipe
+from orchestration import sensors
+from orchestration.sensors import WEBHOOK, fingerprint, new_vendor_files, run_failures
+from orchestration.standing import write_standing
+
+
+@pytest.fixture
+def vendor(tmp_path, monkeypatch):
+    """A home whose standing recipe reads a vendor's folder."""
+    monkeypatch.setenv("CLSTM_HOME", str(tmp_path))
+    folder = tmp_path / "vendor"
+    folder.mkdir()
+    write_standing(tmp_path / "data", Recipe(name="smoke", source="spx_cboe", data_dir=str(folder)))
+    return folder
+
+
+def look(cursor):
+    """One look at the folder: what is asked for, and the cursor afterwards."""
+    with dg.instance_for_test() as instance:
+        found = new_vendor_files(dg.build_sensor_context(instance=instance, cursor=cursor))
+    if isinstance(found, dg.SkipReason):
+        return [], cursor
+    return list(found.run_requests or ()), found.cursor
+
+
+def test_files_are_asked_for_once_and_when_they_rest(vendor):
+    asked, cursor = look(None)
+    assert not asked
+    (vendor / "2026-11-23.csv").write_text("a")
+    asked, cursor = look(cursor)
+    assert not asked, "it may still be growing"
+    (vendor / "2026-11-23.csv").write_text("ab")
+    asked, cursor = look(cursor)
+    assert not asked, "it was growing"
+    asked, cursor = look(cursor)
+    (request,) = asked
+    assert request.run_key == fingerprint(vendor)
+    assert request.run_config["resources"]["recipe"]["config"]["data_dir"] == str(vendor)
+    assert look(cursor)[0] == []
+    (vendor / "2026-11-24.csv").write_text("c")
+    asked, cursor = look(cursor)
+    assert not asked
+    assert len(look(cursor)[0]) == 1
+
+
+def test_hidden_files_and_other_sources_start_nothing(vendor, tmp_path):
+    (vendor / ".2026.csv.part").write_text("a")
+    assert fingerprint(vendor) is None
+    write_standing(tmp_path / "data", Recipe(source="simulated"))
+    assert look(None) == ([], None)
+
+
+@pytest.fixture
+def webhook(monkeypatch):
+    """A server that keeps what is posted to it, and answers what it is told to."""
+    got, answers = [], []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(answers.pop(0) if answers else 200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv(WEBHOOK, f"http://127.0.0.1:{server.server_port}/secret-token")
+    yield got, answers
+    server.shutdown()
+    server.server_close()
+
+
+def failed():
+    """A run that fails with a sentence, and the event of its failure, as the sensor is shown them."""
+
+    @dg.op
+    def breaks():
+        raise dg.Failure(description="no data folder for spx_cboe: expected the folder that holds its files.")
+
+    @dg.job(tags={"recipe": "smoke", "dagster/partition": "one"})
+    def chain():
+        breaks()
+
+    with dg.instance_for_test() as instance:
+        result = chain.execute_in_process(instance=instance, raise_on_error=False)
+        context = dg.build_run_status_sensor_context(
+            sensor_name="run_failures",
+            dagster_instance=instance,
+            dagster_run=result.dagster_run,
+            dagster_event=result.get_run_failure_event(),
+        ).for_run_failure()
+        run_failures(context)
+
+
+def test_a_failure_is_posted_even_when_the_first_answer_is_an_error(webhook):
+    got, answers = webhook
+    answers += [503, 500]
+    failed()
+    assert len(got) == 3
+    assert got[-1]["run"] == "one"
+    assert got[-1]["text"].startswith("chain of one failed: ")
+
+
+def test_a_webhook_that_does_not_answer_is_a_warning_without_its_address(monkeypatch, caplog):
+    monkeypatch.setattr(sensors, "ATTEMPTS", 0)
+    monkeypatch.setenv(WEBHOOK, "http://127.0.0.1:9/secret-token")
+    failed()
+    assert "secret-token" not in caplog.text
