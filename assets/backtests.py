@@ -8,8 +8,7 @@ import dagster as dg
 
 from assets.check_specs import check_specs
 from assets.code_versions import EVALUATION, code_version
-from assets.critic_warmup import run_config
-from assets.environment_audit import environment_audit
+from assets.critic_warmup import run_config, warm_critic
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import Progress, check, record_gates, run_stage, table
@@ -74,7 +73,7 @@ def policy_backtests(
 
 @dg.asset(
     group_name="evaluation",
-    deps=[environment_audit, trained_policy],
+    deps=[warm_critic],
     partitions_def=training_run,
     kinds={"torch", "parquet"},
     code_version=code_version(*EVALUATION),

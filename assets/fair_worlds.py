@@ -9,7 +9,7 @@ from pydantic import Field
 from assets.backtests import baseline_backtests, policy_backtests, results_of
 from assets.check_specs import check_specs
 from assets.code_versions import EVALUATION, code_version
-from assets.critic_warmup import run_config
+from assets.critic_warmup import run_config, warm_critic
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import Progress, check, record_gates, run_stage, table
@@ -21,8 +21,49 @@ from clstm_core.artifacts.places import RunFolder
 if TYPE_CHECKING:
     from clstm_core.evaluation.backtest import BacktestResult
 
-CODE = "clstm_core.evaluation.fair_worlds"
+CODE = "clstm_core.evaluation.fair_cache"
 PARENTS = ("policy_backtests", "baseline_backtests")
+
+
+class BaselineLuckConfig(dg.Config):
+    """How finely the baselines' luck is measured."""
+
+    worlds: int = Field(300, ge=200, description="fair worlds that the baselines walk")
+
+
+@dg.asset(
+    group_name="evaluation",
+    deps=[warm_critic],
+    partitions_def=training_run,
+    kinds={"torch"},
+    code_version=code_version(*EVALUATION),
+    owners=["team:research"],
+)
+def baseline_luck(
+    context: dg.AssetExecutionContext, paths: ProjectPaths, config: BaselineLuckConfig
+) -> dg.MaterializeResult:
+    """The baselines in fair worlds of the test window: they wait for no training, and other runs on it reuse them."""
+    with run_stage(context, "baseline luck", paths) as (progress, run):
+        from clstm_core.evaluation.fair_cache import baseline_walks
+        from clstm_core.evaluation.fair_worlds import annual_luck
+        from clstm_core.market.tensors import load_market
+
+        inputs = RunInputs.read(run.inputs)
+        identity = str(inputs.data_sha256)
+        market = load_market(paths.places.tensors(identity), identity=identity)
+        walked = baseline_walks(market, run_config(inputs), paths.places, worlds=config.worlds, progress=progress)
+        progress(1, 1)
+    luck = [
+        {"baseline": name, **dict(zip(("median", "one_in_forty"), annual_luck(excess), strict=True))}
+        for name, excess in walked.items()
+    ]
+    return dg.MaterializeResult(
+        metadata={
+            "worlds": config.worlds,
+            "annual_ratio_by_luck": table(luck, ["baseline", "median", "one_in_forty"]),
+            "label": "simulated quotes: fair worlds",
+        }
+    )
 
 
 class FairWorldsConfig(dg.Config):
@@ -34,7 +75,7 @@ class FairWorldsConfig(dg.Config):
 
 @dg.asset(
     group_name="evaluation",
-    deps=[policy_backtests, baseline_backtests],
+    deps=[policy_backtests, baseline_backtests, baseline_luck],
     partitions_def=training_run,
     kinds={"torch"},
     code_version=code_version(*EVALUATION),
@@ -95,7 +136,7 @@ def _judge(
     progress: Progress,
 ) -> dict[str, Any]:
     """The manifest's facts: the champion's luck and the proof, or why there is none."""
-    from clstm_core.evaluation.baselines.catalogue import baselines
+    from clstm_core.evaluation.fair_cache import baseline_walks
     from clstm_core.evaluation.fair_proof import prove_fair
     from clstm_core.evaluation.fair_worlds import place_champion, surface_for, why_not
     from clstm_core.evaluation.headline import champion_among
@@ -112,19 +153,19 @@ def _judge(
         return {"luck": None, "proof": None, "why_not": reason}
     champion, _ = champion_among(results)
     policy = load_checkpoint(run.checkpoint(champion.manifest["milestone"]), modes=("argmax",), seed=config.seed)[0]
-    others = [*baselines(market, seed=config.seed, random_episodes=1)]
-    if (chance := matched_random(results, market, config.env.fill_lag, seed=config.seed)) is not None:
-        others.append(chance)
+    chance = matched_random(results, market, config.env.fill_lag, seed=config.seed)
+    few = min(counts.worlds, counts.baseline_worlds)
     world = fair_world(market, window, surface=surface_for(config.market), seed=config.seed)
     proof = prove_fair(world, config.env)
     luck = place_champion(
         results,
         policy,
-        others,
+        [] if chance is None else [chance],
         world,
         config.env,
+        walked=baseline_walks(market, config, paths.places, worlds=few),
         worlds=counts.worlds,
-        baseline_worlds=min(counts.worlds, counts.baseline_worlds),
+        baseline_worlds=few,
         progress=progress,
     )
     return {"luck": luck.to_dict(), "proof": asdict(proof) | {"holds": proof.holds, "missing": proof.missing}}

@@ -10,6 +10,7 @@ from assets.check_specs import check_specs
 from assets.code_versions import MARKET, code_version
 from assets.resources import ProjectPaths, Recipe
 from assets.support import check, stage, table, tag_run, trains
+from assets.vendor_sessions import vendor_sessions
 
 GROUP = "market_data"
 FRESH_DAYS = 7
@@ -17,6 +18,7 @@ FRESH_DAYS = 7
 
 @dg.asset(
     group_name=GROUP,
+    deps=[vendor_sessions],
     kinds={"polars", "parquet"},
     code_version=code_version(*MARKET),
     owners=["team:research"],

@@ -7,10 +7,13 @@ from typing import Any
 
 import dagster as dg
 
+MONTHS = dg.AssetSelection.assets("vendor_sessions")
+"""Keyed by month: in no launch that is keyed by training run."""
+
 MARKET = dg.AssetSelection.assets("market_quotes", "market_tensors")
-AUDITED = dg.AssetSelection.assets("environment_audit").upstream()
-JUDGED = dg.AssetSelection.assets("market_realism").upstream()
-CHAIN = dg.AssetSelection.assets("backtest_report").upstream()
+AUDITED = dg.AssetSelection.assets("environment_audit").upstream() - MONTHS
+JUDGED = dg.AssetSelection.assets("market_realism").upstream() - MONTHS
+CHAIN = dg.AssetSelection.assets("backtest_report").upstream() - MONTHS
 EVIDENCE = dg.AssetSelection.groups("evaluation")
 
 
@@ -33,6 +36,11 @@ refresh_market_data = dg.define_asset_job(
 jobs = [
     train_and_evaluate,
     refresh_market_data,
+    dg.define_asset_job(
+        "load_vendor_months",
+        MONTHS,
+        description="A vendor's files month by month, or a backfill of many. A refresh reads what is missing.",
+    ),
     dg.define_asset_job(
         "audit_market", AUDITED, description="Quotes, tensors and the verdict without which nothing is trained."
     ),

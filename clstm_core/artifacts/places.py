@@ -3,6 +3,7 @@
 cache/sessions/<source>/             vendor files, parsed
 cache/quotes/<identity>/             canonical tables          (the first 16 digits of the manifest's sha256)
 cache/tensors/<identity>/            market tensors
+cache/fair/<key>/                    baselines walked through fair worlds
 cache/audits/<key>.json              verdicts, by what they prove
 cache/realism/<key>.json             the outside judge's verdicts on quotes
 runs/<run>/                          inputs.json, checkpoints/, metrics.jsonl, gates/, comparison.json, ...

@@ -2,7 +2,7 @@
 
 | what | goes when |
 |---|---|
-| cached quotes and tensors | no run or backtest was made from them, and nobody used them for `days` |
+| cached quotes, tensors and walks | no run or backtest was made from them, and nobody used them for `days` |
 | parsed files of a vendor | nobody used them for `days` |
 | runs set aside, checkpoints set aside after damage | they are `days` old |
 | rolling checkpoints (`latest`) | the run finished `days` ago |
@@ -80,7 +80,7 @@ def _cache(places: Places, before: float) -> list[Removable]:
             kept.update(identity[:DIGITS] for identity in tensors.parents.values())
     return [
         _removable(path, "cached market data")
-        for room in ("quotes", "tensors", "sessions/*")
+        for room in ("quotes", "tensors", "fair", "sessions/*")
         for path in sorted(places.cache.glob(f"{room}/[!.]*"))
         if path.name not in kept and path.stat().st_mtime < before
     ]

@@ -34,6 +34,7 @@ WORLDS, BASELINE_WORLDS = 1000, 300
 """Worlds that the champion walks, and how many of them the baselines do: enough for the family's smallest p-value."""
 
 CASH = "cash"
+WORLDS_FILE = "excess.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,20 +94,22 @@ class Luck:
 def place_champion(
     results: Sequence[Backtest],
     champion: Policy,
-    baselines: Sequence[Policy],
+    others: Sequence[Policy],
     world: GeneratedWorld,
     env_config: EnvConfig,
     *,
+    walked: Mapping[str, Floats] | None = None,
     worlds: int = WORLDS,
     baseline_worlds: int = BASELINE_WORLDS,
     progress: Progress | None = None,
 ) -> Luck:
-    """Walk the champion and the baselines through fair worlds, and place what they did on the test window.
+    """Walk the champion and others through fair worlds, and place what it did on the test window among them.
 
     Args:
         results: the run's backtests, the headline's among them
-        champion, baselines: the same policies, ready to trade again; a baseline without a backtest is left out
+        champion, others: the same policies, ready to trade again; one without a backtest is left out
         world: fair worlds over the headline's window
+        walked: baselines that walked the first of these worlds before: returns in excess of cash [T, W] by name
 
     Raises: EvaluationError when the champion that was backtested is another, or the worlds are of another length
     """
@@ -125,8 +128,9 @@ def place_champion(
             f"{sessions} returns beside worlds of {world.paths.last_step} steps: expected as many. Make the worlds of "
             "the window that was backtested."
         )
-    others = [policy for policy in baselines if policy.name in found and policy.name != CASH]
-    mine, theirs = _walk(champion, others, world, env_config, (worlds, baseline_worlds), progress)
+    others = [policy for policy in others if policy.name in found and policy.name != CASH]
+    mine, chance = _walk(champion, others, world, env_config, (worlds, baseline_worlds), progress)
+    theirs = {name: excess for name, excess in (walked or {}).items() if name in found} | chance
     few = mine[:, :baseline_worlds]
     placed = [_place(champion.name, CASH, found[champion.name], mine, luck.HEADLINE_LEVEL)]
     family = [
@@ -139,6 +143,12 @@ def place_champion(
         ratios=[float(ratio) for ratio in luck.ratios(mine) * np.sqrt(PERIODS_PER_YEAR)],
         sessions=sessions,
     )
+
+
+def annual_luck(excess: Floats) -> tuple[float, float]:
+    """The median annualised ratio of mean to deviation over worlds [T, W], and what luck exceeds once in forty."""
+    pool = luck.ratios(excess) * np.sqrt(PERIODS_PER_YEAR)
+    return float(np.median(pool)), float(np.quantile(pool, 1.0 - luck.HEADLINE_LEVEL))
 
 
 def why_not(market: MarketTensors, window: tuple[int, int]) -> str:
@@ -170,9 +180,9 @@ def _walk(
     """Both walks side by side, in a process each: their many small steps would wait for Python's lock in one."""
     beside = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=beside, initializer=_begin) as pool:
-        one = pool.submit(walk_fair_worlds, [champion], world, env_config, n_worlds=worlds[0])
-        two = walk_fair_worlds(others, world, env_config, n_worlds=worlds[1], progress=progress)
-        return one.result()[champion.name], two
+        theirs = pool.submit(walk_fair_worlds, others, world, env_config, n_worlds=worlds[1]) if others else None
+        mine = walk_fair_worlds([champion], world, env_config, n_worlds=worlds[0], progress=progress)
+        return mine[champion.name], theirs.result() if theirs else {}
 
 
 def _begin() -> None:
@@ -182,14 +192,14 @@ def _begin() -> None:
 
 
 def _place(policy: str, against: str, observed: Floats, worlds: Floats, level: float) -> Placed:
-    pool, year = luck.ratios(worlds), float(np.sqrt(PERIODS_PER_YEAR))
+    median, high = annual_luck(worlds)
     p = luck.p_value(observed, worlds)
     return Placed(
         policy=policy,
         against=against,
-        observed=float(luck.ratios(observed[:, None])[0]) * year,
-        luck_median=float(np.median(pool)) * year,
-        luck_high=float(np.quantile(pool, 1.0 - luck.HEADLINE_LEVEL)) * year,
+        observed=float(luck.ratios(observed[:, None])[0] * np.sqrt(PERIODS_PER_YEAR)),
+        luck_median=median,
+        luck_high=high,
         worlds=worlds.shape[1],
         p=p,
         p_adjusted=p,

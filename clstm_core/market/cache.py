@@ -251,6 +251,45 @@ def _read(source: Source, sessions_dir: Path, progress: Progress | None) -> Sour
     return source.assemble(parsed, broken)
 
 
+class Session(NamedTuple):
+    """One session file as it was read; `fault` says why it could not be."""
+
+    day: date
+    file: str
+    rows: int
+    fault: str = ""
+
+
+def load_sessions(
+    config: MarketConfig, cache_dir: Path, first: date, last: date, progress: Progress | None = None
+) -> list[Session] | None:
+    """Read the session files of `first` to `last` into the sessions cache; None for a source without files.
+
+    Raises: ConfigError and MarketDataError of the source, e.g. for a missing data folder
+    """
+    source = open_source(config)
+    if not isinstance(source, FileSource):
+        return None
+    code = code_sha256(type(source).__module__)
+    # a file that holds several sessions is named by no day of its own: it is read with every month
+    wanted = [
+        (day, path)
+        for day, path in sorted(source.raw_files().items(), key=lambda item: str(item[0]))
+        if not isinstance(day, date) or first <= day <= last
+    ]
+    found = []
+    for done, (day, path) in enumerate(wanted, start=1):
+        known = day if isinstance(day, date) else first
+        try:
+            found.append(
+                Session(known, path.name, _parsed(source, path, cache_dir / "sessions" / source.name, code).height)
+            )
+        except MarketDataError as error:
+            found.append(Session(known, path.name, 0, str(error)))
+        _report(progress, done, len(wanted))
+    return found
+
+
 def _parsed(source: FileSource, path: Path, sessions_dir: Path, code: str) -> pl.DataFrame:
     """One vendor file's rows, from the sessions cache where it holds them whole."""
     key = json_sha256({"name": path.name, "raw": file_sha256(path), "code": code})[:DIGITS]

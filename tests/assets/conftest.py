@@ -13,7 +13,7 @@ from assets.critic_warmup import warm_critic
 from assets.environment_audit import environment_audit
 from assets.evidence_audit import evidence_audit
 from assets.exports import policy_bundle
-from assets.fair_worlds import fair_worlds
+from assets.fair_worlds import baseline_luck, fair_worlds
 from assets.market_data import market_quotes, market_tensors
 from assets.market_realism import market_realism
 from assets.reports import backtest_report
@@ -37,6 +37,7 @@ STAGES = (
     twin_backtests,
     stressed_backtests,
     critic_foresight,
+    baseline_luck,
     fair_worlds,
     checkpoint_comparison,
     evidence_audit,
@@ -45,6 +46,7 @@ STAGES = (
 )
 FAST = {
     "policy_bundle": {"config": {"parity_steps": 20}},
+    "baseline_luck": {"config": {"worlds": 200}},
     "fair_worlds": {"config": {"worlds": 200, "baseline_worlds": 200}},
 }
 

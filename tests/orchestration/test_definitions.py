@@ -7,7 +7,8 @@ from clstm_core.evidence_audit.names import CHECKS
 from orchestration.definitions import build_defs
 
 PARENTS = {
-    "market_quotes": set(),
+    "vendor_sessions": set(),
+    "market_quotes": {"vendor_sessions"},
     "market_tensors": {"market_quotes"},
     "market_realism": {"market_quotes"},
     "twin_tensors": {"market_tensors"},
@@ -16,11 +17,12 @@ PARENTS = {
     "warm_critic": {"environment_audit"},
     "trained_policy": {"warm_critic"},
     "policy_backtests": {"trained_policy"},
-    "baseline_backtests": {"environment_audit", "trained_policy"},
+    "baseline_backtests": {"warm_critic"},
+    "baseline_luck": {"warm_critic"},
     "twin_backtests": {"policy_backtests", "twin_tensors"},
     "stressed_backtests": {"policy_backtests", "stressed_tensors"},
     "critic_foresight": {"policy_backtests"},
-    "fair_worlds": {"policy_backtests", "baseline_backtests"},
+    "fair_worlds": {"policy_backtests", "baseline_backtests", "baseline_luck"},
     "checkpoint_comparison": {
         "policy_backtests",
         "baseline_backtests",
@@ -42,6 +44,7 @@ OBSERVED = {"training_progress": {"warm_critic"}}
 """Assets that are told about and never materialized."""
 GROUPS = {
     "market_data": {
+        "vendor_sessions",
         "market_quotes",
         "market_realism",
         "market_tensors",
@@ -56,6 +59,7 @@ GROUPS = {
         "twin_backtests",
         "stressed_backtests",
         "critic_foresight",
+        "baseline_luck",
         "fair_worlds",
         "checkpoint_comparison",
         "evidence_audit",
@@ -64,6 +68,7 @@ GROUPS = {
     "deployment": {"policy_bundle"},
 }
 BLOCKING = {
+    "vendor_sessions": set(),
     "market_quotes": {"structure"},
     "market_tensors": {"parents_recorded", "fitted_on_training_dates"},
     "market_realism": set(),
@@ -84,6 +89,7 @@ BLOCKING = {
     "twin_backtests": {"ledgers_recompute", "margin_enforced"},
     "stressed_backtests": {"ledgers_recompute", "margin_enforced"},
     "critic_foresight": set(),
+    "baseline_luck": set(),
     "fair_worlds": {"worlds_are_fair"},
     "checkpoint_comparison": {"every_rung_scored"},
     "evidence_audit": set(CHECKS),
@@ -91,6 +97,7 @@ BLOCKING = {
     "backtest_report": set(),
 }
 WARNING = {
+    "vendor_sessions": {"files_readable"},
     "market_quotes": {"coverage", "freshness"},
     "market_realism": {"option_selling", "deviation", "total_return", "volatility_level"},
     "warm_critic": {"explained_variance_rose"},
@@ -134,9 +141,9 @@ def test_groups_owners_kinds_and_words(graph):
 
 def test_runs_are_partitioned_and_market_data_is_not(graph):
     keyed = {k.path[-1] for k in graph.get_all_asset_keys() if graph.get(k).partitions_def is not None}
-    assert keyed == set(PARENTS) - GROUPS["market_data"]
-    names = {graph.get(dg.AssetKey(name)).partitions_def.name for name in keyed}
-    assert names == {"training_run"}
+    assert keyed == set(PARENTS) - GROUPS["market_data"] | {"vendor_sessions"}
+    runs = {graph.get(dg.AssetKey(name)).partitions_def for name in keyed - {"vendor_sessions"}}
+    assert {found.name for found in runs} == {"training_run"}
 
 
 def test_checks_and_which_of_them_block(graph):
@@ -162,7 +169,8 @@ def test_jobs_select_what_they_say(definitions):
         for job in definitions.resolve_all_job_defs()
         if not job.name.startswith("__")
     }
-    assert found["train_and_evaluate"] == set(PARENTS)
+    assert found["train_and_evaluate"] == set(PARENTS) - {"vendor_sessions"}
+    assert found["load_vendor_months"] == {"vendor_sessions"}
     assert found["refresh_market_data"] == {"market_quotes", "market_tensors"}
     assert found["audit_market"] == {"market_quotes", "market_tensors", "environment_audit"}
     assert found["evaluate_only"] == GROUPS["evaluation"]
@@ -170,7 +178,7 @@ def test_jobs_select_what_they_say(definitions):
     assert found["judge_market"] == {"market_quotes", "market_realism"}
     assert found["render_report"] == {"backtest_report"}
     assert found["start_run"] == set()
-    assert len(found) == 8
+    assert len(found) == 9
 
 
 def test_training_is_never_started_by_a_condition(graph):

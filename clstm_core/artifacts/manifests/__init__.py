@@ -11,6 +11,7 @@ from clstm_core.artifacts.manifests.evaluation import (
     ComparisonManifest,
     CriticManifest,
     EvidenceManifest,
+    FairWalkManifest,
     LuckManifest,
     ReportManifest,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "ComparisonManifest",
     "CriticManifest",
     "EvidenceManifest",
+    "FairWalkManifest",
     "GateResults",
     "LuckManifest",
     "QuotesManifest",

@@ -83,6 +83,19 @@ class CriticManifest(Manifest):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FairWalkManifest(Manifest):
+    """The baselines walked through fair worlds of a market."""
+
+    kind: ClassVar[str] = "fair_walk"
+    words: ClassVar[str] = "baselines in fair worlds"
+    remedy: ClassVar[str] = "Materialize baseline_luck again."
+    error: ClassVar[type[ArtifactError]] = EvaluationError
+
+    made_from: str
+    worlds: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class LuckManifest(Manifest):
     """The champion's place among fair worlds of its test window, and the proof that they are fair."""
 
