@@ -6,10 +6,11 @@ import time
 
 import pytest
 
+from clstm_core.artifacts.folder import lock
 from clstm_core.artifacts.manifest import FILE, write_named_by_content
-from clstm_core.artifacts.manifests import BacktestManifest, QuotesManifest, RunInputs, TensorsManifest
+from clstm_core.artifacts.manifests import BacktestManifest, QuotesManifest, RunInputs, RunStatus, TensorsManifest
 from clstm_core.artifacts.places import Places
-from clstm_core.artifacts.retention import KEPT_DAYS, prune
+from clstm_core.artifacts.retention import KEPT_DAYS, prune, prune_all
 from clstm_core.config import smoke
 
 DAY = 86_400.0
@@ -137,3 +138,67 @@ def test_a_run_whose_inputs_are_damaged_takes_nothing_with_it(places, market):
     assert prune(places) == []
     dataclasses.replace(other, parents={}).write(other.place)
     assert prune(places) == [places.relative(manifest.folder) for manifest in used]
+
+
+def age_all(folder, days):
+    for path in (folder, *folder.rglob("*")):
+        age(path, days)
+
+
+def filled(folder, name="file"):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(b"x" * 100)
+    return folder
+
+
+def test_everything_that_nothing_refers_to_goes_when_it_is_old(places, market):
+    used, unused = market("used"), market("unused")
+    judged = run_of(places, "judged", tensors=used[1].identity)
+    filled(places.run("judged").path / "checkpoints" / "latest")
+    kept = [filled(places.run("judged").path / "checkpoints" / name) for name in ("000", "020", "100")]
+    RunStatus(run="judged", status="finished").write(places.run("judged").status)
+    (places.run("judged").path / "policy_backtests.json").write_text("{}")
+    filled(places.run("judged").path / "checkpoints.20260101T000000")
+    exported, reported = (run_of(places, name).place for name in ("exported", "reported"))
+    filled(places.bundle("exported"))
+    places.run("reported").report.write_text("{}")
+    abandoned = run_of(places, "abandoned")
+    filled(places.set_aside / "old.20260101T000000")
+    filled(places.root / "launches" / "judged")
+    age_all(places.root, KEPT_DAYS + 1)
+    wanted = {
+        ("cached market data", used[1].folder.parent.name and places.relative(unused[0].folder)),
+        ("cached market data", places.relative(unused[1].folder)),
+        ("rolling checkpoint", "runs/judged/checkpoints/latest"),
+        ("set aside", "runs/judged/checkpoints.20260101T000000"),
+        ("set aside", "set_aside/old.20260101T000000"),
+        ("abandoned run", "runs/abandoned"),
+        ("launch", "launches/judged"),
+    }
+    told = prune_all(places, dry_run=True)
+    assert {(item.what, places.relative(item.path)) for item in told} == wanted
+    assert all(item.path.exists() and item.bytes > 0 for item in told), "a dry run removes nothing"
+    removed = prune_all(places)
+    assert {(item.what, places.relative(item.path)) for item in removed} == wanted
+    assert not any(item.path.exists() for item in removed)
+    assert all(path.exists() for path in (judged.place, exported, reported, *kept, *(one.folder for one in used)))
+    assert not abandoned.place.exists()
+    assert prune_all(places) == []
+
+
+def test_what_is_young_or_at_work_stays(places):
+    run_of(places, "young")
+    working = run_of(places, "working")
+    resumable = run_of(places, "resumable")
+    filled(places.run("resumable").path / "checkpoints" / "latest")
+    RunStatus(run="resumable", status="stopped").write(places.run("resumable").status)
+    (places.run("resumable").path / "policy_backtests.json").write_text("{}")
+    launch = filled(places.root / "launches" / "working")
+    age_all(working.folder, 1000)
+    age_all(resumable.folder, 1000)
+    with lock(launch / "stage.1.lock", "run working", shared=True):
+        age_all(launch, 1000)
+        assert prune_all(places) == [], "a process works on it"
+    assert [item.what for item in prune_all(places)] == ["abandoned run", "launch"]
+    assert (places.run("resumable").path / "checkpoints" / "latest").is_dir(), "a stopped run goes on from there"
+    assert places.run("young").inputs.is_file()
