@@ -192,9 +192,9 @@ def check(name: str, passed: bool, description: str, *, blocking: bool = False, 
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """The finite numbers among `values`: a NaN or an infinity would blank a plot."""
+    """The finite numbers among `values`, to six digits: a NaN or an infinity would blank a plot."""
     return {
-        key: value
+        key: float(f"{value:.6g}") if isinstance(value, float) else value
         for key, value in values.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
     }

@@ -31,6 +31,7 @@ pytestmark = pytest.mark.slow
 WEEKS = int(os.environ.get("CLSTM_YEAR_WEEKS", "52"))
 FIRST = datetime(2026, 1, 3, 6, tzinfo=UTC)
 LAUNCHER = {"module": "dagster._core.launcher.sync_in_memory_run_launcher", "class": "SyncInMemoryRunLauncher"}
+COORDINATOR = {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"}
 CRASH, MISSED = WEEKS // 3, (WEEKS // 2, WEEKS // 2 + 1)
 """The week whose tick is cut off, and those in which nothing watches the clock until the second has passed."""
 
@@ -54,7 +55,7 @@ def daemon(home, monkeypatch):
     origin = InProcessCodeLocationOrigin(
         LoadableTargetOrigin(executable_path=sys.executable, python_file=place, attribute="defs")
     )
-    with dg.instance_for_test(overrides={"run_launcher": LAUNCHER}) as instance:
+    with dg.instance_for_test(overrides={"run_launcher": LAUNCHER, "run_coordinator": COORDINATOR}) as instance:
         target = InProcessTestWorkspaceLoadTarget(origin)
         with WorkspaceProcessContext(instance, target) as context:
             location = context.create_request_context().code_locations[0]

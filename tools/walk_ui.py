@@ -1,0 +1,126 @@
+"""Do what a person does in the UI who knows only Dagster, count the steps, and keep a picture of each.
+
+    make dev
+    pip install playwright
+    python tools/walk_ui.py FOLDER [--recipe smoke] [--chromium /usr/bin/chromium]
+
+Starts a run with the one form, watches its curves, reads its checks, opens its report, terminates another one and
+starts that again under its name. Exits with 1 where something is not found.
+"""
+
+import argparse
+import re
+import sys
+import time
+from pathlib import Path
+
+from playwright.sync_api import Page, expect, sync_playwright
+
+UI = "http://127.0.0.1:3000"
+FORM = "/locations/clstm_options/jobs/start_run/playground"
+SIZE = {"width": 1280, "height": 900}
+
+
+class Walk:
+    """One browser page; every step is counted, and photographed."""
+
+    def __init__(self, page: Page, folder: Path):
+        self.page, self.folder, self.steps = page, folder, 0
+
+    def step(self, words: str, settle_ms: int = 1500) -> None:
+        self.steps += 1
+        self.page.wait_for_timeout(settle_ms)
+        name = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+        self.page.screenshot(path=self.folder / f"{self.steps:02d}-{name}.png")
+        print(f"{self.steps:2d}. {words}", flush=True)
+
+    def start(self, recipe: str, run: str = "") -> None:
+        """From the form to the launched run."""
+        page = self.page
+        page.goto(UI + FORM)
+        page.get_by_text("default_cpu").first.dblclick()
+        page.keyboard.type(recipe)
+        if run:
+            page.get_by_text("''").first.dblclick()
+            page.keyboard.press("Home")
+            page.keyboard.press("Shift+End")
+            page.keyboard.type(f"run: {run}")
+        self.step(f"type the recipe {recipe}")
+        page.get_by_role("button", name="Launch Run").click()
+        page.wait_for_url("**/runs/**")
+        self.step("press Launch Run", 4000)
+
+    def launched(self, seconds: float) -> str:
+        """The page of the launch that the form asked for, once it is there."""
+        page, until = self.page, time.monotonic() + seconds
+        while time.monotonic() < until:
+            page.goto(UI + "/runs")
+            page.wait_for_timeout(3000)
+            rows = page.get_by_role("row").filter(has_text="train_and_evaluate")
+            for text in rows.all_inner_texts():
+                if any(state in text for state in ("Started", "Starting", "Queued")):
+                    link = rows.filter(has_text=re.compile("Started|Starting|Queued")).get_by_role("link").first
+                    link.click()
+                    page.wait_for_url("**/runs/**")
+                    self.step("open the launch", 4000)
+                    return page.url
+        sys.exit("no launch of train_and_evaluate appeared")
+
+    def until(self, url: str, state: str, seconds: float) -> None:
+        """Wait until a launch says how it ended."""
+        self.page.goto(url)
+        expect(self.page.get_by_text(state, exact=True).first).to_be_visible(timeout=seconds * 1000)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--recipe", default="smoke")
+    parser.add_argument("--chromium", default="/usr/bin/chromium")
+    parser.add_argument("--minutes", type=float, default=15.0, help="how long a run may take")
+    chosen = parser.parse_args()
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chosen.chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport=SIZE)
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        walk = Walk(page, chosen.folder)
+
+        walk.start(chosen.recipe)
+        url = walk.launched(120)
+        walk.until(url, "Success", chosen.minutes * 60)
+        walk.step("see that it succeeded")
+        page.goto(UI + "/assets/training_progress?view=overview")
+        page.get_by_text("Plots", exact=True).first.click()
+        walk.step("watch the curves", 3000)
+        page.goto(UI + "/assets/checkpoint_comparison?view=overview")
+        page.get_by_text("Plots", exact=True).first.click()
+        walk.step("lay the runs side by side", 3000)
+        page.goto(UI + "/assets/checkpoint_comparison?view=checks")
+        walk.step("read the checks", 4000)
+        page.goto(UI + "/assets/backtest_report?view=overview")
+        link = page.get_by_role("link", name=re.compile("http://.*index.html")).first
+        report = link.get_attribute("href") or ""
+        page.goto(report)
+        expect(page.get_by_text("Verdict").first).to_be_visible()
+        walk.step("open the report", 4000)
+
+        walk.start(chosen.recipe, run="walked-again")
+        url = walk.launched(120)
+        page.wait_for_timeout(15000)
+        page.get_by_role("button", name="Terminate").first.click()
+        page.get_by_role("button", name=re.compile("Terminate")).last.click()
+        walk.until(url, "Canceled", 120)
+        walk.step("terminate it")
+        walk.start(chosen.recipe, run="walked-again")
+        url = walk.launched(120)
+        walk.until(url, "Success", chosen.minutes * 60)
+        walk.step("resume it by its name")
+        browser.close()
+    print(f"{walk.steps} steps; errors of the pages: {errors or 'none'}")
+    return 1 if errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
