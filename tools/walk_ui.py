@@ -17,6 +17,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect, sync_playwright
 
 UI = "http://127.0.0.1:3000"
+CHAIN = "/runs?q%5B0%5D=job%3Atrain_and_evaluate"
 FORM = "/locations/clstm_options/jobs/start_run/playground"
 SIZE = {"width": 1280, "height": 900}
 
@@ -34,9 +35,9 @@ class Walk:
         self.page.screenshot(path=self.folder / f"{self.steps:02d}-{name}.png")
         print(f"{self.steps:2d}. {words}", flush=True)
 
-    def start(self, recipe: str, run: str = "") -> None:
-        """From the form to the launched run."""
-        page = self.page
+    def start(self, recipe: str, run: str = "") -> str:
+        """From the form to the launch of the chain; its address."""
+        page, known = self.page, self.launches()
         page.goto(UI + FORM)
         page.get_by_text("default_cpu").first.dblclick()
         page.keyboard.type(recipe)
@@ -49,21 +50,23 @@ class Walk:
         page.get_by_role("button", name="Launch Run").click()
         page.wait_for_url("**/runs/**")
         self.step("press Launch Run", 4000)
+        return self.launched(known, 180)
 
-    def launched(self, seconds: float) -> str:
+    def launches(self) -> list[str]:
+        """Addresses of the launches of the chain, the newest first."""
+        self.page.goto(UI + CHAIN)
+        self.page.wait_for_timeout(3000)
+        found = [link.get_attribute("href") or "" for link in self.page.locator('a[href^="/runs/"]').all()]
+        return list(dict.fromkeys(found))
+
+    def launched(self, known: list[str], seconds: float) -> str:
         """The page of the launch that the form asked for, once it is there."""
-        page, until = self.page, time.monotonic() + seconds
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
-            page.goto(UI + "/runs")
-            page.wait_for_timeout(3000)
-            rows = page.get_by_role("row").filter(has_text="train_and_evaluate")
-            for text in rows.all_inner_texts():
-                if any(state in text for state in ("Started", "Starting", "Queued")):
-                    link = rows.filter(has_text=re.compile("Started|Starting|Queued")).get_by_role("link").first
-                    link.click()
-                    page.wait_for_url("**/runs/**")
-                    self.step("open the launch", 4000)
-                    return page.url
+            if new := [address for address in self.launches() if address not in known]:
+                self.page.goto(UI + new[0])
+                self.step("open the launch", 6000)
+                return UI + new[0]
         sys.exit("no launch of train_and_evaluate appeared")
 
     def until(self, url: str, state: str, seconds: float) -> None:
@@ -87,8 +90,7 @@ def main() -> int:
         page.on("pageerror", lambda error: errors.append(str(error)))
         walk = Walk(page, chosen.folder)
 
-        walk.start(chosen.recipe)
-        url = walk.launched(120)
+        url = walk.start(chosen.recipe)
         walk.until(url, "Success", chosen.minutes * 60)
         walk.step("see that it succeeded")
         page.goto(UI + "/assets/training_progress?view=overview")
@@ -106,15 +108,13 @@ def main() -> int:
         expect(page.get_by_text("Verdict").first).to_be_visible()
         walk.step("open the report", 4000)
 
-        walk.start(chosen.recipe, run="walked-again")
-        url = walk.launched(120)
+        url = walk.start(chosen.recipe, run="walked-again")
         page.wait_for_timeout(15000)
         page.get_by_role("button", name="Terminate").first.click()
         page.get_by_role("button", name=re.compile("Terminate")).last.click()
         walk.until(url, "Canceled", 120)
         walk.step("terminate it")
-        walk.start(chosen.recipe, run="walked-again")
-        url = walk.launched(120)
+        url = walk.start(chosen.recipe, run="walked-again")
         walk.until(url, "Success", chosen.minutes * 60)
         walk.step("resume it by its name")
         browser.close()
