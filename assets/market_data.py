@@ -1,7 +1,8 @@
 """Market data: a source's canonical quotes, judged, and the tensors that a market is made of."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -14,12 +15,14 @@ from assets.vendor_sessions import vendor_sessions
 
 GROUP = "market_data"
 FRESH_DAYS = 7
+FRESH_WINDOW, WARN_WINDOW = timedelta(days=FRESH_DAYS), timedelta(days=4)  # a long weekend warns of nothing
 
 
 @dg.asset(
     group_name=GROUP,
     deps=[vendor_sessions],
     kinds={"polars", "parquet"},
+    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=FRESH_WINDOW, warn_window=WARN_WINDOW),
     code_version=code_version(*MARKET),
     owners=["team:research"],
     check_specs=check_specs(
@@ -63,7 +66,8 @@ def market_quotes(context: dg.AssetExecutionContext, recipe: Recipe, paths: Proj
             "source": manifest.source,
             "label": manifest.label,
             "spread": manifest.spread,
-            "rows": counts["rows"],
+            "dagster/row_count": counts["rows"],
+            "dagster/column_schema": _columns(folder / "quotes.parquet"),
             "snapshots": counts["snapshots"],
             "contracts": counts["contracts"],
             "quarantined": counts["quarantined"],
@@ -92,6 +96,14 @@ def market_quotes(context: dg.AssetExecutionContext, recipe: Recipe, paths: Proj
             ),
         ],
     )
+
+
+def _columns(place: Path) -> dg.TableSchema:
+    """Names and types of a Parquet file's columns."""
+    import polars as pl
+
+    schema = pl.read_parquet_schema(place)
+    return dg.TableSchema(columns=[dg.TableColumn(name=name, type=str(kind)) for name, kind in schema.items()])
 
 
 def _fault(finding: Mapping[str, Any]) -> str:

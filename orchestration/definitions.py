@@ -1,6 +1,7 @@
 """The one Definitions: assets, jobs, and resources made from where the project lies."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,13 +39,21 @@ def build_defs(
         "recipe": Recipe.configure_at_launch(),
     }
     return dg.Definitions(
-        assets=dg.load_assets_from_package_module(assets, include_specs=True),
+        assets=_with_sources(),
         jobs=[*jobs, start_run],
         executor=executor,
         schedules=schedules,
         sensors=[started_runs, *sensors],
         resources=resources | dict(resource_overrides or {}),
     )
+
+
+def _with_sources() -> list[Any]:
+    """Every asset, with the place of its code, which the UI links."""
+    found = dg.load_assets_from_package_module(assets, include_specs=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # what is beta here is a link
+        return list(dg.with_source_code_references(found))
 
 
 @dg.definitions

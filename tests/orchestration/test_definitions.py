@@ -1,11 +1,16 @@
 """The graph as it is meant to be: assets, parents, groups, partitions, checks, jobs."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import dagster as dg
 import pytest
 
 from clstm_core.evidence_audit.names import CHECKS
 from orchestration.definitions import build_defs
 
+ROOT = Path(__file__).resolve().parents[2]
 PARENTS = {
     "vendor_sessions": set(),
     "market_quotes": {"vendor_sessions"},
@@ -183,3 +188,28 @@ def test_jobs_select_what_they_say(definitions):
 
 def test_training_is_never_started_by_a_condition(graph):
     assert all(graph.get(key).automation_condition is None for key in graph.get_all_asset_keys())
+
+
+def test_assets_link_their_code_and_quotes_say_when_they_are_old(graph):
+    linked = {k.path[-1] for k in graph.get_all_asset_keys() if "dagster/code_references" in graph.get(k).metadata}
+    assert linked == set(PARENTS)
+    policy = graph.get(dg.AssetKey("market_quotes")).freshness_policy
+    assert policy.fail_window.to_timedelta() > policy.warn_window.to_timedelta()
+
+
+def test_every_check_says_what_it_asks(graph):
+    for key in graph.asset_check_keys:
+        assert len(graph.get_check_spec(key).description) > 20, key
+
+
+def test_checks_of_runs_are_kept_by_run(graph):
+    for key in graph.asset_check_keys:
+        keyed = graph.get(key.asset_key).partitions_def
+        if keyed is not None and key.asset_key.path[-1] != "vendor_sessions":
+            assert graph.get_check_spec(key).partitions_def == keyed
+
+
+def test_loading_warns_of_nothing():
+    code = "from orchestration.definitions import build_defs; build_defs().resolve_asset_graph()"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
