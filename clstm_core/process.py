@@ -1,22 +1,25 @@
 """A worker ends with whoever it works for: nothing goes on unseen when the one that waits for it was killed."""
 
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
+import threading
+from functools import cache
 
-PR_SET_PDEATHSIG = 1
 
-
+@cache
 def die_with_parent() -> None:
-    """Interrupt this process when its parent ends, where it is a worker of another and the system can do that (Linux).
+    """Interrupt this process when the one that started it ends; nothing where this process is nobody's worker.
 
-    Interrupted rather than killed: what is being written is finished or withdrawn.
+    Interrupted rather than killed: what is being written is finished or withdrawn. The system's own signal at a
+    parent's death will not do: the parent of a forked worker is the fork server, which lives as long as its workers.
     """
     parent = multiprocessing.parent_process()
-    if parent is None or sys.platform != "linux":
+    if parent is None:
         return
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
-    if not parent.is_alive():  # it ended before the call above
+
+    def watch() -> None:
+        parent.join()
         os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, name="die-with-parent", daemon=True).start()
