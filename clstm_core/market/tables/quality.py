@@ -62,7 +62,8 @@ def inspect(tables: SourceTables, *, quoted: bool = True) -> SourceTables:
     usable = pl.col("reason").is_null()
     spots = tables.underlyings.select("snapshot", "close")
     flagged = _flag_terms(flagged, spots) if quoted else flagged
-    units = sessions_in_another_unit(flagged.filter(usable), spots if quoted else spots.clear())
+    none = spots.clear().select("snapshot", why=pl.lit(""))
+    units = sessions_in_another_unit(flagged.filter(usable), spots) if quoted else none
     if units.height:
         odd = pl.col("snapshot").is_in(units["snapshot"].implode())
         flagged = flagged.with_columns(

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clstm_core.market.clock import DAYS_YEAR, YEAR_NS, close_ns, weekday
+from clstm_core.market.clock import DAY_NS, DAYS_YEAR, YEAR_NS, close_ns, weekday
 
 MONDAY, WEDNESDAY, FRIDAY = 0, 2, 4
 
@@ -78,42 +78,60 @@ def list_strikes(
     Shapes:  snapshot_ns, spot, vol [T] (vol: a level known at the snapshot, fraction a year)
     Assumes: the distance of an expiry's strikes is fixed by spot and vol when it is first listed
     """
-    expiration_ns = close_ns(expiries.date)
-    years = (expiration_ns[None, :] - snapshot_ns[:, None]) / YEAR_NS
-    alive = (years > 0) & (years * DAYS_YEAR <= expiries.listed_days[None, :])
-    first = alive.argmax(axis=0)
+    at, alive, years = _while_listed(snapshot_ns, expiries)
+    first = at[np.arange(len(at)), alive.argmax(axis=1)]
     step = strike_step(spot[first], vol[first], near_days)
-    deviation = vol[:, None] * np.sqrt(np.maximum(years, 0.0))
+    spot, deviation = spot[at], vol[at] * np.sqrt(np.maximum(years, 0.0))
     bounds = [
         (_range(spot, alive, inner * deviation), 2, 1),
         (_range(spot, alive, outer * deviation + 0.01), 2, 0),
     ]
     if wings is not None:
         bounds.append((_range(spot, alive, wings[1] * deviation, wings[0] / wings[1]), 4, 0))
-    found = [_multiples(within, alive, step, every, shift) for within, every, shift in bounds]
+    e, day = np.nonzero(alive)
+    found = [
+        _multiples(at[e, day], e, low[e, day], high[e, day], step[e], every, shift)
+        for (low, high), every, shift in bounds
+    ]
     t, e, k = (np.concatenate(part) for part in zip(*found, strict=True))
-    key = np.unique(((t * len(step) + e) << 24) + k)
+    key = np.sort(((t * len(step) + e) << 24) + k)  # np.unique would hash them first: four times the time
+    key = key[np.diff(key, prepend=-1) != 0]
     te, k = key >> 24, key & ((1 << 24) - 1)
     t, e = te // len(step), te % len(step)
     return Listing(snapshot=t, expiry=e, strike=k * step[e])
+
+
+def _while_listed(snapshot_ns: np.ndarray, expiries: Expiries) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Snapshots in a row around each expiry's listing, whether it is listed then, and the years to it; each [E, D].
+
+    A market has some hundred snapshots an expiry, of thousands: D is what the longest listed one needs.
+    """
+    expiration_ns = close_ns(expiries.date)
+    earliest = expiration_ns - np.ceil(expiries.listed_days * DAY_NS).astype(np.int64)
+    start = np.maximum(np.searchsorted(snapshot_ns, earliest) - 1, 0)
+    stop = np.searchsorted(snapshot_ns, expiration_ns)
+    at = start[:, None] + np.arange(max((stop - start).max(), 1))
+    within = at < stop[:, None]
+    at = np.minimum(at, len(snapshot_ns) - 1)
+    years = (expiration_ns[:, None] - snapshot_ns[at]) / YEAR_NS
+    return at, within & (years * DAYS_YEAR <= expiries.listed_days[:, None]), years
 
 
 def _range(
     spot: np.ndarray, alive: np.ndarray, reach: np.ndarray, below: float = 1.15
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest strike wanted at any snapshot so far; puts reach `below` times as far as calls."""
-    low = np.where(alive, spot[:, None] * np.exp(-below * reach), np.inf)
-    high = np.where(alive, spot[:, None] * np.exp(reach), -np.inf)
-    return np.minimum.accumulate(low, axis=0), np.maximum.accumulate(high, axis=0)
+    low = np.where(alive, spot * np.exp(-below * reach), np.inf)
+    high = np.where(alive, spot * np.exp(reach), -np.inf)
+    return np.minimum.accumulate(low, axis=1), np.maximum.accumulate(high, axis=1)
 
 
 def _multiples(
-    bounds: tuple[np.ndarray, np.ndarray], alive: np.ndarray, step: np.ndarray, every: int, shift: int
+    t: np.ndarray, e: np.ndarray, low: np.ndarray, high: np.ndarray, step: np.ndarray, every: int, shift: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Snapshot, expiry and k of the strikes k x step around the bounds, k = shift + a multiple of `every`, positive."""
-    t, e = np.nonzero(alive)
-    first = np.floor((bounds[0][t, e] / step[e] - shift) / every).astype(np.int64)
-    last = np.ceil((bounds[1][t, e] / step[e] - shift) / every).astype(np.int64)
+    first = np.floor((low / step - shift) / every).astype(np.int64)
+    last = np.ceil((high / step - shift) / every).astype(np.int64)
     first = np.maximum(first, 0 if shift else 1)
     count = last - first + 1
     row = np.repeat(np.arange(len(t)), count)
