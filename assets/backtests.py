@@ -65,7 +65,17 @@ def policy_backtests(
             from clstm_core.evaluation.ladder import backtest_ladder, backtest_matched
 
             folders, out_dir = [run.checkpoint(name) for name in RUNGS], paths.places.backtests
-            ladder = backtest_ladder(folders, market, config.env, None, out_dir, tell, seed=config.seed, meta=meta)
+            ladder = backtest_ladder(
+                folders,
+                market,
+                config.env,
+                None,
+                out_dir,
+                tell,
+                seed=config.seed,
+                meta=meta,
+                market_folder=paths.places.tensors(market.identity),
+            )
             return ladder + backtest_matched(ladder, market, config.env, None, out_dir, seed=config.seed, meta=meta)
 
         return materialize(context, paths, metrics, report_server, run, progress, "policy_backtests", rungs(run), walk)

@@ -46,9 +46,13 @@ def warm_critic(
     """The critic, fitted to Monte Carlo returns of the untrained policy before PPO; never in an unproven market."""
     with run_stage(context, "warmup", paths) as (progress, run):
         from clstm_core.checkpoint import is_whole, load_checkpoint, newest_checkpoint
+        from clstm_core.train.adopt import adopt_checkpoints, adopted_inputs
         from clstm_core.train.loop import warm_start
 
         inputs, store = run_inputs(run.name, recipe.core(), paths.places), metrics.store()
+        old = paths.places.run(recipe.policy_of) if recipe.policy_of else None
+        if old is not None:
+            inputs = adopted_inputs(inputs, old, paths.places)
         if (set_aside := _set_aside(run, inputs, paths.places)) is not None:
             store.forget(run.name)
             context.log.warning(f"{run.name} was made from other data or settings; it was kept as {set_aside.name}.")
@@ -56,6 +60,11 @@ def warm_critic(
         recipe.core().require_hardware()
         tag_by_inputs(context, inputs)
         tag_run(context, hardware=hardware(recipe.device))
+        if old is not None:
+            if newest is None:
+                inputs.write(run.inputs)
+            adopt_checkpoints(run, old)
+            newest = newest_checkpoint(run.path)
         if newest is None:
             inputs = inputs.write(run.inputs)
             env, _ = environments(inputs, paths.places)
@@ -67,7 +76,7 @@ def warm_critic(
             warm = run.checkpoint("000") if is_whole(run.checkpoint("000")) else newest
             meta = load_checkpoint(warm).meta
             warmup, self_test = meta["warmup"], meta["self_test"]
-            progress.reused("this run's critic is warm already")
+            progress.reused(f"the policy of {old.name} is judged again" if old else "this run's critic is warm already")
         weights = load_checkpoint(warm).model
         finite = all(bool(tensor.isfinite().all()) for tensor in weights.values() if tensor.is_floating_point())
         before, after = (warmup[f"bootstrapped_explained_variance_{when}"] for when in ("before", "after"))

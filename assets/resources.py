@@ -38,6 +38,7 @@ class Recipe(dg.ConfigurableResource):
     seed: int = Field(0, description="of weights, envs and every draw")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes the GPU where there is one")
     audit: Literal["quick", "full"] = Field("quick", description="both ask the same questions; quick takes a minute")
+    policy_of: str | None = Field(None, description="train nothing: judge this run's policy on the data of today")
 
     def core(self) -> CoreRecipe:
         """The same as the core knows it; ConfigError for what cannot work, before anything is done."""
@@ -50,6 +51,7 @@ class Recipe(dg.ConfigurableResource):
             seed=self.seed,
             device=self.device,
             audit=self.audit,
+            policy_of=self.policy_of or None,
         )
         chosen.run_config()
         return chosen

@@ -1,9 +1,13 @@
-"""A worker ends with whoever it works for: nothing goes on unseen when the one that waits for it was killed."""
+"""A second process for work of its own, and its end: nothing goes on unseen when the one that waits for it was killed.
+
+Many small tensor operations wait for Python's lock: two threads of them take as long as one.
+"""
 
 import multiprocessing
 import os
 import signal
 import threading
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 
 
@@ -23,3 +27,16 @@ def die_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=watch, name="die-with-parent", daemon=True).start()
+
+
+def beside() -> ProcessPoolExecutor:
+    """One process beside this one, with one thread of tensor arithmetic; what it is handed is pickled."""
+    return ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+
+
+def _begin() -> None:
+    """What the process beside begins with."""
+    import torch
+
+    die_with_parent()
+    torch.set_num_threads(1)

@@ -4,6 +4,7 @@ import dataclasses
 import shlex
 from dataclasses import dataclass
 
+from clstm_core.artifacts.places import run_name
 from clstm_core.config import RECIPES, EnvConfig, MarketConfig, RunConfig
 from clstm_core.errors import ConfigError
 
@@ -31,6 +32,7 @@ class Recipe:
     seed: int = 0
     device: str = "auto"
     audit: str = "quick"
+    policy_of: str | None = None  # a run whose policy is judged anew in place of training one
 
     def __post_init__(self) -> None:
         if self.name not in RECIPES:
@@ -39,6 +41,8 @@ class Recipe:
             )
         if self.audit not in AUDITS:
             raise ConfigError(f"unknown audit {self.audit!r}: expected one of {', '.join(AUDITS)}.")
+        if self.policy_of is not None:
+            run_name(self.policy_of)
 
     @property
     def settings(self) -> RunConfig:
@@ -86,7 +90,7 @@ class Recipe:
 
         Raises: ConfigError where no GPU is there, `device` is auto, and training would take more than LONG_S
         """
-        if self.device != "auto" or self.cpu_seconds <= LONG_S:
+        if self.policy_of or self.device != "auto" or self.cpu_seconds <= LONG_S:
             return
         import torch
 

@@ -78,9 +78,13 @@ def train(
     seed: Annotated[int, typer.Option(help="of weights, envs and every draw")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     audit: Annotated[str, typer.Option(help="quick or full")] = "quick",
+    policy_of: Annotated[
+        str | None, typer.Option(help="train nothing: judge this run's policy on data of today")
+    ] = None,
 ) -> None:
     """Train and evaluate one run, with every setting of the launch form; the same name goes on where it stopped."""
-    chosen = _recipe(source, data, recipe, snapshots, timesteps=timesteps, seed=seed, device=device, audit=audit)
+    settings = {"timesteps": timesteps, "seed": seed, "device": device, "audit": audit, "policy_of": policy_of}
+    chosen = _recipe(source, data, recipe, snapshots, **settings)
     chosen.require_hardware()
     _tell(execute("train_and_evaluate", run or f"{recipe}-{datetime.now(UTC):%Y%m%d-%H%M%S}", chosen))
 

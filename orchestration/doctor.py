@@ -68,7 +68,7 @@ def _torch() -> Iterator[Finding]:
     try:
         import torch
     except (ImportError, OSError) as error:
-        yield Finding("torch", str(error), "Install the project again: make clean setup.")
+        yield Finding("torch", str(error), "Install the project again: `make clean`, then your command.")
         return
     yield Finding("torch", metadata.version("torch"))
     if torch.cuda.is_available():

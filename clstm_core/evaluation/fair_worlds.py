@@ -4,14 +4,11 @@ One pool of worlds serves all comparisons: the champion walks all of them, the b
 paths. Against cash one test was registered; against the other baselines p-values are adjusted together.
 """
 
-import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from clstm_core.config import EnvConfig, MarketConfig
 from clstm_core.errors import EvaluationError
@@ -26,7 +23,7 @@ from clstm_core.market.clock import DAY_NS
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.market.worlds.generated import GeneratedWorld
 from clstm_core.market.worlds.surface import Surface
-from clstm_core.process import die_with_parent
+from clstm_core.process import beside
 
 Progress = Callable[[int, int], None]
 
@@ -177,18 +174,11 @@ def _walk(
     worlds: tuple[int, int],
     progress: Progress | None,
 ) -> tuple[Floats, dict[str, Floats]]:
-    """Both walks side by side, in a process each: their many small steps would wait for Python's lock in one."""
-    beside = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=beside, initializer=_begin) as pool:
+    """Both walks side by side, in a process each."""
+    with beside() as pool:
         theirs = pool.submit(walk_fair_worlds, others, world, env_config, n_worlds=worlds[1]) if others else None
         mine = walk_fair_worlds([champion], world, env_config, n_worlds=worlds[0], progress=progress)
         return mine[champion.name], theirs.result() if theirs else {}
-
-
-def _begin() -> None:
-    """What a walk's own process begins with."""
-    die_with_parent()
-    torch.set_num_threads(1)
 
 
 def _place(policy: str, against: str, observed: Floats, worlds: Floats, level: float) -> Placed:

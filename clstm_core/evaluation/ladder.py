@@ -2,8 +2,9 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from clstm_core.config import EnvConfig
 from clstm_core.evaluation.backtest import BacktestResult, Progress, resolve_window, run_backtests, windows_of
@@ -12,10 +13,18 @@ from clstm_core.evaluation.baselines.chance import MatchedRandom, activity_of
 from clstm_core.evaluation.headline import champion_among
 from clstm_core.evaluation.pairing import group
 from clstm_core.evaluation.policies import Policy, load_checkpoint
-from clstm_core.market.tensors import MarketTensors
+from clstm_core.market.tensors import MarketTensors, load_market
+from clstm_core.process import beside
 
 STOCHASTIC_EPISODES = 4
 """Accounts that a policy drawing at random trades side by side, each with its own draws."""
+
+
+class Pass(NamedTuple):
+    """One walk through a window, of all the policies that are judged on it."""
+
+    window: str
+    fill_lag: int
 
 
 def backtest_ladder(
@@ -29,15 +38,42 @@ def backtest_ladder(
     windows: Sequence[str] | None = None,
     seed: int = 0,
     meta: Mapping[str, Any] | None = None,
+    market_folder: Path | None = None,
 ) -> list[BacktestResult]:
     """Backtest each checkpoint: both modes on the test window, and the likeliest action on every other window and lag.
 
     Args:
         windows: those of `windows_of(market)` when left out
         quotes, meta: as `run_backtests` takes them
+        market_folder: where `market` lies, for a second process that walks the first pass beside the others
 
     Raises: EvaluationError for an empty ladder's windows; CheckpointError for a checkpoint that is missing or altered
     """
+    walk = partial(
+        _ladder, checkpoint_folders, env_config=env_config, quotes=quotes, out_dir=out_dir, seed=seed, meta=meta
+    )
+    passes = passes_of(market, env_config, windows)
+    if market_folder is None or len(passes) < 2:
+        return walk(market=market, passes=passes, progress=progress)
+    with beside() as pool:  # the first pass has twice the policies of another
+        first = pool.submit(walk, market=market_folder, passes=passes[:1])
+        others = walk(market=market, passes=passes[1:], progress=progress)
+        return first.result() + others
+
+
+def _ladder(
+    checkpoint_folders: Sequence[Path],
+    *,
+    market: MarketTensors | Path,
+    passes: Sequence[Pass],
+    env_config: EnvConfig,
+    quotes: Mapping[str, str | None] | None,
+    out_dir: Path,
+    seed: int,
+    meta: Mapping[str, Any] | None,
+    progress: Progress | None = None,
+) -> list[BacktestResult]:
+    """Some passes of the ladder."""
     both = [
         policy
         for folder in checkpoint_folders
@@ -45,10 +81,11 @@ def backtest_ladder(
     ]
     likeliest = [policy for policy in both if policy.mode == "argmax"]
 
-    def policies(window: str, lag: int) -> Sequence[Policy]:
-        return both if window == "test" and lag == env_config.fill_lag else likeliest
+    def policies(found: Pass) -> Sequence[Policy]:
+        return both if found == Pass("test", env_config.fill_lag) else likeliest
 
-    return _run(policies, market, env_config, quotes, out_dir, progress, windows, seed, meta)
+    opened = load_market(market, verify=False) if isinstance(market, Path) else market
+    return _run(policies, opened, passes, env_config, quotes, out_dir, progress, seed, meta)
 
 
 def backtest_baselines(
@@ -67,10 +104,11 @@ def backtest_baselines(
     core = [rule for rule in rules if rule.name in CORE]
     first = (windows_of(market) if windows is None else windows)[0]
 
-    def policies(window: str, lag: int) -> Sequence[Policy]:
-        return rules if window == first else core
+    def policies(found: Pass) -> Sequence[Policy]:
+        return rules if found.window == first else core
 
-    return _run(policies, market, env_config, quotes, out_dir, progress, windows, seed, meta)
+    passes = passes_of(market, env_config, windows)
+    return _run(policies, market, passes, env_config, quotes, out_dir, progress, seed, meta)
 
 
 def matched_random(
@@ -122,25 +160,29 @@ def backtest_matched(
     return run_backtests([policy], market, env_config, window, out_dir=out_dir, seed=seed, quotes=quotes, meta=meta)
 
 
+def passes_of(market: MarketTensors, env_config: EnvConfig, windows: Sequence[str] | None = None) -> list[Pass]:
+    """The configured lag on every window, and lag 0 beside it on the test window."""
+    names = windows_of(market) if windows is None else windows
+    passes = [Pass(name, env_config.fill_lag) for name in names]
+    if "test" in names and env_config.fill_lag != 0:
+        passes.append(Pass("test", 0))
+    return passes
+
+
 def _run(
-    policies: Callable[[str, int], Sequence[Policy]],
+    policies: Callable[[Pass], Sequence[Policy]],
     market: MarketTensors,
+    passes: Sequence[Pass],
     env_config: EnvConfig,
     quotes: Mapping[str, str | None] | None,
     out_dir: Path,
     progress: Progress | None,
-    windows: Sequence[str] | None,
     seed: int,
     meta: Mapping[str, Any] | None,
 ) -> list[BacktestResult]:
-    """The configured lag on every window, and lag 0 beside it on the test window."""
-    names = windows_of(market) if windows is None else windows
-    passes = [(name, env_config.fill_lag) for name in names]
-    if "test" in names and env_config.fill_lag != 0:
-        passes.append(("test", 0))
-    lengths = [stop - 1 - start for _, start, stop in (resolve_window(market, name) for name, _ in passes)]
+    lengths = [stop - 1 - start for _, start, stop in (resolve_window(market, found.window) for found in passes)]
     results: list[BacktestResult] = []
-    for number, (name, lag) in enumerate(passes):
+    for number, found in enumerate(passes):
         before, total = sum(lengths[:number]), sum(lengths)
 
         def report(done: int, _: int, before: int = before, total: int = total) -> None:
@@ -148,10 +190,10 @@ def _run(
                 progress(before + done, total)
 
         results += run_backtests(
-            policies(name, lag),
+            policies(found),
             market,
-            dataclasses.replace(env_config, fill_lag=lag),
-            name,
+            dataclasses.replace(env_config, fill_lag=found.fill_lag),
+            found.window,
             out_dir=out_dir,
             seed=seed,
             quotes=quotes,

@@ -25,7 +25,7 @@ def book_features(result: Backtest, market: MarketFiles, env: EnvConfig) -> npt.
     """
     equity = result.table("equity").sort("step")
     legs = _legs(result, market, equity)
-    marked = pl.col("weight") * pl.col("mark") - pl.col("multiplier") * pl.col("cost")
+    marked = pl.col("weight") * pl.col("mark") - pl.col("multiplier") * pl.col("cost").fill_null(float("nan"))
     # a volatility that nobody could solve leaves no Greeks: they count as 0
     sums = [(pl.col("weight") * pl.col(name).fill_nan(0.0).fill_null(0.0)).sum().alias(name) for name in SUMS]
     held = legs.group_by("step").agg(
@@ -71,7 +71,7 @@ def _legs(result: Backtest, market: MarketFiles, equity: pl.DataFrame) -> pl.Dat
     held = (
         held.join(equity.select("step", "snapshot"), on="step")
         .join(terms, on="contract_id", how="left")
-        .join(_paid(fills), on=["step", "contract_id"], how="left")
+        .join(_paid(fills, steps=int(equity["step"].to_numpy().max())), on=["step", "contract_id"], how="left")
         .with_columns(
             years=(pl.col("expiration") - pl.col("snapshot")).dt.total_nanoseconds() / YEAR_NS,
             weight=pl.col("quantity") * pl.col("multiplier"),
@@ -104,15 +104,14 @@ def _terms(frame: pl.DataFrame) -> list[npt.NDArray[np.float64]]:
     return [spot, strike, years, rate, carry, side]
 
 
-def _paid(fills: pl.DataFrame) -> pl.DataFrame:
+def _paid(fills: pl.DataFrame, steps: int) -> pl.DataFrame:
     """Per step and contract held after it: what its open legs cost, contracts times price, each leg apart."""
     rows: list[tuple[int, str, float]] = []
     open_now: dict[str, list[tuple[float, float]]] = {}  # (quantity, price) of each leg, in the order of opening
     traded = fills.filter(pl.col("kind") == "option").sort("step", maintain_order=True)
-    steps = traded.partition_by("step", as_dict=True, maintain_order=True)
-    last = int(fills["step"].max() or 0)  # type: ignore[arg-type]
-    for step in range(1, last + 1):
-        if (part := steps.get((step,))) is not None:
+    filled = traded.partition_by("step", as_dict=True, maintain_order=True)
+    for step in range(1, steps + 1):  # what nobody trades any more is held to the last step all the same
+        if (part := filled.get((step,))) is not None:
             for name, quantity, price, reason in part.select("contract_id", "quantity", "price", "reason").iter_rows():
                 legs = open_now.setdefault(name, [])
                 if reason == "open":

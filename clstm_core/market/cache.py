@@ -230,7 +230,7 @@ def to_columns(frame: pl.DataFrame) -> dict[str, np.ndarray]:
             # One object a distinct string, for the same reason.
             distinct = series.drop_nulls().unique(maintain_order=True)
             place = series.cast(pl.Enum(distinct)).to_physical().fill_null(distinct.len())
-            columns[name] = np.append(distinct.to_numpy().astype(object), None)[place.to_numpy()]
+            columns[name] = np.append(distinct.to_numpy().astype(object), [None])[place.to_numpy()]
         else:
             columns[name] = series.to_numpy()
     return columns

@@ -27,12 +27,15 @@ PROGRAMME = (
 
 
 class _Programme:
-    """Trades a list of actions over and over, liquidating every `period` steps, and keeps what it was shown."""
+    """Trades a list of actions over and over, liquidating every `period` steps, and keeps what it was shown.
+
+    It trades from step `since` on and not from step `until` on: then it holds what it has.
+    """
 
     name, label, kind, n_episodes, reads = "programme", "a programme", "baseline", 1, True
 
-    def __init__(self, actions: tuple[str, ...], period: int):
-        self.actions, self.period = actions, period
+    def __init__(self, actions: tuple[str, ...], period: int, since: int = 0, until: int = 1_000_000):
+        self.actions, self.period, self.since, self.until = actions, period, since, until
         self.shown: list[np.ndarray] = []
 
     def reset(self, n_envs: int) -> None:
@@ -44,7 +47,7 @@ class _Programme:
         self.shown.append(obs[0].numpy().copy())
         name = "close_all" if step % self.period == self.period - 1 else self.actions[step % len(self.actions)]
         action = ACTIONS.index(name)
-        self.last.action_N[:] = action if mask[0, action] else 0
+        self.last.action_N[:] = action if mask[0, action] and self.since <= step < self.until else 0
         return env.orders_for(self.last.action_N)
 
     def notes(self) -> list[str]:
@@ -81,3 +84,16 @@ def test_the_book_is_the_one_that_was_shown(files, tmp_path, lag, period) -> Non
     rebuilt = book_features(result, tables, env)
     np.testing.assert_allclose(rebuilt[: len(shown)], shown, rtol=1e-4, atol=2e-6)
     assert np.abs(shown).max(axis=0)[BOOK_FEATURES.index("legs_held")] > 0.5
+
+
+def test_what_nobody_trades_any_more_is_still_paid_for(files, tmp_path) -> None:
+    """A book that is held without a fill to the window's end."""
+    tables, market = files
+    start, stop = market.split("test")
+    policy, env = _Programme(("near_bull_put_spread",), 1000, stop - start - 9, stop - start - 7), EnvConfig()
+    result = run_backtests([policy], market, env, "test", out_dir=tmp_path)[0]
+    last_fill, last_held = (result.table(name)["step"].max() for name in ("fills", "positions"))
+    assert last_held > last_fill + 3, "nothing is held without a fill: the test tests nothing"
+    shown = np.stack(policy.shown)[:, -len(BOOK_FEATURES) :]
+    rebuilt = book_features(result, tables, env)
+    np.testing.assert_allclose(rebuilt[: len(shown)], shown, rtol=1e-4, atol=2e-6)
