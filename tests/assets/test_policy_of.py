@@ -1,5 +1,6 @@
 """An old run's policy judged on younger data: nothing is trained, and every copied checkpoint names its original."""
 
+import dataclasses
 import shutil
 
 import pytest
@@ -10,6 +11,7 @@ from assets.market_data import market_quotes, market_tensors
 from assets.training import trained_policy
 from clstm_core.artifacts.manifests import CheckpointManifest, ComparisonManifest, ReportManifest, RunInputs
 from clstm_core.artifacts.places import Places
+from clstm_core.config import RECIPES
 from clstm_core.specs import RUNGS
 
 MARKET = (market_quotes, market_tensors, environment_audit)
@@ -66,7 +68,6 @@ def test_a_copy_that_was_cut_off_goes_on_and_nothing_is_trained(chain, trained, 
         ({"policy_of": "two"}, "judged again under its own name"),
         ({"policy_of": "../one"}, "run name '../one'"),
         ({"n_snapshots": 200}, "would be judged from"),
-        ({"name": "default_cpu"}, "other settings of the account"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(chain, trained, said, recipe, words):
@@ -86,3 +87,11 @@ def test_a_run_that_is_not_trained_to_its_end_is_refused(chain, trained, said):
     again = longer(chain).does(*MARKET)
     result = again.stage(warm_critic)
     assert "run one is not trained to its end" in said(result)
+
+
+def test_another_account_is_refused(chain, trained, said, monkeypatch):
+    usual = RECIPES["smoke"]()
+    dearer = dataclasses.replace(usual, env=dataclasses.replace(usual.env, option_fee_usd=2.0))
+    monkeypatch.setitem(RECIPES, "smoke", lambda: dearer)
+    again = longer(chain).does(*MARKET)
+    assert "other settings of the account" in said(again.stage(warm_critic))
