@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TOOLS := $(VENV)/.ready-tools
 SOURCE ?= sp500_modelled
 DATA ?=
 RUN ?=
@@ -24,21 +25,21 @@ demo: $(READY)  ## the whole chain, market data to bundle; SOURCE= DATA= RUN= RE
 	@$(BIN)/clstm demo --source "$(SOURCE)" $(if $(DATA),--data "$(DATA)") $(if $(RUN),--run "$(RUN)") \
 		$(if $(RECIPE),--recipe "$(RECIPE)")
 
-test: $(READY)  ## the fast tests, on two workers
+test: $(TOOLS)  ## the fast tests, on two workers
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not gpu"
 
-test-slow: $(READY)  ## the tests that learn for minutes
+test-slow: $(TOOLS)  ## the tests that learn for minutes
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
 dev: $(READY)  ## the Dagster UI and the report server, on 127.0.0.1
 	@$(BIN)/clstm dev
 
-lint: $(READY)  ## style and types
+lint: $(TOOLS)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-wheel: $(READY)  ## build the wheel, and call its two commands from outside the checkout
+wheel: $(TOOLS)  ## build the wheel, and call its two commands from outside the checkout
 	@rm -rf build && mkdir -p build/wheel
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/wheel/site build/wheel/*.whl
@@ -52,11 +53,20 @@ check: lint  ## lint, types and the tests of pure code, about a minute
 clean:  ## remove the environment and caches; data/ and .dagster/ stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
 
-$(READY): pyproject.toml
+# what is imported is compiled then: compiling all of it here takes as long as the rest of the installation
+define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "error: $(PYTHON) is missing or is older than the Python 3.11 that this project needs. Run make PYTHON=/path/to/python3.11 (or newer)." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (a few minutes the first time) ..."
-	@# what is imported is compiled then: compiling all of it here takes as long as the rest of the installation
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '$(1)'
+endef
+
+$(READY): pyproject.toml
+	$(call install,.)
 	@touch $@
+
+# what tests, lint and types need besides
+$(TOOLS): pyproject.toml
+	$(call install,.[dev])
+	@touch $(READY) $@

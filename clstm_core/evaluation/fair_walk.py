@@ -62,12 +62,14 @@ def walk_fair_worlds(
     env_config: EnvConfig,
     *,
     n_worlds: int = 1000,
+    first_world: int = 0,
     dtype: torch.dtype = torch.float32,
     progress: Progress | None = None,
 ) -> dict[str, Floats]:
     """Returns in excess of cash [T, W] of each policy, by name, in `n_worlds` fair worlds.
 
-    An account that is ruined keeps nothing and earns nothing from then on.
+    An account that is ruined keeps nothing and earns nothing from then on. A world is the same whichever are walked
+    beside it.
 
     Args:
         world: of `market.worlds.fair.fair_world`
@@ -79,7 +81,7 @@ def walk_fair_worlds(
         raise EvaluationError(f"policies named {', '.join(names)}: expected one name each. Rename those that repeat.")
     steps = world.paths.last_step
     config = dataclasses.replace(env_config, horizon=steps + 1)
-    path = torch.arange(n_worlds)
+    path = torch.arange(first_world, first_world + n_worlds)
     view = FairView.build(world, config, index_of(path, 0), dtype)
     many = view.repeated(len(policies))
     state = AccountState.fresh(

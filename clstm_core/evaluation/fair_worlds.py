@@ -5,6 +5,7 @@ paths. Against cash one test was registered; against the other baselines p-value
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -174,11 +175,20 @@ def _walk(
     worlds: tuple[int, int],
     progress: Progress | None,
 ) -> tuple[Floats, dict[str, Floats]]:
-    """Both walks side by side, in a process each."""
+    """The champion in `worlds[0]` of them, the others in `worlds[1]`: as much of it here as in a process beside."""
+    here = min(worlds[0], (worlds[0] + len(others) * worlds[1] + 1) // 2)
     with beside() as pool:
-        theirs = pool.submit(walk_fair_worlds, others, world, env_config, n_worlds=worlds[1]) if others else None
-        mine = walk_fair_worlds([champion], world, env_config, n_worlds=worlds[0], progress=progress)
-        return mine[champion.name], theirs.result() if theirs else {}
+
+        def walk(policies: Sequence[Policy], first: int, count: int) -> Future[dict[str, Floats]] | None:
+            if not policies or not count:
+                return None
+            return pool.submit(walk_fair_worlds, policies, world, env_config, n_worlds=count, first_world=first)
+
+        theirs, rest = walk(others, 0, worlds[1]), walk([champion], here, worlds[0] - here)
+        mine = walk_fair_worlds([champion], world, env_config, n_worlds=here, progress=progress)[champion.name]
+        if rest is not None:
+            mine = np.concatenate([mine, rest.result()[champion.name]], axis=1)
+        return mine, theirs.result() if theirs is not None else {}
 
 
 def _place(policy: str, against: str, observed: Floats, worlds: Floats, level: float) -> Placed:

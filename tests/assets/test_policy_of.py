@@ -91,7 +91,7 @@ def test_a_run_that_is_not_trained_to_its_end_is_refused(chain, trained, said):
 
 def test_another_account_is_refused(chain, trained, said, monkeypatch):
     usual = RECIPES["smoke"]()
-    dearer = dataclasses.replace(usual, env=dataclasses.replace(usual.env, option_fee_usd=2.0))
+    dearer = dataclasses.replace(usual, env=dataclasses.replace(usual.env, commission_per_contract_usd=2.0))
     monkeypatch.setitem(RECIPES, "smoke", lambda: dearer)
     again = longer(chain).does(*MARKET)
     assert "other settings of the account" in said(again.stage(warm_critic))

@@ -111,6 +111,14 @@ def test_an_account_alone_earns_what_it_earns_among_others(world):
     np.testing.assert_array_equal(both["a"], alone["a"])
 
 
+def test_worlds_walked_in_two_parts_are_those_walked_at_once(world):
+    def walk(**which):
+        return walk_fair_worlds([FarPuts("a", "")], world, EnvConfig(), **which)["a"]
+
+    parts = [walk(n_worlds=3), walk(n_worlds=4, first_world=3)]
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), walk(n_worlds=7), atol=1e-6)
+
+
 def test_ruin_is_kept_and_nothing_follows_it(world):
     class Leveraged(Rule):
         def write(self, env, state, orders):
