@@ -1,11 +1,13 @@
 """`clstm dev`: the Dagster UI and, beside it, a static server for the reports, until Ctrl-C."""
 
+import ctypes
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import typer
@@ -15,7 +17,9 @@ from orchestration.launch import FAILED, fail, interrupt, stop
 
 LOCAL, UI_PORT, REPORT_PORT = "127.0.0.1", 3000, 3001
 ROOT = Path(__file__).resolve().parent.parent
-LOOK_S = 1.0
+LOOK_S, STOP_S = 1.0, 3.0
+PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
+LEAST_LIFE_S = 5.0  # a server that lives no longer cannot work
 
 
 def serve(host: str, port: int, report_port: int) -> int:
@@ -37,25 +41,76 @@ def serve(host: str, port: int, report_port: int) -> int:
     log = project_home() / "data" / "launches" / "report-server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "CLSTM_REPORT_URL": pages}
-    with log.open("w") as handle:
-        server = subprocess.Popen(served, stdout=handle, stderr=subprocess.STDOUT, start_new_session=True)
-    ui = subprocess.Popen(shown, cwd=ROOT, start_new_session=True, env=environment)
-    told = False
+    reports_server = _Server(served, log)
+    ui = subprocess.Popen(shown, cwd=ROOT, start_new_session=True, env=environment, preexec_fn=_end_with_parent)
     try:
         while ui.poll() is None:
-            if server.poll() is not None and not told:
-                told = True
-                typer.echo(
-                    f"error: the report server ended ({server.returncode}), see {log}: its links are dead.", err=True
-                )
+            if (fault := reports_server.keep()) is not None:
+                typer.echo(fault, err=True)
             time.sleep(LOOK_S)
-        code = ui.returncode
+        code = ui.returncode or FAILED  # it says 0 when one of its processes was killed; on its own it never ends
+        _end_group(ui.pid)
+        typer.echo(
+            "error: Dagster ended: one of its processes was killed or could not go on, as said above. Nothing that was "
+            "finished is lost. Start `make dev` again; a run that was at work goes on when it is launched again under "
+            "its name.",
+            err=True,
+        )
     except KeyboardInterrupt:
         stop(ui)
         code = 0
     finally:
-        server.terminate()
+        reports_server.end()
     return code
+
+
+class _Server:
+    """The report server, started again when it ends; one that ends at once is left alone."""
+
+    def __init__(self, command: list[str], log: Path):
+        self._command, self._log, self._given_up = command, log, False
+        self._start()
+
+    def _start(self) -> None:
+        self._began = time.monotonic()
+        with self._log.open("a") as handle:
+            # a session of its own: see `serve`
+            self.process = subprocess.Popen(
+                self._command,
+                stdout=handle,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+
+    def keep(self) -> str | None:
+        """Start it again where it ended; what to tell a person of that, if anything."""
+        if self._given_up or self.process.poll() is None:
+            return None
+        ended = f"the report server ended ({self.process.returncode}), see {self._log}"
+        if time.monotonic() - self._began < LEAST_LIFE_S:
+            self._given_up = True
+            return f"error: {ended}: its links are dead. Stop this with Ctrl-C, mend what the log says, start it again."
+        self._start()
+        return f"note: {ended}: it was started again."
+
+    def end(self) -> None:
+        """Stop it."""
+        self.process.terminate()
+
+
+def _end_group(group: int) -> None:
+    """End what a killed leader left behind: it would hold the port."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGTERM)
+        time.sleep(STOP_S)
+        os.killpg(group, signal.SIGKILL)
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to interrupt this child when `clstm dev` is killed: its ports would stay taken otherwise."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def taken(host: str, port: int) -> str | None:

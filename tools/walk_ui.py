@@ -39,10 +39,14 @@ class Walk:
         """From the form to the launch of the chain; its address."""
         page, known = self.page, self.launches()
         page.goto(UI + FORM)
-        page.get_by_text("default_cpu").first.dblclick()
-        page.keyboard.type(recipe)
-        if run:
-            page.get_by_text("''").first.dblclick()
+        page.get_by_text("start_run").first.wait_for()
+        page.wait_for_timeout(5000)
+        # the form remembers what was typed before
+        if (field := page.get_by_text("default_cpu").first).is_visible():
+            field.dblclick()
+            page.keyboard.type(recipe)
+        if run and (field := page.get_by_text("''").first).is_visible():
+            field.dblclick()
             page.keyboard.press("Home")
             page.keyboard.press("Shift+End")
             page.keyboard.type(f"run: {run}")
@@ -88,6 +92,7 @@ def main() -> int:
     parser.add_argument("--recipe", default="smoke")
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     parser.add_argument("--minutes", type=float, default=15.0, help="how long a run may take")
+    parser.add_argument("--launch", help="id of a launch of the chain: go on from there")
     chosen = parser.parse_args()
     chosen.folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as driver:
@@ -97,7 +102,7 @@ def main() -> int:
         page.on("pageerror", lambda error: errors.append(str(error)))
         walk = Walk(page, chosen.folder)
 
-        url = walk.start(chosen.recipe)
+        url = UI + f"/runs/{chosen.launch}" if chosen.launch else walk.start(chosen.recipe)
         walk.until(url, "Success", chosen.minutes * 60)
         walk.step("see that it succeeded")
         page.goto(UI + "/assets/training_progress?view=overview")
@@ -109,7 +114,7 @@ def main() -> int:
         page.goto(UI + "/assets/checkpoint_comparison?view=checks")
         walk.step("read the checks", 4000)
         page.goto(UI + "/assets/backtest_report?view=overview")
-        link = page.get_by_role("link", name=re.compile("http://.*index.html")).first
+        link = page.locator('a[href*="index.html"]').first
         report = link.get_attribute("href") or ""
         page.goto(report)
         expect(page.get_by_text("Verdict").first).to_be_visible()
