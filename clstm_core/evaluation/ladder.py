@@ -20,6 +20,10 @@ STOCHASTIC_EPISODES = 4
 """Accounts that a policy drawing at random trades side by side, each with its own draws."""
 
 
+WORTH_A_PROCESS = 5_000
+"""Decisions of networks in the first pass from which on a process of its own is worth the seconds it takes to begin."""
+
+
 class Pass(NamedTuple):
     """One walk through a window, of all the policies that are judged on it."""
 
@@ -53,7 +57,8 @@ def backtest_ladder(
         _ladder, checkpoint_folders, env_config=env_config, quotes=quotes, out_dir=out_dir, seed=seed, meta=meta
     )
     passes = passes_of(market, env_config, windows)
-    if market_folder is None or len(passes) < 2:
+    _, start, stop = resolve_window(market, passes[0].window)
+    if market_folder is None or len(passes) < 2 or 2 * len(checkpoint_folders) * (stop - start) < WORTH_A_PROCESS:
         return walk(market=market, passes=passes, progress=progress)
     with beside() as pool:  # the first pass has twice the policies of another
         first = pool.submit(walk, market=market_folder, passes=passes[:1])

@@ -23,7 +23,7 @@ PARENTS = {
     "trained_policy": {"warm_critic"},
     "policy_backtests": {"trained_policy"},
     "baseline_backtests": {"warm_critic"},
-    "baseline_luck": {"warm_critic"},
+    "baseline_luck": {"baseline_backtests"},
     "twin_backtests": {"policy_backtests", "twin_tensors"},
     "stressed_backtests": {"policy_backtests", "stressed_tensors"},
     "critic_foresight": {"policy_backtests"},
