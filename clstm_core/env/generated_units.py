@@ -180,11 +180,10 @@ def _priced(world: GeneratedWorld, at: Standing, strike: torch.Tensor, lots: Lot
 def _write_scenarios(out: torch.Tensor, priced: _Priced, lots: Lots, config: EnvConfig) -> None:
     """The profit of one unit in each scenario into `out` [N, A, S]; one scenario at a time stays in the cache."""
     n_strikes = len(priced.money)
-    # what a package's quantities are multiplied with: P in the scenario, and what moves with the spot
+    # what a package's quantities are multiplied with: the change of P in the scenario, and what moves with the spot
     moved = [*(shares[:1] for shares in priced.shares.split(_OF_TENOR)), priced.spot[None]]
     values = torch.cat([priced.value, *moved])
-    before = -(lots.signed_AD @ priced.value)
-    owed = -priced.cash
+    owed, minus_value = -priced.cash, -priced.value
     both = owed.new_empty(2, *owed.shape)
     first, second = both
     moves = scenario_shocks(config)[0].tolist()
@@ -199,5 +198,6 @@ def _write_scenarios(out: torch.Tensor, priced: _Priced, lots: Lots, config: Env
             torch.add(centre, slope, alpha=math.log1p(move), out=first)
             torch.sub(first, width, out=second)
             both.erf_()
-            torch.addcmul(second.mul_(owed), first, priced.shares, value=1.0 + move, out=values[:n_strikes])
-            torch.addmm(before, lots.scan_SAK[place], values, out=columns[place])
+            torch.addcmul(minus_value, second, owed, out=second)
+            torch.addcmul(second, first, priced.shares, value=1.0 + move, out=values[:n_strikes])
+            torch.mm(lots.scan_SAK[place], values, out=columns[place])
