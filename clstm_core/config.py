@@ -15,6 +15,9 @@ from clstm_core.errors import ConfigError
 MAX_SAMPLES = 2**24
 """Most samples a rollout may have; a hundred times the published run's, and some tens of GB of memory."""
 
+MAX_SNAPSHOTS = 10_000
+"""Longest simulated market, about forty years: its tables take some ten GB of memory."""
+
 FILL_RULES = ("touch", "fraction")
 
 
@@ -54,6 +57,10 @@ class MarketConfig:
         _require(
             bool(self.source.strip()),
             f"source={self.source!r}: expected the name of a market source, e.g. sp500_modelled. Pass one as SOURCE.",
+        )
+        _require(
+            1 <= self.n_snapshots <= MAX_SNAPSHOTS,
+            f"n_snapshots={self.n_snapshots:,}: expected 1 to {MAX_SNAPSHOTS:,}, e.g. 1500.",
         )
         _require(
             0 < self.near_days <= self.far_days,

@@ -62,11 +62,18 @@ class Recipe:
     def market(self) -> MarketConfig:
         """The market's settings with the tenors of its source.
 
-        Raises: ConfigError for an unknown source or setting
+        Raises: ConfigError for an unknown source or setting, and for one that the source does not read
         """
-        from clstm_core.market.sources import default_config
+        from clstm_core.market.sources import default_config, spec
 
         given = {"data_dir": self.data_dir, "n_snapshots": self.n_snapshots}
+        declared = spec(self.source)
+        reads = {"data_dir": declared.needs_folder, "n_snapshots": declared.has_length}
+        if unread := [f"{name}={value!r}" for name, value in given.items() if value is not None and not reads[name]]:
+            raise ConfigError(
+                f"{', '.join(unread)}: the source {self.source} has no such setting. Leave it out, or choose another "
+                "source."
+            )
         return default_config(self.source, **{name: value for name, value in given.items() if value is not None})
 
     def run_config(self) -> RunConfig:
@@ -74,7 +81,7 @@ class Recipe:
         usual = self.settings
         return dataclasses.replace(
             usual,
-            timesteps=self.timesteps or usual.timesteps,
+            timesteps=usual.timesteps if self.timesteps is None else self.timesteps,
             seed=self.seed,
             device=self.device,
             market=dataclasses.replace(self.market(), data_dir=None),

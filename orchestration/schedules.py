@@ -39,6 +39,10 @@ def daily_market_data(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | 
     recipe = read_standing(project_home() / "data")
     calendar = instrument(spec(recipe.source).instrument).calendar
     session = newest_ended_session(context.scheduled_execution_time - SETTLED, calendar)
+    if session != (newest := newest_ended_session(now() - SETTLED, calendar)):
+        return dg.SkipReason(
+            f"The tick for session {session} was missed, and {newest} has ended since: it alone counts."
+        )
     key = f"{recipe.source}-{session}"
     known = context.instance.get_runs(dg.RunsFilter(tags={SESSION_TAG: key}), limit=1)
     if known:

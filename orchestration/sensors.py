@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from orchestration.failures import kept_failures
 from orchestration.home import project_home
 from orchestration.jobs import refresh_market_data
 from orchestration.standing import read_standing, run_config
@@ -59,7 +60,8 @@ def fingerprint(folder: Path) -> str | None:
 )
 def run_failures(context: dg.RunFailureSensorContext) -> None:
     """The sentence of the failure to whoever listens; one who does not answer keeps the others from nothing."""
-    told = failure(context.dagster_run, context.failure_event.message or "")
+    said = kept_failures(context.instance, context.dagster_run.run_id)
+    told = failure(context.dagster_run, "; ".join(said) or context.failure_event.message or "")
     context.log.error(told["text"])
     for name, tell in (("webhook", _post), ("Slack", _slack)):
         try:

@@ -13,20 +13,15 @@ from pydantic import Field
 
 from assets.partitions import training_run
 from assets.resources import Recipe
-from assets.support import PARTITION_TAG, user_sentences
-from clstm_core.artifacts.places import run_name
+from assets.support import user_sentences
+from clstm_core.artifacts.places import Places, run_name
 from clstm_core.errors import ConfigError
+from orchestration.coordinator import at_work
+from orchestration.home import project_home
 from orchestration.jobs import chosen, train_and_evaluate
 
 RUN_TAG = "run"
 """Tag of a `start_run` launch with the key that it added."""
-
-_UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
 
 
 class RunName(dg.Config):
@@ -44,13 +39,14 @@ def add_run(context: dg.OpExecutionContext, config: RunName, recipe: Recipe) -> 
         core = recipe.core()
         core.require_hardware()
         open_source(core.market())
+        places = Places(project_home() / "data")
         name = run_name(config.run or f"{core.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-        busy = context.instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags={PARTITION_TAG: name}), limit=1)
-        if busy:
-            raise ConfigError(
-                f"run {name} is at work in launch {busy[0].run_id[:8]}: expected one launch of a run at a time. Wait "
-                "for it, terminate it, or pass another name."
-            )
+        if core.policy_of:
+            from clstm_core.train.adopt import require_policy  # it brings torch
+
+            require_policy(core.run_config(), places.run(core.policy_of), name)
+        if (refusal := at_work(context.instance, name)) is not None:
+            raise ConfigError(refusal)
     context.instance.add_dynamic_partitions(str(training_run.name), [name])
     context.instance.add_run_tags(context.run_id, {RUN_TAG: name, "recipe": core.name, "source": core.source})
     context.log.info(

@@ -21,6 +21,14 @@ from clstm_core.recipe import Recipe
         (lambda: Recipe(device="tpu").run_config(), "unknown device 'tpu'"),
         (lambda: Recipe(seed=-1).run_config(), "seed=-1: expected"),
         (lambda: Recipe(timesteps=-5).run_config(), "timesteps=-5: expected at least one rollout"),
+        (lambda: Recipe(timesteps=0).run_config(), "timesteps=0: expected at least one rollout"),
+        (lambda: Recipe(source="simulated", n_snapshots=0).market(), "n_snapshots=0: expected 1 to 10,000"),
+        (lambda: Recipe(source="simulated", n_snapshots=10**12).market(), "n_snapshots=1,000,000,000,000: expected"),
+        (lambda: Recipe(n_snapshots=300).market(), "n_snapshots=300: the source sp500_modelled has no such setting"),
+        (
+            lambda: Recipe(source="simulated", data_dir="/vendor").market(),
+            "data_dir='/vendor': the source simulated has no such setting",
+        ),
     ],
 )
 def test_a_choice_that_cannot_work_is_a_sentence(build, sentence):

@@ -53,6 +53,7 @@ class SourceSpec:
     label: str  # begins with "real quotes", "modelled quotes" or "simulated quotes"
     spread: str  # "quoted" or "modelled"
     needs_folder: bool = False  # whether DATA=... must name the folder or file that it reads
+    has_length: bool = False  # whether a person chooses how many snapshots it has
     near_days: float | None = None  # tenor targets that its chains can fill; None: those of MarketConfig
     far_days: float | None = None
     train_until: str | None = None  # last dates of training and of validation; None: by the fractions of MarketConfig

@@ -24,23 +24,19 @@ POLICY = "policy"
 """Role of the manifest that a copied checkpoint, or its run's inputs, was taken from."""
 
 
-def adopted_inputs(wanted: RunInputs, old: RunFolder, places: Places) -> RunInputs:
-    """What a run is made from that takes over another's policy.
+def require_policy(wanted: RunConfig, old: RunFolder, run: str) -> RunInputs:
+    """What the policy of `old` was made from, which the run of that name is to judge on a market of `wanted`.
 
-    Args:
-        wanted: what it would be made from if it were trained: of it, the evaluation market counts
-
-    Raises: ConfigError where the two do not belong together or the old run is not trained; MarketDataError where its
-            training market is gone
+    Raises: ConfigError where the two do not belong together, CheckpointError where the old run is not trained
     """
-    if old.name == wanted.run:
+    if old.name == run:
         raise ConfigError(f"run {old.name} is to be judged again under its own name. Pass another RUN for it.")
     if not old.inputs.is_file():
         raise ConfigError(f"no run {old.name} to take a policy from: expected {old.inputs}. Correct policy_of.")
     kept = RunInputs.read(old.inputs)
-    ours, theirs = (RunConfig.from_dict(dict(inputs.config)) for inputs in (wanted, kept))
-    market = dataclasses.replace(ours.market, n_snapshots=theirs.market.n_snapshots)  # how long it is may be new
-    for what, same in (("market", market == theirs.market), ("account", ours.env == theirs.env)):
+    theirs = RunConfig.from_dict(dict(kept.config))
+    market = dataclasses.replace(wanted.market, n_snapshots=theirs.market.n_snapshots)  # how long it is may be new
+    for what, same in (("market", market == theirs.market), ("account", wanted.env == theirs.env)):
         if not same:
             raise ConfigError(
                 f"run {old.name} was trained with other settings of the {what} than this recipe's: expected the same. "
@@ -48,6 +44,21 @@ def adopted_inputs(wanted: RunInputs, old: RunFolder, places: Places) -> RunInpu
             )
     for rung in RUNGS:
         _verified(old, rung)
+    return kept
+
+
+def adopted_inputs(wanted: RunInputs, old: RunFolder, places: Places) -> RunInputs:
+    """What a run is made from that takes over another's policy.
+
+    Args:
+        wanted: what it would be made from if it were trained: of it, the evaluation market counts
+
+    Raises: as `require_policy`, and ConfigError where the market is not younger than the policy; MarketDataError where
+            its training market is gone
+    """
+    ours = RunConfig.from_dict(dict(wanted.config))
+    kept = require_policy(ours, old, wanted.run)
+    theirs = RunConfig.from_dict(dict(kept.config))
     identity = str(kept.training_data_sha256)
     trained_in = load_market(places.tensors(identity), identity=identity)
     evaluated = str(wanted.data_sha256)

@@ -95,3 +95,10 @@ def test_another_account_is_refused(chain, trained, said, monkeypatch):
     monkeypatch.setitem(RECIPES, "smoke", lambda: dearer)
     again = longer(chain).does(*MARKET)
     assert "other settings of the account" in said(again.stage(warm_critic))
+
+
+def test_a_policy_that_is_nowhere_is_refused_before_the_market_is_made(chain, said):
+    launched = chain("two", policy_of="nobody")
+    result = launched.stage(market_quotes, warm_critic, trained_policy)
+    assert "no run nobody to take a policy from" in said(result)
+    assert not (launched.data / "cache").exists()

@@ -26,6 +26,12 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def clock(monkeypatch):
+    """Puts another time in the place of now."""
+    return lambda at: monkeypatch.setattr(module, "now", lambda: at)
+
+
+@pytest.fixture
 def instance():
     with dg.instance_for_test() as found:
         yield found
@@ -50,10 +56,11 @@ def days(first: date, last: date, *times: tuple[int, int]):
         day += timedelta(days=1)
 
 
-def test_market_data_is_asked_for_once_per_session(home, instance):
+def test_market_data_is_asked_for_once_per_session(home, instance, clock):
     """Thanksgiving week: a holiday, a half day, and after it the winter's clock has been in force for weeks."""
     asked = []
     for at in days(date(2026, 11, 23), date(2026, 12, 1), (13, 35), (16, 35)):
+        clock(at + timedelta(seconds=20))
         found = tick(daily_market_data, instance, at)
         if isinstance(found, dg.RunRequest):
             launched(instance, "refresh_market_data", found)
@@ -70,9 +77,10 @@ def test_market_data_is_asked_for_once_per_session(home, instance):
 
 
 @pytest.mark.parametrize("around", [date(2026, 3, 8), date(2026, 11, 1)])
-def test_a_change_of_clocks_neither_doubles_nor_loses_a_session(home, instance, around):
+def test_a_change_of_clocks_neither_doubles_nor_loses_a_session(home, instance, clock, around):
     found = Counter()
     for at in days(around - timedelta(days=6), around + timedelta(days=6), (13, 35), (16, 35)):
+        clock(at + timedelta(seconds=20))
         request = tick(daily_market_data, instance, at)
         if isinstance(request, dg.RunRequest):
             launched(instance, "refresh_market_data", request)
@@ -81,14 +89,27 @@ def test_a_change_of_clocks_neither_doubles_nor_loses_a_session(home, instance, 
     assert len(found) == 11  # ten sessions and the one before them
 
 
-def test_another_exchange_keeps_its_own_hours(home, instance, monkeypatch):
+def test_another_exchange_keeps_its_own_hours(home, instance, clock, monkeypatch):
     """Tokyo's session of a day has long ended when New York's begins."""
     from clstm_core.market import instrument as instruments
 
     tokyo = type("Tokyo", (), {"calendar": "XTKS"})
     monkeypatch.setattr(instruments, "instrument", lambda name: tokyo)
-    found = tick(daily_market_data, instance, datetime(2026, 11, 24, 13, 35, tzinfo=NEW_YORK))
+    at = datetime(2026, 11, 24, 13, 35, tzinfo=NEW_YORK)
+    clock(at)
+    found = tick(daily_market_data, instance, at)
     assert found.tags[SESSION_TAG] == "sp500_modelled-2026-11-24"
+
+
+def test_of_missed_sessions_the_newest_alone_is_asked_for(home, instance, clock):
+    """Nothing ran from Monday to Saturday: Dagster then shows the ticks of the week one after another."""
+    clock(datetime(2026, 11, 21, 9, tzinfo=NEW_YORK))
+    found = [
+        tick(daily_market_data, instance, at) for at in days(date(2026, 11, 16), date(2026, 11, 20), (13, 35), (16, 35))
+    ]
+    asked = [item.tags[SESSION_TAG] for item in found if isinstance(item, dg.RunRequest)]
+    assert asked == ["sp500_modelled-2026-11-20"]
+    assert "2026-11-20 has ended since" in found[0].skip_message
 
 
 @pytest.mark.parametrize(
@@ -106,13 +127,13 @@ def test_a_session_has_ended_when_its_exchange_says_so(at, session):
     assert newest_ended_session(at) == session
 
 
-def test_a_year_of_weeks_is_a_year_of_keys(home, instance, monkeypatch):
+def test_a_year_of_weeks_is_a_year_of_keys(home, instance, clock):
     """One key and one run key per tick; a tick that is looked at twice names the same ones."""
     write_standing(home / "data", Recipe(name="smoke", source="simulated", n_snapshots=400, seed=3))
     keys = []
     for week in range(52):
         at = datetime(2026, 1, 3, 6, tzinfo=UTC) + timedelta(weeks=week)
-        monkeypatch.setattr(module, "now", lambda at=at: at + timedelta(seconds=20))
+        clock(at + timedelta(seconds=20))
         first, again = (tick(weekly_retraining, instance, at) for _ in range(2))
         assert (first.run_key, first.partition_key) == (again.run_key, again.partition_key)
         assert first.run_config == run_config(Recipe(name="smoke", source="simulated", n_snapshots=400, seed=3))
@@ -122,8 +143,8 @@ def test_a_year_of_weeks_is_a_year_of_keys(home, instance, monkeypatch):
     assert keys[0] == "weekly-2026-01-03"
 
 
-def test_of_missed_weeks_the_newest_alone_is_run(home, instance, monkeypatch):
-    monkeypatch.setattr(module, "now", lambda: datetime(2026, 1, 19, 9, tzinfo=UTC))
+def test_of_missed_weeks_the_newest_alone_is_run(home, instance, clock):
+    clock(datetime(2026, 1, 19, 9, tzinfo=UTC))
     ticks = [datetime(2026, 1, day, 6, tzinfo=UTC) for day in (3, 10, 17)]
     found = [tick(weekly_retraining, instance, at) for at in ticks]
     assert [isinstance(item, dg.SkipReason) for item in found] == [True, True, False]

@@ -2,7 +2,9 @@
 
 import http.server
 import json
+import sys
 import threading
+import types
 
 import dagster as dg
 import pytest
@@ -11,6 +13,8 @@ from clstm_core.recipe import Recipe
 from orchestration import sensors
 from orchestration.sensors import WEBHOOK, fingerprint, new_vendor_files, run_failures
 from orchestration.standing import write_standing
+
+SENTENCE = "chain of one failed: no data folder for spx_cboe: expected the folder that holds its files."
 
 
 @pytest.fixture
@@ -94,13 +98,18 @@ def failed():
 
     with dg.instance_for_test() as instance:
         result = chain.execute_in_process(instance=instance, raise_on_error=False)
-        context = dg.build_run_status_sensor_context(
-            sensor_name="run_failures",
-            dagster_instance=instance,
-            dagster_run=result.dagster_run,
-            dagster_event=result.get_run_failure_event(),
-        ).for_run_failure()
-        run_failures(context)
+        tell(instance, result)
+
+
+def tell(instance, result):
+    """Show the sensor a run that failed."""
+    context = dg.build_run_status_sensor_context(
+        sensor_name="run_failures",
+        dagster_instance=instance,
+        dagster_run=result.dagster_run,
+        dagster_event=result.get_run_failure_event(),
+    ).for_run_failure()
+    run_failures(context)
 
 
 def test_a_failure_is_posted_even_when_the_first_answer_is_an_error(webhook):
@@ -109,7 +118,54 @@ def test_a_failure_is_posted_even_when_the_first_answer_is_an_error(webhook):
     failed()
     assert len(got) == 3
     assert got[-1]["run"] == "one"
-    assert got[-1]["text"].startswith("chain of one failed: ")
+    assert got[-1]["text"] == SENTENCE
+
+
+def test_of_a_blocking_check_its_own_words_are_told(webhook):
+    got, _ = webhook
+
+    @dg.asset(check_specs=[dg.AssetCheckSpec("conserves_money", asset="market", blocking=True)])
+    def market():
+        yield dg.MaterializeResult(
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name="conserves_money",
+                    passed=False,
+                    severity=dg.AssetCheckSeverity.ERROR,
+                    description="200.00 dollars came from nowhere.",
+                )
+            ]
+        )
+
+    with dg.instance_for_test() as instance:
+        tell(instance, dg.materialize([market], instance=instance, raise_on_error=False))
+    assert got[-1]["text"].endswith("failed: check conserves_money of market failed: 200.00 dollars came from nowhere.")
+
+
+def test_slack_is_told_where_it_is_set_up(monkeypatch):
+    said = []
+
+    class Slack:
+        def __init__(self, token):
+            assert token == "xoxb-secret"
+
+        def get_client(self):
+            return self
+
+        def chat_postMessage(self, *, channel, text):
+            said.append((channel, text))
+
+    monkeypatch.setitem(sys.modules, "dagster_slack", types.SimpleNamespace(SlackResource=Slack))
+    failed()
+    assert not said, "neither token nor channel"
+    monkeypatch.setenv(sensors.SLACK_TOKEN, "xoxb-secret")
+    failed()
+    assert not said, "no channel"
+    monkeypatch.setenv(sensors.SLACK_CHANNEL, "#desk")
+    failed()
+    assert said == [
+        ("#desk", "chain of one failed: no data folder for spx_cboe: expected the folder that holds its files.")
+    ]
 
 
 def test_a_webhook_that_does_not_answer_is_a_warning_without_its_address(monkeypatch, caplog):

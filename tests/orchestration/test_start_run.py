@@ -67,9 +67,15 @@ def test_the_form_opens_filled_in(instance, ask):
         ("a", {"timesteps": -5}, "timesteps=-5: expected at least one rollout"),
         ("a", {"source": "spx_cboe"}, "no data folder for spx_cboe"),
         ("a", {"source": "spx_cboe", "data_dir": "/nowhere"}, "/nowhere"),
+        ("a", {"timesteps": 0}, "timesteps=0: expected at least one rollout"),
+        ("a", {"source": "simulated", "n_snapshots": 10**12}, "n_snapshots=1,000,000,000,000: expected 1 to 10,000"),
+        ("a", {"n_snapshots": 300}, "n_snapshots=300: the source sp500_modelled has no such setting"),
+        ("a", {"policy_of": "nobody"}, "no run nobody to take a policy from"),
+        ("a", {"policy_of": "a"}, "judged again under its own name"),
     ],
 )
-def test_what_cannot_work_is_said_before_anything_starts(instance, ask, run, recipe, words):
+def test_what_cannot_work_is_said_before_anything_starts(instance, ask, tmp_path, monkeypatch, run, recipe, words):
+    monkeypatch.setenv("CLSTM_HOME", str(tmp_path))
     result, _ = ask(run, **({"name": "smoke"} | recipe))
     assert not result.success
     assert words in said(result)

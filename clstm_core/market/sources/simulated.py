@@ -17,6 +17,7 @@ SPEC = SourceSpec(
     description="Black-Scholes chains on a seeded path; needs no data",
     label=LABEL,
     spread=SPREAD,
+    has_length=True,
     instrument=SIMULATED.name,
 )
 
