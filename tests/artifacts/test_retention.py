@@ -2,15 +2,24 @@
 
 import dataclasses
 import os
+import shutil
 import time
 
 import pytest
 
 from clstm_core.artifacts.folder import lock
 from clstm_core.artifacts.manifest import FILE, write_named_by_content
-from clstm_core.artifacts.manifests import BacktestManifest, QuotesManifest, RunInputs, RunStatus, TensorsManifest
+from clstm_core.artifacts.manifests import (
+    BacktestManifest,
+    CheckpointManifest,
+    EvidenceManifest,
+    QuotesManifest,
+    RunInputs,
+    RunStatus,
+    TensorsManifest,
+)
 from clstm_core.artifacts.places import Places
-from clstm_core.artifacts.retention import KEPT_DAYS, prune, prune_all
+from clstm_core.artifacts.retention import KEPT_DAYS, launches_at_work, living_runs, prune, prune_all
 from clstm_core.config import smoke
 
 DAY = 86_400.0
@@ -202,3 +211,79 @@ def test_what_is_young_or_at_work_stays(places):
     assert [item.what for item in prune_all(places)] == ["abandoned run", "launch"]
     assert (places.run("resumable").path / "checkpoints" / "latest").is_dir(), "a stopped run goes on from there"
     assert places.run("young").inputs.is_file()
+
+
+def checkpoint_of(folder, inputs, name="100", **parents):
+    manifest = CheckpointManifest(
+        run=inputs.run,
+        milestone=name,
+        env_steps=1,
+        iteration=1,
+        git_commit="c",
+        parents={"inputs": inputs.identity, **parents},
+    )
+    return manifest.write(folder / name / FILE)
+
+
+def test_a_run_that_another_was_made_from_stays_however_old(places, market):
+    used = market("used")
+    old = run_of(places, "old", training_tensors=used[1].identity)
+    rung = checkpoint_of(old.folder / "checkpoints", old)
+    judged = run_of(places, "judged", policy=old.identity)
+    checkpoint_of(judged.folder / "checkpoints", judged, policy=rung.identity)
+    (judged.folder / "report.json").write_text("{}")
+    age_all(places.root, 1000)
+    assert prune_all(places) == []
+    for place in (judged.place, old.place):
+        assert place.is_file()
+    judged.place.unlink()
+    assert prune_all(places) == [], "a copy of its checkpoint names it as well"
+    shutil.rmtree(judged.folder)
+    assert [item.what for item in prune_all(places)] == ["abandoned run"]
+    assert [item.what for item in prune_all(places)] == ["cached market data"] * 2, "and then what it was made from"
+
+
+@pytest.mark.parametrize("by", ["backtests/id/manifest.json", "bundles/run/manifest.json", "runs/run/report.json"])
+@pytest.mark.parametrize("aside", ["set_aside/run.20260101T000000", "runs/run/checkpoints.20260101T000000"])
+def test_what_was_set_aside_stays_while_something_made_from_it_stands(places, market, by, aside):
+    used, folder = market("used"), places.root / aside
+    run = run_of(places, "run")
+    (run.folder / "policy_backtests.json").write_text("{}")
+    config = smoke()
+    inputs = RunInputs(run="run", config=config.to_dict(), config_sha256=config.sha256, git_commit="before").write(
+        folder / "inputs.json"
+    )
+    rung = checkpoint_of(folder / "checkpoints" if "set_aside" in aside else folder, inputs, "080")
+    last = checkpoint_of(folder, inputs, "100", training_tensors=used[1].identity)
+    child = EvidenceManifest(run="run", parents={"checkpoint": rung.identity}).write(places.root / by)
+    age_all(places.root, 1000)
+    assert prune_all(places) == []
+    assert all(manifest.place.is_file() for manifest in (inputs, rung, last, *used))
+    child.place.unlink()
+    gone = prune_all(places)
+    assert [(item.what, places.relative(item.path)) for item in gone] == [("set aside", aside)], "its own name nothing"
+
+
+def test_caches_stay_while_a_launch_works_and_what_it_works_on(places, market):
+    found = market("found")
+    run_of(places, "begun")
+    launch = filled(places.root / "launches" / "begun")
+    with lock(launch / "lock", "run begun"):
+        assert launches_at_work(places) == {"begun"}
+        assert prune_all(places, days=0.0) == []
+    assert launches_at_work(places, ["begun"]) == {"begun"}, "one from the UI holds no lock between its stages"
+    assert prune_all(places, days=0.0, at_work=["begun"]) == []
+    assert [item.what for item in prune_all(places, days=0.0, at_work=["another"])] == ["abandoned run", "launch"]
+    removed = prune_all(places, days=0.0)
+    assert {item.path for item in removed} == {manifest.folder for manifest in found}
+
+
+def test_runs_that_there_are(places):
+    for name in ("kept", "abandoned"):
+        run_of(places, name)
+    filled(places.bundle("deployed"))
+    filled(places.runs / ".half.x.tmp")
+    age_all(places.run("abandoned").path, 1000)
+    removed = prune_all(places, dry_run=True)
+    assert living_runs(places) == {"kept", "abandoned", "deployed"}
+    assert living_runs(places, removed) == {"kept", "deployed"}
