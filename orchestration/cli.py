@@ -188,25 +188,36 @@ def publish_metrics(target: Annotated[Path, typer.Argument(help="file to write")
 
 @app.command()
 def prune(
-    days: Annotated[float, typer.Option(help="how long what nothing refers to is kept")] = 30.0,
+    days: Annotated[float, typer.Option(min=0, help="how long what nothing refers to is kept")] = 30.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
 ) -> None:
     """Make room: caches, launches, abandoned and replaced runs, old events. Nothing that a report refers to goes."""
     import dagster as dg
 
     from clstm_core.artifacts.places import Places
-    from clstm_core.artifacts.retention import prune_all
-    from orchestration.event_log import prune_events
+    from clstm_core.artifacts.retention import launches_at_work, living_runs, prune_all
+    from orchestration.event_log import at_work, prune_events
     from orchestration.home import dagster_home
 
+    def tell(size: int, what: str, name: str) -> None:
+        typer.echo(f"{size / 1e6:>10,.1f} MB  {what:<20} {name}")
+
     places = Places(project_home() / "data")
-    found = prune_all(places, days=days, dry_run=dry_run)
-    for item in found:
-        typer.echo(f"{item.bytes / 1e6:>10,.1f} MB  {item.what:<20} {places.relative(item.path)}")
     dagster_home()
     with dg.DagsterInstance.get() as instance:
-        events = prune_events(instance, days=days, dry_run=dry_run)
-    typer.echo(f"{sum(item.bytes for item in found) / 1e6:,.1f} MB and {len(events)} launches of Dagster's event log")
+        working = launches_at_work(places, at_work(instance))
+        if working:
+            typer.echo(f"Caches stay, a launch waits or works: {', '.join(sorted(working))}")
+        found = prune_all(places, days=days, dry_run=dry_run, at_work=working)
+        for item in found:
+            tell(item.bytes, item.what, places.relative(item.path))
+        launches, keys = prune_events(instance, days=days, living=living_runs(places, found), dry_run=dry_run)
+    for launch in launches:
+        tell(launch.bytes, "events of a launch", f"{launch.run_id[:8]} of {launch.name}")
+    for key in keys:
+        tell(0, "key", key)
+    size = sum(item.bytes for item in found) + sum(launch.bytes for launch in launches)
+    typer.echo(f"{size / 1e6:,.1f} MB, {len(launches)} launches of Dagster's event log among it")
     if dry_run:
         typer.echo("Nothing was removed: leave out --dry-run.")
 

@@ -1,7 +1,7 @@
 """A year of weekly ticks through Dagster's own scheduler: one run per tick, whatever happens to the daemon.
 
 The clock is put in; a crash between a run's creation and its launch, a fortnight without a daemon and both changes of
-clocks are planted. Every week the data folder is made a week older and pruned.
+clocks are planted. Every week the data folder is made a week older and pruned, and so is Dagster's log.
 """
 
 import logging
@@ -20,7 +20,7 @@ from dagster._scheduler import scheduler
 
 from assets.support import PARTITION_TAG
 from clstm_core.artifacts.places import Places
-from clstm_core.artifacts.retention import prune_all
+from clstm_core.artifacts.retention import living_runs, prune_all
 from clstm_core.recipe import Recipe
 from orchestration import schedules
 from orchestration.event_log import prune_events
@@ -87,7 +87,7 @@ def test_a_year_of_weekly_ticks(daemon, home, monkeypatch):
     instance, begin, look = daemon
     real = scheduler.check_for_debug_crash
     places, begun = Places(home / "data"), []
-    sizes = []
+    sizes, logs, dagster = [], [], Path(instance.root_directory)
     for week in range(WEEKS):
         at = FIRST + timedelta(weeks=week)
         if week == 0:
@@ -109,8 +109,9 @@ def test_a_year_of_weekly_ticks(daemon, home, monkeypatch):
         begun.append(f"weekly-{at:%Y-%m-%d}")
         grow_older(home / "data", 7.0)
         prune_all(places, days=30.0)
-        prune_events(instance, days=0.0)
+        prune_events(instance, days=0.0, living=living_runs(places))
         sizes.append(size(places.cache, home / "data" / "launches", places.set_aside))
+        logs.append(size(dagster))
 
     runs = instance.get_runs()
     assert sorted(run.tags[PARTITION_TAG] for run in runs) == begun, "one launch per tick"
@@ -119,5 +120,8 @@ def test_a_year_of_weekly_ticks(daemon, home, monkeypatch):
     reports = {path.parent.name for path in (home / "reports" / "generated").glob("*/index.html")}
     assert reports == set(begun)
     assert sizes[-1] <= 1.05 * sizes[0], "caches, launches and what was set aside do not grow"
+    assert logs[-1] <= 1.05 * len(begun) * logs[0], "Dagster's own log holds the launches of the runs that there are"
+    events = {path.stem for path in dagster.glob("history/runs/*-*.db")}
+    assert events == {run.run_id for run in runs}, "and no file of another"
     assert not list(places.runs.glob("*/checkpoints/latest")) or WEEKS < 6
     assert all((places.bundle(name) / "manifest.json").is_file() for name in begun)
