@@ -19,6 +19,9 @@ from clstm_core.errors import CheckpointError
 from clstm_core.specs import RUNGS
 
 OBSERVE_EVERY_S = 3.0
+POINTS, EARLY = 200, 15
+"""Of the live curves: at most so many evenly over a run; before that, each further on by this part of its steps."""
+
 KL_TARGET, CLIP_TARGET = 0.02, (0.10, 0.20)
 LIVE = (
     "env_steps",
@@ -38,7 +41,8 @@ LIVE = (
 
 training_progress = dg.AssetSpec(
     "training_progress",
-    description="Live curves of the run in training: reward, KL, explained variance, steps/s, every few seconds.",
+    description="Live curves of the run in training: reward, KL, explained variance, steps/s; every few seconds at "
+    "first, some 300 points in all.",
     group_name="training",
     deps=["warm_critic"],
     owners=["team:research"],
@@ -154,7 +158,7 @@ class _Live:
 
     def __init__(self, context: dg.AssetExecutionContext, progress: Progress, store: Any, timesteps: int):
         self._context, self._progress, self._store, self._timesteps = context, progress, store, timesteps
-        self._observed = 0.0
+        self._kept, self._observed_at, self._observed_step = 0.0, 0.0, 0
         self._waiting: list[dict[str, Any]] = []
 
     def __call__(self, row: dict[str, Any]) -> None:
@@ -163,13 +167,27 @@ class _Live:
         words = [f"{label} {row[key]:{form}}" for label, key, form in figures if row.get(key) is not None]
         self._progress(done, self._timesteps, f"{row['steps_per_second']:,.0f} steps/s  " + "  ".join(words))
         self._waiting.append(row)
-        if time.monotonic() - self._observed >= OBSERVE_EVERY_S:
-            self._observed = time.monotonic()
+        now = time.monotonic()
+        if is_due(now - self._observed_at, done, self._observed_step, self._timesteps):
+            self._observed_at, self._observed_step = now, done
             live = numbers({key: row.get(key) for key in LIVE})
             seen = {"run": self._context.partition_key, **live}
             self._context.log_event(dg.AssetObservation(asset_key=training_progress.key, metadata=seen))
+        if now - self._kept >= OBSERVE_EVERY_S:
+            self._kept = now
             self._store.upsert("training_metrics", self._waiting)
             self._waiting = []
+
+
+def is_due(seconds: float, done: int, observed: int, total: int) -> bool:
+    """Whether the live curves get another point: some 300 in a run, however long it is and however often it is resumed.
+
+    Args:
+        seconds: since the last point
+        done, observed: env steps now, and at the last point (0 where this process has drawn none)
+        total: env steps of the run
+    """
+    return seconds >= OBSERVE_EVERY_S and done - observed >= min(total / POINTS, observed / EARLY)
 
 
 def training_curve(rows: list[dict[str, Any]]) -> str:
