@@ -1,7 +1,7 @@
 """Small line charts as SVG text, for places that show pictures but run no script (metadata as Markdown images)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import cache
 from typing import Any
@@ -13,75 +13,111 @@ from reports.palette import OKABE_ITO
 DASHES = ("", "6 3", "2 3", "8 3 2 3", "10 4", "4 2 1 2")
 MAX_POINTS = 400
 MAX_SERIES = 12
-_LEFT, _RIGHT, _TOP, _KEY_ROW, _KEY_COLUMNS = 66, 14, 48, 18, 3
+_LEFT, _RIGHT, _TOP, _KEY_ROW, _KEY_COLUMNS = 72, 14, 48, 18, 3
+_LABEL_EVERY, _BETWEEN, _EDGE = 100, 34, 24
 
 Point = tuple[Any, float | None]
+Number = tuple[float, float | None]
+Lines = Mapping[str, Sequence[Point]]
 
 
-def line_chart(
-    series: Mapping[str, Sequence[Point]],
-    title: str,
-    *,
-    subtitle: str = "",
-    width: int = 720,
-    height: int = 320,
-) -> str:
+def line_chart(series: Lines, title: str, *, subtitle: str = "", width: int = 720, height: int = 320) -> str:
     """An SVG of named lines; x is a number, a date or a datetime (one kind per chart), y a number.
 
     Points whose y is None, NaN or infinite are gaps. Lines are thinned to MAX_POINTS, so a chart of a dozen stays far
     below 200 KB; series beyond MAX_SERIES are left out. `subtitle` is the place for the data's label.
     """
-    shown = {name: _points(values) for name, values in list(series.items())[:MAX_SERIES]}
-    shown = {name: values for name, values in shown.items() if any(y is not None for _, y in values)}
-    xs = [x for values in shown.values() for x, _ in values]
-    ys = [y for values in shown.values() for _, y in values if y is not None]
-    key_rows = math.ceil(len(shown) / _KEY_COLUMNS)
-    right, bottom = width - _RIGHT, height - 28 - _KEY_ROW * key_rows
-    x_low, x_high = _span(xs)
-    y_low, y_high = _span(ys)
+    return stacked_chart({"": series}, title, subtitle=subtitle, width=width, height=height)
+
+
+def stacked_chart(
+    panels: Mapping[str, Lines],
+    title: str,
+    *,
+    subtitle: str = "",
+    x_label: str = "",
+    width: int = 720,
+    height: int = 320,
+) -> str:
+    """As `line_chart`, with panels below each other over one x axis: what differs in unit has a y axis of its own.
+
+    Args:
+        panels: named lines by what their y axis shows; a panel without a point is left out
+    """
+    drawn = {label: found for label, lines in panels.items() if (found := _shown(lines))}
+    names = [name for lines in drawn.values() for name in lines]
+    every_x = [x for label, lines in drawn.items() for name in lines for x, _ in panels[label][name]]
+    x_low, x_high = _span([_as_number(x) for x in every_x])
+    key_rows = math.ceil(len(names) / _KEY_COLUMNS)
+    right, bottom = width - _RIGHT, height - 28 - _KEY_ROW * (key_rows + bool(x_label))
+    first_top = _TOP + (_KEY_ROW if subtitle and any(drawn) else 0)
+    room = (bottom - first_top - _BETWEEN * (len(drawn) - 1)) / max(1, len(drawn))
 
     def at_x(x: float) -> float:
         return round(_LEFT + (right - _LEFT) * (x - x_low) / (x_high - x_low), 1)
 
-    def at_y(y: float) -> float:
-        return round(bottom - (bottom - _TOP) * (y - y_low) / (y_high - y_low), 1)
-
-    column = (width - 24) / _KEY_COLUMNS
-    lines = [
-        {
-            "name": name,
+    def looks(name: str) -> dict[str, Any]:
+        index, column = names.index(name), (width - 24) / _KEY_COLUMNS
+        return {
             "colour": OKABE_ITO[index % len(OKABE_ITO)],
             "dash": DASHES[index % len(DASHES)],
             "width": 2.4 if index == 0 else 1.5,
-            "parts": [" ".join(f"{at_x(x)},{at_y(y)}" for x, y in part) for part in _parts(values)],
             "key_x": round(12 + column * (index % _KEY_COLUMNS), 1),
             "key_y": height - 6 - _KEY_ROW * (key_rows - 1 - index // _KEY_COLUMNS),
         }
-        for index, (name, values) in enumerate(shown.items())
+
+    shown = [
+        _panel(label, lines, at_x, top=first_top + number * (room + _BETWEEN), room=room)
+        for number, (label, lines) in enumerate(drawn.items())
     ]
-    ends = _x_labels(series)
-    x_ticks = [
-        {"at": at, "anchor": anchor, "label": label}
-        for at, anchor, label in ((_LEFT, "start", ends[0]), (right, "end", ends[1]))
-        if shown
-    ]
-    y_ticks = [{"at": at_y(y), "label": f"{y:.4g}"} for y in _ticks(y_low, y_high)] if shown else []
+    for line in (line for panel in shown for line in panel["lines"]):
+        line |= looks(line["name"])
     return _template().render(
         title=title,
         subtitle=subtitle,
+        x_label=x_label,
         width=width,
         height=height,
         left=_LEFT,
         right=right,
         top=_TOP,
         bottom=bottom,
-        lines=lines,
-        x_ticks=x_ticks,
-        y_ticks=y_ticks,
+        panels=shown,
+        x_ticks=[
+            {"at": at, "anchor": "start" if at <= _LEFT else "end" if at > right - _EDGE else "middle", "label": label}
+            for x, label in _x_ticks(every_x, max(2, (right - _LEFT) // _LABEL_EVERY))
+            if _LEFT <= (at := at_x(x)) <= right
+        ],
     )
 
 
-def _points(values: Sequence[Point]) -> list[tuple[float, float | None]]:
+def _panel(
+    label: str, lines: Mapping[str, list[Number]], at_x: Callable[[float], float], *, top: float, room: float
+) -> dict[str, Any]:
+    """One panel's lines and y axis, which begin at `top` and are `room` high."""
+    low, high = _span([y for values in lines.values() for _, y in values if y is not None])
+
+    def at_y(y: float) -> float:
+        return round(top + room - room * (y - low) / (high - low), 1)
+
+    return {
+        "label": label,
+        "label_y": round(top - 8, 1),
+        "ticks": [{"at": at_y(y), "label": _y_label(y)} for y in _ticks(low, high)],
+        "lines": [
+            {"name": name, "parts": [" ".join(f"{at_x(x)},{at_y(y)}" for x, y in part) for part in _parts(values)]}
+            for name, values in lines.items()
+        ],
+    }
+
+
+def _shown(series: Lines) -> dict[str, list[Number]]:
+    """The lines that have a point, as numbers."""
+    found = {name: _points(values) for name, values in list(series.items())[:MAX_SERIES]}
+    return {name: values for name, values in found.items() if any(y is not None for _, y in values)}
+
+
+def _points(values: Sequence[Point]) -> list[Number]:
     """Points as numbers, thinned evenly with both ends kept."""
     count = len(values)
     if count > MAX_POINTS:
@@ -95,7 +131,7 @@ def _as_number(x: Any) -> float:
     return float(x)
 
 
-def _parts(values: list[tuple[float, float | None]]) -> list[list[tuple[float, float]]]:
+def _parts(values: list[Number]) -> list[list[tuple[float, float]]]:
     """Stretches between gaps; a lone point becomes a short dash that can be seen."""
     parts: list[list[tuple[float, float]]] = [[]]
     for x, y in values:
@@ -114,27 +150,31 @@ def _span(values: list[float]) -> tuple[float, float]:
     return low, high
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Three to six round numbers inside the span."""
-    raw = (high - low) / 4
+def _ticks(low: float, high: float, parts: int = 4) -> list[float]:
+    """Round numbers inside the span, at most one more than `parts`."""
+    raw = (high - low) / parts
     step = 10 ** math.floor(math.log10(raw))
     step *= next(factor for factor in (1, 2, 2.5, 5, 10) if factor * step >= raw)
-    first = math.ceil(low / step)
-    return [index * step for index in range(first, math.floor(high / step) + 1)]
+    hair = 1e-9  # an end that is round itself is labelled, whatever its last bits
+    return [index * step for index in range(math.ceil(low / step - hair), math.floor(high / step + hair) + 1)]
 
 
-def _x_labels(series: Mapping[str, Sequence[Point]]) -> tuple[str, str]:
-    """The first and last x as text."""
-    xs = [x for values in series.values() for x, _ in values]
+def _y_label(y: float) -> str:
+    return f"{y:,.0f}" if 1e4 <= abs(y) < 1e7 else f"{y:.4g}"
+
+
+def _x_ticks(xs: Sequence[Any], count: int) -> list[tuple[float, str]]:
+    """Where the x axis is labelled, and how: `count` dates, both ends among them, or about as many round numbers."""
     if not xs:
-        return "", ""
-    return _label(min(xs)), _label(max(xs))
-
-
-def _label(x: Any) -> str:
-    if isinstance(x, date):
-        return x.isoformat()[:10]
-    return f"{x:,.0f}" if abs(x) >= 1 else f"{x:.3g}"
+        return []
+    first, last = min(xs), max(xs)
+    low, high = _as_number(first), _as_number(last)
+    if not isinstance(first, date):
+        return [(x, f"{x:,.6g}") for x in _ticks(*_span([low, high]), count)]
+    if low == high:
+        return [(low, first.isoformat()[:10])]
+    steps = [low + (high - low) * index / (count - 1) for index in range(count)]
+    return [(x, date.fromordinal(int(x + 1e-6)).isoformat()) for x in steps]
 
 
 @cache

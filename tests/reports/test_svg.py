@@ -1,12 +1,13 @@
 """SVG line charts: well formed, escaped, small, and tolerant of gaps."""
 
+import itertools
 import math
 from datetime import date, timedelta
 from xml.etree import ElementTree
 
 import pytest
 
-from reports.svg import MAX_POINTS, line_chart
+from reports.svg import MAX_POINTS, line_chart, stacked_chart
 
 NS = {"svg": "http://www.w3.org/2000/svg"}
 
@@ -55,6 +56,50 @@ def test_dates_are_named_at_both_ends():
     svg = line_chart({"a": [(start + timedelta(days=k), float(k)) for k in range(30)]}, "t")
     assert "2026-01-02" in svg
     assert "2026-01-31" in svg
+
+
+def labels(svg: str) -> dict[str, float]:
+    """Where each text stands, from the left."""
+    return {str(n.text): float(n.get("x")) for n in ElementTree.fromstring(svg).findall(".//svg:text", NS)}
+
+
+def test_dates_between_the_ends_are_named_as_far_as_there_is_room():
+    start = date(2026, 1, 1)
+    series = {"a": [(start + timedelta(days=k), float(k)) for k in range(401)]}
+    wide, narrow = (labels(line_chart(series, "t", width=width)) for width in (720, 320))
+    named = [text for text in wide if text.startswith("202")]
+    assert named == ["2026-01-01", "2026-03-22", "2026-06-10", "2026-08-29", "2026-11-17", "2027-02-05"]
+    places = [wide[text] for text in named]
+    assert min(after - before for before, after in itertools.pairwise(places)) > 90
+    assert [text for text in narrow if text.startswith("202")] == ["2026-01-01", "2027-02-05"]
+
+
+def test_numbers_along_the_axis_are_round():
+    found = labels(line_chart({"a": [(0.006 * k, float(k)) for k in range(1, 42)]}, "t"))
+    assert {"0.05", "0.1", "0.15", "0.2"} <= set(found)
+    assert "0.246" not in found
+
+
+def test_a_sole_date_is_named_once():
+    assert "2026-01-02" in labels(line_chart({"a": [(date(2026, 1, 2), 1.0)]}, "t"))
+
+
+def test_panels_have_axes_of_their_own_over_one_x_axis():
+    small = {"small": [(k, 0.001 * k) for k in range(11)]}
+    large = {"large": [(k, 100.0 * k) for k in range(11)], "gone": [(0, None)]}
+    svg = stacked_chart({"per step": small, "USD": large, "nothing": {}}, "t", subtitle="s", x_label="steps")
+    above, below = lines(svg)
+    assert [x for x, _ in above] == [x for x, _ in below]
+    assert max(y for _, y in above) < min(y for _, y in below)
+    for points in (above, below):
+        assert points[0][1] - points[-1][1] > 60
+    found = labels(svg)
+    assert {"per step", "USD", "steps", "0.005", "500", "small", "large"} <= set(found)
+    assert not {"nothing", "gone"} & set(found)
+
+
+def test_large_amounts_are_written_out():
+    assert {"1,020,000", "1,040,000"} <= set(labels(line_chart({"a": [(0, 1e6), (1, 1.06e6)]}, "t")))
 
 
 def test_a_dozen_long_series_stay_below_200_kb_and_keep_their_ends():
