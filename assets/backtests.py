@@ -11,7 +11,7 @@ from assets.code_versions import EVALUATION, code_version
 from assets.critic_warmup import run_config, warm_critic
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, ReportServer
-from assets.support import Progress, check, record_gates, run_stage, table
+from assets.support import Progress, check, column_schema, long_table, record_gates, run_stage
 from assets.training import trained_policy
 from clstm_core.artifacts.code import code_sha256, git_commit
 from clstm_core.artifacts.folder import file_sha256, json_sha256, sweep
@@ -51,7 +51,7 @@ def book_checks(asset: str) -> list[dg.AssetCheckSpec]:
     deps=[trained_policy],
     partitions_def=training_run,
     kinds={"torch", "parquet"},
-    code_version=code_version(*EVALUATION),
+    code_version=code_version(__file__, rooms=EVALUATION),
     owners=["team:research"],
     check_specs=book_checks("policy_backtests"),
 )
@@ -86,14 +86,17 @@ def policy_backtests(
     deps=[warm_critic],
     partitions_def=training_run,
     kinds={"torch", "parquet"},
-    code_version=code_version(*EVALUATION),
+    code_version=code_version(__file__, rooms=EVALUATION),
     owners=["team:research"],
     check_specs=book_checks("baseline_backtests"),
 )
 def baseline_backtests(
     context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics, report_server: ReportServer
 ) -> dg.MaterializeResult:
-    """What a person could do instead, on the same windows, fills, fees and margin: cash, index, writing, random."""
+    """What a person could do instead, on the same windows, fills, fees and margin: cash, index, writing, random.
+
+    Each rule by name: `docs/baselines.md`.
+    """
     with run_stage(context, "baseline backtests", paths) as (progress, run):
 
         def walk(config: "RunConfig", market: "MarketTensors", meta: dict[str, Any], tell: Progress) -> Any:
@@ -175,7 +178,8 @@ def materialize(
             "panel": report_server.panel(run.name, PANELS.get(asset, "worlds")),
             "count": len(results),
             "label": label,
-            "backtests": table(shown, COLUMNS),
+            **_ledgers(results),
+            "backtests": long_table(shown, COLUMNS),
             "quotes_path": dg.MetadataValue.path(str(places.root / results[0].manifest["quotes"]["path"])),
             "ids": dg.MetadataValue.json([result.id for result in results]),
             "equity_curve": report_server.picture(run.name, f"{asset}_equity", equity_curve(results, label)),
@@ -183,6 +187,18 @@ def materialize(
         data_version=dg.DataVersion(made_from[:16]),
         check_results=checked,
     )
+
+
+def _ledgers(results: "Sequence[BacktestResult]") -> dict[str, Any]:
+    """Rows and columns of the Parquet ledgers, under the names by which Dagster shows them."""
+    import polars as pl
+
+    from clstm_core.evaluation.ledgers import TABLES
+
+    files = [[result.folder / f"{name}.parquet" for result in results] for name in TABLES]
+    rows = sum(pl.scan_parquet(places).select(pl.len()).collect().item() for places in files)
+    first = dict(zip(TABLES, (places[0] for places in files), strict=True))
+    return {"dagster/row_count": rows, "dagster/column_schema": column_schema(**first)}
 
 
 def equity_curve(results: "Sequence[BacktestResult]", label: str) -> str:

@@ -1,4 +1,4 @@
-"""How checks are declared: what each asks in one sentence, which of them stop the chain, and which belong to a run."""
+"""How checks are declared: what each asks in one sentence, which of them stop the chain, and by what they are kept."""
 
 import warnings
 from collections.abc import Mapping
@@ -13,19 +13,18 @@ def check_specs(
     blocking: Mapping[str, str] | None = None,
     warning: Mapping[str, str] | None = None,
     *,
-    per_run: bool = True,
+    keyed: dg.PartitionsDefinition | None = training_run,
 ) -> list[dg.AssetCheckSpec]:
     """Checks of one asset from names and sentences.
 
     Args:
-        per_run: whether results are kept by training run, so that those of two runs can be laid side by side
+        keyed: by what results are kept, as the asset's are: those of two runs can be laid side by side
     """
-    partitions = training_run if per_run else None
     with warnings.catch_warnings():
         # partitioned checks are a preview of Dagster's; without them only the newest run's results are shown
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return [
-            dg.AssetCheckSpec(name, asset=asset, blocking=blocks, description=words, partitions_def=partitions)
+            dg.AssetCheckSpec(name, asset=asset, blocking=blocks, description=words, partitions_def=keyed)
             for found, blocks in ((blocking, True), (warning, False))
             for name, words in (found or {}).items()
         ]

@@ -12,7 +12,7 @@ from assets.companions import stressed_backtests, twin_backtests
 from assets.fair_worlds import fair_worlds
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, ReportServer
-from assets.support import check, numbers, record_gates, run_stage, table
+from assets.support import check, long_table, numbers, record_gates, run_stage
 from clstm_core.artifacts.manifests import ComparisonManifest, LuckManifest, RunInputs
 from clstm_core.specs import RUNGS
 
@@ -27,7 +27,7 @@ PARENTS = ("policy_backtests", "baseline_backtests", "twin_backtests", "stressed
     deps=[policy_backtests, baseline_backtests, twin_backtests, stressed_backtests, fair_worlds],
     partitions_def=training_run,
     kinds={"polars"},
-    code_version=code_version(*EVALUATION),
+    code_version=code_version(__file__, rooms=EVALUATION),
     owners=["team:research"],
     check_specs=check_specs(
         "checkpoint_comparison",
@@ -130,8 +130,8 @@ def checkpoint_comparison(
             "champion": champion.get("milestone", ""),
             "champion_folder": champion.get("folder", ""),
             "verdict": comparison.verdict,
-            "backtests": table(rows, shown),
-            "paired_differences": table(judged, pairs),
+            "backtests": long_table(rows, shown),
+            "paired_differences": long_table(judged, pairs),
             "path": dg.MetadataValue.path(str(run.comparison)),
         },
         data_version=dg.DataVersion(written.identity[:16]),

@@ -1,4 +1,4 @@
-"""Which code an asset's result depends on, as Dagster's staleness reads it: a hash of the rooms that it uses.
+"""Which code an asset's result depends on, as Dagster's staleness reads it: a hash of its module and the rooms it uses.
 
 Coarser than the hashes by which results are kept (`clstm_core.artifacts.code` follows every import): this one is worked
 out each time that definitions are loaded, and has to cost nothing.
@@ -14,6 +14,7 @@ CORE = Path(clstm_core.__file__).parent
 REPORTS = CORE.parent / "reports"
 
 MARKET = ("market", "options")
+COMPANIONS = (*MARKET, "evaluation/companions.py")
 ENV = (*MARKET, "env")
 AUDIT = (*ENV, "audit")
 TRAIN = (*ENV, "model", "ppo", "train")
@@ -23,20 +24,32 @@ EVIDENCE = (*EVALUATION, "evidence_audit")
 EXPORT = (*ENV, "model", "deployment")
 
 
-def code_version(*rooms: str, reports: bool = False) -> str:
-    """Twelve digits that change with any file of these rooms of the core, of its top level, or of the reports."""
+def code_version(*modules: str, rooms: tuple[str, ...], reports: bool = False) -> str:
+    """Twelve digits that change with the modules, the core's top level, these rooms of it, or the reports.
+
+    Args:
+        modules: files of the asset itself, and of assets whose functions it works with: `__file__`
+        rooms: folders of the core, or single files of it
+
+    Raises: FileNotFoundError for a room that is not there: a renamed one never drops out in silence
+    """
     digest = hashlib.sha256(_hash(CORE, "*.py"))
+    for module in modules:
+        digest.update(_hash(Path(module).parent, Path(module).name))
     for room in rooms:
-        digest.update(_hash(CORE / room, "**/*.py"))
+        digest.update(_hash(CORE, room if room.endswith(".py") else f"{room}/**/*.py"))
     if reports:
-        digest.update(_hash(REPORTS, "**/*.*"))
+        digest.update(_hash(REPORTS, "*.py"))
+        digest.update(_hash(REPORTS, "templates/*"))  # and not what was drawn, which lies beside them
     return digest.hexdigest()[:12]
 
 
 @cache
 def _hash(folder: Path, pattern: str) -> bytes:
+    found = [path for path in sorted(folder.glob(pattern)) if path.suffix != ".pyc"]
+    if not found:
+        raise FileNotFoundError(f"no code at {folder / pattern}: expected what an asset's result depends on.")
     digest = hashlib.sha256()
-    for path in sorted(folder.glob(pattern)):
-        if path.suffix != ".pyc":
-            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    for path in found:
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.digest()

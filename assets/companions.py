@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets import backtests
 from assets.backtests import book_checks, materialize, policy_backtests, results_of
-from assets.code_versions import EVALUATION, MARKET, code_version
+from assets.code_versions import COMPANIONS, EVALUATION, code_version
 from assets.market_data import GROUP, market_tensors
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
-from assets.support import check, run_stage, stage
+from assets.support import NOTHING_MADE, check, run_stage, stage, tag_by_recipe
 from clstm_core.artifacts.folder import file_sha256
 from clstm_core.artifacts.manifests import BacktestSet, RunInputs
 
@@ -30,10 +31,11 @@ def _tensors(
         from clstm_core.evaluation.companions import ensure_companion
 
         chosen = recipe.core()
+        tag_by_recipe(context, recipe)
         folder = ensure_companion(world, chosen.market(), paths.places.cache, chosen.embargo)
         progress(1, 1)
     if folder is None:
-        return dg.MaterializeResult(metadata={"world": NONE})
+        return dg.MaterializeResult(metadata={"world": NONE}, data_version=NOTHING_MADE)
     return dg.MaterializeResult(
         metadata={"world": world, "folder": dg.MetadataValue.path(str(folder))},
         data_version=dg.DataVersion(folder.name),
@@ -60,7 +62,11 @@ def _backtests(
             progress.reused(NONE)
             BacktestSet(run=run.name, made_from="", ids=[]).write(run.backtests(name))
             nothing = [check(rule, True, NONE, blocking=True) for rule in ("ledgers_recompute", "margin_enforced")]
-            return dg.MaterializeResult(metadata={"world": NONE}, check_results=nothing)
+            return dg.MaterializeResult(
+                metadata={"panel": report_server.panel(run.name, "worlds"), "world": NONE},
+                data_version=NOTHING_MADE,
+                check_results=nothing,
+            )
 
         ladder = results_of(run, "policy_backtests", paths.places)[1]
         champion, _ = champion_among(ladder)
@@ -88,7 +94,7 @@ def _backtests(
     group_name=GROUP,
     deps=[market_tensors],
     kinds={"torch"},
-    code_version=code_version(*MARKET),
+    code_version=code_version(__file__, rooms=COMPANIONS),
     owners=["team:research"],
 )
 def twin_tensors(context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths) -> dg.MaterializeResult:
@@ -100,7 +106,7 @@ def twin_tensors(context: dg.AssetExecutionContext, recipe: Recipe, paths: Proje
     group_name=GROUP,
     deps=[market_tensors],
     kinds={"torch"},
-    code_version=code_version(*MARKET),
+    code_version=code_version(__file__, rooms=COMPANIONS),
     owners=["team:research"],
 )
 def stressed_tensors(context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths) -> dg.MaterializeResult:
@@ -113,7 +119,7 @@ def stressed_tensors(context: dg.AssetExecutionContext, recipe: Recipe, paths: P
     deps=[policy_backtests, twin_tensors],
     partitions_def=training_run,
     kinds={"torch", "parquet"},
-    code_version=code_version(*EVALUATION),
+    code_version=code_version(__file__, backtests.__file__, rooms=EVALUATION),
     owners=["team:research"],
     check_specs=book_checks("twin_backtests"),
 )
@@ -129,7 +135,7 @@ def twin_backtests(
     deps=[policy_backtests, stressed_tensors],
     partitions_def=training_run,
     kinds={"torch", "parquet"},
-    code_version=code_version(*EVALUATION),
+    code_version=code_version(__file__, backtests.__file__, rooms=EVALUATION),
     owners=["team:research"],
     check_specs=book_checks("stressed_backtests"),
 )

@@ -30,7 +30,7 @@ SHOWN = [
     deps=[policy_backtests],
     partitions_def=training_run,
     kinds={"torch"},
-    code_version=code_version(*CRITIC),
+    code_version=code_version(__file__, rooms=CRITIC),
     owners=["team:research"],
     check_specs=check_specs(
         "critic_foresight",

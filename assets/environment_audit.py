@@ -9,7 +9,7 @@ from assets.check_specs import check_specs
 from assets.code_versions import AUDIT, code_version
 from assets.market_data import market_tensors
 from assets.resources import Metrics, ProjectPaths, Recipe
-from assets.support import check, stage, table
+from assets.support import check, stage, table, tag_by_recipe
 from clstm_core.audit.names import DESCRIPTIONS, PROOFS
 
 
@@ -17,19 +17,23 @@ from clstm_core.audit.names import DESCRIPTIONS, PROOFS
     group_name="market_data",
     deps=[market_tensors],
     kinds={"torch"},
-    code_version=code_version(*AUDIT),
+    code_version=code_version(__file__, rooms=AUDIT),
     owners=["team:research"],
-    check_specs=check_specs("environment_audit", blocking={name: DESCRIPTIONS[name] for name in PROOFS}, per_run=False),
+    check_specs=check_specs("environment_audit", blocking={name: DESCRIPTIONS[name] for name in PROOFS}, keyed=None),
 )
 def environment_audit(
     context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths, metrics: Metrics
 ) -> dg.MaterializeResult:
-    """Every proof of the environment on the market traded and the one trained on; one that fails stops the chain."""
+    """Every proof of the environment on the market traded and the one trained on; one that fails stops the chain.
+
+    What is promised, and which tests hold it: `docs/guarantees.md`, *Promised*.
+    """
     with stage(context, "audit") as progress:
         from clstm_core.gate import ensure_verdict
         from clstm_core.market.cache import training_tensors
 
         chosen = recipe.core()
+        tag_by_recipe(context, recipe)
         found = training_tensors(chosen.market(), paths.places.cache, chosen.embargo, make=False)
         folders = list(dict.fromkeys([found.evaluation, found.training]))
         verdicts = []

@@ -18,7 +18,7 @@ from clstm_core.evidence_audit.names import CHECKS
     deps=[checkpoint_comparison],
     partitions_def=training_run,
     kinds={"polars", "torch"},
-    code_version=code_version(*EVIDENCE),
+    code_version=code_version(__file__, rooms=EVIDENCE),
     owners=["team:research"],
     check_specs=check_specs("evidence_audit", blocking=CHECKS),
 )

@@ -37,7 +37,7 @@ class ExportConfig(dg.Config):
     deps=[checkpoint_comparison, evidence_audit],
     partitions_def=training_run,
     kinds={"onnx", "torch"},
-    code_version=code_version(*EXPORT),
+    code_version=code_version(__file__, rooms=EXPORT),
     owners=["team:deployment"],
     check_specs=check_specs(
         "policy_bundle",
@@ -55,7 +55,10 @@ def policy_bundle(
     metrics: Metrics,
     report_server: ReportServer,
 ) -> dg.MaterializeResult:
-    """A folder to deploy: the policy in three formats, its configuration, hashes, golden vectors and a model card."""
+    """A folder to deploy: the policy in three formats, its configuration, hashes, golden vectors and a model card.
+
+    How it is called: `docs/operations.md`, *Using a bundle*.
+    """
     with run_stage(context, "export", paths) as (progress, run):
         from clstm_core.deployment.bundle import build_bundle, load_bundle
         from clstm_core.deployment.parity import unbroken_env

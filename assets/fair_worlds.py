@@ -1,5 +1,6 @@
 """Skill or luck: the champion walked through fair worlds of its own test window, and placed among what luck gave it."""
 
+import hashlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from assets.code_versions import EVALUATION, code_version
 from assets.critic_warmup import run_config
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, ReportServer
-from assets.support import Progress, check, record_gates, run_stage, table
+from assets.support import NOTHING_MADE, Progress, check, record_gates, run_stage, table
 from clstm_core.artifacts.code import code_sha256
 from clstm_core.artifacts.folder import json_sha256
 from clstm_core.artifacts.manifests import LuckManifest, RunInputs
@@ -20,6 +21,7 @@ from clstm_core.artifacts.places import RunFolder
 
 if TYPE_CHECKING:
     from clstm_core.evaluation.backtest import BacktestResult
+    from clstm_core.evaluation.statistics import Floats
 
 CODE = "clstm_core.evaluation.fair_cache"
 PARENTS = ("policy_backtests", "baseline_backtests")
@@ -37,13 +39,16 @@ class BaselineLuckConfig(dg.Config):
     deps=[baseline_backtests],
     partitions_def=training_run,
     kinds={"torch"},
-    code_version=code_version(*EVALUATION),
+    code_version=code_version(__file__, rooms=EVALUATION),
     owners=["team:research"],
 )
 def baseline_luck(
-    context: dg.AssetExecutionContext, paths: ProjectPaths, config: BaselineLuckConfig
+    context: dg.AssetExecutionContext, paths: ProjectPaths, report_server: ReportServer, config: BaselineLuckConfig
 ) -> dg.MaterializeResult:
-    """The baselines in fair worlds of the test window: they wait for no training, and other runs on it reuse them."""
+    """The baselines in fair worlds of the test window: they wait for no training, and other runs on it reuse them.
+
+    What these worlds are: `docs/fair-worlds.md`, *The worlds*.
+    """
     with run_stage(context, "baseline luck", paths) as (progress, run):
         from clstm_core.evaluation.fair_cache import baseline_walks
         from clstm_core.evaluation.fair_worlds import annual_luck
@@ -60,11 +65,21 @@ def baseline_luck(
     ]
     return dg.MaterializeResult(
         metadata={
+            "panel": report_server.panel(run.name, "luck"),
             "worlds": config.worlds,
             "annual_ratio_by_luck": table(luck, ["baseline", "median", "one_in_forty"]),
             "label": "simulated quotes: fair worlds",
-        }
+        },
+        data_version=_version(walked),
     )
+
+
+def _version(walked: "dict[str, Floats]") -> dg.DataVersion:
+    """What the walks came to, at the precision that is kept: the same walked again is no news to what comes after."""
+    if not walked:
+        return NOTHING_MADE
+    found = {name: hashlib.sha256(excess.astype("float32").tobytes()).hexdigest() for name, excess in walked.items()}
+    return dg.DataVersion(json_sha256(found)[:16])
 
 
 class FairWorldsConfig(dg.Config):
@@ -79,7 +94,7 @@ class FairWorldsConfig(dg.Config):
     deps=[policy_backtests, baseline_backtests, baseline_luck],
     partitions_def=training_run,
     kinds={"torch"},
-    code_version=code_version(*EVALUATION),
+    code_version=code_version(__file__, rooms=EVALUATION),
     owners=["team:research"],
     check_specs=check_specs(
         "fair_worlds", blocking={"worlds_are_fair": "In these worlds nothing is to be expected of any action."}
@@ -92,7 +107,10 @@ def fair_worlds(
     report_server: ReportServer,
     config: FairWorldsConfig,
 ) -> dg.MaterializeResult:
-    """How often luck alone looked as good as the champion, in worlds in which nothing can be earned before costs."""
+    """How often luck alone looked as good as the champion, in worlds in which nothing can be earned before costs.
+
+    How it is read: `docs/fair-worlds.md`, *How often luck is called skill*.
+    """
     with run_stage(context, "fair worlds", paths) as (progress, run):
         from clstm_core.evaluation.fair_worlds import Luck
 
@@ -110,16 +128,20 @@ def fair_worlds(
         checks = [_fair(made)]
         record_gates(metrics, run, inputs.data_sha256, "fair_worlds", checks)
     if made.luck is None:
-        return dg.MaterializeResult(metadata={"why_not": made.why_not}, check_results=checks)
+        return dg.MaterializeResult(
+            metadata={"panel": report_server.panel(run.name, "luck"), "why_not": made.why_not},
+            data_version=NOTHING_MADE,
+            check_results=checks,
+        )
     placed = [asdict(item) for item in Luck.from_dict(made.luck).placed]
-    shown = ["against", "observed", "luck_median", "luck_high", "worlds", "p", "p_adjusted", "level"]
+    columns = ["against", "observed", "luck_median", "luck_high", "worlds", "p", "p_adjusted", "level"]
     return dg.MaterializeResult(
         metadata={
             "panel": report_server.panel(run.name, "luck"),
             "policy": made.luck["policy"],
             "p_against_cash": placed[0]["p"],
             "worlds": placed[0]["worlds"],
-            "placed": table(placed, shown),
+            "placed": table(placed, columns),
             "label": "simulated quotes: fair worlds",
             "path": dg.MetadataValue.path(str(run.luck)),
         },

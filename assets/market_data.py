@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -10,8 +9,7 @@ import dagster as dg
 from assets.check_specs import check_specs
 from assets.code_versions import MARKET, code_version
 from assets.resources import ProjectPaths, Recipe
-from assets.support import check, stage, table, tag_run, trains
-from assets.vendor_sessions import vendor_sessions
+from assets.support import PARTITION_TAG, check, column_schema, long_table, stage, table, tag_by_recipe, trains
 
 GROUP = "market_data"
 FRESH_DAYS = 7
@@ -20,10 +18,9 @@ FRESH_WINDOW, WARN_WINDOW = timedelta(days=FRESH_DAYS), timedelta(days=4)  # a l
 
 @dg.asset(
     group_name=GROUP,
-    deps=[vendor_sessions],
     kinds={"polars", "parquet"},
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=FRESH_WINDOW, warn_window=WARN_WINDOW),
-    code_version=code_version(*MARKET),
+    code_version=code_version(__file__, rooms=MARKET),
     owners=["team:research"],
     check_specs=check_specs(
         "market_quotes",
@@ -32,11 +29,15 @@ FRESH_WINDOW, WARN_WINDOW = timedelta(days=FRESH_DAYS), timedelta(days=4)  # a l
             "freshness": f"The newest session of real quotes is at most {FRESH_DAYS} days old.",
             "coverage": "Every trading day between the first and the last session is there.",
         },
-        per_run=False,
+        keyed=None,
     ),
 )
 def market_quotes(context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths) -> dg.MaterializeResult:
-    """Canonical quotes, underlyings and rates of one source, with every fault named and bad rows in quarantine."""
+    """Canonical quotes, underlyings and rates of one source, with every fault named and bad rows in quarantine.
+
+    A vendor's files that `vendor_sessions` has parsed are not parsed again; those that it has not are read here.
+    What goes into quarantine: `docs/data.md`, *What is quarantined, and why*.
+    """
     with stage(context, "data") as progress:
         import polars as pl
 
@@ -48,7 +49,12 @@ def market_quotes(context: dg.AssetExecutionContext, recipe: Recipe, paths: Proj
         chosen = recipe.core()
         if trains(context):
             chosen.require_hardware()
-        tag_run(context, recipe=recipe.name, source=recipe.source)
+            if chosen.policy_of:
+                from clstm_core.train.adopt import require_policy  # it brings torch
+
+                run = context.run.tags.get(PARTITION_TAG, "")
+                require_policy(chosen.run_config(), paths.places.run(chosen.policy_of), run)
+        tag_by_recipe(context, recipe)
         market = chosen.market()
         folder = ensure_quotes(market, paths.places.cache, progress)
         manifest = QuotesManifest.read(folder / FILE, files=False)
@@ -67,14 +73,14 @@ def market_quotes(context: dg.AssetExecutionContext, recipe: Recipe, paths: Proj
             "label": manifest.label,
             "spread": manifest.spread,
             "dagster/row_count": counts["rows"],
-            "dagster/column_schema": _columns(folder / "quotes.parquet"),
+            "dagster/column_schema": column_schema(quotes=folder / "quotes.parquet"),
             "snapshots": counts["snapshots"],
             "contracts": counts["contracts"],
             "quarantined": counts["quarantined"],
             "identity": manifest.identity,
             "quotes_sha256": manifest.files["quotes.parquet"],
             "faults": "; ".join(_fault(row) for row in named.to_dicts()) or "none",
-            "quality": table(findings.select(columns).to_dicts(), columns),
+            "quality": long_table(findings.select(columns).to_dicts(), columns),
         },
         data_version=dg.DataVersion(manifest.identity[:16]),
         check_results=[
@@ -98,14 +104,6 @@ def market_quotes(context: dg.AssetExecutionContext, recipe: Recipe, paths: Proj
     )
 
 
-def _columns(place: Path) -> dg.TableSchema:
-    """Names and types of a Parquet file's columns."""
-    import polars as pl
-
-    schema = pl.read_parquet_schema(place)
-    return dg.TableSchema(columns=[dg.TableColumn(name=name, type=str(kind)) for name, kind in schema.items()])
-
-
 def _fault(finding: Mapping[str, Any]) -> str:
     """A fault in a few words: which, how often, when."""
     where = f" ({finding['snapshots']})" if finding["snapshots"] else ""
@@ -116,7 +114,7 @@ def _fault(finding: Mapping[str, Any]) -> str:
     group_name=GROUP,
     deps=[market_quotes],
     kinds={"torch"},
-    code_version=code_version(*MARKET),
+    code_version=code_version(__file__, rooms=MARKET),
     owners=["team:research"],
     check_specs=check_specs(
         "market_tensors",
@@ -124,7 +122,7 @@ def _fault(finding: Mapping[str, Any]) -> str:
             "parents_recorded": "The tensors name the quotes that they were made from, by hash.",
             "fitted_on_training_dates": "The scaler saw no session after the training window.",
         },
-        per_run=False,
+        keyed=None,
     ),
 )
 def market_tensors(context: dg.AssetExecutionContext, recipe: Recipe, paths: ProjectPaths) -> dg.MaterializeResult:
@@ -135,6 +133,7 @@ def market_tensors(context: dg.AssetExecutionContext, recipe: Recipe, paths: Pro
         from clstm_core.market.tensors import load_market
 
         chosen = recipe.core()
+        tag_by_recipe(context, recipe)
         ensure_quotes(chosen.market(), paths.places.cache, make=False)
         found = training_tensors(chosen.market(), paths.places.cache, chosen.embargo, progress)
         evaluation, training = (load_market(folder, verify=False) for folder in (found.evaluation, found.training))

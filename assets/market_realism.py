@@ -12,7 +12,7 @@ from assets.check_specs import check_specs
 from assets.code_versions import MARKET, code_version
 from assets.market_data import GROUP, market_quotes
 from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
-from assets.support import check, numbers, stage, table
+from assets.support import NOTHING_MADE, check, long_table, numbers, stage, table, tag_by_recipe
 from clstm_core.market.realism.names import CHECKS
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     group_name=GROUP,
     deps=[market_quotes],
     kinds={"polars"},
-    code_version=code_version(*MARKET),
+    code_version=code_version(__file__, rooms=MARKET),
     owners=["team:research"],
-    check_specs=check_specs("market_realism", warning=CHECKS, per_run=False),
+    check_specs=check_specs("market_realism", warning=CHECKS, keyed=None),
 )
 def market_realism(
     context: dg.AssetExecutionContext,
@@ -34,11 +34,15 @@ def market_realism(
     metrics: Metrics,
     report_server: ReportServer,
 ) -> dg.MaterializeResult:
-    """Option-selling indices, volatility, smile and spreads of these quotes beside what others published."""
+    """Option-selling indices, volatility, smile and spreads of these quotes beside what others published.
+
+    It warns and blocks nothing: `docs/operations.md`, *Launching*.
+    """
     with stage(context, "realism") as progress:
         from clstm_core.market.cache import ensure_quotes
         from clstm_core.realism_verdict import FAILURES, ensure_realism
 
+        tag_by_recipe(context, recipe)
         places, quotes = paths.places, None
         try:
             quotes = ensure_quotes(recipe.core().market(), places.cache, make=False)
@@ -63,7 +67,7 @@ def _shown(verdict: "RealismVerdict", report_server: ReportServer) -> dg.Materia
             "label": verdict.label,
             **({"indices_by_year": report_server.picture("market", f"indices_{verdict.source}", svg)} if svg else {}),
             "bands": table(verdict.bands, ["name", "ours", "outside", "within", "unit", "holds"]),
-            "indices": table(_by_year(verdict), ["year", "index", "ours", "published"]),
+            "indices": long_table(_by_year(verdict), ["year", "index", "ours", "published"]),
             "volatility": table(verdict.volatility, ["year", "vix", "bias", "rmse", "sessions"]),
             "path": dg.MetadataValue.path(str(verdict.place)),
             **numbers({"bands_left": sum(band["holds"] is False for band in verdict.bands)}),
@@ -84,7 +88,8 @@ def _failed(error: BaseException, quotes: Path | None, paths: ProjectPaths, metr
             verdict = keep_unjudged(quotes, paths.places.cache, why)
             metadata["path"] = dg.MetadataValue.path(str(verdict.place))
             metrics.store().record(verdict)
-    return dg.MaterializeResult(metadata=metadata, check_results=[check(name, False, why) for name in CHECKS])
+    checks = [check(name, False, why) for name in CHECKS]
+    return dg.MaterializeResult(metadata=metadata, data_version=NOTHING_MADE, check_results=checks)
 
 
 def _by_year(verdict: "RealismVerdict") -> list[Mapping[str, Any]]:

@@ -43,7 +43,7 @@ REMOTE = ('src="http', "src='http", 'href="http://', "@import", "url(http")
     deps=[checkpoint_comparison, evidence_audit, policy_bundle, market_realism, critic_foresight],
     partitions_def=training_run,
     kinds={"plotly", "html"},
-    code_version=code_version("evaluation", reports=True),
+    code_version=code_version(__file__, rooms=("evaluation",), reports=True),
     owners=["team:research"],
     check_specs=check_specs(
         "backtest_report",

@@ -1,7 +1,9 @@
 """What every asset does the same way: say how far it is, keep check results, show tables, pass on a user's mistake."""
 
 import json
+import math
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.resources import Metrics, ProjectPaths
+from assets.resources import Metrics, ProjectPaths, Recipe
 from clstm_core.artifacts.code import git_commit
 from clstm_core.artifacts.folder import is_locked, lock
 from clstm_core.artifacts.manifests import GateResults, RunInputs
@@ -27,8 +29,12 @@ LOCK_TAG = ".dagster/clstm_lock"
 """Run tag with the file that the process of a run holds locked for as long as it lives."""
 
 PARTITION_TAG = "dagster/partition"
+NO_WIDTH = "\u200b"
 LOG_EVERY_S = 5.0
 THREADS = "OMP_NUM_THREADS"
+NOTHING_MADE = dg.DataVersion("none")
+"""Version of what an asset that has nothing to do leaves: the same each time, so that nothing after it grows stale."""
+
 _ACTIVE = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 
@@ -127,6 +133,11 @@ def tag_run(context: dg.AssetExecutionContext, **facts: str) -> None:
         context.instance.add_run_tags(context.run.run_id, new)
 
 
+def tag_by_recipe(context: dg.AssetExecutionContext, recipe: Recipe) -> None:
+    """Tag the launch with what was chosen for it."""
+    tag_run(context, recipe=recipe.name, source=recipe.source)
+
+
 def tag_by_inputs(context: dg.AssetExecutionContext, inputs: RunInputs) -> None:
     """Tag the launch with what its training run is made from."""
     tag_run(
@@ -146,7 +157,13 @@ def one_thread() -> None:
     if "torch" in sys.modules:
         import torch
 
-        torch.set_num_threads(max(1, int(os.environ[THREADS])))
+        torch.set_num_threads(threads(os.environ[THREADS]))
+
+
+def threads(setting: str) -> int:
+    """The number of threads that an OpenMP setting asks for: `4,2` is four, and two in each of them; one if unclear."""
+    first = setting.partition(",")[0].strip()
+    return max(1, int(first)) if first.isdecimal() else 1
 
 
 def _refuse_second_launch(context: dg.AssetExecutionContext, run: str) -> None:
@@ -165,8 +182,32 @@ def _refuse_second_launch(context: dg.AssetExecutionContext, run: str) -> None:
             )
 
 
-def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.MarkdownMetadataValue:
-    """Rows as a Markdown table; what could be read as markup is escaped."""
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.TableMetadataValue:
+    """Rows as Dagster's own table, which is shown without a click: for as many rows as one wants to see at once."""
+    cells = [{column: _cell(row.get(column)) for column in columns} for row in rows]
+    schema = dg.TableSchema([dg.TableColumn(column, _kind([row[column] for row in cells])) for column in columns])
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in cells], schema)
+
+
+def _cell(value: Any) -> str | float | bool | None:
+    """A value as a table holds it: numbers to four digits, all that is no number as text."""
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, float):
+        return float(f"{value:.4g}") if math.isfinite(value) else str(value)
+    return int(value) if isinstance(value, int) else str(value)
+
+
+def _kind(values: Sequence[Any]) -> str:
+    """What a column holds, in the words of Dagster's table schema."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds and kinds <= {int, float}:
+        return "float" if float in kinds else "int"
+    return "bool" if kinds == {bool} else "string"
+
+
+def long_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.MarkdownMetadataValue:
+    """Rows as a Markdown table, which the UI folds away where it is long; what could be read as markup is escaped."""
 
     def cell(value: Any) -> str:
         return "" if value is None else f"{value:.4g}" if isinstance(value, float) else escaped(str(value))
@@ -176,11 +217,30 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.Markd
     return dg.MetadataValue.md("\n".join(lines))
 
 
+def column_schema(**places: Path) -> dg.TableSchema:
+    """Names and types of the columns of Parquet files, each after its table's name where there are several."""
+    import polars as pl
+
+    found = {name: pl.read_parquet_schema(place) for name, place in places.items()}
+    return dg.TableSchema(
+        [
+            dg.TableColumn(f"{name}.{column}" if len(found) > 1 else column, str(kind))
+            for name, schema in found.items()
+            for column, kind in schema.items()
+        ]
+    )
+
+
 def escaped(text: str) -> str:
-    """Text that Markdown and HTML show as it is."""
-    for letter, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\n", " ")):
+    """Text that Markdown and HTML show as it is, and in which no address becomes a link.
+
+    The UI's Markdown links bare addresses after it has read escapes and entities, so that none of those would stop it:
+    a space of no width divides them.
+    """
+    for letter, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\n", " "), ("\r", " ")):
         text = text.replace(letter, safe)
-    return "".join(f"\\{letter}" if letter in "|[]`*!\\" else letter for letter in text)
+    text = "".join(f"\\{letter}" if letter in "|[]`*_~#!\\" else letter for letter in text)
+    return re.sub(r"(?i)(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)", NO_WIDTH, text)
 
 
 def check(name: str, passed: bool, description: str, *, blocking: bool = False, **metadata: Any) -> dg.AssetCheckResult:

@@ -56,7 +56,7 @@ training_progress = dg.AssetSpec(
     deps=[warm_critic],
     partitions_def=training_run,
     kinds={"torch"},
-    code_version=code_version(*TRAIN),
+    code_version=code_version(__file__, rooms=TRAIN),
     owners=["team:research"],
     pool="gpu",
     check_specs=check_specs(
@@ -191,18 +191,21 @@ def is_due(seconds: float, done: int, observed: int, total: int) -> bool:
 
 
 def training_curve(rows: list[dict[str, Any]]) -> str:
-    """Reward and explained variance over env steps, as an SVG."""
-    from reports.svg import line_chart
+    """Reward over env steps, and below it the explained variance, as an SVG."""
+    from reports.svg import stacked_chart
 
     def line(name: str) -> list[tuple[float, float | None]]:
         return [(row["env_steps"] / 1e6, row[name]) for row in rows if row.get(name) is not None]
 
-    names = {
-        "explained variance, 5 sessions": "explained_variance_5",
-        "the same, held out": "heldout_explained_variance_5",
-        "mean reward per step": "mean_reward",
+    panels = {
+        "reward per step, scaled": {"mean reward": "mean_reward"},
+        "explained variance of the rewards of 5 sessions": {
+            "on training dates": "explained_variance_5",
+            "held out": "heldout_explained_variance_5",
+        },
     }
-    return line_chart({label: line(key) for label, key in names.items()}, "Training, over million env steps")
+    lines = {label: {name: line(key) for name, key in names.items()} for label, names in panels.items()}
+    return stacked_chart(lines, "Training", x_label="million env steps", height=440)
 
 
 def _set_aside_after_damage(run: RunFolder, whole: dict[str, bool]) -> Path | None:

@@ -8,13 +8,14 @@ from typing import Any
 import dagster as dg
 
 MONTHS = dg.AssetSelection.assets("vendor_sessions")
-"""Keyed by month: in no launch that is keyed by training run."""
+"""Keyed by month: the market reads what is missing by itself, and waits for none of them."""
 
 MARKET = dg.AssetSelection.assets("market_quotes", "market_tensors")
-AUDITED = dg.AssetSelection.assets("environment_audit").upstream() - MONTHS
-JUDGED = dg.AssetSelection.assets("market_realism").upstream() - MONTHS
-CHAIN = dg.AssetSelection.assets("backtest_report").upstream() - MONTHS
-EVIDENCE = dg.AssetSelection.groups("evaluation")
+AUDITED = dg.AssetSelection.assets("environment_audit").upstream()
+JUDGED = dg.AssetSelection.assets("market_realism").upstream()
+CHAIN = dg.AssetSelection.assets("backtest_report").upstream()
+EVIDENCE = dg.AssetSelection.groups("evaluation") | dg.AssetSelection.assets("policy_bundle")
+"""With the bundle: a report shows the one that was made of its comparison, and no other."""
 
 
 def chosen(**recipe: Any) -> dict[str, Any]:
@@ -46,7 +47,7 @@ jobs = [
     ),
     dg.define_asset_job("judge_market", JUDGED, description="Quotes, and the outside judge's verdict on them."),
     dg.define_asset_job(
-        "evaluate_only", EVIDENCE, description="Backtests, comparison and report of a run that is trained."
+        "evaluate_only", EVIDENCE, description="Backtests, comparison, bundle and report of a run that is trained."
     ),
     dg.define_asset_job(
         "export_only",

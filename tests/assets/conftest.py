@@ -193,6 +193,23 @@ def moved(finished, tmp_path, instance, verdict):
 
 
 @pytest.fixture(scope="session")
+def relaunched(finished, tmp_path_factory):
+    """What each stage of a finished chain says when it is launched once more: its materialization, and the launch."""
+    root, said = tmp_path_factory.mktemp("relaunched"), {}
+    home = shutil.copytree(finished, root / "home")
+    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral(tempdir=str(root)) as found:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        stub_audit(patch)
+        found.add_dynamic_partitions("training_run", ["one"])
+        for asset in STAGES:
+            result = Chain(home, found, "one").stage(asset, ops=FAST)
+            assert result.success, sentence(result)
+            (event,) = result.get_asset_materialization_events()
+            said[asset] = event.materialization, found.get_run_by_id(result.run_id)
+    return said
+
+
+@pytest.fixture(scope="session")
 def finished_validated(tmp_path_factory):
     """As `finished`, in a market long enough for a validation window."""
     return finish(tmp_path_factory.mktemp("validated"), n_snapshots=VALIDATED)

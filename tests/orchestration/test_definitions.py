@@ -1,5 +1,6 @@
 """The graph as it is meant to be: assets, parents, groups, partitions, checks, jobs."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from orchestration.definitions import build_defs
 ROOT = Path(__file__).resolve().parents[2]
 PARENTS = {
     "vendor_sessions": set(),
-    "market_quotes": {"vendor_sessions"},
+    "market_quotes": set(),
     "market_tensors": {"market_quotes"},
     "market_realism": {"market_quotes"},
     "twin_tensors": {"market_tensors"},
@@ -48,8 +49,8 @@ PARENTS = {
 OBSERVED = {"training_progress": {"warm_critic"}}
 """Assets that are told about and never materialized."""
 GROUPS = {
+    "vendor_files": {"vendor_sessions"},
     "market_data": {
-        "vendor_sessions",
         "market_quotes",
         "market_realism",
         "market_tensors",
@@ -146,9 +147,35 @@ def test_groups_owners_kinds_and_words(graph):
 
 def test_runs_are_partitioned_and_market_data_is_not(graph):
     keyed = {k.path[-1] for k in graph.get_all_asset_keys() if graph.get(k).partitions_def is not None}
-    assert keyed == set(PARENTS) - GROUPS["market_data"] | {"vendor_sessions"}
+    assert keyed == set(PARENTS) - GROUPS["market_data"]
     runs = {graph.get(dg.AssetKey(name)).partitions_def for name in keyed - {"vendor_sessions"}}
     assert {found.name for found in runs} == {"training_run"}
+
+
+def test_no_group_mixes_what_is_keyed_otherwise(graph):
+    """Else "Materialize all" on its page asks for the keys of one of its assets, and leaves the others out."""
+    keyed = {group: {graph.get(dg.AssetKey(name)).partitions_def for name in names} for group, names in GROUPS.items()}
+    assert {group: len(found) for group, found in keyed.items()} == dict.fromkeys(GROUPS, 1)
+
+
+def test_the_chain_waits_for_no_months(graph):
+    """A market is refreshed, and a run begun, in one launch: nothing keyed by month stands above them."""
+    assert graph.get(dg.AssetKey("vendor_sessions")).child_keys == set()
+    for name in ("market_quotes", "vendor_sessions"):  # the descriptions say how the two belong together
+        (other,) = {"market_quotes", "vendor_sessions"} - {name}
+        assert f"`{other}`" in graph.get(dg.AssetKey(name)).description
+
+
+def test_documents_that_descriptions_name_are_there(graph):
+    """The UI can follow no relative link: file and section are named instead."""
+    described = {key.path[-1]: graph.get(key).description for key in graph.get_all_asset_keys()}
+    named = {name: re.search(r"`(docs/[\w/.-]+)`(?:, \*([^*]+)\*)?", words) for name, words in described.items()}
+    assert sum(found is not None for found in named.values()) >= 6
+    for name, found in named.items():
+        if found is not None:
+            text = (ROOT / found[1]).read_text()
+            assert found[2] is None or f"\n## {found[2]}\n" in text, name
+    assert not [name for name, words in described.items() if re.search(r"\]\((?!https?://)", words)]
 
 
 def test_checks_and_which_of_them_block(graph):
@@ -178,12 +205,17 @@ def test_jobs_select_what_they_say(definitions):
     assert found["load_vendor_months"] == {"vendor_sessions"}
     assert found["refresh_market_data"] == {"market_quotes", "market_tensors"}
     assert found["audit_market"] == {"market_quotes", "market_tensors", "environment_audit"}
-    assert found["evaluate_only"] == GROUPS["evaluation"]
+    assert found["evaluate_only"] == GROUPS["evaluation"] | {"policy_bundle"}
     assert found["export_only"] == {"policy_bundle"}
     assert found["judge_market"] == {"market_quotes", "market_realism"}
     assert found["render_report"] == {"backtest_report"}
     assert found["start_run"] == set()
     assert len(found) == 9
+
+
+def test_the_chain_is_launched_without_a_configuration(definitions):
+    for name in ("train_and_evaluate", "evaluate_only"):
+        assert dg.validate_run_config(definitions.resolve_job_def(name), {})
 
 
 def test_training_is_never_started_by_a_condition(graph):
@@ -205,8 +237,7 @@ def test_every_check_says_what_it_asks(graph):
 def test_checks_of_runs_are_kept_by_run(graph):
     for key in graph.asset_check_keys:
         keyed = graph.get(key.asset_key).partitions_def
-        if keyed is not None and key.asset_key.path[-1] != "vendor_sessions":
-            assert graph.get_check_spec(key).partitions_def == keyed
+        assert graph.get_check_spec(key).partitions_def == keyed, key
 
 
 def test_loading_warns_of_nothing():
