@@ -30,7 +30,10 @@ LOCK_TAG = ".dagster/clstm_lock"
 
 PARTITION_TAG = "dagster/partition"
 NO_WIDTH = "\u200b"
-LOG_EVERY_S = 5.0
+LOG_EVERY_S, LOG_SHARE = 5.0, 0.01
+"""A stage's line in the log comes no sooner than this after the last one, nor than this share of its time so far: the
+lines of two weeks are some thousand."""
+
 THREADS = "OMP_NUM_THREADS"
 NOTHING_MADE = dg.DataVersion("none")
 """Version of what an asset that has nothing to do leaves: the same each time, so that nothing after it grows stale."""
@@ -53,7 +56,7 @@ class Progress:
             with self._file.open("a") as handle:
                 handle.write(json.dumps(line) + "\n")
         now = time.monotonic()
-        if 0 < done < total and now - self._said >= LOG_EVERY_S:
+        if 0 < done < total and now - self._said >= max(LOG_EVERY_S, LOG_SHARE * (now - self._began)):
             self._said = now
             left = (now - self._began) * (total - done) / done
             self._log.info(f"{self._stage}: {done:,} of {total:,} ({done / total:.0%}), {left:.0f} s left. {note}")

@@ -13,7 +13,7 @@ AUDITS = ("quick", "full")
 CPU_STEPS_PER_SECOND = {"seed_100m": 1_300, "default_cpu": 6_000, "smoke": 2_300}
 """Env steps per second of training on one CPU core, from docs/performance.md: an estimate, no promise."""
 
-LONG_S = 86_400.0
+LONG_S = 6 * 3600.0
 """A training that takes longer on a CPU is asked for in so many words."""
 
 
@@ -93,7 +93,7 @@ class Recipe:
         return self.run_config().timesteps / CPU_STEPS_PER_SECOND[self.name]
 
     def require_hardware(self) -> None:
-        """Refuse to begin days of training on a CPU that nobody asked for.
+        """Refuse to begin hours of training on a CPU that nobody asked for.
 
         Raises: ConfigError where no GPU is there, `device` is auto, and training would take more than LONG_S
         """
@@ -103,8 +103,8 @@ class Recipe:
 
         if not torch.cuda.is_available():
             raise ConfigError(
-                f"{self.name} trains {self.run_config().timesteps:,} env steps: about {self.cpu_seconds / 86_400:.1f} "
-                "days on this machine's CPU, and no GPU was found. Expected a GPU; else pass fewer timesteps, another "
+                f"{self.name} trains {self.run_config().timesteps:,} env steps: about {self.cpu_seconds / 3600:.0f} "
+                "hours on this machine's CPU, and no GPU was found. Expected a GPU; else pass fewer timesteps, another "
                 "recipe, or device=cpu to train here all the same."
             )
 

@@ -82,10 +82,10 @@ def test_what_cannot_work_is_said_before_anything_starts(instance, ask, tmp_path
     assert instance.get_dynamic_partitions(training_run.name) == []
 
 
-def test_days_on_a_cpu_are_refused_unless_asked_for(instance, ask, monkeypatch):
+def test_a_day_on_a_cpu_is_refused_unless_asked_for(instance, ask, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     result, _ = ask("big", name="seed_100m")
-    assert "days on this machine's CPU" in said(result)
+    assert "hours on this machine's CPU" in said(result)
     assert ask("big", name="seed_100m", device="cpu")[0].success
     assert ask("small", name="seed_100m", timesteps=1000)[0].success
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
