@@ -158,14 +158,19 @@ class Progress:
 class StopOnSignal:
     """Asked by the trainer after each iteration; Ctrl-C, SIGTERM or a closed terminal make it say stop.
 
-    A second signal stops at once: what was saved before stays whole.
+    A second signal stops at once: what was saved before stays whole. A closed terminal that is ignored, as `nohup` asks
+    for, stays ignored.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         self.asked = False
-        self._before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        self._before = {
+            number: signal.signal(number, self._note)
+            for number in self.SIGNALS
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+        }
 
     def __call__(self) -> bool:
         return self.asked
