@@ -33,16 +33,17 @@ class Finding(NamedTuple):
 def examine() -> list[Finding]:
     """Every look, in the order in which a person would ask."""
     home = project_home()
-    dagster_home = Path(os.environ.get("DAGSTER_HOME") or home / ".dagster")
+    dagster_home = Path(os.environ.get("DAGSTER_HOME") or home / ".dagster").resolve()
+    settings = _settings(dagster_home)
     return [
         _python(),
         *_torch(),
         _disk(home),
         *_writable({"data": home / "data", "reports": home / "reports" / "generated", "DAGSTER_HOME": dagster_home}),
-        _settings(dagster_home),
+        settings,
         *_ports(),
         _store(home / "data" / "metrics.duckdb"),
-        _daemon(dagster_home),
+        Finding("daemon", "cannot be asked with these settings") if settings.failed else _daemon(dagster_home),
     ]
 
 
@@ -109,8 +110,11 @@ def _settings(dagster_home: Path) -> Finding:
 
     try:
         mine, wanted = (yaml.safe_load(path.read_text()) or {} for path in (place, TEMPLATE))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         return Finding("settings", f"{place}: {' '.join(str(error).split())}", "Move it away: a new one is made.")
+    if not isinstance(mine, dict):
+        found = f"{place} holds a {type(mine).__name__}: expected settings by name"
+        return Finding("settings", found, "Move it away: a new one is made.")
     other = sorted(key for key in wanted if mine.get(key) != wanted[key])
     if not other:
         return Finding("settings", str(place))
@@ -147,9 +151,8 @@ def _daemon(dagster_home: Path) -> Finding:
 
     from orchestration.schedule_commands import daemon_lives
 
-    os.environ.setdefault("DAGSTER_HOME", str(dagster_home))
     try:
-        with dg.DagsterInstance.get() as instance:
+        with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
             if daemon_lives(instance):
                 return Finding("daemon", "runs: schedules, sensors and queued launches are looked after")
     except Exception as error:  # whatever the instance's storage raises
