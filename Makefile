@@ -9,6 +9,8 @@ SOURCE ?= sp500_modelled
 DATA ?=
 RUN ?=
 RECIPE ?=
+PORT ?=
+REPORT_PORT ?=
 WORKERS ?= 2
 
 export DAGSTER_HOME := $(CURDIR)/.dagster
@@ -31,8 +33,8 @@ test: $(TOOLS)  ## the fast tests, on two workers
 test-slow: $(TOOLS)  ## the tests that learn for minutes
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
-dev: $(READY)  ## the Dagster UI and the report server, on 127.0.0.1
-	@$(BIN)/clstm dev
+dev: $(READY)  ## the Dagster UI and the report server, on 127.0.0.1; PORT= REPORT_PORT=
+	@$(BIN)/clstm dev $(if $(PORT),--port "$(PORT)") $(if $(REPORT_PORT),--report-port "$(REPORT_PORT)")
 
 lint: $(TOOLS)  ## style and types
 	$(BIN)/ruff check .

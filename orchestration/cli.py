@@ -11,9 +11,9 @@ import typer
 
 from orchestration.data_commands import data_app
 from orchestration.home import project_home
-from orchestration.launch import FAILED, execute
+from orchestration.launch import FAILED, INTERRUPTED, USER_ERROR, execute
 from orchestration.schedule_commands import schedule_app
-from orchestration.serve import LOCAL, REPORT_PORT, UI_PORT, serve
+from orchestration.serve import LAST_PORT, LOCAL, REPORT_PORT, UI_PORT, serve
 
 if TYPE_CHECKING:
     from clstm_core.recipe import Recipe
@@ -27,7 +27,6 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(schedule_app, name="schedule")
 
-USER_ERROR = 2
 UsageError: Any = typer.BadParameter.__base__  # typer names no public one
 
 
@@ -150,8 +149,8 @@ def sources() -> None:
 
 @app.command()
 def dev(
-    port: Annotated[int, typer.Option(help="of the Dagster UI")] = UI_PORT,
-    report_port: Annotated[int, typer.Option(help="of the reports")] = REPORT_PORT,
+    port: Annotated[int, typer.Option(min=1, max=LAST_PORT, help="of the Dagster UI")] = UI_PORT,
+    report_port: Annotated[int, typer.Option(min=1, max=LAST_PORT, help="of the reports")] = REPORT_PORT,
     host: Annotated[str, typer.Option(help="address to serve on; anything but loopback has no password")] = LOCAL,
 ) -> None:
     """Serve the Dagster UI and the reports until Ctrl-C."""
@@ -246,6 +245,9 @@ def main() -> None:
         sentence = " ".join(error.format_message().split()).rstrip(".")
         print(f"error: {sentence}. Run `clstm --help` for the commands and flags.", file=sys.stderr)
         raise SystemExit(USER_ERROR) from None
+    except typer.Abort:  # Ctrl-C where nothing is waited for
+        print("error: interrupted. Run the same command again.", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
     except ClstmError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(USER_ERROR if isinstance(error, (ConfigError, MarketDataError)) else FAILED) from None

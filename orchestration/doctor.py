@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orchestration.home import TEMPLATE, project_home
-from orchestration.serve import LOCAL, REPORT_PORT, UI_PORT, taken
+from orchestration.serve import LOCAL, REPORT_PORT, UI_PORT, taken, ways
 
 LEAST_PYTHON, LEAST_FREE_GB = (3, 11), 5.0
 GB = 1e9
@@ -125,7 +125,7 @@ def _settings(dagster_home: Path) -> Finding:
 def _ports() -> Iterator[Finding]:
     for port, what, flag in ((UI_PORT, "UI", "--port"), (REPORT_PORT, "reports", "--report-port")):
         refusal = taken(LOCAL, port)
-        remedy = f"If that is not `clstm dev` itself: clstm dev {flag} N." if refusal else ""
+        remedy = f"If that is not `clstm dev` itself: {ways(flag)}." if refusal else ""
         yield Finding(f"port {port}", f"{refusal or 'free'} ({what})", remedy, warning=True)
 
 

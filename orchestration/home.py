@@ -6,6 +6,9 @@ from pathlib import Path
 
 TEMPLATE = Path(__file__).with_name("dagster.yaml")
 
+DEV_LOCK = "dev.lock"
+"""File in DAGSTER_HOME that `clstm dev` holds for as long as it serves."""
+
 
 def project_home() -> Path:
     """Where data/ and reports/generated/ lie: CLSTM_HOME, or this checkout."""

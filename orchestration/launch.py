@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,10 +19,12 @@ from orchestration.home import dagster_home, project_home
 from orchestration.progress import Follower
 
 if TYPE_CHECKING:
+    import dagster as dg
+
     from clstm_core.recipe import Recipe
 
-FAILED, INTERRUPTED = 1, 130
-STOP_S, WAITING_S = 20.0, 10.0
+FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
+STOP_S, WAITING_S, LOOK_S = 20.0, 10.0, 0.1
 
 
 def execute(job: str, run: str | None, recipe: "Recipe") -> dict[str, Any]:
@@ -55,8 +59,7 @@ def execute(job: str, run: str | None, recipe: "Recipe") -> dict[str, Any]:
         }
         write_json(request, settings)
         typer.echo(f"Run {name}; log: {log}")
-        for wanted in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(wanted, interrupt)
+        asked = Asked()
         with log.open("w") as handle:
             child = subprocess.Popen(
                 [sys.executable, "-m", "orchestration.chain", str(request)],
@@ -71,15 +74,17 @@ def execute(job: str, run: str | None, recipe: "Recipe") -> dict[str, Any]:
     with Follower(progress) as follower:
         looked = time.monotonic()
         try:
-            while child.poll() is None:
+            while child.poll() is None and not asked.to_stop:
                 follower.update()
                 if min(follower.silent_s, time.monotonic() - looked) > WAITING_S:
                     looked = time.monotonic()
                     follower.say(_waiting_for())
                 time.sleep(0.3)
             follower.update()
-        except KeyboardInterrupt:
-            stop(child)
+        finally:  # also where a closed terminal takes no more lines
+            if interrupted := asked.to_stop and child.poll() is None:
+                stop(child, asked)
+        if interrupted:
             fail(f"interrupted. The same command resumes run {name} from its newest checkpoint.", INTERRUPTED)
     if not outcome.is_file():
         fail(
@@ -96,10 +101,18 @@ def execute(job: str, run: str | None, recipe: "Recipe") -> dict[str, Any]:
 
 
 def _register(run: str | None) -> None:
-    """Open the Dagster instance, and add the run's key to it."""
-    import dagster as dg
-
+    """Make the Dagster instance where there is none, and add the run's key to it."""
     from assets.partitions import training_run
+
+    with opened() as instance:
+        if run:
+            instance.add_dynamic_partitions(str(training_run.name), [run])
+
+
+@contextmanager
+def opened() -> Iterator["dg.DagsterInstance"]:
+    """The Dagster instance, made by whoever comes first; what its storage raises ends the command in a sentence."""
+    import dagster as dg
 
     home = dagster_home()
     try:
@@ -108,8 +121,7 @@ def _register(run: str | None) -> None:
             fcntl.flock(turn, fcntl.LOCK_EX)
             instance = dg.DagsterInstance.get()
         with instance:
-            if run:
-                instance.add_dynamic_partitions(str(training_run.name), [run])
+            yield instance
     except OSError:
         raise
     except Exception as error:  # whatever the instance's storage and its configuration's reader raise
@@ -136,16 +148,35 @@ def _waiting_for() -> str:
     return "; ".join(waiting)
 
 
-def interrupt(_signal: int, _frame: Any) -> None:
-    raise KeyboardInterrupt
+class Asked:
+    """Whether Ctrl-C, SIGTERM or a closed terminal asked this command to end; made before the child is started.
+
+    Handlers of our own: a shell's `&` ignores SIGINT. A closed terminal stops nothing that `nohup` was asked to keep.
+    Nothing is raised: whoever waits for the child looks here, so that no signal comes between the child and its end.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self.to_stop = self.to_hurry = False
+        for number in self.SIGNALS:
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._note)
+
+    def _note(self, number: int, _frame: Any) -> None:
+        # only a second Ctrl-C is meant as one: make and a closing shell send the others twice by themselves
+        self.to_hurry |= self.to_stop and number == signal.SIGINT
+        self.to_stop = True
 
 
-def stop(child: subprocess.Popen) -> None:
-    """End the chain's process group, by force when it does not listen."""
-    os.killpg(child.pid, signal.SIGINT)
-    try:
-        child.wait(timeout=STOP_S)
-    except subprocess.TimeoutExpired:
+def stop(child: subprocess.Popen, asked: Asked) -> None:
+    """End the child's process group: by force when it does not listen, and at once on a second Ctrl-C."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGINT)
+    until = time.monotonic() + STOP_S
+    while child.poll() is None and not asked.to_hurry and time.monotonic() < until:
+        time.sleep(LOOK_S)
+    if child.poll() is None:
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
 

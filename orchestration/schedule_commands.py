@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestration.home import dagster_home, project_home
-from orchestration.launch import FAILED, fail
+from orchestration.launch import FAILED, USER_ERROR, fail
 from orchestration.serve import ROOT
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def on(
     from clstm_core.market.sources import open_source
     from orchestration.standing import read_standing, write_standing
 
-    place = project_home() / "data"
+    wanted, place = _known(names), project_home() / "data"
     changes: dict[str, Any] = {"name": recipe, "source": source, "data_dir": str(data.resolve()) if data else None}
     standing = dataclasses.replace(
         read_standing(place), **{key: value for key, value in changes.items() if value is not None}
@@ -50,7 +50,7 @@ def on(
     standing.require_hardware()
     if any(value is not None for value in changes.values()):
         write_standing(place, standing)
-    for name in _known(names):
+    for name in wanted:
         _switch(name, "start")
     typer.echo(f"They launch: {standing.flags()}")
     status()
@@ -86,7 +86,7 @@ def daemon_lives(instance: "dg.DagsterInstance") -> bool:
 def _known(names: list[str] | None) -> list[str]:
     every = [*SCHEDULES, *SENSORS]
     if unknown := sorted(set(names or ()) - set(every)):
-        fail(f"unknown schedule {', '.join(unknown)}: expected {', '.join(every)}. Correct the name.", 2)
+        fail(f"unknown schedule {', '.join(unknown)}: expected {', '.join(every)}. Correct the name.", USER_ERROR)
     return names or every
 
 

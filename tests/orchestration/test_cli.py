@@ -48,6 +48,17 @@ def test_mistakes_are_sentences(tmp_path, arguments, words):
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("flag", ["--port", "--report-port"])
+@pytest.mark.parametrize("number", ["0", "65536", "99999", "-1", "many"])
+def test_a_port_that_is_none_is_a_sentence(tmp_path, flag, number):
+    done = clstm(tmp_path, "dev", f"{flag}={number}")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert f"'{flag}'" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / ".dagster").exists()
+
+
 def test_a_broken_instance_is_a_sentence(tmp_path):
     (tmp_path / ".dagster").mkdir()
     (tmp_path / ".dagster" / "dagster.yaml").write_text("{{{")
