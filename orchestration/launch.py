@@ -4,6 +4,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 STOP_S, WAITING_S, LOOK_S = 20.0, 10.0, 0.1
+LEAST_FREE, LOG_END = 20_000_000, 20_000  # bytes
+NO_SPACE = ("no space left", "disk is full", "disk quota exceeded")
 
 
 def execute(job: str, run: str | None, recipe: "Recipe") -> dict[str, Any]:
@@ -87,17 +90,29 @@ def execute(job: str, run: str | None, recipe: "Recipe") -> dict[str, Any]:
         if interrupted:
             fail(f"interrupted. The same command resumes run {name} from its newest checkpoint.", INTERRUPTED)
     if not outcome.is_file():
-        fail(
-            f"the chain ended without an outcome (exit {child.returncode}): expected one in {outcome}. Run the same "
-            f"command again, it resumes run {name}; the end of {log} may say why.",
-            FAILED,
-        )
+        fail(silent_end(name, log, child.returncode), FAILED)
     result = json.loads(outcome.read_text())
     if not result["success"]:
         fail("; ".join(result["errors"]) + f"\nlog: {log}", FAILED)
     for line in result["warnings"]:
         typer.echo(f"note: {line}")
     return result["facts"]
+
+
+def silent_end(run: str, log: Path, code: int) -> str:
+    """What is said of a chain that could not even write what came of it: most often its disk was full."""
+    free = shutil.disk_usage(log.parent).free
+    end = log.read_bytes()[-LOG_END:].decode(errors="replace").lower()
+    if free < LEAST_FREE or any(words in end for words in NO_SPACE):
+        return (
+            f"the disk of {log.parent} is full ({free / 1e6:,.1f} MB free): expected room for what run {run} writes. "
+            "Free some (`clstm prune --dry-run` says what may go) and run the same command again: nothing that was "
+            "finished is lost."
+        )
+    return (
+        f"the chain ended without an outcome (exit {code}): expected one in {log.with_name('outcome.json')}. Run the "
+        f"same command again, it resumes run {run}; the end of {log} may say why."
+    )
 
 
 def _register(run: str | None) -> None:

@@ -6,8 +6,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from orchestration import launch
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = """
@@ -157,3 +160,19 @@ def test_signals_that_come_twice_by_themselves_leave_the_child_its_time(command,
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=10)
     assert not lives(child)
+
+
+@pytest.mark.parametrize(
+    ("free", "log", "words"),
+    [
+        (0, "", "is full (0.0 MB free)"),
+        (10**12, "OSError: [Errno 28] No space left on device", "is full (1,000,000.0 MB free)"),
+        (10**12, "sqlite3.OperationalError: database or disk is full", "clstm prune --dry-run"),
+        (10**12, "killed", "ended without an outcome (exit -9)"),
+    ],
+)
+def test_a_chain_that_could_not_say_why_it_ended_had_a_full_disk_or_is_named(tmp_path, monkeypatch, free, log, words):
+    place = tmp_path / "log"
+    place.write_text(log)
+    monkeypatch.setattr(launch.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    assert words in launch.silent_end("demo", place, -9)
