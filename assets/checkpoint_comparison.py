@@ -99,6 +99,9 @@ def checkpoint_comparison(
                 bool(beaten) and not others,
                 f"Distinguishably better than: {', '.join(beaten) or 'none'}. Not better than, or not distinguishable "
                 f"from: {', '.join(others) or 'none'}.",
+                better_than=len(beaten),
+                not_better_than=len(others),
+                **_figures(comparison),
             ),
             check(
                 "overfitting",
