@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
@@ -14,9 +14,10 @@ from clstm_core.env.protocol import BatchedEnv, observation_scaler
 from clstm_core.errors import ConfigError, NonFiniteError
 from clstm_core.model.clstm import CLSTM, RecurrentState
 from clstm_core.ppo.advantages import generalised_advantages, monte_carlo_returns, normalise
+from clstm_core.ppo.beside import helper, usable_cores
 from clstm_core.ppo.diagnostics import explained_variance, fetch, policy_kl, seen_diagnostics, value_diagnostics
 from clstm_core.ppo.metrics import METRICS, measured
-from clstm_core.ppo.rollout import Carry, begin, collect
+from clstm_core.ppo.rollout import Carry, assess, begin, collect, walk
 from clstm_core.ppo.schedule import adapted, annealed, linear
 from clstm_core.ppo.storage import Rollout, Sequences, cut, sequences
 from clstm_core.ppo.update import MinibatchSums, make_optimizers, update
@@ -26,14 +27,34 @@ HELDOUT = [metric.name for metric in METRICS if metric.name.startswith("heldout_
 """Metrics of some iterations only."""
 
 
+class _Ahead(NamedTuple):
+    """A rollout that was walked while the critic still learned from the one before."""
+
+    after: Carry  # where the walk stopped; it began at the learner's carry
+    place: dict[str, torch.Tensor]  # env and randomness as they stood before it
+
+
 class Learner:
     """A policy in training; `iterate` advances it by one rollout.
+
+    Actor and critic are fitted side by side, and the critic's extra epochs go beside the actor's next walk, of which
+    they need nothing: on a CPU with a core for each, by two threads, to the same bits as one after the other.
+
+    Args:
+        threads: 1 or 2; None: two where there are two cores
 
     Assumes: all randomness flows from `config.seed`, through one generator and (for the weights) torch's own, which is
              seeded here: two runs of one config on one device are equal
     """
 
-    def __init__(self, config: RunConfig, env: BatchedEnv, heldout_env: BatchedEnv | None = None):
+    def __init__(
+        self,
+        config: RunConfig,
+        env: BatchedEnv,
+        heldout_env: BatchedEnv | None = None,
+        *,
+        threads: int | None = None,
+    ):
         if env.n_envs != config.ppo.n_envs:
             raise ConfigError(
                 f"the env has {env.n_envs} envs, the configuration n_envs={config.ppo.n_envs}: expected the same. "
@@ -50,6 +71,8 @@ class Learner:
         self.rollout = self._allocate(env)
         self.heldout_rollout = None if heldout_env is None else self._allocate(heldout_env)
         self.carry = begin(self.model, env)
+        self._ahead: _Ahead | None = None
+        self._helper = helper(threads or (min(2, usable_cores()) if self.device.type == "cpu" else 1))
         self.iteration = 0
         self.lr_scale = 1.0
         self.entropy_at_start: float | None = None
@@ -81,15 +104,16 @@ class Learner:
         entropy_coef = linear(ppo.entropy_start, ppo.entropy_end, progress)
         self.optimizers.set_lr(actor_lr, critic_lr)
 
-        state_before = self.carry.state
-        rollout = self.rollout
-        self.carry = collect(self.model, self.env, self.carry, rollout, generator=self.generator)
+        before, rollout = self.carry, self.rollout
+        after = self._walk() if self._ahead is None else self._ahead.after
+        self._ahead = None
+        self.carry = assess(self.model, rollout, before, after)
         advantage = self.advantages(rollout)
         returns, weight = monte_carlo_returns(
             rollout.reward, rollout.next_value, rollout.terminated, rollout.truncated, gamma=ppo.gamma
         )
         data = sequences(rollout)
-        sums = update(
+        sums, extra_epochs = update(
             self.model,
             self.optimizers,
             data,
@@ -98,14 +122,22 @@ class Learner:
             ppo,
             entropy_coef=entropy_coef,
             generator=self.generator,
+            helper=self._helper,
         )
-        values = sums.means() | value_diagnostics(rollout.value, returns, weight) | measured(rollout)
-        values |= seen_diagnostics(rollout, ppo.gamma)
+        seen = value_diagnostics(rollout.value, returns, weight) | measured(rollout)
+        seen |= seen_diagnostics(rollout, ppo.gamma)
         last = self.iteration + 1 == self.config.n_iterations
-        if self.iteration % ppo.evaluate_every == 0 or last:
-            values["full_unroll_kl"] = policy_kl(self.model, rollout, state_before.actor)
-            if self.heldout_env is not None:
-                values |= self._heldout_diagnostics()
+        look = self.iteration % ppo.evaluate_every == 0 or last
+        if look:
+            seen["full_unroll_kl"] = policy_kl(self.model, rollout, before.state.actor)
+        critic = self._helper.submit(extra_epochs)
+        if not last:  # from here on the rollout's buffers hold the next one
+            place = self._place()
+            self._ahead = _Ahead(self._walk(), place)
+        critic.result()
+        values = sums.means() | seen
+        if look and self.heldout_env is not None:
+            values |= self._heldout_diagnostics()
         row = fetch(values | {"bad": sums.bad})
         if row.pop("bad") != -1:
             self._abort(sums, data, crash_dir)
@@ -136,14 +168,21 @@ class Learner:
             if field != "state":
                 tensors[f"carry.{field}"] = getattr(self.carry, field)
         tensors |= {f"recurrent.{name}": value for name, value in self.carry.state._asdict().items()}
-        tensors |= {f"env.{name}": value for name, value in self.env.state_dict().items()}
+        tensors |= self._place() if self._ahead is None else self._ahead.place
         if self.heldout_env is not None:
             tensors |= {f"heldout.{name}": value for name, value in self.heldout_env.state_dict().items()}
-        tensors["rng.generator"] = self.generator.get_state()
-        tensors["rng.cpu"] = torch.get_rng_state()
+        return tensors
+
+    def _place(self) -> dict[str, torch.Tensor]:
+        """Where env and randomness stand, as copies."""
+        tensors = {f"env.{name}": value for name, value in self.env.state_dict().items()}
+        tensors |= {"rng.generator": self.generator.get_state(), "rng.cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
         return tensors
+
+    def _walk(self) -> Carry:
+        return walk(self.model, self.env, self.carry, self.rollout, generator=self.generator)
 
     def facts(self) -> dict[str, Any]:
         """The plain values that belong to `state`."""
@@ -158,6 +197,7 @@ class Learner:
         self, weights: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], facts: Mapping[str, Any]
     ) -> None:
         """Continue from `model.state_dict()`, `state()` and `facts()` as if nothing had happened in between."""
+        self._ahead = None
         self.model.load_state_dict(dict(weights))
         for name in ("actor", "critic"):
             optimizer = getattr(self.optimizers, name)

@@ -42,7 +42,23 @@ def collect(
     generator: torch.Generator,
     forced_start: torch.Tensor | None = None,
 ) -> Carry:
-    """Walk every env through `rollout`, which is written in place, with sampled actions; where the walk stopped.
+    """Walk every env through `rollout`, which is written in place, and value all of it; where the walk stopped."""
+    return assess(
+        model, rollout, carry, walk(model, env, carry, rollout, generator=generator, forced_start=forced_start)
+    )
+
+
+@torch.no_grad()
+def walk(
+    model: CLSTM,
+    env: BatchedEnv,
+    carry: Carry,
+    rollout: Rollout,
+    *,
+    generator: torch.Generator,
+    forced_start: torch.Tensor | None = None,
+) -> Carry:
+    """The actor's part of `collect`, with sampled actions: it reads nothing of the critic, and writes nothing of it.
 
     Nothing waits for the device inside the loop.
 
@@ -76,17 +92,24 @@ def collect(
         observation, mask, start = step.observation, _mask_or_all(step.action_mask, env), done
         episode_reward = torch.where(done, torch.zeros_like(episode_reward), episode_reward)
         episode_length = torch.where(done, torch.zeros_like(episode_length), episode_length)
+    return Carry(observation, mask, start, state, episode_reward, episode_length)
+
+
+def assess(model: CLSTM, rollout: Rollout, before: Carry, after: Carry) -> Carry:
+    """The critic's part of `collect`: the values of a rollout that was walked, and where the walk stopped.
+
+    Args:
+        before, after: where `walk` began, and what it returned
+    """
     critic = value_steps(
         model,
         rollout,
-        model.critic_state(carry.state),
+        model.critic_state(before.state),
         rollout.value,
         rollout.next_value,
         rollout.chunk_state.critic if model.critic_trunk is not None else None,
     )
-    if model.critic_trunk is not None:
-        state = state.with_critic(critic)
-    return Carry(observation, mask, start, state, episode_reward, episode_length)
+    return after if model.critic_trunk is None else after._replace(state=after.state.with_critic(critic))
 
 
 @torch.no_grad()

@@ -118,13 +118,13 @@ def select_rows(state: RecurrentState, index_B: torch.Tensor) -> RecurrentState:
 
 
 def cut(value_TN: torch.Tensor, bptt_steps: int) -> torch.Tensor:
-    """[T, N, ...] -> [C, K * N, ...]: sequence k * N + n holds steps k * C .. k * C + C - 1 of env n."""
+    """[T, N, ...] -> [C, K * N, ...], a copy: sequence k * N + n holds steps k * C .. k * C + C - 1 of env n."""
     steps, n = value_TN.shape[:2]
-    chunks = value_TN.view(steps // bptt_steps, bptt_steps, n, *value_TN.shape[2:])
-    return chunks.transpose(0, 1).reshape(bptt_steps, -1, *value_TN.shape[2:])
+    chunks = value_TN.view(steps // bptt_steps, bptt_steps, n, *value_TN.shape[2:]).transpose(0, 1)
+    return chunks.clone(memory_format=torch.contiguous_format).flatten(1, 2)
 
 
 def sequences(rollout: Rollout) -> Sequences:
-    """The rollout as sequences for minibatches; nothing is recomputed."""
+    """The rollout as sequences for minibatches, copied: its buffers may be walked again meanwhile."""
     steps = {name: cut(getattr(rollout, name), rollout.bptt_steps) for name in Sequences._fields[:-1]}
-    return Sequences(**steps, state=RecurrentState._make(part.flatten(0, 1) for part in rollout.chunk_state))
+    return Sequences(**steps, state=RecurrentState._make(part.flatten(0, 1).clone() for part in rollout.chunk_state))

@@ -1,5 +1,11 @@
-"""One iteration's learning: policy and critic together, then the critic alone, minibatch by minibatch."""
+"""One iteration's learning: policy and critic together, then the critic alone, minibatch by minibatch.
 
+The two trunks share the encoder's features and nothing else, and the critic sends them no gradient: each is fitted by
+itself, on a thread of its own where the helper has one, to the same bits as one after the other.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +13,8 @@ from torch import nn
 
 from clstm_core.config import PPOConfig
 from clstm_core.model.clstm import CLSTM
-from clstm_core.ppo.losses import policy_loss, value_loss
+from clstm_core.model.trunk import TrunkState
+from clstm_core.ppo.losses import PolicyLoss, policy_loss, value_loss
 from clstm_core.ppo.storage import Sequences, select_rows
 
 
@@ -31,6 +38,10 @@ def make_optimizers(model: CLSTM, config: PPOConfig) -> Optimizers:
         torch.optim.Adam(model.actor_parameters(), lr=config.actor_lr, eps=1e-5, fused=True),
         torch.optim.Adam(model.critic_parameters(), lr=config.critic_lr, eps=1e-5, fused=True),
     )
+
+
+_Fitted = tuple[torch.Tensor, torch.Tensor]
+"""A loss, and its gradient's norm."""
 
 
 @dataclass(slots=True)
@@ -66,31 +77,39 @@ def update(
     *,
     entropy_coef: float,
     generator: torch.Generator,
-) -> MinibatchSums:
-    """`policy_epochs` of policy and critic together, then `extra_critic_epochs` of the critic on cached features.
+    helper: Executor,
+) -> tuple[MinibatchSums, Callable[[], None]]:
+    """`policy_epochs` of policy and critic together; what is left, `extra_critic_epochs` of the critic, when called.
+
+    What is left adds to the same sums. It draws nothing, reads features that are computed here and moves the critic
+    alone, so that the actor may walk meanwhile.
 
     Shapes:  advantage (normalised) and target [C, S], cut like `data`
-    Assumes: the critic's gradient stops at the encoder, so the encoder is still during the extra epochs
+    Assumes: the critic's gradient stops at the encoder, so the encoder is still during the extra epochs; where the
+             trunk is shared both are fitted to the sum of their losses
     """
     sums = MinibatchSums({}, {}, torch.tensor(-1, device=advantage.device), [])
+
+    def fit_critic(features: torch.Tensor, start: torch.Tensor, state: TrunkState, index: torch.Tensor) -> _Fitted:
+        value, _, _ = model.unroll_critic(features, start, state)
+        loss = value_loss(value, target.index_select(1, index))
+        return loss, _fit(optimizers.critic, loss, config.max_grad_norm)
+
     for _ in range(config.policy_epochs):
         for index in minibatches(data, config.sequences_per_minibatch, generator):
-            batch = data.select(index)
-            logits, value, _ = model.unroll(batch.observation, batch.mask, batch.start, batch.state)
-            policy = policy_loss(
-                logits,
-                batch.action,
-                batch.log_prob,
-                advantage.index_select(1, index),
-                batch.free,
-                clip_epsilon=config.clip_epsilon,
-            )
-            critic_loss = value_loss(value, target.index_select(1, index))
-            optimizers.actor.zero_grad()
-            optimizers.critic.zero_grad()
-            (policy.loss - entropy_coef * policy.entropy + critic_loss).backward()
-            policy_norm = descend(optimizers.actor, config.max_grad_norm)
-            value_norm = descend(optimizers.critic, config.max_grad_norm)
+            batch, gain = data.select(index), advantage.index_select(1, index)
+            if model.critic_trunk is None:
+                policy, policy_norm, critic_loss, value_norm = _fit_shared(
+                    model, optimizers, batch, gain, target.index_select(1, index), config, entropy_coef
+                )
+            else:
+                features = model.encoder(batch.observation)
+                critic = helper.submit(fit_critic, features.detach(), batch.start, batch.state.critic, index)
+                logits, _ = model.unroll_actor(features, batch.mask, batch.start, batch.state.actor)
+                policy = _policy_loss(logits, batch, gain, config)
+                loss = policy.loss - entropy_coef * policy.entropy
+                policy_norm = _fit(optimizers.actor, loss, config.max_grad_norm)
+                critic_loss, value_norm = critic.result()
             sums.add(
                 index,
                 policy_loss=policy.loss,
@@ -101,21 +120,52 @@ def update(
                 policy_grad_norm=policy_norm,
                 value_grad_norm=value_norm,
             )
-    if config.extra_critic_epochs:
-        with torch.no_grad():
-            features = model.encoder(data.observation)
-    for _ in range(config.extra_critic_epochs):
-        for index in minibatches(data, config.sequences_per_minibatch, generator):
-            state = select_rows(data.state, index)
-            value, _, _ = model.unroll_critic(
-                features.index_select(1, index), data.start.index_select(1, index), model.critic_state(state)
-            )
-            critic_loss = value_loss(value, target.index_select(1, index))
-            optimizers.critic.zero_grad()
-            critic_loss.backward()
-            value_norm = descend(optimizers.critic, config.max_grad_norm)
-            sums.add(index, value_loss=critic_loss, value_grad_norm=value_norm)
-    return sums
+    extra = [
+        index
+        for _ in range(config.extra_critic_epochs)
+        for index in minibatches(data, config.sequences_per_minibatch, generator)
+    ]
+    with torch.no_grad():
+        encoded = model.encoder(data.observation) if extra else data.observation
+
+    def extra_epochs() -> None:
+        for index in extra:
+            state = model.critic_state(select_rows(data.state, index))
+            loss, norm = fit_critic(encoded.index_select(1, index), data.start.index_select(1, index), state, index)
+            sums.add(index, value_loss=loss, value_grad_norm=norm)
+
+    return sums, extra_epochs
+
+
+def _fit_shared(
+    model: CLSTM,
+    optimizers: Optimizers,
+    batch: Sequences,
+    advantage: torch.Tensor,
+    target: torch.Tensor,
+    config: PPOConfig,
+    entropy_coef: float,
+) -> tuple[PolicyLoss, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """One minibatch of a policy whose critic has no trunk of its own: losses and norms of both."""
+    logits, value, _ = model.unroll(batch.observation, batch.mask, batch.start, batch.state)
+    policy, critic_loss = _policy_loss(logits, batch, advantage, config), value_loss(value, target)
+    optimizers.actor.zero_grad()
+    optimizers.critic.zero_grad()
+    (policy.loss - entropy_coef * policy.entropy + critic_loss).backward()
+    norms = (descend(optimizer, config.max_grad_norm) for optimizer in (optimizers.actor, optimizers.critic))
+    policy_norm, value_norm = norms
+    return policy, policy_norm, critic_loss, value_norm
+
+
+def _policy_loss(logits: torch.Tensor, batch: Sequences, advantage: torch.Tensor, config: PPOConfig) -> PolicyLoss:
+    return policy_loss(logits, batch.action, batch.log_prob, advantage, batch.free, clip_epsilon=config.clip_epsilon)
+
+
+def _fit(optimizer: torch.optim.Optimizer, loss: torch.Tensor, max_grad_norm: float) -> torch.Tensor:
+    """One step down a loss; the gradient's norm before clipping."""
+    optimizer.zero_grad()
+    loss.backward()
+    return descend(optimizer, max_grad_norm)
 
 
 def minibatches(data: Sequences, size: int, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
