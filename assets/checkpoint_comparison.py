@@ -1,7 +1,7 @@
 """The evidence: each checkpoint against each baseline on the same dates, a champion, and a verdict in plain words."""
 
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -142,7 +142,7 @@ def checkpoint_comparison(
     )
 
 
-def _figures(comparison: "Comparison") -> dict[str, float]:
+def _figures(comparison: "Comparison") -> dict[str, Any]:
     """The champion's figures on the test window, one number each: the UI draws them over training runs.
 
     Units: shares of capital; excess over cash in basis points per session, with its 95% interval
