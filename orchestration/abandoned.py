@@ -39,10 +39,10 @@ def close_abandoned(instance: dg.DagsterInstance, mine: str = "") -> list[str]:
     closed = []
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         if held := run.tags.get(LOCK_TAG):
-            dead = held == mine or not is_locked(Path(held))
+            dead = held == mine or lock_is_free(run)
         else:
             dead = not served and not may_live(instance, run.run_id)
-        if dead and _close(instance, run.run_id):
+        if dead and close(instance, run.run_id):
             closed.append(run.run_id)
     storage = instance.event_log_storage
     if not storage.supports_global_concurrency_limits:
@@ -53,6 +53,12 @@ def close_abandoned(instance: dg.DagsterInstance, mine: str = "") -> list[str]:
             if holder is None or holder.is_finished:
                 storage.free_concurrency_slots_for_run(run_id)
     return closed
+
+
+def lock_is_free(run: dg.DagsterRun) -> bool:
+    """Whether a run of the command line lost its process; False for a run that never held a lock."""
+    held = run.tags.get(LOCK_TAG)
+    return held is not None and not is_locked(Path(held))
 
 
 def may_live(instance: dg.DagsterInstance, run_id: str) -> bool:
@@ -81,7 +87,7 @@ def close_dead_runs() -> None:
         MetricsStore(data / "metrics.duckdb").record(*dead)
 
 
-def _close(instance: dg.DagsterInstance, run_id: str) -> bool:
+def close(instance: dg.DagsterInstance, run_id: str) -> bool:
     """Mark a dead run as ended; False where it has ended meanwhile, which it says before its process is gone."""
     run = instance.get_run_by_id(run_id)
     if run is None or run.is_finished:

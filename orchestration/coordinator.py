@@ -4,6 +4,7 @@ import dagster as dg
 from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 
 from assets.support import PARTITION_TAG
+from orchestration.abandoned import close, lock_is_free
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -14,20 +15,25 @@ UNFINISHED = [
 ]
 
 
-def at_work(instance: dg.DagsterInstance, run: str, *, but: str = "") -> str | None:
-    """What is to be said of a launch that works on this run already, or waits to; None where there is none.
+def refusal(instance: dg.DagsterInstance, run: str, *, but: str = "") -> str | None:
+    """Why a launch of this run is not begun: another works on it, or waits to; None where there is none.
+
+    A launch of the command line whose process is gone does not count, and is marked as ended: it would keep the run's
+    place in the queue for good.
 
     Args:
         but: id of a launch that does not count
     """
-    found = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED, tags={PARTITION_TAG: run}))
-    others = [launch for launch in found if launch.run_id != but]
-    if not others:
-        return None
-    return (
-        f"run {run} is at work in launch {others[0].run_id[:8]} ({others[0].job_name}): expected one launch of a run "
-        "at a time. Wait for it, terminate it, or pass another name."
-    )
+    for launch in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED, tags={PARTITION_TAG: run})):
+        if launch.run_id == but:
+            continue
+        if not lock_is_free(launch):
+            return (
+                f"run {run} is at work in launch {launch.run_id[:8]} ({launch.job_name}): expected one launch of a run "
+                "at a time. Wait for it, terminate it, or pass another name."
+            )
+        close(instance, launch.run_id)
+    return None
 
 
 class OneLaunchPerRun(QueuedRunCoordinator):
@@ -37,10 +43,10 @@ class OneLaunchPerRun(QueuedRunCoordinator):
         """Queue the launch, or fail it."""
         launch = context.dagster_run
         run = launch.tags.get(PARTITION_TAG)
-        refusal = at_work(self._instance, run, but=launch.run_id) if run else None
-        if refusal is None or launch.status != dg.DagsterRunStatus.NOT_STARTED:
+        why = refusal(self._instance, run, but=launch.run_id) if run else None
+        if why is None or launch.status != dg.DagsterRunStatus.NOT_STARTED:
             return super().submit_run(context)
-        self._instance.report_run_failed(launch, f"Refused: {refusal}")
+        self._instance.report_run_failed(launch, f"Refused: {why}")
         refused = self._instance.get_run_by_id(launch.run_id)
         assert refused is not None
         return refused

@@ -19,12 +19,12 @@ from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.runs.schema import RunTagsTable
 
 from assets.partitions import session_month, training_run
-from assets.support import LOCK_TAG, PARTITION_TAG
-from clstm_core.artifacts.folder import is_locked
+from assets.support import PARTITION_TAG
+from orchestration.abandoned import lock_is_free
+from orchestration.coordinator import UNFINISHED
 
 DAY_S = 86_400.0
 ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
-UNFINISHED = [status for status in DagsterRunStatus if status not in ENDED]
 CHUNK = 1000
 LEFT_BEHIND = "a launch that is gone"
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # the index of all launches is a file among theirs
@@ -82,12 +82,7 @@ def prune_events(
 
 def at_work(instance: dg.DagsterInstance) -> set[str]:
     """Keys, or jobs, of the launches that wait or work; those whose process is known to be gone do not count."""
-    return {_name(run) for run in instance.get_runs(RunsFilter(statuses=UNFINISHED)) if not _is_dead(run)}
-
-
-def _is_dead(run: dg.DagsterRun) -> bool:
-    held = run.tags.get(LOCK_TAG)
-    return held is not None and not is_locked(Path(held))
+    return {_name(run) for run in instance.get_runs(RunsFilter(statuses=UNFINISHED)) if not lock_is_free(run)}
 
 
 def _name(run: dg.DagsterRun) -> str:

@@ -16,7 +16,7 @@ from assets.resources import Recipe
 from assets.support import user_sentences
 from clstm_core.artifacts.places import Places, run_name
 from clstm_core.errors import ConfigError
-from orchestration.coordinator import at_work
+from orchestration.coordinator import refusal
 from orchestration.home import project_home
 from orchestration.jobs import chosen, train_and_evaluate
 
@@ -45,8 +45,8 @@ def add_run(context: dg.OpExecutionContext, config: RunName, recipe: Recipe) -> 
             from clstm_core.train.adopt import require_policy  # it brings torch
 
             require_policy(core.run_config(), places.run(core.policy_of), name)
-        if (refusal := at_work(context.instance, name)) is not None:
-            raise ConfigError(refusal)
+        if (why := refusal(context.instance, name)) is not None:
+            raise ConfigError(why)
     context.instance.add_dynamic_partitions(str(training_run.name), [name])
     context.instance.add_run_tags(context.run_id, {RUN_TAG: name, "recipe": core.name, "source": core.source})
     context.log.info(

@@ -191,7 +191,7 @@ def test_a_run_that_names_no_process_is_left_to_its_launcher(instance, launch):
 
 def test_a_run_that_ended_while_it_was_looked_at_stays_what_it_is(instance, launch):
     run = launch(status=DagsterRunStatus.SUCCESS)
-    assert not abandoned._close(instance, run)
+    assert not abandoned.close(instance, run)
     assert status(instance, run) == DagsterRunStatus.SUCCESS
 
 

@@ -6,7 +6,8 @@ import yaml
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.run_coordinator import SubmitRunContext
 
-from assets.support import PARTITION_TAG
+from assets.support import LOCK_TAG, PARTITION_TAG
+from clstm_core.artifacts.folder import lock
 from orchestration.coordinator import OneLaunchPerRun
 from orchestration.home import TEMPLATE
 
@@ -63,6 +64,18 @@ def test_the_second_launch_of_a_run_is_refused_and_another_is_not(instance, subm
 def test_when_the_first_has_ended_the_next_is_queued(instance, submit):
     instance.report_run_failed(submit("one"))
     assert submit("one").status == dg.DagsterRunStatus.QUEUED
+
+
+def test_a_launch_whose_process_was_killed_hinders_nobody_and_is_closed(instance, submit, tmp_path):
+    """A `clstm demo` that died with its machine, and then a launch of its run from the UI."""
+    held = tmp_path / "lock"
+    tags = {PARTITION_TAG: "one", LOCK_TAG: str(held)}
+    killed = dg.DagsterRun(job_name="train_and_evaluate", status=dg.DagsterRunStatus.STARTED, tags=tags)
+    instance.add_run(killed)
+    with lock(held, "run one"):
+        assert submit("one").status == dg.DagsterRunStatus.FAILURE
+    assert submit("one").status == dg.DagsterRunStatus.QUEUED
+    assert instance.get_run_by_id(killed.run_id).status == dg.DagsterRunStatus.FAILURE
 
 
 def test_launches_of_no_run_do_not_hinder_each_other(submit):
