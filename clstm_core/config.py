@@ -149,6 +149,7 @@ class ModelConfig:
     """The dual-trunk CLSTM."""
 
     hidden_dim: int = 256
+    encoder_layers: int = 2  # 0: the trunks read the standardised observation itself
     n_lstm_layers: int = 1
     n_heads: int = 4
     attention_window: int = 16  # W: past LSTM outputs that the attention sees, the current one included
@@ -162,6 +163,7 @@ class ModelConfig:
             f"hidden_dim={self.hidden_dim} is no multiple of n_heads={self.n_heads}. "
             f"Use e.g. hidden_dim={max(1, self.hidden_dim // self.n_heads) * self.n_heads}.",
         )
+        _require(self.encoder_layers >= 0, f"encoder_layers={self.encoder_layers}: expected at least 0, e.g. 2.")
         _require(self.attention_window >= 1, f"attention_window={self.attention_window}: expected at least 1.")
         _require(self.memory_steps >= 2, f"memory_steps={self.memory_steps}: expected at least 2, e.g. 128.")
         _require(

@@ -94,8 +94,8 @@ class CLSTM(nn.Module):
         hidden, window = config.hidden_dim, config.attention_window if config.use_attention else 0
         mean = torch.zeros(observation_size) if obs_mean is None else obs_mean
         std = torch.ones(observation_size) if obs_std is None else obs_std
-        self.encoder = Encoder(observation_size, hidden, mean, std)
-        sizes = (hidden, hidden, config.n_heads, window, config.memory_steps)
+        self.encoder = Encoder(observation_size, hidden, config.encoder_layers, mean, std)
+        sizes = (self.encoder.features, hidden, config.n_heads, window, config.memory_steps)
         self.actor_trunk = Trunk(*sizes)
         self.critic_trunk = Trunk(*sizes) if config.dual_trunk else None
         self.policy_head = nn.Linear(hidden, n_actions)

@@ -8,28 +8,31 @@ OBSERVATION_CLIP = 10.0
 
 
 class Encoder(nn.Module):
-    """Standardise, then (Linear, LayerNorm, GELU) twice; no dropout, so that rollout and update see one function.
+    """Standardise, then (Linear, LayerNorm, GELU) per layer; no dropout, so that rollout and update see one function.
 
         x = clip((obs - obs_mean) / obs_std, -10, 10)
 
-    Shapes:  obs [..., F] -> features [..., H]
+    Shapes:  obs [..., F] -> features [..., H], or [..., F] without a layer; `features` says how many
     Assumes: obs_mean and obs_std were fitted on training dates only; they are buffers and travel with the weights.
     """
 
     obs_mean: torch.Tensor
     obs_std: torch.Tensor
 
-    def __init__(self, observation_size: int, hidden_dim: int, obs_mean: torch.Tensor, obs_std: torch.Tensor):
+    def __init__(
+        self, observation_size: int, hidden_dim: int, n_layers: int, obs_mean: torch.Tensor, obs_std: torch.Tensor
+    ):
         super().__init__()
         self.register_buffer("obs_mean", obs_mean.to(torch.float32).clone())
         self.register_buffer("obs_std", obs_std.to(torch.float32).clamp_min(1e-6).clone())
+        sizes = (observation_size, *(hidden_dim for _ in range(n_layers)))
+        self.features = sizes[-1]
         self.layers = nn.Sequential(
-            nn.Linear(observation_size, hidden_dim),
-            nn.LayerNorm(hidden_dim),
-            nn.GELU(),
-            nn.Linear(hidden_dim, hidden_dim),
-            nn.LayerNorm(hidden_dim),
-            nn.GELU(),
+            *(
+                part
+                for size in sizes[:-1]
+                for part in (nn.Linear(size, hidden_dim), nn.LayerNorm(hidden_dim), nn.GELU())
+            )
         )
         for layer in self.layers:
             if isinstance(layer, nn.Linear):

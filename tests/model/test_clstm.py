@@ -14,6 +14,7 @@ VARIANTS = {
     "wide window": ModelConfig(hidden_dim=16, attention_window=30),
     "window of one": ModelConfig(hidden_dim=16, attention_window=1),
     "no attention": ModelConfig(hidden_dim=16, use_attention=False),
+    "no encoder": ModelConfig(hidden_dim=16, attention_window=6, encoder_layers=0),
     "single trunk": ModelConfig(hidden_dim=16, attention_window=6, dual_trunk=False),
 }
 
