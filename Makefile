@@ -12,12 +12,14 @@ RECIPE ?=
 PORT ?=
 REPORT_PORT ?=
 WORKERS ?= 2
+ARGS ?=
+PEERS := .venv-bench
 
 export DAGSTER_HOME := $(CURDIR)/.dagster
 # One thread a test worker: two workers fill two cores.
 test test-slow check: export OMP_NUM_THREADS := 1
 
-.PHONY: help demo test test-slow dev lint wheel check clean
+.PHONY: help demo test test-slow dev lint wheel check bench bench-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -52,8 +54,21 @@ wheel: $(TOOLS)  ## build the wheel, and call its two commands from outside the 
 check: lint  ## lint, types and the tests of pure code, about a minute
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not gpu" tests/options tests/model tests/env tests/test_import_graph.py
 
-clean:  ## remove the environment and caches; data/ and .dagster/ stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+bench: $(READY) $(PEERS)/.ready  ## our trainer beside its peers on this CPU, some 15 minutes; ARGS="--help" lists its flags
+	@$(BIN)/python -m tools.bench $(ARGS)
+
+bench-gpu:  ## the published configuration on a GPU, with the Python of PYTHON=, whose torch sees it; ARGS=
+	@$(PYTHON) -m tools.bench.gpu $(ARGS)
+
+# in an environment of their own; without them the comparison names what is missing and goes on
+$(PEERS)/.ready: tools/bench/requirements.txt
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@echo "Installing the peers into $(PEERS) ..."
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r $< && touch $@ \
+		|| echo "error: the peers cannot be installed: expected a package index in reach. Run make bench again." >&2
+
+clean:  ## remove the environments and caches; data/ and .dagster/ stay
+	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
 
 # what is imported is compiled then: compiling all of it here takes as long as the rest of the installation
 define install

@@ -1,0 +1,96 @@
+"""Profile, growth and the GPU script, on a CPU at tiny sizes."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from clstm_core.config import seed_100m
+from clstm_core.ppo.learner import Learner
+from tools.bench import __main__ as command
+from tools.bench import gpu, phases
+from tools.bench.growth import env_rate, peak_megabytes
+from tools.bench.ours import config
+from tools.bench.task import Task
+from tools.bench.toy_env import ToyEnv
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_second_belongs_to_one_phase():
+    watch = phases.Phases()
+    began = time.perf_counter()
+    with watch.phase("update"):
+        time.sleep(0.02)
+        with watch.phase("value pass"):
+            time.sleep(0.03)
+    spent = time.perf_counter() - began
+    assert watch.seconds["update"] >= 0.02
+    assert watch.seconds["value pass"] >= 0.03
+    assert sum(watch.seconds.values()) == pytest.approx(spent, rel=0.05)
+
+
+@pytest.mark.parametrize("trunks", [1, 2])
+def test_a_profile_finds_each_phase_and_leaves_the_learner_as_it_was(trunks):
+    task = Task(hidden=8, n_envs=4, n_steps=16, batch_size=32, bptt_steps=8)
+    learner = Learner(config(task, trunks), ToyEnv(4), threads=1)
+    step, update = learner.env.step, phases.learner_module.update
+    began = time.perf_counter()
+    seconds = phases.profile(learner, 2)
+    spent = time.perf_counter() - began
+    assert set(seconds) == set(phases.PHASES)
+    assert all(value > 0 for value in seconds.values())
+    assert 2 * sum(seconds.values()) < spent
+    assert seconds["rest"] < 0.5 * sum(seconds.values())
+    assert learner.iteration == 3
+    assert (learner.env.step, phases.learner_module.update) == (step, update)
+
+
+def test_the_profile_of_a_recipe_is_printed(capsys):
+    assert command.main(["--profile", "--recipe", "smoke", "--iterations", "1", "--snapshots", "300"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("smoke, 16 envs, one thread: ")
+    assert all(f"| {name}" in told for name in phases.PHASES)
+
+
+def test_growth_measures_a_size():
+    assert env_rate(4, snapshots=400, seconds=0.0) > 0
+    assert peak_megabytes() > 10
+
+
+def test_without_a_gpu_the_script_refuses_with_a_sentence(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main([]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "error: no CUDA device" in told.err
+    assert "make bench" in told.err
+
+
+def test_the_gpu_script_walks_its_path_on_a_cpu(tmp_path, capsys):
+    flags = ["--device", "cpu", "--shrink", "512", "--iterations", "1", "--bptt-steps", "16", "--out", str(tmp_path)]
+    assert gpu.main(flags) == 0
+    told = capsys.readouterr().out
+    assert "of the floor" in told
+    assert "peak memory" in told
+    assert "| env step" in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_gpu_script_measures_the_published_configuration():
+    found, recipe = gpu.published(128, device="cuda"), seed_100m()
+    assert found.ppo.bptt_steps == 128
+    assert found.market.source == "simulated"
+    for name in ("n_envs", "n_steps", "batch_size", "policy_epochs", "extra_critic_epochs"):
+        assert getattr(found.ppo, name) == getattr(recipe.ppo, name)
+    assert (found.model, found.timesteps) == (recipe.model, recipe.timesteps)
+
+
+def test_the_gpu_script_loads_no_table_library():
+    heavy = "{'polars', 'duckdb', 'dagster', 'pandas', 'scipy', 'arch', 'plotly'}"
+    code = f"import sys, tools.bench.gpu; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("set()\n", "")

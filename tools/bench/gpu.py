@@ -1,0 +1,123 @@
+"""The published command's configuration on one GPU: `make bench-gpu`. It needs torch, numpy and safetensors alone.
+
+Env steps/s of whole iterations at BPTT 16 and 128, seconds by phase, kernels per env step, peak memory, and the share
+of the floor. `--device cpu --shrink 64` walks the same path anywhere, and writes no rows.
+"""
+
+import argparse
+import dataclasses
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch.autograd import DeviceType
+
+from clstm_core.config import RunConfig, seed_100m
+from clstm_core.env.protocol import BatchedEnv
+from clstm_core.ppo.learner import Learner
+from clstm_core.train.command import make_envs
+from tools.bench import phases
+from tools.bench.growth import peak_megabytes
+from tools.bench.rows import FOLDER, Row, row, write_rows
+from tools.bench.worker import measure
+
+FLOOR_SECONDS = 4.1
+"""Seconds that the 100M steps of the published command should not go below on one H200."""
+REFUSAL = (
+    "error: no CUDA device is usable by this Python's torch: expected one GPU. Run `make bench` for the CPU, "
+    "`make bench-gpu PYTHON=/path/to/python` for a Python whose torch sees the GPU, or `python -m tools.bench.gpu "
+    "--device cpu --shrink 64` to walk the same path without one."
+)
+
+
+def published(bptt_steps: int, *, device: str, shrink: int = 1) -> RunConfig:
+    """`seed_100m` on the simulated market; envs, minibatch, width and market divided by `shrink`."""
+    recipe = seed_100m()
+    n_envs = max(2, recipe.ppo.n_envs // shrink)
+    ppo = dataclasses.replace(
+        recipe.ppo,
+        n_envs=n_envs,
+        bptt_steps=bptt_steps,
+        batch_size=max(recipe.ppo.n_steps, recipe.ppo.batch_size // shrink),
+    )
+    return dataclasses.replace(
+        recipe,
+        device=device,
+        timesteps=recipe.timesteps if shrink == 1 else 10**9,
+        market=dataclasses.replace(
+            recipe.market, source="simulated", n_snapshots=max(500, recipe.market.n_snapshots // shrink)
+        ),
+        model=dataclasses.replace(recipe.model, hidden_dim=max(16, recipe.model.hidden_dim // shrink)),
+        ppo=ppo,
+    )
+
+
+def kernels_per_step(env: BatchedEnv, steps: int = 8) -> float:
+    """Kernels that one step of all envs launches (on a CPU: torch operations), actions all zero."""
+    action = torch.zeros(env.n_envs, dtype=torch.int64, device=env.device)
+    on_gpu = env.device.type == "cuda"
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if on_gpu:
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profiler:
+        for _ in range(steps):
+            env.step(action)
+    events = profiler.events() or ()
+    found = sum(event.device_type == DeviceType.CUDA if on_gpu else event.name.startswith("aten::") for event in events)
+    return found / steps
+
+
+def bench(config: RunConfig, iterations: int) -> tuple[float, list[str]]:
+    """Env steps/s of one configuration, and what is printed of it."""
+    env, _ = make_envs(config, None)
+    on_gpu = env.device.type == "cuda"
+    synchronize: Callable[[], None] = torch.cuda.synchronize if on_gpu else lambda: None
+    learner = Learner(config, env, threads=1)
+
+    def iterate() -> None:
+        learner.iterate()
+        synchronize()
+
+    times = measure(iterate, 0.0, at_least=iterations)
+    rate = config.ppo.samples_per_iteration / statistics.median(times)
+    peak = torch.cuda.max_memory_allocated() / 1e6 if on_gpu else peak_megabytes()
+    floor = seed_100m().timesteps / FLOOR_SECONDS
+    seconds = phases.profile(learner, iterations, synchronize, warmup=0)
+    size = f"BPTT {config.ppo.bptt_steps}, {config.ppo.n_envs} envs, hidden {config.model.hidden_dim}"
+    launched = "kernels" if on_gpu else "operations"
+    return rate, [
+        f"{size}: {rate:,.0f} steps/s, {rate / floor:.2%} of the floor (100M steps in {FLOOR_SECONDS} s)",
+        f"peak memory {peak:,.0f} MB; {kernels_per_step(env):,.0f} {launched} per step of all envs",
+        *phases.lines(seconds),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0 done, 2 where there is no CUDA device."""
+    parser = argparse.ArgumentParser(prog="python -m tools.bench.gpu", description=__doc__)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--shrink", type=int, default=1, help="divide envs, minibatch, width and market; a dry run")
+    parser.add_argument("--iterations", type=int, default=5)
+    parser.add_argument("--bptt-steps", type=int, nargs="+", default=[16, 128])
+    parser.add_argument("--out", type=Path, default=FOLDER)
+    options = parser.parse_args(arguments)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print(REFUSAL, file=sys.stderr)
+        return 2
+    rows: list[Row] = []
+    command = f"python -m tools.bench.gpu --iterations {options.iterations}"
+    for bptt_steps in options.bptt_steps:
+        config = published(bptt_steps, device=options.device, shrink=options.shrink)
+        rate, told = bench(config, options.iterations)
+        print("\n".join(told), end="\n\n", flush=True)
+        name = f"{config.recipe} bptt {bptt_steps}"
+        rows.append(row(name, command, hidden=config.model.hidden_dim, threads=1, steps_per_second=round(rate, 1)))
+    if options.device == "cuda" and options.shrink == 1:
+        print(f"rows: {write_rows(options.out, torch.cuda.get_device_name(), rows)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
