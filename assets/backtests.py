@@ -8,7 +8,7 @@ import dagster as dg
 
 from assets.check_specs import check_specs
 from assets.code_versions import EVALUATION, code_version
-from assets.critic_warmup import run_config, warm_critic
+from assets.critic_warmup import warm_critic
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import Progress, check, column_schema, long_table, record_gates, run_stage
@@ -20,6 +20,7 @@ from clstm_core.artifacts.places import Places, RunFolder
 from clstm_core.errors import ArtifactError
 from clstm_core.evaluation.trial_ledger import enter
 from clstm_core.specs import RUNGS
+from clstm_core.train.inputs import config_of
 
 if TYPE_CHECKING:
     from clstm_core.config import RunConfig
@@ -146,7 +147,7 @@ def materialize(
     from clstm_core.market.tensors import load_market
 
     inputs, store, places = RunInputs.read(run.inputs), metrics.store(), paths.places
-    config, identity = run_config(inputs), market_identity or str(inputs.data_sha256)
+    config, identity = config_of(inputs), market_identity or str(inputs.data_sha256)
     made_from = json_sha256([inputs.config_sha256, identity, list(parents), code_sha256(code)])
     results = None
     try:

@@ -7,13 +7,13 @@ import dagster as dg
 from assets.backtests import policy_backtests, results_of
 from assets.check_specs import check_specs
 from assets.code_versions import CRITIC, code_version
-from assets.critic_warmup import run_config
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import check, numbers, record_gates, run_stage, table
 from clstm_core.artifacts.code import code_sha256
 from clstm_core.artifacts.folder import file_sha256, json_sha256
 from clstm_core.artifacts.manifests import CriticManifest, RunInputs
+from clstm_core.train.inputs import config_of
 
 CODE = "clstm_core.train.critic"
 NOTHING, TOGETHER = 0.02, 0.05
@@ -55,7 +55,7 @@ def critic_foresight(
         if made is not None and made.made_from == made_from:
             progress.reused("the same critic was judged before")
         else:
-            config, identity = run_config(inputs), str(inputs.data_sha256)
+            config, identity = config_of(inputs), str(inputs.data_sha256)
             market = load_market(paths.places.tensors(identity), identity=identity)
             rows = [_plain(row.to_dict()) for row in judge(rung, market, config, seed=config.seed)]
             parents = {"policy_backtests": kept.identity}

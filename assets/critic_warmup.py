@@ -15,11 +15,10 @@ from assets.resources import Metrics, ProjectPaths, Recipe
 from assets.support import check, numbers, record_gates, run_stage, tag_by_inputs, tag_run
 from clstm_core.artifacts.folder import json_sha256
 from clstm_core.artifacts.places import Places, RunFolder
+from clstm_core.train.inputs import config_of
 
 if TYPE_CHECKING:
     from clstm_core.artifacts.manifests import RunInputs
-    from clstm_core.config import RunConfig
-    from clstm_core.env.protocol import BatchedEnv
     from clstm_core.recipe import Recipe as CoreRecipe
 
 
@@ -47,6 +46,7 @@ def warm_critic(
     with run_stage(context, "warmup", paths) as (progress, run):
         from clstm_core.checkpoint import is_whole, load_checkpoint, newest_checkpoint
         from clstm_core.train.adopt import adopt_checkpoints, adopted_inputs
+        from clstm_core.train.envs import envs_of
         from clstm_core.train.loop import warm_start
 
         inputs, store = run_inputs(run.name, recipe.core(), paths.places), metrics.store()
@@ -67,8 +67,8 @@ def warm_critic(
             newest = newest_checkpoint(run.path)
         if newest is None:
             inputs = inputs.write(run.inputs)
-            env, _ = environments(inputs, paths.places)
-            result = warm_start(run_config(inputs), env, run_dir=run.path)
+            env, _ = envs_of(inputs, paths.places)
+            result = warm_start(config_of(inputs), env, run_dir=run.path)
             warm, warmup, self_test = run.checkpoint("000"), result.warmup or {}, result.self_test
         else:
             inputs = type(inputs).read(run.inputs)
@@ -163,22 +163,6 @@ def run_inputs(run: str, recipe: "CoreRecipe", places: Places) -> "RunInputs":
     )
 
 
-def run_config(inputs: "RunInputs") -> "RunConfig":
-    """The configuration of a run."""
-    from clstm_core.config import RunConfig
-
-    return RunConfig.from_dict(dict(inputs.config))
-
-
-def environments(inputs: "RunInputs", places: Places) -> "tuple[BatchedEnv, BatchedEnv | None]":
-    """Training envs and held-out ones, on exactly the market that the run names."""
-    from clstm_core.market.tensors import load_market
-    from clstm_core.train.command import envs_on
-
-    identity = str(inputs.training_data_sha256)
-    return envs_on(run_config(inputs), load_market(places.tensors(identity), identity=identity))
-
-
 def _set_aside(run: RunFolder, wanted: "RunInputs", places: Places) -> Path | None:
     """Move a run of the same name that was made from something else out of the way; nothing is lost."""
     if not (run.path / "checkpoints").is_dir():
@@ -194,7 +178,7 @@ def _set_aside(run: RunFolder, wanted: "RunInputs", places: Places) -> Path | No
 def _same(kept: "RunInputs", wanted: "RunInputs") -> bool:
     """Whether two runs are made from the same markets and settings; another verdict or commit makes no other run."""
     markets = [(found.data_sha256, found.training_data_sha256) for found in (kept, wanted)]
-    return markets[0] == markets[1] and run_config(kept) == run_config(wanted)
+    return markets[0] == markets[1] and config_of(kept) == config_of(wanted)
 
 
 def _is_parent(inputs: "RunInputs", run: RunFolder) -> bool:

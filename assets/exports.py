@@ -8,7 +8,6 @@ from pydantic import Field
 from assets.check_specs import check_specs
 from assets.checkpoint_comparison import checkpoint_comparison
 from assets.code_versions import EXPORT, code_version
-from assets.critic_warmup import run_config
 from assets.evidence_audit import evidence_audit
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, ReportServer
@@ -16,6 +15,7 @@ from assets.support import check, record_gates, run_stage, table
 from clstm_core.artifacts.code import code_sha256
 from clstm_core.artifacts.folder import file_sha256, json_sha256, sweep
 from clstm_core.artifacts.manifests import BundleManifest, ComparisonManifest, RunInputs
+from clstm_core.train.inputs import config_of
 
 if TYPE_CHECKING:
     from clstm_core.env.options_env import OptionsEnv
@@ -91,7 +91,7 @@ def policy_bundle(
                 context.log.warning(f"{error} It is built again now.")
         if manifest is None or manifest.made_from != made_from:
             sweep(places.bundles)
-            settings, identity = run_config(inputs), str(inputs.training_data_sha256)
+            settings, identity = config_of(inputs), str(inputs.training_data_sha256)
             market = load_market(places.tensors(identity), identity=identity)
 
             def make_env(batch: int) -> "OptionsEnv":

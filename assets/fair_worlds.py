@@ -10,7 +10,6 @@ from pydantic import Field
 from assets.backtests import baseline_backtests, policy_backtests, results_of
 from assets.check_specs import check_specs
 from assets.code_versions import EVALUATION, code_version
-from assets.critic_warmup import run_config
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import NOTHING_MADE, Progress, check, record_gates, run_stage, table
@@ -18,6 +17,7 @@ from clstm_core.artifacts.code import code_sha256
 from clstm_core.artifacts.folder import json_sha256
 from clstm_core.artifacts.manifests import LuckManifest, RunInputs
 from clstm_core.artifacts.places import RunFolder
+from clstm_core.train.inputs import config_of
 
 if TYPE_CHECKING:
     from clstm_core.evaluation.backtest import BacktestResult
@@ -57,7 +57,7 @@ def baseline_luck(
         inputs = RunInputs.read(run.inputs)
         identity = str(inputs.data_sha256)
         market = load_market(paths.places.tensors(identity), identity=identity)
-        walked = baseline_walks(market, run_config(inputs), paths.places, worlds=config.worlds, progress=progress)
+        walked = baseline_walks(market, config_of(inputs), paths.places, worlds=config.worlds, progress=progress)
         progress(1, 1)
     luck = [
         {"baseline": name, **dict(zip(("median", "one_in_forty"), annual_luck(excess), strict=True))}
@@ -168,7 +168,7 @@ def _judge(
     from clstm_core.market.tensors import load_market
     from clstm_core.market.worlds.fair import fair_world
 
-    config, identity = run_config(inputs), str(inputs.data_sha256)
+    config, identity = config_of(inputs), str(inputs.data_sha256)
     market = load_market(paths.places.tensors(identity), identity=identity)
     window = market.split("test")
     if reason := why_not(market, window):

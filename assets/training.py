@@ -1,4 +1,4 @@
-"""The policy: recurrent PPO in this process, its curves live in the UI, a ladder of five verified checkpoints."""
+"""The policy: recurrent PPO in a process of its own, its curves live in the UI, a ladder of verified checkpoints."""
 
 import time
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ import dagster as dg
 
 from assets.check_specs import check_specs
 from assets.code_versions import TRAIN, code_version
-from assets.critic_warmup import environments, run_config, warm_critic
+from assets.critic_warmup import warm_critic
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import Progress, check, numbers, record_gates, run_stage, table
@@ -17,6 +17,7 @@ from clstm_core.artifacts.manifests import CheckpointManifest, RunInputs
 from clstm_core.artifacts.places import RunFolder
 from clstm_core.errors import CheckpointError
 from clstm_core.specs import RUNGS
+from clstm_core.train.inputs import config_of
 
 OBSERVE_EVERY_S = 3.0
 POINTS, EARLY = 200, 15
@@ -78,13 +79,15 @@ def trained_policy(
 ) -> dg.MaterializeResult:
     """The policy after PPO, resumable: a run that is complete is not trained again, one that was cut off goes on."""
     with run_stage(context, "train", paths) as (progress, run):
+        import torch
+
         from clstm_core.checkpoint import load_policy
         from clstm_core.store.rows import metrics_rows
-        from clstm_core.train.loop import train
+        from clstm_core.train.apart import train_apart
         from clstm_core.train.status import finished, followed
 
         inputs, store = RunInputs.read(run.inputs), metrics.store()
-        config = run_config(inputs)
+        config = config_of(inputs)
         whole = {name: _is_of(run, name, inputs) for name in RUNGS}
         if (aside := _set_aside_after_damage(run, whole)) is not None:
             damaged = ", ".join(name for name, sound in whole.items() if not sound)
@@ -92,10 +95,9 @@ def trained_policy(
         if all(whole.values()):
             progress.reused("this run is trained already; its checkpoints were verified")
         else:
-            env, heldout = environments(inputs, paths.places)
             live = _Live(context, progress, store, config.timesteps)
             with followed(run, store.record):
-                train(config, env, run_dir=run.path, heldout_env=heldout, report=live)
+                train_apart(run, threads=torch.get_num_threads(), report=live, warn=context.log.warning)
         rows = metrics_rows(run.path)
         store.upsert("training_metrics", rows)
         ladder, finite, missing, self_test = [], True, [], {}

@@ -49,6 +49,10 @@ class SelfTestError(ClstmError, RuntimeError):
     """The recurrence of the trainer is broken."""
 
 
+class TrainingError(ClstmError, RuntimeError):
+    """The trainer's process ended otherwise than well."""
+
+
 class NonFiniteError(ClstmError, RuntimeError):
     """Training produced a number that is not finite."""
 

@@ -18,6 +18,7 @@ from clstm_core.config import RunConfig
 from clstm_core.errors import CheckpointError, ConfigError
 from clstm_core.market.tensors import MarketTensors, load_market
 from clstm_core.specs import RUNGS
+from clstm_core.train.inputs import config_of
 from clstm_core.train.run import WARM
 
 POLICY = "policy"
@@ -34,7 +35,7 @@ def require_policy(wanted: RunConfig, old: RunFolder, run: str) -> RunInputs:
     if not old.inputs.is_file():
         raise ConfigError(f"no run {old.name} to take a policy from: expected {old.inputs}. Correct policy_of.")
     kept = RunInputs.read(old.inputs)
-    theirs = RunConfig.from_dict(dict(kept.config))
+    theirs = config_of(kept)
     market = dataclasses.replace(wanted.market, n_snapshots=theirs.market.n_snapshots)  # how long it is may be new
     for what, same in (("market", market == theirs.market), ("account", wanted.env == theirs.env)):
         if not same:
@@ -56,9 +57,9 @@ def adopted_inputs(wanted: RunInputs, old: RunFolder, places: Places) -> RunInpu
     Raises: as `require_policy`, and ConfigError where the market is not younger than the policy; MarketDataError where
             its training market is gone
     """
-    ours = RunConfig.from_dict(dict(wanted.config))
+    ours = config_of(wanted)
     kept = require_policy(ours, old, wanted.run)
-    theirs = RunConfig.from_dict(dict(kept.config))
+    theirs = config_of(kept)
     identity = str(kept.training_data_sha256)
     trained_in = load_market(places.tensors(identity), identity=identity)
     evaluated = str(wanted.data_sha256)

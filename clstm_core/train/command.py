@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -11,8 +10,9 @@ from typing import Any, NoReturn, TextIO
 
 import torch
 
+from clstm_core.artifacts.manifests import RunInputs
+from clstm_core.artifacts.places import Places, RunFolder
 from clstm_core.config import RECIPES, RunConfig
-from clstm_core.env.protocol import BatchedEnv
 from clstm_core.errors import (
     ClstmError,
     ConfigError,
@@ -21,11 +21,14 @@ from clstm_core.errors import (
     file_system_sentence,
     of_file_system,
 )
-from clstm_core.market.tensors import MarketTensors, load_market
+from clstm_core.train.envs import Envs, envs_of, make_envs
+from clstm_core.train.inputs import config_of
 from clstm_core.train.loop import train
 from clstm_core.train.run import TrainingResult
+from clstm_core.train.stop import StopOnSignal
 
 USER_ERROR, FAILED, INTERRUPTED = 2, 1, 130
+ERROR = "error: "
 BAR = 24
 
 EPILOG = """
@@ -39,7 +42,7 @@ resumes the run. Ctrl-C writes a checkpoint and stops with exit code 130.
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(USER_ERROR, f"error: {message}. Run `{self.prog} --help` for the flags.\n")
+        self.exit(USER_ERROR, f"{ERROR}{message}. Run `{self.prog} --help` for the flags.\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,6 +69,8 @@ def parser() -> argparse.ArgumentParser:
     )
     out.add_argument("--market", type=Path, metavar="FOLDER", help="market tensors (default: a simulated world)")
     out.add_argument("--run-dir", type=Path, metavar="FOLDER", help="where the run lives (data/runs/RECIPE-SEED)")
+    out.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with a run of the chain, as its folder says")
+    out.add_argument("--follow-parent", type=int, metavar="PID", help="stop when the process that started this ends")
     return out
 
 
@@ -87,33 +92,19 @@ def run_config(options: argparse.Namespace) -> RunConfig:
     )
 
 
-def make_envs(config: RunConfig, market_folder: Path | None) -> tuple[BatchedEnv, BatchedEnv | None]:
-    """`envs_on` the market of a folder, or a simulated world."""
-    if market_folder is None:
-        from clstm_core.market.build.simulated import simulated_market
+def resumed(options: argparse.Namespace) -> tuple[RunConfig, Envs]:
+    """Configuration and envs of the run that `--resume` names: data/runs/RUN, whose market is in data/cache.
 
-        market = simulated_market(config.market, embargo=config.env.horizon + config.market.feature_lookback)
-    else:
-        market = load_market(market_folder)
-    return envs_on(config, market)
-
-
-def envs_on(config: RunConfig, market: MarketTensors) -> tuple[BatchedEnv, BatchedEnv | None]:
-    """Training envs, and held-out envs on the validation window where the market has one."""
-    from clstm_core.env.options_env import OptionsEnv
-
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device='cuda' but no GPU is usable here. Use --device cpu or --device auto.")
-    device = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
-    market = market.to(device)
-    env = OptionsEnv(market, config.env, n_envs=config.ppo.n_envs, seed=config.seed, device=device)
-    if "validation" not in market.info.get("splits", {}):
-        return env, None
-    window = market.split("validation")
-    heldout = OptionsEnv(
-        market, config.env, n_envs=min(64, config.ppo.n_envs), seed=config.seed + 1, device=device, window=window
-    )
-    return env, heldout
+    Raises: ConfigError where other flags would say something else, and what reading the run and its market raises
+    """
+    usual = vars(parser().parse_args([]))
+    fixed = set(usual) - {"resume", "threads", "follow_parent"}
+    if given := sorted(name for name in fixed if getattr(options, name) != usual[name]):
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ConfigError(f"--resume goes on with a run as its inputs.json says: found {flags} besides. Leave it out.")
+    run = RunFolder(options.resume.resolve())
+    inputs = RunInputs.read(run.inputs)
+    return config_of(inputs), envs_of(inputs, Places(run.path.parents[1]))
 
 
 def progress_line(metrics: dict[str, Any]) -> str:
@@ -155,41 +146,10 @@ class Progress:
             self.stream.write("\n")
 
 
-class StopOnSignal:
-    """Asked by the trainer after each iteration; Ctrl-C, SIGTERM or a closed terminal make it say stop.
-
-    A second signal stops at once: what was saved before stays whole. A closed terminal that is ignored, as `nohup` asks
-    for, stays ignored.
-    """
-
-    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._before = {
-            number: signal.signal(number, self._note)
-            for number in self.SIGNALS
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
-        }
-
-    def __call__(self) -> bool:
-        return self.asked
-
-    def release(self) -> None:
-        """Leave the signals to whoever had them before."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, _signal: int, _frame: Any) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-
 def main(
     arguments: Sequence[str] | None = None,
     *,
-    envs: Callable[[RunConfig, Path | None], tuple[BatchedEnv, BatchedEnv | None]] = make_envs,
+    envs: Callable[[RunConfig, Path | None], Envs] = make_envs,
 ) -> int:
     """Run the command line; the exit code: 0 done, 1 failed, 2 a user's mistake, 130 interrupted.
 
@@ -198,28 +158,33 @@ def main(
     """
     options = parser().parse_args(arguments)
     progress, began = Progress(sys.stderr), time.perf_counter()
-    stop = StopOnSignal()
+    stop, report = StopOnSignal(), None if options.follow_parent else progress
+    if options.follow_parent is not None:
+        stop.follow(options.follow_parent)  # who also draws the progress
     try:
-        config = run_config(options)
-        run_dir = options.run_dir or Path("data/runs") / f"{config.recipe}-{config.seed}"
         if options.threads < 1:
             raise ConfigError(f"threads={options.threads}: expected at least 1. Use --threads 1.")
         torch.set_num_threads(options.threads)
-        env, heldout_env = envs(config, options.market)
-        result = train(config, env, run_dir=run_dir, heldout_env=heldout_env, report=progress, stop=stop)
+        if options.resume is not None:
+            run_dir, (config, (env, heldout_env)) = options.resume, resumed(options)
+        else:
+            config = run_config(options)
+            run_dir = options.run_dir or Path("data/runs") / f"{config.recipe}-{config.seed}"
+            env, heldout_env = envs(config, options.market)
+        result = train(config, env, run_dir=run_dir, heldout_env=heldout_env, report=report, stop=stop)
     except KeyboardInterrupt:
         progress.close()
         print("stopped at once; the same command resumes from the last checkpoint that was saved", file=sys.stderr)
         return INTERRUPTED
     except ClstmError as error:
         progress.close()
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{ERROR}{error}", file=sys.stderr)
         return FAILED if isinstance(error, (SelfTestError, NonFiniteError)) else USER_ERROR
     except Exception as error:
         progress.close()
         if not of_file_system(error):
             raise
-        print(f"error: {file_system_sentence(error)}", file=sys.stderr)
+        print(f"{ERROR}{file_system_sentence(error)}", file=sys.stderr)
         return USER_ERROR
     finally:
         stop.release()

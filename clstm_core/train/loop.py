@@ -10,6 +10,7 @@ from typing import Any
 from clstm_core.checkpoint import load_checkpoint, lock_run, newest_checkpoint
 from clstm_core.config import RunConfig
 from clstm_core.env.protocol import BatchedEnv
+from clstm_core.train.heartbeat import heartbeat
 from clstm_core.train.run import LATEST, TrainingResult, TrainingRun
 
 
@@ -33,7 +34,7 @@ def train(
 
     Raises: ConfigError, CheckpointError, SelfTestError, NonFiniteError; each message is a sentence with a remedy
     """
-    with lock_run(run_dir):
+    with lock_run(run_dir), heartbeat(run_dir):
         run = TrainingRun(config, env, heldout_env, run_dir)
         newest = newest_checkpoint(run_dir) or initial
         if newest is not None:

@@ -18,6 +18,7 @@ from clstm_core.errors import CheckpointError
 from clstm_core.ppo.learner import Learner
 from clstm_core.ppo.self_test import require, run_self_test
 from clstm_core.specs import ACTIONS, MILESTONES, OBSERVATION, RUNGS
+from clstm_core.train.inputs import config_of
 
 LATEST, WARM = "latest", "000"
 INPUTS, METRICS = "inputs.json", "metrics.jsonl"
@@ -65,7 +66,9 @@ class TrainingRun:
     def prove(self) -> None:
         """The recurrent self-test; its report stays in the run's folder, also when it fails."""
         learner = self.learner
-        report = run_self_test(learner.model, self.env, self.config.ppo, advantages=learner.advantages)
+        # it walks the env: an env that draws from torch's own stream finds that where it was
+        with torch.random.fork_rng([learner.device] if learner.device.type == "cuda" else []):
+            report = run_self_test(learner.model, self.env, self.config.ppo, advantages=learner.advantages)
         self.result.self_test = report.to_dict() | {"iteration": self.learner.iteration}
         write_json(self.run_dir / "self_test.json", self.result.self_test)
         require(report)
@@ -147,7 +150,7 @@ class TrainingRun:
         began = newest_checkpoint(self.run_dir) is not None
         if place.is_file() and began:
             kept = RunInputs.read(place)
-            if different := _different(RunConfig.from_dict(dict(kept.config)), self.config):
+            if different := _different(config_of(kept), self.config):
                 raise CheckpointError(
                     f"run folder {self.run_dir} was begun with another configuration: {', '.join(different)} differ. "
                     f"Pass another run folder, or the configuration in its {INPUTS}."
@@ -159,7 +162,7 @@ class TrainingRun:
                 )
             return kept
         if (kept_inputs := RunInputs.kept(place)) is not None and not began:
-            same = RunConfig.from_dict(dict(kept_inputs.config)) == self.config
+            same = config_of(kept_inputs) == self.config
             if same and kept_inputs.training_data_sha256 in (None, market):
                 return kept_inputs
         names = ("source", "label", "spread", "quotes_sha256")

@@ -168,6 +168,23 @@ def verdict(monkeypatch):
     return lambda failing=(): stub_audit(monkeypatch, failing)
 
 
+@pytest.fixture
+def trains_here(monkeypatch):
+    """Training in the test's own process, where patches of its code count."""
+    from clstm_core.artifacts.manifests import RunInputs
+    from clstm_core.artifacts.places import Places
+    from clstm_core.train.envs import envs_of
+    from clstm_core.train.inputs import config_of
+    from clstm_core.train.loop import train
+
+    def here(run, *, threads, report, warn):
+        inputs = RunInputs.read(run.inputs)
+        env, heldout = envs_of(inputs, Places(run.path.parents[1]))
+        train(config_of(inputs), env, run_dir=run.path, heldout_env=heldout, report=report)
+
+    monkeypatch.setattr("clstm_core.train.apart.train_apart", here)
+
+
 def finish(root, **recipe):
     """A home below `root` in which run "one" went through the whole chain."""
     with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral(tempdir=str(root)) as found:

@@ -169,7 +169,7 @@ def test_damaged_check_results_are_made_again(moved, stages):
 
 
 def test_training_that_is_told_to_stop_says_stopped(moved, monkeypatch):
-    from clstm_core.train import loop
+    from clstm_core.train import apart
 
     class Stopped(BaseException):
         pass
@@ -178,7 +178,7 @@ def test_training_that_is_told_to_stop_says_stopped(moved, monkeypatch):
         raise Stopped
 
     shutil.rmtree(moved.folder / "checkpoints" / "100")
-    monkeypatch.setattr(loop, "train", cut)
+    monkeypatch.setattr(apart, "train_apart", cut)
     assert not moved.stage(trained_policy).success
     status = RunStatus.read(moved.folder / "status.json", files=False)
     assert status.status == "stopped"
@@ -186,13 +186,13 @@ def test_training_that_is_told_to_stop_says_stopped(moved, monkeypatch):
 
 
 def test_training_that_breaks_says_failed_whatever_broke(moved, monkeypatch):
-    from clstm_core.train import loop
+    from clstm_core.train import apart
 
     def broken(*args, **options):
         raise MemoryError("no room")
 
     shutil.rmtree(moved.folder / "checkpoints" / "100")
-    monkeypatch.setattr(loop, "train", broken)
+    monkeypatch.setattr(apart, "train_apart", broken)
     assert not moved.stage(trained_policy).success
     assert rows(moved.data)["runs"][0]["status"] == "failed"
     monkeypatch.undo()

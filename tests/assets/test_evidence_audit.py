@@ -164,7 +164,7 @@ def test_a_count_of_trials_that_begins_anew_is_named(validated):
     assert "policies are said to have looked" in said["figures_recomputed"]
 
 
-def test_training_on_all_dates_is_named(validated, monkeypatch):
+def test_training_on_all_dates_is_named(validated, trains_here, monkeypatch):
     """The window that the envs take is the whole market; every manifest says otherwise."""
     original = MarketTensors.split
 
@@ -183,7 +183,7 @@ def test_training_on_all_dates_is_named(validated, monkeypatch):
     assert "outside the train window" in said["training_dates"]
 
 
-def test_a_scaler_of_a_checkpoint_that_is_not_the_training_datess_is_named(validated, monkeypatch):
+def test_a_scaler_of_a_checkpoint_that_is_not_the_training_datess_is_named(validated, trains_here, monkeypatch):
     from clstm_core.model import encoder
 
     original = encoder.Encoder.__init__

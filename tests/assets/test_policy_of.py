@@ -55,7 +55,7 @@ def test_a_copy_that_was_cut_off_goes_on_and_nothing_is_trained(chain, trained, 
     first = CheckpointManifest.read(again.folder / "checkpoints" / "020" / "manifest.json").identity
     shutil.rmtree(again.folder / "checkpoints" / "060")
     shutil.rmtree(again.folder / "checkpoints" / "100")
-    monkeypatch.setattr("clstm_core.train.loop.train", lambda *_args, **_kw: pytest.fail("it trains"))
+    monkeypatch.setattr("clstm_core.train.apart.train_apart", lambda *_args, **_kw: pytest.fail("it trains"))
     again.does(warm_critic, trained_policy)
     assert CheckpointManifest.read(again.folder / "checkpoints" / "020" / "manifest.json").identity == first
     assert not list((again.data / "set_aside").glob("*"))

@@ -1,11 +1,13 @@
-"""The trainer's signals: each asks it to stop, but for a closed terminal where `nohup` has it ignored."""
+"""What makes a trainer stop: signals, but for a closed terminal that `nohup` has ignored, and its parent's end."""
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
-from clstm_core.train.command import StopOnSignal
+from clstm_core.train.stop import StopOnSignal
 
 
 @pytest.fixture
@@ -36,3 +38,26 @@ def test_a_closed_terminal_that_is_ignored_stays_ignored(stop):
     assert asked()
     asked.release()
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+LONE = """
+import os, time
+from clstm_core.train import stop
+stop.ORPHAN_S = 1.0
+asked = stop.StopOnSignal()
+asked.follow(os.getppid())
+print(asked(), flush=True)
+time.sleep(1.0)
+print(asked(), flush=True)
+asked.follow(os.getpid())  # which is nobody's parent: as if it were gone
+while not asked():
+    time.sleep(0.01)
+print("asked", flush=True)
+time.sleep(600)  # and does not listen
+"""
+
+
+def test_a_trainer_whose_parent_is_gone_stops_or_is_killed_in_time():
+    lone = subprocess.run([sys.executable, "-c", LONE], capture_output=True, text=True, timeout=60, check=False)
+    assert lone.stdout.split() == ["False", "False", "asked"]
+    assert lone.returncode == -signal.SIGKILL
