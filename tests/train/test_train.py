@@ -127,24 +127,6 @@ def test_resume_equals_the_uninterrupted_run(go, at):
     assert sorted(rest.checkpoints) == sorted(whole.checkpoints)
 
 
-@pytest.mark.parametrize("lost", ["rng.generator", "recurrent.actor_h", "actor_optimizer", "env.clock"])
-def test_a_broken_restore_would_be_noticed(go, monkeypatch, lost):
-    from clstm_core.ppo.learner import Learner
-
-    whole = go("whole")
-    go("part", stop=stop_after(3))
-    restore = Learner.restore
-
-    def forgetting(self, weights, state, facts):
-        fresh = self.state()
-        kept = {key: fresh.get(key) if key.startswith(lost) else value for key, value in state.items()}
-        restore(self, weights, {key: value for key, value in kept.items() if value is not None}, facts)
-
-    monkeypatch.setattr(Learner, "restore", forgetting)
-    rest = go("part")
-    assert not same_tensors(rest.checkpoints["100"], whole.checkpoints["100"])
-
-
 def test_a_finished_run_is_not_trained_again(go):
     first = go("one")
     again = go("one", report=lambda metrics: pytest.fail("trained again"))
@@ -249,22 +231,6 @@ def wait_for_lines(process: subprocess.Popen, path: Path, lines: int) -> None:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def test_killed_runs_resume_to_the_same_end(toys, tmp_path):
-    config = run_config(parser().parse_args(FLAGS))
-    torch.set_num_threads(1)
-    whole = train(config, toys.NoiseEnv(config.ppo.n_envs, seed=1), run_dir=tmp_path / "whole")
-    for lines in (11, 23):
-        process = child(tmp_path / "killed")
-        wait_for_lines(process, tmp_path / "killed" / "metrics.jsonl", lines)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    process = child(tmp_path / "killed")
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    assert curve(tmp_path / "killed") == curve(whole.run_dir)
-    assert same_tensors(tmp_path / "killed" / "checkpoints" / "100", whole.checkpoints["100"])
 
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
