@@ -251,6 +251,7 @@ class RunConfig:
     timesteps: int = 100_000_000
     seed: int = 0
     device: str = "auto"  # auto, cpu, cuda
+    precision: str = "float32"  # of the LSTM's products: float32, bfloat16, auto (the faster, measured at the start)
     market: MarketConfig = field(default_factory=MarketConfig)
     env: EnvConfig = field(default_factory=EnvConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -265,6 +266,10 @@ class RunConfig:
         _require(
             self.device in ("auto", "cpu", "cuda"),
             f"unknown device {self.device!r}: expected auto, cpu or cuda.",
+        )
+        _require(
+            self.precision in ("auto", "float32", "bfloat16"),
+            f"unknown precision {self.precision!r}: expected auto, float32 or bfloat16.",
         )
 
     @property

@@ -184,11 +184,15 @@ class CLSTM(nn.Module):
         y, last, steps = self._value_trunk.unroll(features_TNH, start_TN, state)
         return self.values(y), last, steps
 
-    def look_ahead(self, features_TNH: torch.Tensor, steps: Steps) -> torch.Tensor:
-        """Values [T, N] of the observations that follow each step, from the critic's state after that step."""
+    def look_ahead(self, features_MH: torch.Tensor, steps: Steps, t_M: torch.Tensor, n_M: torch.Tensor) -> torch.Tensor:
+        """Values [M] of the observations that follow steps t of envs n, from the critic's state after that step.
+
+        Args:
+            features_MH: encoder features of these observations
+        """
         trunk = self._value_trunk
-        y, _ = trunk.step(features_TNH.flatten(0, 1), steps.flatten(trunk.window))
-        return self.values(y).view(features_TNH.shape[:2])
+        y, _ = trunk.step(features_MH, steps.after(t_M, n_M, trunk.window))
+        return self.values(y)
 
     def critic_state(self, state: RecurrentState) -> TrunkState:
         """The part of `state` that the value head reads: the critic's, or the shared trunk's."""

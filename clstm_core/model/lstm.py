@@ -5,10 +5,14 @@ everything that does not depend on the next step is computed for all steps at on
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
+
+from clstm_core.model.lstm_kernel import LSTMKernel
 
 
 def lstm_cell(
@@ -101,6 +105,9 @@ class LSTM(nn.Module):
     Source: Tallec & Ollivier 2018, arXiv:1804.11188 (chrono initialisation); the even spread instead of draws is ours
     """
 
+    kernel: LSTMKernel | None = None
+    """Does the recurrence in place of torch operations, where a learner has given the layer one."""
+
     def __init__(self, input_size: int, hidden_dim: int, memory_steps: int):
         super().__init__()
         self.weight_ih = nn.Parameter(torch.empty(4 * hidden_dim, input_size))
@@ -117,8 +124,21 @@ class LSTM(nn.Module):
         """The input's share of the gates [..., 4H]: no recurrence, so one product serves all steps."""
         return nn.functional.linear(x, self.weight_ih, self.bias)
 
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """The weights stand still meanwhile, which spares work before every step."""
+        if self.kernel is None:
+            yield
+        else:
+            with self.kernel.standing(self.weight_ih, self.weight_hh):
+                yield
+
     def step(self, x_NF: torch.Tensor, h_NH: torch.Tensor, c_NH: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """One step: new h and c."""
+        if self.kernel is not None and not torch.is_grad_enabled():
+            goes_on_1N = torch.zeros(1, len(x_NF), dtype=torch.bool)
+            h_1NH, c_1NH = self.unroll(x_NF.unsqueeze(0), goes_on_1N, h_NH, c_NH)
+            return h_1NH[0], c_1NH[0]
         return lstm_cell(self.project(x_NF), h_NH, c_NH, self.weight_hh)
 
     def unroll(
@@ -128,5 +148,7 @@ class LSTM(nn.Module):
 
         Assumes: gradients flow to weights, inputs and the given state, and stop at resets.
         """
+        if self.kernel is not None:
+            return self.kernel.unroll(x_TNF, start_TN, h_NH, c_NH, (self.weight_ih, self.weight_hh, self.bias))
         remember = torch.is_grad_enabled()
         return _Unroll.apply(self.project(x_TNF), start_TN.unsqueeze(-1), h_NH, c_NH, self.weight_hh, remember)

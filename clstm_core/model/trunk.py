@@ -4,11 +4,13 @@ The ring is a shift register, newest last, stored with h and c: so a rollout's s
 exactly the same context, and neither looks across an episode's start.
 """
 
+from ctypes import CDLL
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from clstm_core.model.attention_kernel import attend
 from clstm_core.model.lstm import LSTM
 
 
@@ -29,6 +31,9 @@ class WindowAttention(nn.Module):
     The age encoding is a learned vector per slot, added to the keys. `step` folds the key and value projections into
     the query and the output, so that it never projects the whole ring; `unroll` projects every output once.
     """
+
+    kernel: CDLL | None = None
+    """Mixes an unrolled chunk in place of torch operations, where a learner has given the layer one."""
 
     def __init__(self, hidden_dim: int, n_heads: int, window: int):
         super().__init__()
@@ -79,6 +84,15 @@ class WindowAttention(nn.Module):
         weight_NhTS = score_NhTS.masked_fill(~visible_NTS.unsqueeze(1), float("-inf")).softmax(dim=-1)
         mixed_NTH = (weight_NhTS @ v_NhSd).transpose(1, 2).reshape(n, steps, hidden)
         return self.output(mixed_NTH).transpose(0, 1)
+
+    def unroll_compiled(
+        self, h_TNH: torch.Tensor, past_NVH: torch.Tensor, valid_NV: torch.Tensor, start_TN: torch.Tensor
+    ) -> torch.Tensor:
+        """`unroll` by the kernel: which outputs a step may see follows from filled slots [N, V] and episode starts."""
+        assert self.kernel is not None
+        new = (self.query(h_TNH), self.key(h_TNH), self.value(h_TNH))
+        past = (self.key(past_NVH), self.value(past_NVH))
+        return self.output(attend(self.kernel, *new, *past, self.age_WH, valid_NV, start_TN, self.n_heads))
 
 
 def visible_slots(start_TN: torch.Tensor, valid_NV: torch.Tensor) -> torch.Tensor:
@@ -136,26 +150,29 @@ class Trunk(nn.Module):
             return self.norm(h_TNH), last, Steps(h_TNH, c_TNH, None, None)
         past_NVH, valid_NV = state.memory[:, 1:], state.valid[:, 1:]
         visible_NTS = visible_slots(start_TN, valid_NV)
-        y_TNH = self.norm(h_TNH + self.attention.unroll(h_TNH, past_NVH, visible_NTS))
+        if self.attention.kernel is None:
+            mixed_TNH = self.attention.unroll(h_TNH, past_NVH, visible_NTS)
+        else:
+            mixed_TNH = self.attention.unroll_compiled(h_TNH, past_NVH, valid_NV, start_TN)
+        y_TNH = self.norm(h_TNH + mixed_TNH)
         ring_NSH = torch.cat((past_NVH, h_TNH.transpose(0, 1)), dim=1)
         last = TrunkState(h_TNH[-1], c_TNH[-1], ring_NSH[:, -self.window :], visible_NTS[:, -1, -self.window :])
         return y_TNH, last, Steps(h_TNH, c_TNH, ring_NSH, visible_NTS)
 
 
 class Steps(NamedTuple):
-    """The state after every step of an unrolled chunk; `flatten` makes them T * N states of one step each."""
+    """The state after every step of an unrolled chunk; `after` makes states of one step each."""
 
     h: torch.Tensor  # [T, N, H]
     c: torch.Tensor  # [T, N, H]
     ring: torch.Tensor | None  # [N, W - 1 + T, H]
     visible: torch.Tensor | None  # [N, T, W - 1 + T]
 
-    def flatten(self, window: int) -> TrunkState:
-        """States [T * N, ...], time-major: to look one step ahead from every step in one batch."""
-        steps, n, hidden = self.h.shape
-        h, c = self.h.flatten(0, 1), self.c.flatten(0, 1)
+    def after(self, t_M: torch.Tensor, n_M: torch.Tensor, window: int) -> TrunkState:
+        """States [M, ...] after steps t of envs n: to look one step ahead from many steps in one batch."""
+        h, c = self.h[t_M, n_M], self.c[t_M, n_M]
         if self.ring is None or self.visible is None:
-            return TrunkState(h, c, h.new_zeros(steps * n, 0, hidden), h.new_zeros(steps * n, 0, dtype=torch.bool))
-        memory = self.ring.unfold(1, window, 1).permute(1, 0, 3, 2).reshape(steps * n, window, hidden)
-        own = self.visible.unfold(2, window, 1).diagonal(dim1=1, dim2=2)  # [N, W, T]: step t's window starts at slot t
-        return TrunkState(h, c, memory, own.permute(2, 0, 1).reshape(steps * n, window))
+            return TrunkState(h, c, h.new_zeros(len(h), 0, h.shape[1]), h.new_zeros(len(h), 0, dtype=torch.bool))
+        slot_MW = t_M.unsqueeze(1) + torch.arange(window, device=t_M.device)  # step t's window starts at slot t
+        env_M1 = n_M.unsqueeze(1)
+        return TrunkState(h, c, self.ring[env_M1, slot_MW], self.visible[env_M1, t_M.unsqueeze(1), slot_MW])

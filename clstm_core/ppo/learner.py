@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +14,13 @@ from clstm_core.config import RunConfig
 from clstm_core.env.protocol import BatchedEnv, observation_scaler
 from clstm_core.errors import ConfigError, NonFiniteError
 from clstm_core.model.clstm import CLSTM, RecurrentState
+from clstm_core.model.engine import FLOAT32, chosen, use_kernels
+from clstm_core.model.trunk import TrunkState
 from clstm_core.ppo.advantages import generalised_advantages, monte_carlo_returns, normalise
 from clstm_core.ppo.beside import helper, usable_cores
 from clstm_core.ppo.diagnostics import explained_variance, fetch, policy_kl, seen_diagnostics, value_diagnostics
 from clstm_core.ppo.metrics import METRICS, measured
-from clstm_core.ppo.rollout import Carry, assess, begin, collect, walk
+from clstm_core.ppo.rollout import Carry, begin, collect, value_chunk, valued, walk
 from clstm_core.ppo.schedule import adapted, annealed, linear
 from clstm_core.ppo.storage import Rollout, Sequences, cut, sequences
 from clstm_core.ppo.update import MinibatchSums, make_optimizers, update
@@ -27,10 +30,11 @@ HELDOUT = [metric.name for metric in METRICS if metric.name.startswith("heldout_
 """Metrics of some iterations only."""
 
 
-class _Ahead(NamedTuple):
-    """A rollout that was walked while the critic still learned from the one before."""
+class _Walked(NamedTuple):
+    """A rollout that was walked from the learner's carry on, perhaps while the critic still learned from the last."""
 
-    after: Carry  # where the walk stopped; it began at the learner's carry
+    after: Carry  # where the walk stopped
+    values: Callable[[], TrunkState]  # waits for the critic's pass over it; the critic's state at its end
     place: dict[str, torch.Tensor]  # env and randomness as they stood before it
 
 
@@ -66,12 +70,15 @@ class Learner:
         mean, std = observation_scaler(env)
         model = CLSTM(env.observation_size, env.n_actions, config.model, mean.cpu(), std.cpu())
         self.model = model.to(self.device)
+        rows = config.ppo.sequences_per_minibatch
+        self.precision = chosen(config.precision, config.model.hidden_dim, self.device, rows)
+        self.engine = use_kernels(self.model, self.precision)
         self.optimizers = make_optimizers(self.model, config.ppo)
         self.generator = torch.Generator(device=self.device).manual_seed(config.seed)
         self.rollout = self._allocate(env)
         self.heldout_rollout = None if heldout_env is None else self._allocate(heldout_env)
         self.carry = begin(self.model, env)
-        self._ahead: _Ahead | None = None
+        self._ahead: _Walked | None = None
         self._helper = helper(threads or (min(2, usable_cores()) if self.device.type == "cpu" else 1))
         self.iteration = 0
         self.lr_scale = 1.0
@@ -105,15 +112,15 @@ class Learner:
         self.optimizers.set_lr(actor_lr, critic_lr)
 
         before, rollout = self.carry, self.rollout
-        after = self._walk() if self._ahead is None else self._ahead.after
+        walked = self._ahead or self._walk()
         self._ahead = None
-        self.carry = assess(self.model, rollout, before, after)
+        self.carry = valued(self.model, walked.after, walked.values())
         advantage = self.advantages(rollout)
         returns, weight = monte_carlo_returns(
             rollout.reward, rollout.next_value, rollout.terminated, rollout.truncated, gamma=ppo.gamma
         )
         data = sequences(rollout)
-        sums, extra_epochs = update(
+        learnt = update(
             self.model,
             self.optimizers,
             data,
@@ -130,11 +137,9 @@ class Learner:
         look = self.iteration % ppo.evaluate_every == 0 or last
         if look:
             seen["full_unroll_kl"] = policy_kl(self.model, rollout, before.state.actor)
-        critic = self._helper.submit(extra_epochs)
         if not last:  # from here on the rollout's buffers hold the next one
-            place = self._place()
-            self._ahead = _Ahead(self._walk(), place)
-        critic.result()
+            self._ahead = self._walk()
+        sums = learnt()
         values = sums.means() | seen
         if look and self.heldout_env is not None:
             values |= self._heldout_diagnostics()
@@ -181,8 +186,24 @@ class Learner:
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
         return tensors
 
-    def _walk(self) -> Carry:
-        return walk(self.model, self.env, self.carry, self.rollout, generator=self.generator)
+    def _walk(self) -> _Walked:
+        """Walk a rollout; the helper values each chunk of it when it is walked and what came before is learnt."""
+        place, critic = self._place(), [self.model.critic_state(self.carry.state)]
+        pending: list[Future[None]] = []
+
+        def value(chunk: int) -> None:
+            critic.append(value_chunk(self.model, self.rollout, chunk, critic.pop()))
+
+        def walked(chunk: int) -> None:
+            pending.append(self._helper.submit(value, chunk))
+
+        def values() -> TrunkState:
+            for work in pending:
+                work.result()
+            return critic[0]
+
+        after = walk(self.model, self.env, self.carry, self.rollout, generator=self.generator, walked=walked)
+        return _Walked(after, values, place)
 
     def facts(self) -> dict[str, Any]:
         """The plain values that belong to `state`."""
@@ -190,6 +211,7 @@ class Learner:
             "iteration": self.iteration,
             "env_steps": self.env_steps,
             "lr_scale": self.lr_scale,
+            "precision": self.precision,
             "entropy_at_start": self.entropy_at_start,
         }
 
@@ -198,6 +220,8 @@ class Learner:
     ) -> None:
         """Continue from `model.state_dict()`, `state()` and `facts()` as if nothing had happened in between."""
         self._ahead = None
+        self.precision = facts.get("precision", FLOAT32)
+        self.engine = use_kernels(self.model, self.precision)
         self.model.load_state_dict(dict(weights))
         for name in ("actor", "critic"):
             optimizer = getattr(self.optimizers, name)

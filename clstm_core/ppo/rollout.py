@@ -1,6 +1,7 @@
 """Collect experience: the actor walks the env step by step, the critic values all of it afterwards in batches."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 
@@ -43,9 +44,11 @@ def collect(
     forced_start: torch.Tensor | None = None,
 ) -> Carry:
     """Walk every env through `rollout`, which is written in place, and value all of it; where the walk stopped."""
-    return assess(
-        model, rollout, carry, walk(model, env, carry, rollout, generator=generator, forced_start=forced_start)
-    )
+    after = walk(model, env, carry, rollout, generator=generator, forced_start=forced_start)
+    critic = model.critic_state(carry.state)
+    for chunk in range(rollout.n_chunks):
+        critic = value_chunk(model, rollout, chunk, critic)
+    return valued(model, after, critic)
 
 
 @torch.no_grad()
@@ -57,6 +60,7 @@ def walk(
     *,
     generator: torch.Generator,
     forced_start: torch.Tensor | None = None,
+    walked: Callable[[int], Any] | None = None,
 ) -> Carry:
     """The actor's part of `collect`, with sampled actions: it reads nothing of the critic, and writes nothing of it.
 
@@ -65,78 +69,96 @@ def walk(
     Args:
         rollout: from `Rollout.allocate`; its number of steps is how far to walk
         forced_start: [T, N] bool, further steps before which the policy forgets (the self-test's staggered resets)
+        walked: told the number of each chunk that is whole, which `value_chunk` may value then
     """
     observation, mask, start, state, episode_reward, episode_length = carry
     chunk_actor = rollout.chunk_state.actor
-    for t in range(rollout.n_steps):
-        if forced_start is not None:
-            start = start | forced_start[t]
-        if t % rollout.bptt_steps == 0:
-            _store(chunk_actor, t // rollout.bptt_steps, state.actor)
-        state = state.with_actor(reset_trunk(state.actor, start))
-        logits, state = model.act(observation, mask, state)
-        action, log_prob = sample(logits, generator)
-        rollout.write(t, observation=observation, mask=mask, start=start, action=action, log_prob=log_prob)
-        step = env.step(action)
-        episode_reward, episode_length = episode_reward + step.reward, episode_length + 1
-        rollout.write(
-            t,
-            reward=step.reward,
-            terminated=step.terminated,
-            truncated=step.truncated,
-            final_observation=step.final_observation,
-            episode_reward=episode_reward,
-            episode_length=episode_length,
-        )
-        done = step.terminated | step.truncated
-        observation, mask, start = step.observation, _mask_or_all(step.action_mask, env), done
-        episode_reward = torch.where(done, torch.zeros_like(episode_reward), episode_reward)
-        episode_length = torch.where(done, torch.zeros_like(episode_length), episode_length)
+    with model.actor_trunk.lstm.standing():
+        for t in range(rollout.n_steps):
+            if forced_start is not None:
+                start = start | forced_start[t]
+            chunk, inside = divmod(t, rollout.bptt_steps)
+            if not inside:
+                _store(chunk_actor, chunk, state.actor)
+            state = state.with_actor(reset_trunk(state.actor, start))
+            logits, state = model.act(observation, mask, state)
+            action, log_prob = sample(logits, generator)
+            rollout.write(t, observation=observation, mask=mask, start=start, action=action, log_prob=log_prob)
+            step = env.step(action)
+            episode_reward, episode_length = episode_reward + step.reward, episode_length + 1
+            rollout.write(
+                t,
+                reward=step.reward,
+                terminated=step.terminated,
+                truncated=step.truncated,
+                final_observation=step.final_observation,
+                episode_reward=episode_reward,
+                episode_length=episode_length,
+            )
+            done = step.terminated | step.truncated
+            observation, mask, start = step.observation, _mask_or_all(step.action_mask, env), done
+            episode_reward = torch.where(done, 0.0, episode_reward)
+            episode_length = torch.where(done, 0.0, episode_length)
+            if walked is not None and inside + 1 == rollout.bptt_steps:
+                walked(chunk)
     return Carry(observation, mask, start, state, episode_reward, episode_length)
 
 
-def assess(model: CLSTM, rollout: Rollout, before: Carry, after: Carry) -> Carry:
-    """The critic's part of `collect`: the values of a rollout that was walked, and where the walk stopped.
+def valued(model: CLSTM, after: Carry, critic: TrunkState) -> Carry:
+    """Where a walk stopped, with the state at which the critic arrived."""
+    return after if model.critic_trunk is None else after._replace(state=after.state.with_critic(critic))
+
+
+@torch.no_grad()
+def value_chunk(model: CLSTM, rollout: Rollout, chunk: int, state: TrunkState) -> TrunkState:
+    """The critic's pass over one chunk that was walked, written into the rollout; its state at the end.
 
     Args:
-        before, after: where `walk` began, and what it returned
+        state: the critic's before the chunk
     """
-    critic = value_steps(
-        model,
-        rollout,
-        model.critic_state(before.state),
-        rollout.value,
-        rollout.next_value,
-        rollout.chunk_state.critic if model.critic_trunk is not None else None,
-    )
-    return after if model.critic_trunk is None else after._replace(state=after.state.with_critic(critic))
+    if model.critic_trunk is not None:
+        _store(rollout.chunk_state.critic, chunk, state)
+    steps = rollout.steps_of(chunk)
+    return value_steps(model, rollout, steps, state, rollout.value[steps], rollout.next_value[steps])
 
 
 @torch.no_grad()
 def value_steps(
     model: CLSTM,
     rollout: Rollout,
+    steps: slice,
     state: TrunkState,
-    value_TN: torch.Tensor,
-    next_value_TN: torch.Tensor,
-    chunk_state: TrunkState | None = None,
+    value_CN: torch.Tensor,
+    next_value_CN: torch.Tensor,
 ) -> TrunkState:
-    """The critic's pass over a rollout, chunk by chunk; its state at the end.
+    """The critic's pass over some steps of a rollout; its state at their end.
+
+    V(final_observation) is the next step's value where the episode goes on. On a CPU only the other steps are looked
+    ahead from; elsewhere all are, so that shapes stay the same.
 
     Args:
-        state: the critic's before the first step
-        value_TN: written: values [T, N]
-        next_value_TN: written: V(final_observation) [T, N] with the state after each step, before any reset
-        chunk_state: written, where given: the critic's state before each chunk [K, N, ...]
+        state: the critic's before the first of the steps
+        value_CN: written: values [C, N]
+        next_value_CN: written: V(final_observation) [C, N] with the state after each step, before any reset
     """
-    for k, first in enumerate(range(0, rollout.n_steps, rollout.bptt_steps)):
-        chunk = slice(first, first + rollout.bptt_steps)
-        if chunk_state is not None:
-            _store(chunk_state, k, state)
-        features = model.encoder(rollout.observation[chunk])
-        value_TN[chunk], state, steps = model.unroll_critic(features, rollout.start[chunk], state)
-        next_value_TN[chunk] = model.look_ahead(model.encoder(rollout.final_observation[chunk]), steps)
-    return state
+    start = rollout.start[steps]
+    value, last, states = model.unroll_critic(model.encoder(rollout.observation[steps]), start, state)
+    value_CN.copy_(value)
+    next_value_CN[:-1].copy_(value[1:])
+    t_M, n_M = _seams(start)
+    final_MF = rollout.final_observation[steps][t_M, n_M]
+    next_value_CN[t_M, n_M] = model.look_ahead(model.encoder(final_MF), states, t_M, n_M)
+    return last
+
+
+def _seams(start_CN: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Steps and envs [M] after which no episode goes on within these steps; all of them where asking would wait."""
+    if start_CN.device.type != "cpu":
+        c, n = (torch.arange(size, device=start_CN.device) for size in start_CN.shape)
+        return c.repeat_interleave(len(n)), n.repeat(len(c))
+    ends = torch.cat((start_CN[1:], torch.ones_like(start_CN[:1])))
+    c_M, n_M = ends.nonzero(as_tuple=True)
+    return c_M, n_M
 
 
 def _store(chunks: TrunkState, k: int, state: TrunkState) -> None:

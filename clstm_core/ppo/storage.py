@@ -75,9 +75,18 @@ class Rollout(NamedTuple):
         return self.observation.shape[0]
 
     @property
+    def n_chunks(self) -> int:
+        """K, chunks of `bptt_steps`."""
+        return self.chunk_state.actor_h.shape[0]
+
+    @property
     def bptt_steps(self) -> int:
         """T / K, steps per chunk."""
-        return self.n_steps // self.chunk_state.actor_h.shape[0]
+        return self.n_steps // self.n_chunks
+
+    def steps_of(self, chunk: int) -> slice:
+        """The steps of a chunk."""
+        return slice(chunk * self.bptt_steps, (chunk + 1) * self.bptt_steps)
 
     @property
     def free(self) -> torch.Tensor:

@@ -1,11 +1,12 @@
 """One iteration's learning: policy and critic together, then the critic alone, minibatch by minibatch.
 
 The two trunks share the encoder's features and nothing else, and the critic sends them no gradient: each is fitted by
-itself, on a thread of its own where the helper has one, to the same bits as one after the other.
+itself, on a thread of its own where the helper has one, to the same bits as one after the other. The actor waits for
+nothing of the critic's.
 """
 
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 import torch
@@ -40,10 +41,6 @@ def make_optimizers(model: CLSTM, config: PPOConfig) -> Optimizers:
     )
 
 
-_Fitted = tuple[torch.Tensor, torch.Tensor]
-"""A loss, and its gradient's norm."""
-
-
 @dataclass(slots=True)
 class MinibatchSums:
     """Sums of diagnostics on the device; `bad` is the number of the first minibatch that was not finite, or -1."""
@@ -53,6 +50,11 @@ class MinibatchSums:
     bad: torch.Tensor
     indices: list[torch.Tensor]
 
+    @classmethod
+    def none(cls, device: torch.device) -> "MinibatchSums":
+        """Of no minibatch yet."""
+        return cls({}, {}, torch.tensor(-1, device=device), [])
+
     def add(self, index: torch.Tensor, **values: torch.Tensor) -> None:
         """Account for one minibatch of sequences `index`; a value that is not finite is noted, without waiting."""
         finite = torch.stack([value.detach().isfinite() for value in values.values()]).all()
@@ -61,6 +63,13 @@ class MinibatchSums:
         for name, value in values.items():
             self.totals[name] = self.totals.get(name, 0.0) + value.detach()
             self.counts[name] = self.counts.get(name, 0) + 1
+
+    def beside(self, longer: "MinibatchSums") -> "MinibatchSums":
+        """Both, of the same minibatches as far as this one goes; the values have different names."""
+        never = len(longer.indices)
+        first = torch.minimum(*(torch.where(each.bad < 0, never, each.bad) for each in (self, longer)))
+        bad = torch.where(first == never, -1, first)
+        return MinibatchSums(self.totals | longer.totals, self.counts | longer.counts, bad, longer.indices)
 
     def means(self) -> dict[str, torch.Tensor]:
         """Average of each value over the minibatches that had it."""
@@ -78,22 +87,23 @@ def update(
     entropy_coef: float,
     generator: torch.Generator,
     helper: Executor,
-) -> tuple[MinibatchSums, Callable[[], None]]:
-    """`policy_epochs` of policy and critic together; what is left, `extra_critic_epochs` of the critic, when called.
+) -> Callable[[], MinibatchSums]:
+    """`policy_epochs` of the policy, done on return; the same of the critic and its `extra_critic_epochs`, when called.
 
-    What is left adds to the same sums. It draws nothing, reads features that are computed here and moves the critic
-    alone, so that the actor may walk meanwhile.
+    The helper has the critic's work by then. It draws nothing, reads features that are computed here and moves the
+    critic alone, so that the actor may walk meanwhile.
 
     Shapes:  advantage (normalised) and target [C, S], cut like `data`
     Assumes: the critic's gradient stops at the encoder, so the encoder is still during the extra epochs; where the
              trunk is shared both are fitted to the sum of their losses
     """
-    sums = MinibatchSums({}, {}, torch.tensor(-1, device=advantage.device), [])
+    actor, critic = MinibatchSums.none(advantage.device), MinibatchSums.none(advantage.device)
+    given: list[Future[None]] = []
 
-    def fit_critic(features: torch.Tensor, start: torch.Tensor, state: TrunkState, index: torch.Tensor) -> _Fitted:
+    def fit_critic(features: torch.Tensor, start: torch.Tensor, state: TrunkState, index: torch.Tensor) -> None:
         value, _, _ = model.unroll_critic(features, start, state)
         loss = value_loss(value, target.index_select(1, index))
-        return loss, _fit(optimizers.critic, loss, config.max_grad_norm)
+        critic.add(index, value_loss=loss, value_grad_norm=_fit(optimizers.critic, loss, config.max_grad_norm))
 
     for _ in range(config.policy_epochs):
         for index in minibatches(data, config.sequences_per_minibatch, generator):
@@ -102,23 +112,21 @@ def update(
                 policy, policy_norm, critic_loss, value_norm = _fit_shared(
                     model, optimizers, batch, gain, target.index_select(1, index), config, entropy_coef
                 )
+                critic.add(index, value_loss=critic_loss, value_grad_norm=value_norm)
             else:
                 features = model.encoder(batch.observation)
-                critic = helper.submit(fit_critic, features.detach(), batch.start, batch.state.critic, index)
+                given.append(helper.submit(fit_critic, features.detach(), batch.start, batch.state.critic, index))
                 logits, _ = model.unroll_actor(features, batch.mask, batch.start, batch.state.actor)
                 policy = _policy_loss(logits, batch, gain, config)
                 loss = policy.loss - entropy_coef * policy.entropy
                 policy_norm = _fit(optimizers.actor, loss, config.max_grad_norm)
-                critic_loss, value_norm = critic.result()
-            sums.add(
+            actor.add(
                 index,
                 policy_loss=policy.loss,
                 entropy=policy.entropy,
                 approx_kl=policy.approx_kl,
                 clip_fraction=policy.clip_fraction,
-                value_loss=critic_loss,
                 policy_grad_norm=policy_norm,
-                value_grad_norm=value_norm,
             )
     extra = [
         index
@@ -131,10 +139,16 @@ def update(
     def extra_epochs() -> None:
         for index in extra:
             state = model.critic_state(select_rows(data.state, index))
-            loss, norm = fit_critic(encoded.index_select(1, index), data.start.index_select(1, index), state, index)
-            sums.add(index, value_loss=loss, value_grad_norm=norm)
+            fit_critic(encoded.index_select(1, index), data.start.index_select(1, index), state, index)
 
-    return sums, extra_epochs
+    given.append(helper.submit(extra_epochs))
+
+    def whole() -> MinibatchSums:
+        for work in given:
+            work.result()
+        return actor.beside(critic)
+
+    return whole
 
 
 def _fit_shared(

@@ -130,7 +130,9 @@ def _epoch(
 @torch.no_grad()
 def _judge(model: CLSTM, rollout: Rollout, state: TrunkState, config: PPOConfig) -> float:
     value, next_value = torch.empty_like(rollout.value), torch.empty_like(rollout.next_value)
-    value_steps(model, rollout, state, value, next_value)
+    for chunk in range(rollout.n_chunks):
+        steps = rollout.steps_of(chunk)
+        state = value_steps(model, rollout, steps, state, value[steps], next_value[steps])
     returns, weight = monte_carlo_returns(
         rollout.reward, next_value, rollout.terminated, rollout.truncated, gamma=config.gamma
     )

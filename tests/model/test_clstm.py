@@ -129,7 +129,8 @@ def test_look_ahead_equals_a_step_from_every_state():
     with torch.no_grad():
         state = model.initial_state(ENVS).critic
         _, _, steps = model.unroll_critic(model.encoder(obs), start, state)
-        ahead = model.look_ahead(model.encoder(following), steps)
+        t, n = torch.ones(STEPS, ENVS).nonzero(as_tuple=True)
+        ahead = model.look_ahead(model.encoder(following[t, n]), steps, t, n).view(STEPS, ENVS)
         whole = model.initial_state(ENVS)
         for t in range(STEPS):
             _, _, whole = model.step(obs[t], None, whole.reset(start[t]))

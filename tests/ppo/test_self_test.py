@@ -163,10 +163,9 @@ def test_returns_of_the_warmup_that_confuse_the_two_ends_are_caught(setup, monke
 def test_a_bootstrap_from_the_state_after_the_reset_is_caught(setup, monkeypatch, kind):
     original = CLSTM.look_ahead
 
-    def planted(self, features, steps):
-        return original(
-            self, features, type(steps)(*(None if part is None else torch.zeros_like(part) for part in steps))
-        )
+    def planted(self, features, steps, *where):
+        forgotten = type(steps)(*(None if part is None else torch.zeros_like(part) for part in steps))
+        return original(self, features, forgotten, *where)
 
     monkeypatch.setattr(CLSTM, "look_ahead", planted)
     report = run_self_test(*setup(kind))

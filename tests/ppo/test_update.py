@@ -47,7 +47,7 @@ def moved_by(learner, **settings):
     data = sequences(walk(learner))
     before = {name: value.clone() for name, value in learner.model.state_dict().items()}
     advantage = torch.randn(data.value.shape, generator=torch.Generator().manual_seed(3))
-    _, extra_epochs = update(
+    learnt = update(
         learner.model,
         learner.optimizers,
         data,
@@ -58,7 +58,7 @@ def moved_by(learner, **settings):
         generator=learner.generator,
         helper=learner._helper,
     )
-    extra_epochs()
+    learnt()
     return {n.split(".")[0] for n, v in learner.model.state_dict().items() if not torch.equal(v, before[n])}
 
 

@@ -1,0 +1,66 @@
+"""What computes a policy's recurrence while it is trained: a compiled kernel, or torch operations without one."""
+
+import time
+
+import torch
+
+from clstm_core.errors import ConfigError
+from clstm_core.model.attention_kernel import attention_kernel
+from clstm_core.model.clstm import CLSTM
+from clstm_core.model.lstm_kernel import LSTMKernel, lstm_kernel, why_not
+
+FLOAT32, BFLOAT16, AUTO = "float32", "bfloat16", "auto"
+FASTER = 1.2
+"""How many times faster products of bfloat16 have to be before `auto` takes them."""
+
+
+def use_kernels(model: CLSTM, precision: str) -> str:
+    """Give the trunks' LSTM layers a kernel of this precision, where one is to be had; what computes now, in words.
+
+    Args:
+        precision: float32 or bfloat16, of products; sums and states are float32 in either
+
+    Raises: ConfigError where products of bfloat16 are asked for and there are none
+    """
+    hidden, half = model.config.hidden_dim, precision == BFLOAT16
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    reason = why_not(hidden, half=half) if on_cpu else "It is no kernel for a GPU."
+    if half and reason:
+        raise ConfigError(f"precision='bfloat16': {reason} Use --precision float32.")
+    for trunk in (model.actor_trunk, model.critic_trunk):
+        if trunk is not None:
+            trunk.lstm.kernel = None if reason else lstm_kernel(hidden, half=half)
+            if trunk.attention is not None:
+                trunk.attention.kernel = attention_kernel(hidden, model.config.n_heads) if on_cpu else None
+    return f"LSTM by torch operations, {precision}: {reason}" if reason else f"LSTM compiled for this CPU, {precision}"
+
+
+def chosen(precision: str, hidden_dim: int, device: torch.device, rows: int) -> str:
+    """The precision itself, or what `auto` comes to here: bfloat16 where a layer of this width is faster by it.
+
+    Args:
+        rows: sequences per minibatch
+    """
+    if precision != AUTO:
+        return precision
+    if device.type != "cpu" or why_not(hidden_dim, half=True):
+        return FLOAT32
+    seconds = [_seconds(hidden_dim, rows, half=half) for half in (False, True)]
+    return BFLOAT16 if seconds[0] > FASTER * seconds[1] else FLOAT32
+
+
+def _seconds(hidden: int, rows: int, *, half: bool, steps: int = 16, repeats: int = 3) -> float:
+    """Of a layer's forward and backward pass, the fastest of some."""
+    kernel = lstm_kernel(hidden, half=half)
+    assert isinstance(kernel, LSTMKernel)
+    square = torch.full((4 * hidden, hidden), 0.01, requires_grad=True)
+    weights = (square, square.detach().clone().requires_grad_(), torch.zeros(4 * hidden, requires_grad=True))
+    x, start = torch.full((steps, rows, hidden), 0.5), torch.zeros(steps, rows, dtype=torch.bool)
+    state = torch.zeros(rows, hidden)
+    took = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        outputs, _ = kernel.unroll(x, start, state, state, weights)
+        outputs.sum().backward()
+        took.append(time.perf_counter() - began)
+    return min(took)

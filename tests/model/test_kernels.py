@@ -1,0 +1,183 @@
+"""The compiled kernels compute what torch operations compute, in any company, and are left out where they cannot be."""
+
+import pytest
+import torch
+
+from clstm_core.config import ModelConfig
+from clstm_core.errors import ConfigError
+from clstm_core.model import attention_kernel, engine, lstm_kernel
+from clstm_core.model.clstm import CLSTM
+from clstm_core.model.lstm import LSTM
+from clstm_core.model.trunk import WindowAttention, visible_slots
+from clstm_core.native import build
+
+needs_compiler = pytest.mark.skipif(bool(build.why_not("lstm")), reason=build.why_not("lstm"))
+SHAPES = [
+    (64, 64, 10, 16),
+    (5, 32, 7, 9),
+    (33, 48, 13, 4),
+    (16, 16, 1, 3),
+    (8, 80, 5, 1),
+]  # features, width, rows, steps
+HALF = [False, True]
+TOLERANCE = {False: 2e-6, True: 2e-2}
+"""Of the kernels against torch operations: relative error of a whole tensor, with products of float32 and bfloat16."""
+
+
+def apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    return ((one - other).norm() / (other.norm() + 1e-12)).item()
+
+
+def layer(features: int, hidden: int, half: bool | None) -> LSTM:
+    torch.manual_seed(0)
+    built = LSTM(features, hidden, 128)
+    if half is not None:
+        if half and (why := lstm_kernel.why_not(hidden, half=True)):
+            pytest.skip(why)
+        built.kernel = lstm_kernel.lstm_kernel(hidden, half=half)
+        assert built.kernel is not None
+    return built
+
+
+def sequence(features: int, hidden: int, n: int, steps: int):
+    generator = torch.Generator().manual_seed(1)
+    x, h, c = (torch.randn(*size, generator=generator) for size in ((steps, n, features), (n, hidden), (n, hidden)))
+    return x, torch.rand(steps, n, generator=generator) < 0.2, h, c
+
+
+def learnt(lstm: LSTM, x, start, h, c) -> list[torch.Tensor]:
+    """Outputs, cells, and the gradients of everything that has one."""
+    given = [part.clone().requires_grad_() for part in (x, h, c)]
+    outputs, cells = lstm.unroll(given[0], start, *given[1:])
+    generator = torch.Generator().manual_seed(2)
+    loss = sum((part * torch.randn(part.shape, generator=generator)).sum() for part in (outputs, cells))
+    return [outputs, cells, *torch.autograd.grad(loss, [*given, *lstm.parameters()])]
+
+
+@needs_compiler
+@pytest.mark.parametrize("half", HALF)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_recurrence_and_its_gradients_are_those_of_torch_operations(shape, half):
+    data = sequence(*shape)
+    found, expected = learnt(layer(*shape[:2], half), *data), learnt(layer(*shape[:2], None), *data)
+    assert max(apart(a, b) for a, b in zip(found, expected, strict=True)) < TOLERANCE[half]
+
+
+@needs_compiler
+@pytest.mark.parametrize("half", HALF)
+def test_a_row_has_the_same_bits_alone_in_company_step_by_step_and_while_learning(half):
+    lstm, (x, start, h, c) = layer(9, 32, half), sequence(9, 32, 13, 6)
+    learning, _ = lstm.unroll(x, start, h, c)
+    with torch.no_grad():
+        outputs, cells = lstm.unroll(x, start, h, c)
+        assert torch.equal(outputs, learning)
+        for n in range(13):
+            alone, _ = lstm.unroll(x[:, n : n + 1], start[:, n : n + 1], h[n : n + 1], c[n : n + 1])
+            assert torch.equal(alone, outputs[:, n : n + 1])
+        with lstm.standing():
+            for t in range(6):
+                h, c = (torch.where(start[t].unsqueeze(1), 0.0, part) for part in (h, c))
+                h, c = lstm.step(x[t], h, c)
+                assert torch.equal(h, outputs[t])
+                assert torch.equal(c, cells[t])
+
+
+@needs_compiler
+@pytest.mark.parametrize("half", HALF)
+def test_a_reset_forgets_even_what_is_not_a_number_and_nothing_else_does(half):
+    lstm, (x, start, h, c) = layer(5, 32, half), sequence(5, 32, 3, 4)
+    start[:] = torch.tensor([[True, False, False], [False, False, True], [False] * 3, [False] * 3])
+    h[:] = torch.nan
+    outputs, _ = lstm.unroll(x, start, h, c)
+    assert outputs[:, 0].isfinite().all()
+    assert outputs[:, 1].isnan().all()
+    assert outputs[0, 2].isnan().all()
+    assert outputs[1:, 2].isfinite().all()
+
+
+@needs_compiler
+def test_an_optimizers_step_is_seen_by_the_next_call():
+    lstm, data = layer(5, 32, half=False), sequence(5, 32, 3, 4)
+    optimizer = torch.optim.Adam(lstm.parameters(), lr=0.1, fused=True)
+    before, _ = lstm.unroll(*data)
+    before.sum().backward()
+    optimizer.step()
+    with torch.no_grad():
+        after, _ = lstm.unroll(*data)
+        lstm.kernel = None
+        assert apart(after, lstm.unroll(*data)[0]) < TOLERANCE[False]
+    assert not torch.equal(after, before)
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("heads", "hidden", "window", "n", "steps"),
+    [(4, 64, 16, 9, 16), (2, 32, 6, 5, 9), (1, 32, 30, 5, 9), (1, 16, 1, 3, 4)],
+)
+def test_attention_and_its_gradients_are_those_of_torch_operations(heads, hidden, window, n, steps):
+    torch.manual_seed(0)
+    attention = WindowAttention(hidden, heads, window)
+    torch.nn.init.normal_(attention.age_WH)
+    h, past = torch.randn(steps, n, hidden, requires_grad=True), torch.randn(n, window - 1, hidden)
+    valid, start = torch.rand(n, window - 1) < 0.7, torch.rand(steps, n) < 0.15
+    weight = torch.randn(steps, n, hidden)
+
+    def learnt(mixed):
+        return [mixed, *torch.autograd.grad((mixed * weight).sum(), [h, *attention.parameters()])]
+
+    expected = learnt(attention.unroll(h, past, visible_slots(start, valid)))
+    attention.kernel = attention_kernel.attention_kernel(hidden, heads)
+    assert attention.kernel is not None
+    found = learnt(attention.unroll_compiled(h, past, valid, start))
+    scale = max(part.norm() for part in expected[1:])
+    for one, other in zip(found, expected, strict=True):
+        assert (one - other).norm() < 2e-6 * max(other.norm(), 1e-2 * scale)
+
+
+@needs_compiler
+def test_attention_does_not_look_at_slots_that_are_not_filled():
+    attention = WindowAttention(32, 2, 5)
+    attention.kernel = attention_kernel.attention_kernel(32, 2)
+    h, start = torch.randn(3, 2, 32), torch.zeros(3, 2, dtype=torch.bool)
+    valid = torch.tensor([[False, False, True, True], [False] * 4])
+    past = torch.randn(2, 4, 32)
+    leftovers = torch.where(valid.unsqueeze(-1), past, 1e30)
+    assert torch.equal(*(attention.unroll_compiled(h, part, valid, start) for part in (past, leftovers)))
+
+
+def test_without_a_compiler_torch_operations_do_it_and_say_so(monkeypatch):
+    monkeypatch.setattr(build, "load", lambda _: None)
+    monkeypatch.setattr(build, "why_not", lambda _: "There is no C++ compiler.")
+    model = CLSTM(5, 4, ModelConfig(hidden_dim=32))
+    said = engine.use_kernels(model, engine.FLOAT32)
+    assert "torch operations" in said
+    assert "no C++ compiler" in said
+    assert model.actor_trunk.lstm.kernel is None
+    with pytest.raises(ConfigError, match=r"no C.. compiler.*--precision float32"):
+        engine.use_kernels(model, engine.BFLOAT16)
+    assert engine.chosen(engine.AUTO, 64, torch.device("cpu"), 8) == engine.FLOAT32
+
+
+@needs_compiler
+def test_a_width_that_the_processor_does_not_take_is_left_to_torch_operations():
+    model = CLSTM(5, 4, ModelConfig(hidden_dim=12))
+    assert "hidden_dim=12 is no multiple of" in engine.use_kernels(model, engine.FLOAT32)
+    assert model.actor_trunk.lstm.kernel is None
+
+
+@needs_compiler
+def test_what_cannot_be_compiled_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "SOURCES", tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "broken.cpp").write_text("int main( {")
+    (tmp_path / "vectors.h").write_text("")
+    assert "failed on broken.cpp" in build.why_not("broken")
+    assert build.load("broken") is None
+
+
+@needs_compiler
+def test_a_cache_that_others_may_write_to_is_not_used(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "clstm-options").mkdir(mode=0o777)
+    (tmp_path / "clstm-options").chmod(0o777)
+    assert build._folder() != tmp_path / "clstm-options"
