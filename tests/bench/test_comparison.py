@@ -113,6 +113,13 @@ def test_a_peer_that_is_not_there_is_named_with_the_remedy_and_the_rest_goes_on(
     assert "- ours_single / puffer_style = 0.50" in text
 
 
+def test_a_busy_machine_is_said(monkeypatch):
+    monkeypatch.setattr(measure.os, "getloadavg", lambda: (1.7, 0.0, 0.0))
+    assert "busy (load 1.7" in str(measure.busy())
+    monkeypatch.setattr(measure.os, "getloadavg", lambda: (0.1, 2.0, 2.0))
+    assert measure.busy() is None
+
+
 def test_a_python_without_the_peer_is_named():
     sentence = measure.missing(SYSTEMS["sb3"], Path(sys.executable))
     assert sentence is not None

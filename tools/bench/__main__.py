@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from tools.bench import rows, table
-from tools.bench.measure import PEERS_PYTHON, BenchError, Result, Worker, compare, missing, rooflines, worker
+from tools.bench.measure import PEERS_PYTHON, BenchError, Result, Worker, busy, compare, missing, rooflines, worker
 from tools.bench.task import SYSTEMS, Task
 
 DOCUMENT = Path("docs/performance.md")
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
 
 def compared(options: argparse.Namespace, measure: Worker) -> int:
     """Measure, print, write; the exit code: 1 where a system failed."""
-    failed, systems = False, []
+    failed, doubt, systems = False, busy(), []
     for name in options.systems:
         if sentence := missing(SYSTEMS[name], options.peers_python):
             print(sentence, file=sys.stderr)
@@ -56,7 +56,8 @@ def compared(options: argparse.Namespace, measure: Worker) -> int:
     command = said(options)
     if results:
         answers = table.answers(results)
-        rest = "\n".join((*table.table(results, roofs), "", *table.notes(results, roofs)))
+        doubts = [] if doubt is None else [f"In doubt: {doubt}"]
+        rest = "\n".join((*table.table(results, roofs), "", *table.notes(results, roofs), *doubts))
         print("\n".join(answers), rest, sep="\n\n")
         path = rows.write_rows(options.out, rows.cpu_model(), rows.rows_of(results, roofs, command))
         print(f"rows: {path}")

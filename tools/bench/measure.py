@@ -13,6 +13,8 @@ from tools.bench.task import SYSTEMS, System
 from tools.bench.worker import ROOFLINE
 
 PEERS_PYTHON = Path(".venv-bench/bin/python")
+MOST_LOAD = 0.5
+"""Load average of the last minute from which on a measurement is in doubt."""
 REMEDY = "Run `make bench`, which installs the peers into .venv-bench, with a package index in reach."
 
 Numbers = dict[str, float | str]
@@ -84,6 +86,17 @@ def missing(system: System, python: Path) -> str | None:
         return f"{system.name} is missing: there is no {python}. {REMEDY}"
     looked = subprocess.run([str(python), "-c", f"import {system.package}"], capture_output=True, check=False)
     return None if looked.returncode == 0 else f"{system.name} is missing: {python} has no {system.package}. {REMEDY}"
+
+
+def busy() -> str | None:
+    """A sentence where other work goes on here; None on an idle machine, or where the system does not say."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load < MOST_LOAD:
+        return None
+    return (
+        f"the machine is busy (load {load:.1f} before the first measurement): two threads of one system wait for each "
+        "other then, some of them most of the time. Measure again on an idle one."
+    )
 
 
 def compare(

@@ -17,8 +17,7 @@ def answers(results: Sequence[Result]) -> list[str]:
             key = (result.system.rival, result.system.name, result.threads)
             lines.setdefault(key, []).append(f"{_ratio(result)} at hidden {result.hidden}")
     return [
-        f"{ours} / {peer} = {', '.join(found)} ({threads} thread{'s' if threads > 1 else ''})"
-        for (ours, peer, threads), found in lines.items()
+        f"{ours} / {peer} = {', '.join(found)} ({_threads(threads)})" for (ours, peer, threads), found in lines.items()
     ]
 
 
@@ -59,15 +58,19 @@ def notes(results: Sequence[Result], roofs: Mapping[int, Mapping[str, float]]) -
         f"{multiply_adds(hidden, trunks) / 1e3:,.0f}k ({trunks} trunk{'s' if trunks > 1 else ''} of {hidden})"
         for trunks, hidden in asked
     )
-    mm = "; ".join(
-        f"{roof['float32']:.0f} GFLOP/s in float32 and {roof['bfloat16']:.0f} in bfloat16 on {threads}"
+    most = "; ".join(
+        f"{roof['float32']:.0f} GFLOP/s in float32, {roof['bfloat16']:.0f} in bfloat16 ({_threads(threads)})"
         for threads, roof in roofs.items()
     )
     return [
         f"GFLOP/s: LSTMs and heads, multiply-adds that one env step asks for: {work}; `tools/bench/task.py`.",
-        f"The share is of the best matrix product in the same call: {mm} thread(s).",
+        f"The share is of the best matrix product in the same call: {most}.",
         f"torch {', '.join(sorted({result.torch for result in results}))}.",
     ]
+
+
+def _threads(number: int) -> str:
+    return f"{number} thread{'s' if number > 1 else ''}"
 
 
 def _ratio(result: Result) -> str:
