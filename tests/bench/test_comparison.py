@@ -18,20 +18,22 @@ class Told:
     """A worker that answers from a table and slows down by 10% a round, as a machine may."""
 
     def __init__(self):
-        self.calls = []
+        self.calls, self.precision = [], {}
 
     def __call__(self, name, **flags):
         if name == "roofline":
             return dict(ROOFS[1]) | {"torch": "2"}
         self.calls.append((name, flags["hidden"]))
+        self.precision[name] = flags.get("precision")
         rate = RATES[name] * 0.9 ** sum(call == (name, flags["hidden"]) for call in self.calls)
         return {"median": rate, "best": 1.1 * rate, "torch": "2"}
 
 
-def compare(names, rounds=3):
+def compare(names, rounds=3, precision="float32"):
     worker = Told()
     systems = [SYSTEMS[name] for name in names]
-    results = measure.compare(systems, hidden=64, threads=1, seconds=1.0, rounds=rounds, measure=worker)
+    flags = {"hidden": 64, "threads": 1, "seconds": 1.0, "rounds": rounds, "precision": precision}
+    results = measure.compare(systems, measure=worker, **flags)
     return worker, list(results)
 
 
@@ -65,6 +67,13 @@ def test_the_answer_comes_before_the_table():
     assert len({len(line) for line in (head, *body)}) == 1
     assert len(body) == 4
     assert "264k (2 trunks of 64)" in table.notes(results, ROOFS)[0]
+
+
+def test_our_precision_is_asked_of_ours_alone_and_named():
+    worker, results = compare(["sb3"], precision="bfloat16")
+    assert worker.precision == {"ours": "bfloat16", "sb3": None}
+    assert table.answers(results)[0].startswith("ours bfloat16 / sb3 = ")
+    assert [row["system"] for row in rows.rows_of(results, {}, "")] == ["ours bfloat16", "sb3"]
 
 
 def test_rows_name_the_command_and_replace_what_they_measure_again(tmp_path, monkeypatch):

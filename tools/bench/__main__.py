@@ -21,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--hidden", type=int, nargs="+", default=[64, 256], help="units of an LSTM")
     out.add_argument("--seconds", type=float, default=10.0, help="of each measurement, after two iterations")
     out.add_argument("--rounds", type=int, default=3, help="times that ours and each peer take turns")
+    out.add_argument("--precision", choices=("float32", "bfloat16", "auto"), default="float32", help="of our products")
     out.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     out.add_argument("--peers-python", type=Path, default=PEERS_PYTHON, help="Python that has sb3-contrib and rl_games")
     out.add_argument("--out", type=Path, default=rows.FOLDER, help="folder of the JSON rows")
@@ -48,6 +49,7 @@ def compared(options: argparse.Namespace, measure: Worker) -> int:
     for threads in options.threads:
         for hidden in options.hidden:
             size = {"hidden": hidden, "threads": threads, "seconds": options.seconds, "rounds": options.rounds}
+            size["precision"] = options.precision
             try:
                 results += compare(systems, measure=measure, **size)
             except BenchError as error:
@@ -70,9 +72,10 @@ def said(options: argparse.Namespace) -> str:
     """The command that measures the same again."""
     threads, hidden = (" ".join(map(str, values)) for values in (options.threads, options.hidden))
     chosen = "" if options.systems == list(SYSTEMS) else f" --systems {' '.join(options.systems)}"
+    precision = "" if options.precision == "float32" else f" --precision {options.precision}"
     return (
         f"python -m tools.bench --threads {threads} --hidden {hidden} --seconds {options.seconds:g} "
-        f"--rounds {options.rounds}{chosen}"
+        f"--rounds {options.rounds}{precision}{chosen}"
     )
 
 

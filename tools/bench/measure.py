@@ -33,10 +33,17 @@ class Result:
     system: System
     hidden: int
     threads: int
+    precision: str = "float32"  # of ours
     medians: list[float] = field(default_factory=list)
     bests: list[float] = field(default_factory=list)
     rivals: list[float] = field(default_factory=list)  # ours, measured just before each
     torch: str = ""  # version
+
+    @property
+    def name(self) -> str:
+        """The system's, with the precision of ours where that is not float32."""
+        other = self.system.is_ours and self.precision != "float32"
+        return f"{self.system.name} {self.precision}" if other else self.system.name
 
     @property
     def steps_per_second(self) -> float:
@@ -62,7 +69,7 @@ class Result:
 def worker(python: Path) -> Worker:
     """Measures a system in a process of `python`, or of this Python where the system needs no package."""
 
-    def run(name: str, *, threads: int, **flags: float) -> Numbers:
+    def run(name: str, *, threads: int, **flags: float | str) -> Numbers:
         """Raises: BenchError with the last line that the process left"""
         needs_peers = name in SYSTEMS and SYSTEMS[name].package is not None
         command = [str(python) if needs_peers else sys.executable, "-m", "tools.bench.worker", "--system", name]
@@ -100,21 +107,28 @@ def busy() -> str | None:
 
 
 def compare(
-    systems: Sequence[System], *, hidden: int, threads: int, seconds: float, rounds: int, measure: Worker, **task: float
+    systems: Sequence[System],
+    *,
+    hidden: int,
+    threads: int,
+    seconds: float,
+    rounds: int,
+    measure: Worker,
+    precision: str = "float32",
 ) -> Iterator[Result]:
     """Each system's result at one size, ours included, after all rounds.
 
     In a round every peer is measured just after ours with as many trunks. Without peers ours is measured alone.
     """
-    results = {system.name: Result(system, hidden, threads) for system in systems}
+    results = {system.name: Result(system, hidden, threads, precision) for system in systems}
     for name in dict.fromkeys(system.rival for system in systems):
-        results.setdefault(name, Result(SYSTEMS[name], hidden, threads))
+        results.setdefault(name, Result(SYSTEMS[name], hidden, threads, precision))
     peers = [system for system in systems if not system.is_ours]
     alone = [system for system in systems if system.is_ours and not any(p.rival == system.name for p in peers)]
-    flags = {"hidden": hidden, "threads": threads, "seconds": seconds} | task
+    flags = {"hidden": hidden, "threads": threads, "seconds": seconds}
     for _ in range(rounds):
         for system in (*alone, *peers):
-            ours = results[system.rival].add(measure(system.rival, **flags))
+            ours = results[system.rival].add(measure(system.rival, precision=precision, **flags))
             if not system.is_ours:
                 result = results[system.name]
                 result.add(measure(system.name, **flags))

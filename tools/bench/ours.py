@@ -26,6 +26,7 @@ def config(task: Task, trunks: int) -> RunConfig:
     """The task in our own words."""
     return RunConfig(
         timesteps=NEVER * task.env_steps,
+        precision=task.precision,
         model=ModelConfig(hidden_dim=task.hidden, encoder_layers=0, use_attention=False, dual_trunk=trunks == 2),
         ppo=PPOConfig(
             n_envs=task.n_envs,

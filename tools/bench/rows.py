@@ -45,7 +45,7 @@ def rows_of(results: Sequence[Result], roofs: Mapping[int, Mapping[str, float]],
     """Rows of a comparison, and of the rooflines that it was measured beside."""
     found = [
         row(
-            result.system.name,
+            result.name,
             command,
             hidden=result.hidden,
             threads=result.threads,
@@ -63,11 +63,11 @@ def rows_of(results: Sequence[Result], roofs: Mapping[int, Mapping[str, float]],
 
 
 def write_rows(folder: Path, hardware: str, rows: Sequence[Row]) -> Path:
-    """Add rows to the file of this hardware, day and commit; a system measured again at one size is replaced."""
+    """Add rows to the file of this hardware, day and commit; what the same command measures again is replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{slug(hardware)}-{date.today().isoformat()}-{commit()}.json"
     kept = json.loads(path.read_text()) if path.is_file() else []
-    merged = {(old["system"], old["hidden"], old["threads"]): old for old in (*kept, *rows)}
+    merged = {(old["system"], old["hidden"], old["threads"], old["command"]): old for old in (*kept, *rows)}
     path.write_text(json.dumps(list(merged.values()), indent=1) + "\n")
     return path
 

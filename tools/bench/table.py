@@ -1,10 +1,11 @@
 """What is read on the terminal and in docs/performance.md: the answer first, then the table."""
 
+import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 
 from tools.bench.measure import Result
-from tools.bench.task import gflops, multiply_adds
+from tools.bench.task import SYSTEMS, gflops, multiply_adds
 
 HEAD = ("system", "trunks", "hidden", "threads", "steps/s", "best", "GFLOP/s", "of fp32", "of bf16", "ours / it")
 
@@ -14,7 +15,8 @@ def answers(results: Sequence[Result]) -> list[str]:
     lines: dict[tuple[str, str, int], list[str]] = {}
     for result in results:
         if not result.system.is_ours:
-            key = (result.system.rival, result.system.name, result.threads)
+            ours = dataclasses.replace(result, system=SYSTEMS[result.system.rival]).name
+            key = (ours, result.name, result.threads)
             lines.setdefault(key, []).append(f"{_ratio(result)} at hidden {result.hidden}")
     return [
         f"{ours} / {peer} = {', '.join(found)} ({_threads(threads)})" for (ours, peer, threads), found in lines.items()
@@ -33,7 +35,7 @@ def table(results: Sequence[Result], roofs: Mapping[int, Mapping[str, float]]) -
         rate = gflops(result.steps_per_second, result.hidden, system.trunks)
         rows.append(
             (
-                system.name,
+                result.name,
                 str(system.trunks),
                 str(result.hidden),
                 str(result.threads),

@@ -18,6 +18,7 @@ class Task:
     n_steps: int = 128
     batch_size: int = 4096  # samples of a minibatch
     bptt_steps: int = 16  # steps of a sequence, where a system cuts the rollout at all
+    precision: str = "float32"  # of our LSTMs' products, as `RunConfig.precision`; the peers' are float32
 
     @property
     def env_steps(self) -> int:

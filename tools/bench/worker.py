@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--batch-size", type=int, default=4096)
     parser.add_argument("--bptt-steps", type=int, default=16)
+    parser.add_argument("--precision", default="float32")
     options = vars(parser.parse_args(arguments))
     name, seconds, warmup = (options.pop(key) for key in ("system", "seconds", "warmup"))
     torch.set_num_threads(options["threads"])
