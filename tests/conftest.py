@@ -1,12 +1,13 @@
 """Toy environments of the batched protocol, and the device to test on."""
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from clstm_core.config import EnvConfig, ModelConfig, PPOConfig, RunConfig
+from clstm_core.config import RECIPES, EnvConfig, ModelConfig, PPOConfig, RunConfig
 from clstm_core.env.protocol import EnvStep
 
 
@@ -205,3 +206,34 @@ def device(request):
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
     return torch.device(request.param)
+
+
+@pytest.fixture(scope="session")
+def begun(tmp_path_factory):
+    """A data folder in which a short run and one without an end in sight are begun, on one simulated market."""
+    from clstm_core.artifacts.manifest import write_named_by_content
+    from clstm_core.artifacts.manifests import RunInputs
+    from clstm_core.artifacts.places import Places
+    from clstm_core.market.build.simulated import simulated_market
+    from clstm_core.market.tensors import write_market
+    from clstm_core.train.envs import envs_of
+    from clstm_core.train.loop import warm_start
+
+    places = Places(tmp_path_factory.mktemp("begun") / "data")
+    smoke = RECIPES["smoke"]()
+    settings = dataclasses.replace(smoke.market, source="simulated", n_snapshots=260)
+    market = simulated_market(settings, embargo=smoke.env.horizon + settings.feature_lookback)
+    tensors = write_named_by_content(places.cache / "tensors", lambda place: write_market(market, place))
+    for name, iterations in (("short", 12), ("long", 100_000)):
+        steps = iterations * smoke.ppo.samples_per_iteration
+        config = dataclasses.replace(smoke, device="cpu", market=settings, timesteps=steps)
+        inputs = RunInputs(
+            run=name,
+            config=config.to_dict(),
+            config_sha256=config.sha256,
+            git_commit="unknown",
+            facts={"trained_on": "a simulated market"},
+            parents={"training_tensors": tensors.identity},
+        ).write(places.run(name).inputs)
+        warm_start(config, envs_of(inputs, places)[0], run_dir=places.run(name).path)
+    return places.root

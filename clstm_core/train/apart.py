@@ -30,7 +30,7 @@ from clstm_core.train.command import ERROR, INTERRUPTED
 from clstm_core.train.heartbeat import heartbeat_age
 from clstm_core.train.run import METRICS
 
-POLL_S = 0.5
+POLL_S, LAST_WORDS_S = 0.5, 5.0
 GRACE_S = 12.0
 """For the end of an iteration and its checkpoint: less than `clstm` (20 s) and Dagster (180 s) wait for a step."""
 SILENT_S, SLOW = 120.0, 5.0
@@ -90,9 +90,10 @@ def _started(run: RunFolder, threads: int) -> Iterator[tuple[subprocess.Popen, d
 
     def listen() -> None:
         assert trainer.stderr is not None
-        for line in trainer.stderr:
-            said.append(line.rstrip())
-            sys.stderr.write(line)
+        with trainer.stderr:
+            for line in trainer.stderr:
+                said.append(line.rstrip())
+                sys.stderr.write(line)
 
     listener = threading.Thread(target=listen, name="trainer-stderr", daemon=True)
     try:
@@ -100,7 +101,7 @@ def _started(run: RunFolder, threads: int) -> Iterator[tuple[subprocess.Popen, d
         yield trainer, said
     finally:
         _end(trainer)
-        listener.join(timeout=POLL_S)
+        listener.join(LAST_WORDS_S)
 
 
 def _end(trainer: subprocess.Popen) -> None:

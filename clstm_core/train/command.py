@@ -37,6 +37,9 @@ The published command is
       --reward-scale 0.02 --hidden-dim 256
 which is also the default recipe. A flag that is left out keeps the recipe's value. Calling the same command again
 resumes the run. Ctrl-C writes a checkpoint and stops with exit code 130.
+
+  python -m clstm_core.train --resume data/runs/RUN
+goes on with a run that the chain began, on its market and with its settings.
 """
 
 

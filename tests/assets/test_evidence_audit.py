@@ -188,8 +188,8 @@ def test_a_scaler_of_a_checkpoint_that_is_not_the_training_datess_is_named(valid
 
     original = encoder.Encoder.__init__
 
-    def planted(self, size, hidden, mean, std):
-        original(self, size, hidden, mean, std * 1.05)
+    def planted(self, size, hidden, n_layers, mean, std):
+        original(self, size, hidden, n_layers, mean, std * 1.05)
 
     for folder in (validated.folder / "checkpoints").iterdir():
         shutil.rmtree(folder)

@@ -16,20 +16,16 @@ import pytest
 import torch
 
 from clstm_core.artifacts.folder import is_locked, lock
-from clstm_core.artifacts.manifest import write_named_by_content
 from clstm_core.artifacts.manifests import RunInputs
 from clstm_core.artifacts.places import Places
 from clstm_core.checkpoint import load_checkpoint, newest_checkpoint
-from clstm_core.config import RECIPES
 from clstm_core.errors import TrainingError
-from clstm_core.market.build.simulated import simulated_market
-from clstm_core.market.tensors import write_market
 from clstm_core.train import apart
 from clstm_core.train.command import main
 from clstm_core.train.envs import envs_of
 from clstm_core.train.heartbeat import HEARTBEAT, heartbeat_age
 from clstm_core.train.inputs import config_of
-from clstm_core.train.loop import train, warm_start
+from clstm_core.train.loop import train
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLER = """
@@ -39,30 +35,6 @@ from clstm_core.artifacts.places import RunFolder
 from clstm_core.train.apart import train_apart
 train_apart(RunFolder(Path(sys.argv[1])), threads=1, report=lambda row: print(row["iteration"], flush=True), warn=print)
 """
-
-
-@pytest.fixture(scope="module")
-def begun(tmp_path_factory):
-    """A data folder in which a short run and one without an end in sight are begun, on one market."""
-    places = Places(tmp_path_factory.mktemp("data"))
-    smoke = RECIPES["smoke"]()
-    settings = dataclasses.replace(smoke.market, source="simulated", n_snapshots=260)
-    market = simulated_market(settings, embargo=smoke.env.horizon + settings.feature_lookback)
-    tensors = write_named_by_content(places.cache / "tensors", lambda place: write_market(market, place))
-    for name, iterations in (("short", 12), ("long", 100_000)):
-        config = dataclasses.replace(
-            smoke, device="cpu", market=settings, timesteps=iterations * smoke.ppo.samples_per_iteration
-        )
-        run = places.run(name)
-        inputs = RunInputs(
-            run=name,
-            config=config.to_dict(),
-            config_sha256=config.sha256,
-            git_commit="unknown",
-            parents={"training_tensors": tensors.identity},
-        ).write(run.inputs)
-        warm_start(config, envs_of(inputs, places)[0], run_dir=run.path)
-    return places.root
 
 
 @pytest.fixture

@@ -348,7 +348,7 @@ def test_progress_is_live_on_a_terminal_only():
 def test_the_trainer_imports_nothing_heavy():
     heavy = ["dagster", "polars", "duckdb", "plotly", "pandas", "pyarrow", "scipy"]
     code = (
-        f"import sys, clstm_core.train.loop, clstm_core.train.command; print([m for m in {heavy} if m in sys.modules])"
+        f"import sys, clstm_core.train.apart, clstm_core.train.command; print([m for m in {heavy} if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
