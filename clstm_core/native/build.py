@@ -57,7 +57,7 @@ def _compiled(name: str) -> Path:
     command = [str(compiler()), *FLAGS]
     version = subprocess.run([command[0], "--version"], capture_output=True, text=True, timeout=LONGEST_S).stdout
     made_of = "\0".join([source.read_text(), header.read_text(), *command, version, _processor()])
-    target = _folder() / f"{name}-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.so"
+    target = cache_folder() / f"{name}-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.so"
     if not target.is_file():
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             made = Path(scratch) / target.name
@@ -68,7 +68,8 @@ def _compiled(name: str) -> Path:
     return target
 
 
-def _folder() -> Path:
+@cache
+def cache_folder() -> Path:
     """A folder that nobody but this user can write to."""
     kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clstm-options"
     try:

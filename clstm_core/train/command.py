@@ -70,6 +70,8 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument(
         "--threads", type=int, default=1, metavar="K", help="CPU threads (1: small products gain from no more)"
     )
+    out.add_argument("--precision", choices=("auto", "float32", "bfloat16"), help="of the LSTM's products (float32)")
+    out.add_argument("--compile-env", choices=("auto", "on", "off"), help="the env's step compiled (auto: long runs)")
     out.add_argument("--market", type=Path, metavar="FOLDER", help="market tensors (default: a simulated world)")
     out.add_argument("--run-dir", type=Path, metavar="FOLDER", help="where the run lives (data/runs/RECIPE-SEED)")
     out.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with a run of the chain, as its folder says")
@@ -87,7 +89,7 @@ def run_config(options: argparse.Namespace) -> RunConfig:
     market = dataclasses.replace(recipe.market, source="simulated") if options.market is None else recipe.market
     return dataclasses.replace(
         recipe,
-        **given("timesteps", "seed", "device"),
+        **given("timesteps", "seed", "device", "precision", "compile_env"),
         market=market,
         env=dataclasses.replace(recipe.env, **given("reward_scale")),
         model=dataclasses.replace(recipe.model, **given("hidden_dim")),
@@ -201,4 +203,4 @@ def _summary(result: TrainingResult, seconds: float) -> str:
     if not result.completed:
         return f"stopped at {result.env_steps:,} steps; {where}/checkpoints/latest resumes when the command runs again"
     rungs = ", ".join(sorted(result.checkpoints))
-    return f"{result.env_steps:,} steps in {seconds:.0f} s; checkpoints {rungs} in {where}/checkpoints"
+    return f"{result.env_steps:,} steps in {seconds:.0f} s; checkpoints {rungs} in {where}/checkpoints\n{result.engine}"

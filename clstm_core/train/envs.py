@@ -50,6 +50,8 @@ def envs_on(config: RunConfig, market: MarketTensors) -> Envs:
     device = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
     market = market.to(device)
     env = OptionsEnv(market, config.env, n_envs=config.ppo.n_envs, seed=config.seed, device=device)
+    if config.compiles_env:
+        env.compile()
     if "validation" not in market.info.get("splits", {}):
         return env, None
     window = market.split("validation")

@@ -15,6 +15,7 @@ from clstm_core.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from clstm_core.config import RunConfig
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.errors import CheckpointError
+from clstm_core.native.products import faster_products
 from clstm_core.ppo.learner import Learner
 from clstm_core.ppo.self_test import require, run_self_test
 from clstm_core.specs import ACTIONS, MILESTONES, OBSERVATION, RUNGS
@@ -37,6 +38,7 @@ class TrainingResult:
     self_test: dict[str, Any] = field(default_factory=dict)
     warmup: dict[str, Any] | None = None
     last_metrics: dict[str, Any] = field(default_factory=dict)
+    engine: str = ""  # what computes, in words
 
 
 class TrainingRun:
@@ -44,8 +46,10 @@ class TrainingRun:
 
     def __init__(self, config: RunConfig, env: BatchedEnv, heldout_env: BatchedEnv | None, run_dir: Path):
         self.config, self.env, self.run_dir = config, env, run_dir
+        products = faster_products()
         self.learner = Learner(config, env, heldout_env)
         self.result = TrainingResult(run_dir=run_dir, completed=False, iterations=0, env_steps=0, seconds=0.0)
+        self.result.engine = f"{self.learner.engine}; {products}"
         market = getattr(env, "market", None)
         self.market_info: dict[str, Any] = getattr(market, "info", {})
         self.commit = git_commit()
@@ -130,6 +134,7 @@ class TrainingRun:
             "data_source": self.market_info.get("source"),
             "data_label": self.market_info.get("label"),
             "git_commit": self.commit,
+            "engine": self.result.engine,
             "self_test": self.result.self_test,
             "warmup": self.result.warmup,
             "metrics": self.result.last_metrics,

@@ -8,7 +8,7 @@ import torch
 
 from clstm_core.audit.run import audit
 from clstm_core.config import EnvConfig
-from clstm_core.env import actions, options_env, record, step, table_view, trading
+from clstm_core.env import actions, options_env, record, step, table_view, trading, turn
 from clstm_core.env import columns as col
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.env.settlement import HoldingFlows
@@ -164,16 +164,12 @@ def half_the_margin(patch):
 
 
 def mask_peeks_ahead(patch):
-    honest = OptionsEnv._enter
+    def peek(standing, view, config, account, book):
+        ahead = (account.snapshot_index_N + 1).clamp(max=len(view.features_TF) - 1)
+        _, mask_NA = actions.sizes_and_mask(view.offered(ahead), account.holdings, book, view.move_S, config)
+        return standing._replace(mask_NA=mask_NA)
 
-    def peek(self, state):
-        honest(self, state)
-        ahead = (state.snapshot_index_N + 1).clamp(max=self.market.n_snapshots - 1)
-        _, self._mask_NA = actions.sizes_and_mask(
-            self.view.offered(ahead), state.holdings, self._book, self.view.move_S, self.config
-        )
-
-    patch.setattr(OptionsEnv, "_enter", peek)
+    _wrap(patch, "stand", peek, turn, options_env)
 
 
 def features_of_tomorrow(patch):
@@ -182,11 +178,11 @@ def features_of_tomorrow(patch):
         seen[:, 0] = view.features(ahead)[:, 0]
         return seen
 
-    _wrap(patch, "observe_accounts", peek, options_env)
+    _wrap(patch, "observe_accounts", peek, turn, options_env)
 
 
 def sizes_twice_the_risk(patch):
-    _wrap(patch, "sizes_and_mask", lambda result, *_: (2 * result[0], result[1]), options_env)
+    _wrap(patch, "sizes_and_mask", lambda result, *_: (2 * result[0], result[1]), turn)
 
 
 def reward_without_the_cost_of_cash(patch):
@@ -369,13 +365,10 @@ def observation_of_the_step_before(patch):
 
 
 def money_kept_across_a_reset(patch):
-    honest = OptionsEnv._fresh
+    def richer(account, *_):
+        return account._replace(cash_N=torch.where(account.episode_N > 0, account.cash_N + 1.0, account.cash_N))
 
-    def richer(self, seed_N, episode_N, age_N):
-        account = honest(self, seed_N, episode_N, age_N)
-        return account._replace(cash_N=torch.where(episode_N > 0, account.cash_N + 1.0, account.cash_N))
-
-    patch.setattr(OptionsEnv, "_fresh", richer)
+    _wrap(patch, "fresh_accounts", richer, turn, options_env)
 
 
 def episodes_beyond_the_window(patch):

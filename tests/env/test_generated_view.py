@@ -98,11 +98,11 @@ def agree(tables: OptionsEnv, view: OptionsEnv, results) -> None:
             assert torch.equal(one >= 0, two >= 0), name
         else:
             close(one, two, name)
-    mine, theirs = tables._offered, view._offered
+    mine, theirs = tables._standing.offered, view._standing.offered
     available = mine.unit_NAC[..., col.AVAILABLE] > 0
     assert torch.equal(available, theirs.unit_NAC[..., col.AVAILABLE] > 0)
     close(mine.unit_NAC[available], theirs.unit_NAC[available], "units")
-    close(tables._size_NA[available], view._size_NA[available], "sizes")
+    close(tables._standing.size_NA[available], view._standing.size_NA[available], "sizes")
     strike = tables.market.strike_K[tables.market.row_contract_Q[mine.row_NAP.clamp(min=0)]]
     step = view.view.now.point.strike_step[:, None, None]
     used = available[..., None] & (mine.row_NAP >= 0)
@@ -257,7 +257,7 @@ def test_the_future_of_a_path_changes_nothing_before_it(world, lag, monkeypatch)
         if step <= cut:
             for one, two in zip(seen, changed.observe(), strict=True):
                 assert torch.equal(one, two), step
-            assert torch.equal(truth._size_NA, changed._size_NA)
+            assert torch.equal(truth._standing.size_NA, changed._standing.size_NA)
         changed.step(action)
         monkeypatch.setattr(paths, "draw", honest)
         truth.step(action)

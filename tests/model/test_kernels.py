@@ -180,4 +180,4 @@ def test_a_cache_that_others_may_write_to_is_not_used(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "clstm-options").mkdir(mode=0o777)
     (tmp_path / "clstm-options").chmod(0o777)
-    assert build._folder() != tmp_path / "clstm-options"
+    assert build.cache_folder.__wrapped__() != tmp_path / "clstm-options"
