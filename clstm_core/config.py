@@ -340,7 +340,7 @@ def _from_dict(kind: type, data: dict[str, Any], name: str) -> Any:
 
 def seed_100m() -> RunConfig:
     """The published command to the letter; its flags mean BPTT over 16 steps with stored states here."""
-    return RunConfig(recipe="seed_100m")
+    return RunConfig(recipe="seed_100m", precision="auto")
 
 
 def default_cpu() -> RunConfig:

@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -162,6 +163,15 @@ class Learner:
                 "full_unroll_kl": row.get("full_unroll_kl"),
             }
         )
+
+    @contextmanager
+    def in_precision(self, precision: str) -> Iterator[None]:
+        """The policy computes in this precision meanwhile."""
+        use_kernels(self.model, precision)
+        try:
+            yield
+        finally:
+            use_kernels(self.model, self.precision)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Every tensor besides the weights that a bit-identical continuation needs."""

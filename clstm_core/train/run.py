@@ -15,9 +15,10 @@ from clstm_core.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from clstm_core.config import RunConfig
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.errors import CheckpointError
+from clstm_core.model.engine import FLOAT32
 from clstm_core.native.products import faster_products
 from clstm_core.ppo.learner import Learner
-from clstm_core.ppo.self_test import require, run_self_test
+from clstm_core.ppo.self_test import EXACT, ROUNDED, SelfTestReport, Tolerance, require, run_self_test
 from clstm_core.specs import ACTIONS, MILESTONES, OBSERVATION, RUNGS
 from clstm_core.train.inputs import config_of
 
@@ -68,14 +69,26 @@ class TrainingRun:
                 self.result.checkpoints[milestone] = folder
 
     def prove(self) -> None:
-        """The recurrent self-test; its report stays in the run's folder, also when it fails."""
+        """The recurrent self-test, in float32 and in the training's precision; its report stays, also when it fails."""
         learner = self.learner
         # it walks the env: an env that draws from torch's own stream finds that where it was
         with torch.random.fork_rng([learner.device] if learner.device.type == "cuda" else []):
-            report = run_self_test(learner.model, self.env, self.config.ppo, advantages=learner.advantages)
-        self.result.self_test = report.to_dict() | {"iteration": self.learner.iteration}
+            tests = {FLOAT32: EXACT} | ({learner.precision: ROUNDED} if learner.precision != FLOAT32 else {})
+            reports = {name: self._self_test(name, tolerance) for name, tolerance in tests.items()}
+        exact = reports.pop(FLOAT32)
+        rounded = {name: report.to_dict() for name, report in reports.items()}
+        self.result.self_test = exact.to_dict() | rounded | {"iteration": learner.iteration}
         write_json(self.run_dir / "self_test.json", self.result.self_test)
-        require(report)
+        require(exact)
+        for name, report in reports.items():
+            require(report, tests[name])
+
+    def _self_test(self, precision: str, tolerance: Tolerance) -> SelfTestReport:
+        learner = self.learner
+        with learner.in_precision(precision):
+            return run_self_test(
+                learner.model, self.env, self.config.ppo, advantages=learner.advantages, tolerance=tolerance
+            )
 
     def warm_up(self) -> None:
         """Fit the critic, and keep the result as milestone '000'."""
