@@ -1,5 +1,6 @@
 """The stage that trains: its trainer is another process, whose rows, end and faults are the stage's own."""
 
+import logging
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ import pytest
 
 from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.training import trained_policy, training_progress
-from clstm_core.artifacts.folder import is_locked, lock
+from clstm_core.artifacts.folder import is_locked
 from clstm_core.artifacts.manifests import RunStatus
 from clstm_core.artifacts.places import Places
 from clstm_core.store.store import MetricsStore
@@ -50,9 +51,12 @@ def when_it_trains(places, monkeypatch):
         real = apart.train_apart
 
         def watched(run, *, report, **more):
+            waiting = [what]
+
             def told(row):
                 report(row)
-                what(int((run.path / ".lock").read_text()))
+                if waiting:
+                    waiting.pop()(int((run.path / ".lock").read_text()))
 
             real(run, report=told, **more)
 
@@ -84,27 +88,17 @@ def test_its_rows_are_in_the_store_and_its_curves_live(places, stage, instance, 
     ]
 
 
-def test_a_killed_trainer_fails_the_stage_in_a_sentence(places, stage, said, when_it_trains):
+def test_a_silent_trainer_is_a_warning_and_a_killed_one_fails_the_stage(
+    places, stage, said, instance, monkeypatch, when_it_trains
+):
+    monkeypatch.setattr(apart, "SILENT_S", 0.0)
+    monkeypatch.setattr(apart, "SLOW", 0.0)
     when_it_trains(lambda trainer: os.kill(trainer, signal.SIGKILL))
     result = stage("long")
     assert not result.success
     assert said(result).startswith("the trainer of run long was killed by SIGKILL")
     assert "it resumes from the newest checkpoint" in said(result)
+    warned = [entry.user_message for entry in instance.all_logs(result.run_id) if entry.level == logging.WARNING]
+    assert any("has finished no iteration for" in words for words in warned), warned
     assert status(places, "long") == "failed"
     assert not is_locked(places.run("long").path / ".lock")
-
-
-def test_a_trainer_of_another_launch_is_left_to_it(places, stage, said):
-    with lock(places.run("long").path / ".lock", "run long"):
-        result = stage("long")
-    assert not result.success
-    assert f"is in use by another process (pid {os.getpid()}): expected one at a time" in said(result)
-
-
-def test_a_silent_trainer_is_a_warning_in_the_log(places, stage, instance, monkeypatch, when_it_trains):
-    monkeypatch.setattr(apart, "SILENT_S", 0.0)
-    monkeypatch.setattr(apart, "SLOW", 0.0)
-    when_it_trains(lambda trainer: os.kill(trainer, signal.SIGKILL))
-    run = stage("long").run_id
-    warned = [entry.user_message for entry in instance.all_logs(run) if entry.level == 30]
-    assert any("has finished no iteration for" in words for words in warned), warned

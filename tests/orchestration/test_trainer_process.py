@@ -156,17 +156,7 @@ def test_a_killed_launch_leaves_a_checkpoint_and_nothing_that_works(run, instanc
     assert json.loads(run.status.read_text())["status"] == "stopped"
 
 
-def test_a_launch_that_is_terminated_saves_and_ends(run, instance, begin):
-    """What Dagster's terminate does to a run's process: it interrupts it."""
-    worker, trainer = begin(WORKER)
-    worker.send_signal(signal.SIGINT)
-    worker.wait(60)
-    assert not lives(trainer)
-    assert is_saved(run)
-    assert json.loads(run.status.read_text())["status"] == "stopped"
-
-
-@pytest.mark.parametrize("times", [1, 2], ids=["Ctrl-C", "a second Ctrl-C"])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_ctrl_c_of_the_command(run, begin, times):
     command, trainer = begin(COMMAND, WORKER)
     for _ in range(times):

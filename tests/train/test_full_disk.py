@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from clstm_core.checkpoint import newest_checkpoint, verify_checkpoint
+from clstm_core.checkpoint import load_checkpoint, newest_checkpoint, verify_checkpoint
 from clstm_core.train import command
 from clstm_core.train.loop import train
 from clstm_core.train.run import TrainingRun
@@ -70,8 +70,6 @@ def cut_off(toys, tiny, tmp_path):
 
 
 def test_a_checkpoint_that_finds_no_room_at_any_step_loses_nothing(cut_off, toys, tiny, same_run, monkeypatch):
-    from clstm_core.checkpoint import load_checkpoint
-
     whole, part, go = cut_off
     run = TrainingRun(tiny(), toys.NoiseEnv(8, seed=1), None, part)
     run.continue_from(load_checkpoint(newest_checkpoint(part)))
@@ -101,13 +99,33 @@ def test_a_checkpoint_that_finds_no_room_at_any_step_loses_nothing(cut_off, toys
     assert same_run(part, whole)
 
 
-@pytest.mark.parametrize("step", ["tensors", "text", "flush", "rename"])
-def test_the_command_says_it_and_the_same_command_goes_on(toys, tmp_path, same_run, monkeypatch, capsys, step):
-    def go(name):
-        envs = lambda config, market: (toys.NoiseEnv(config.ppo.n_envs, seed=1), None)  # noqa: E731
-        return command.main([*FLAGS, "--run-dir", str(tmp_path / name)], envs=envs)
+@pytest.fixture
+def go(toys):
+    """Calls the trainer's command for a folder; its exit code."""
 
-    assert go("whole") == 0
+    def call(run_dir):
+        def envs(config, market):
+            return toys.NoiseEnv(config.ppo.n_envs, seed=1), None
+
+        return command.main([*FLAGS, "--run-dir", str(run_dir)], envs=envs)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    return tmp_path_factory.mktemp("whole") / "run"
+
+
+@pytest.fixture
+def whole(kept, go):
+    """The same command's run where there was room, made once."""
+    assert go(kept) == 0
+    return kept
+
+
+@pytest.mark.parametrize("step", ["tensors", "text", "flush", "rename"])
+def test_the_command_says_it_and_the_same_command_goes_on(go, whole, tmp_path, same_run, monkeypatch, capsys, step):
     saved = []
 
     def fills(found):
@@ -117,14 +135,14 @@ def test_the_command_says_it_and_the_same_command_goes_on(toys, tmp_path, same_r
 
     with monkeypatch.context() as patch:
         slow_writes.take_apart(fills, patch.setattr)
-        assert go("part") == 2
+        assert go(tmp_path / "part") == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error: cannot use ")
     assert "No space left on device" in said
     assert "nothing that was finished is lost" in said
     assert verify_checkpoint(newest_checkpoint(tmp_path / "part")).iteration > 0
-    assert go("part") == 0
-    assert same_run(tmp_path / "part", tmp_path / "whole")
+    assert go(tmp_path / "part") == 0
+    assert same_run(tmp_path / "part", whole)
 
 
 def child(run_dir, **more):
@@ -132,7 +150,7 @@ def child(run_dir, **more):
     return subprocess.run(command_line, capture_output=True, text=True, check=False, **more)
 
 
-def test_a_file_that_the_system_cuts_off(toys, tmp_path, same_run):
+def test_a_file_that_the_system_cuts_off(go, whole, tmp_path, same_run):
     """The kernel's own refusal in the middle of a file: here by a limit on a file's size, as a quota would."""
     limit = 40_000  # bytes: more than weights and metrics, less than the optimizers' state once they have stepped
 
@@ -144,9 +162,8 @@ def test_a_file_that_the_system_cuts_off(toys, tmp_path, same_run):
     assert "File too large" in done.stderr.splitlines()[-1]
     assert newest_checkpoint(tmp_path / "part").name == "000"
     assert [place.name for place in (tmp_path / "part" / "checkpoints").iterdir()] == ["000"]
-    for name in ("part", "whole"):
-        assert child(tmp_path / name).returncode == 0
-    assert same_run(tmp_path / "part", tmp_path / "whole")
+    assert go(tmp_path / "part") == 0
+    assert same_run(tmp_path / "part", whole)
 
 
 @pytest.fixture
@@ -163,7 +180,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-def test_a_disk_that_is_really_full(small_disk, tmp_path, same_run):
+def test_a_disk_that_is_really_full(go, whole, small_disk, tmp_path, same_run):
     ballast, run = small_disk / "ballast", small_disk / "run"
     ballast.write_bytes(bytes(700_000))
     done = child(run)
@@ -173,6 +190,5 @@ def test_a_disk_that_is_really_full(small_disk, tmp_path, same_run):
     assert newest is not None, "there was room for one"
     ballast.unlink()
     shutil.move(run, tmp_path / "run")
-    for name in ("run", "whole"):
-        assert child(tmp_path / name).returncode == 0
-    assert same_run(tmp_path / "run", tmp_path / "whole")
+    assert go(tmp_path / "run") == 0
+    assert same_run(tmp_path / "run", whole)
