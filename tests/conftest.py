@@ -226,7 +226,7 @@ def begun(tmp_path_factory):
     tensors = write_named_by_content(places.cache / "tensors", lambda place: write_market(market, place))
     for name, iterations in (("short", 12), ("long", 100_000)):
         steps = iterations * smoke.ppo.samples_per_iteration
-        config = dataclasses.replace(smoke, device="cpu", market=settings, timesteps=steps)
+        config = dataclasses.replace(smoke, device="cpu", compile_env="off", market=settings, timesteps=steps)
         inputs = RunInputs(
             run=name,
             config=config.to_dict(),
