@@ -26,7 +26,7 @@ from clstm_core.artifacts.places import RunFolder
 from clstm_core.checkpoint import newest_checkpoint
 from clstm_core.errors import TrainingError
 from clstm_core.process import undisturbed
-from clstm_core.train.command import ERROR, INTERRUPTED
+from clstm_core.train.command import ERROR, FAILED, INTERRUPTED, USER_ERROR
 from clstm_core.train.heartbeat import heartbeat_age
 from clstm_core.train.run import METRICS
 
@@ -67,7 +67,8 @@ def train_apart(
             with contextlib.suppress(subprocess.TimeoutExpired):
                 trainer.wait(POLL_S)
             tell()
-            silence.look(trainer.pid)
+            if trainer.returncode is None:
+                silence.look(trainer.pid)
     if trainer.returncode != 0:
         raise TrainingError(_ending(run, trainer.returncode, said))
 
@@ -122,15 +123,16 @@ def _end(trainer: subprocess.Popen) -> None:
 def _ending(run: RunFolder, code: int, said: deque[str]) -> str:
     """How a trainer ended that did not end well: its own sentence, or one about its process."""
     again = "Run the same command again: it resumes from the newest checkpoint."
-    last = next((line for line in reversed(said) if line.strip()), "")
-    if last.startswith(ERROR):
-        return last.removeprefix(ERROR)
+    sentences = [line.removeprefix(ERROR) for line in said if line.startswith(ERROR)]
+    if sentences and code in (FAILED, USER_ERROR):
+        return sentences[-1]
     if code < 0:
         name = signal.Signals(-code).name
         why = " Most often memory ran out." if name == "SIGKILL" else ""
         return f"the trainer of run {run.name} was killed by {name}: expected it to reach its last step.{why} {again}"
     if code == INTERRUPTED:
         return f"the trainer of run {run.name} was told to stop by another process, and did. {again}"
+    last = next((line for line in reversed(said) if line.strip()), "")
     return (
         f"the trainer of run {run.name} broke (exit code {code}): {last or 'it said nothing'}. Its traceback is in the "
         f"step's log. Nothing that was saved is lost: mend that and run the same command again."

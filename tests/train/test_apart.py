@@ -175,7 +175,10 @@ def test_a_second_trainer_is_refused(places):
         apart_of(run)
 
 
-def test_the_trainers_own_sentence_is_the_callers(places):
+def test_the_trainers_own_sentence_is_the_callers_whatever_python_says_after_it(places, tmp_path, monkeypatch):
+    later = "import atexit, sys\natexit.register(print, 'and more', file=sys.stderr)\n"
+    (tmp_path / "sitecustomize.py").write_text(later)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
     run = places.run("long")
     shutil.rmtree(places.cache)
     with pytest.raises(TrainingError, match=r"^no market tensors at "):
