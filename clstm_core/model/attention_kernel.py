@@ -46,6 +46,31 @@ def attend(
     return _Attention.apply(*given, valid_NV.contiguous(), start_TN.contiguous(), n_heads, library)
 
 
+def attend_step(
+    library: ctypes.CDLL,
+    folded_NhH: torch.Tensor,
+    age_score_NhW: torch.Tensor,
+    memory_NWH: torch.Tensor,
+    h_NH: torch.Tensor,
+    valid_NW: torch.Tensor,
+    start_N: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """One step without gradients: mixed outputs [N, heads, H], and the ring with `h` as its newest, memory and valid.
+
+    Args:
+        folded_NhH: the scaled query of each head, taken back through the keys' weights
+        age_score_NhW: of the scaled query and the age encoding
+        start_N: where an episode starts the ring is forgotten first
+    """
+    n, window, hidden = memory_NWH.shape
+    mixed, moved = folded_NhH.new_empty(folded_NhH.shape), memory_NWH.new_empty(n, window, hidden)
+    filled = valid_NW.new_empty(n, window)
+    given = (folded_NhH, age_score_NhW, memory_NWH, h_NH, valid_NW, start_N)
+    arrays = (*(part.contiguous() for part in given), moved, filled, mixed)
+    library.attend_step(*map(address, arrays), *map(ctypes.c_int64, (n, hidden, window, folded_NhH.shape[1])))
+    return mixed, moved, filled
+
+
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> torch.Tensor:

@@ -13,7 +13,7 @@ from torch import nn
 
 from clstm_core.config import ModelConfig
 from clstm_core.model.encoder import Encoder
-from clstm_core.model.trunk import Steps, Trunk, TrunkState
+from clstm_core.model.trunk import Steps, Trunk, TrunkState, reset_rows
 
 ILLEGAL_LOGIT = -1e9
 """Far enough below any logit that an illegal action's probability is exactly zero, and finite in float32."""
@@ -55,17 +55,6 @@ class RecurrentState(NamedTuple):
     def reset(self, start_N: torch.Tensor) -> "RecurrentState":
         """Zero the rows where an episode starts; by `where`, so that a NaN cannot survive a reset."""
         return RecurrentState(*(reset_rows(value, start_N) for value in self))
-
-
-def reset_rows(value: torch.Tensor, start_N: torch.Tensor) -> torch.Tensor:
-    """`value` with the rows [N, ...] where `start` holds set to zero (False)."""
-    where = start_N.view(-1, *(1 for _ in value.shape[1:]))
-    return torch.where(where, torch.zeros((), dtype=value.dtype, device=value.device), value)
-
-
-def reset_trunk(state: TrunkState, start_N: torch.Tensor) -> TrunkState:
-    """One trunk's state with the rows zeroed where an episode starts."""
-    return TrunkState(*(reset_rows(value, start_N) for value in state))
 
 
 class CLSTM(nn.Module):
@@ -130,13 +119,18 @@ class CLSTM(nn.Module):
         return self.value_head(y).squeeze(-1)
 
     def act(
-        self, obs_NF: torch.Tensor, mask_NA: torch.Tensor | None, state: RecurrentState
+        self,
+        obs_NF: torch.Tensor,
+        mask_NA: torch.Tensor | None,
+        state: RecurrentState,
+        start_N: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, RecurrentState]:
         """One step of the actor alone: masked logits [N, A] and the state with its actor part advanced.
 
-        Assumes: `state` was reset where an episode starts at this step (`state.reset(start_N)`)
+        Args:
+            start_N: where an episode starts at this step; None: `state` was reset there (`state.reset(start_N)`)
         """
-        y, actor = self.actor_trunk.step(self.encoder(obs_NF), state.actor)
+        y, actor = self.actor_trunk.step(self.encoder(obs_NF), state.actor, start_N)
         return self.policy_logits(y, mask_NA), state.with_actor(actor)
 
     def step(

@@ -32,6 +32,7 @@ def use_kernels(model: CLSTM, precision: str) -> str:
             trunk.lstm.kernel = None if reason else lstm_kernel(hidden, half=half)
             if trunk.attention is not None:
                 trunk.attention.kernel = attention_kernel(hidden, model.config.n_heads) if on_cpu else None
+                trunk.attention.rounds = half
     return f"LSTM by torch operations, {precision}: {reason}" if reason else f"LSTM compiled for this CPU, {precision}"
 
 

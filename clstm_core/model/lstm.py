@@ -135,11 +135,14 @@ class LSTM(nn.Module):
 
     def step(self, x_NF: torch.Tensor, h_NH: torch.Tensor, c_NH: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """One step: new h and c."""
-        if self.kernel is not None and not torch.is_grad_enabled():
-            goes_on_1N = torch.zeros(1, len(x_NF), dtype=torch.bool)
-            h_1NH, c_1NH = self.unroll(x_NF.unsqueeze(0), goes_on_1N, h_NH, c_NH)
-            return h_1NH[0], c_1NH[0]
         return lstm_cell(self.project(x_NF), h_NH, c_NH, self.weight_hh)
+
+    def compiled_step(
+        self, x_NF: torch.Tensor, start_N: torch.Tensor, h_NH: torch.Tensor, c_NH: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step by the kernel, without gradients; the state is zeroed before it where `start`."""
+        assert self.kernel is not None
+        return self.kernel.step(x_NF, start_N, h_NH, c_NH, (self.weight_ih, self.weight_hh, self.bias))
 
     def unroll(
         self, x_TNF: torch.Tensor, start_TN: torch.Tensor, h_NH: torch.Tensor, c_NH: torch.Tensor

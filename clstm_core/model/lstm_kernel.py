@@ -43,6 +43,25 @@ class LSTMKernel:
         """
         return _Recurrence.apply(x_TNF, start_TN, h_NH, c_NH, *weights, self, torch.is_grad_enabled())
 
+    def step(
+        self,
+        x_NF: torch.Tensor,
+        start_N: torch.Tensor,
+        h_NH: torch.Tensor,
+        c_NH: torch.Tensor,
+        weights: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step of `unroll` without gradients: new h and c [N, H]."""
+        n, hidden = h_NH.shape
+        read, (ahead, _) = _even(x_NF).to(self.dtype).contiguous(), self.packed(*weights[:2])
+        h, c = h_NH.new_empty(n, hidden), c_NH.new_empty(n, hidden)
+        before = torch.empty(n, hidden, dtype=self.dtype)
+        state = (start_N.contiguous(), h_NH.contiguous(), c_NH.contiguous())
+        arrays = (read, *state, weights[2], ahead, h, c, None, before)
+        sizes = map(ctypes.c_int64, (1, n, read.shape[1], hidden, 1))
+        self.library.forward(int(self.half), *map(address, arrays), *sizes)
+        return h, c
+
     @contextmanager
     def standing(self, weight_ih: torch.Tensor, weight_hh: torch.Tensor) -> Iterator[None]:
         """The layer's weights stand still meanwhile: they are put in order once. One thread at a time."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from clstm_core.model.attention_kernel import attend
+from clstm_core.model.attention_kernel import attend, attend_step
 from clstm_core.model.lstm import LSTM
 
 
@@ -21,6 +21,19 @@ class TrunkState(NamedTuple):
     c: torch.Tensor  # [N, H]
     memory: torch.Tensor  # [N, W, H], W = 0 without attention
     valid: torch.Tensor  # [N, W] bool
+
+
+def reset_rows(value: torch.Tensor, start_N: torch.Tensor) -> torch.Tensor:
+    """`value` with the rows [N, ...] where `start` holds set to zero (False); by `where`: a NaN cannot survive it."""
+    if not value.numel():
+        return value
+    where = start_N.view(-1, *(1 for _ in value.shape[1:]))
+    return torch.where(where, torch.zeros((), dtype=value.dtype, device=value.device), value)
+
+
+def reset_trunk(state: TrunkState, start_N: torch.Tensor) -> TrunkState:
+    """One trunk's state with the rows zeroed where an episode starts."""
+    return TrunkState(*(reset_rows(value, start_N) for value in state))
 
 
 class WindowAttention(nn.Module):
@@ -34,6 +47,8 @@ class WindowAttention(nn.Module):
 
     kernel: CDLL | None = None
     """Mixes an unrolled chunk in place of torch operations, where a learner has given the layer one."""
+    rounds = False
+    """Whether an unrolled chunk's projections are products of bfloat16 then."""
 
     def __init__(self, hidden_dim: int, n_heads: int, window: int):
         super().__init__()
@@ -61,6 +76,24 @@ class WindowAttention(nn.Module):
         mixed_NhH = weight_NhW @ memory_NWH
         value_Nhd = torch.einsum("nhk,hdk->nhd", mixed_NhH, self.value.weight.view(heads, d, hidden))
         return self.output(value_Nhd.reshape(-1, hidden))
+
+    def compiled_step(
+        self, h_NH: torch.Tensor, memory_NWH: torch.Tensor, valid_NW: torch.Tensor, start_N: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """`step` by the kernel, without gradients: the output [N, H], and the ring moved on to hold `h`.
+
+        Args:
+            memory_NWH, valid_NW: the ring before the step, forgotten first where `start`
+        """
+        assert self.kernel is not None
+        heads, d, hidden = self.n_heads, self.head_dim, h_NH.shape[-1]
+        q_hNd = (self.query(h_NH) * d**-0.5).view(-1, heads, d).transpose(0, 1)
+        folded_NhH = (q_hNd @ self.key.weight.view(heads, d, hidden)).transpose(0, 1)
+        age_NhW = (q_hNd @ self.age_WH.view(self.window, heads, d).permute(1, 2, 0)).transpose(0, 1)
+        mixed_NhH, memory, valid = attend_step(self.kernel, folded_NhH, age_NhW, memory_NWH, h_NH, valid_NW, start_N)
+        value_hdH = self.value.weight.view(heads, d, hidden)
+        value_Nhd = (mixed_NhH.transpose(0, 1) @ value_hdH.transpose(1, 2)).transpose(0, 1)
+        return self.output(value_Nhd.reshape(-1, hidden)), memory, valid
 
     def unroll(self, h_TNH: torch.Tensor, past_NVH: torch.Tensor, visible_NTS: torch.Tensor) -> torch.Tensor:
         """Attention outputs [T, N, H] for all steps at once.
@@ -90,9 +123,25 @@ class WindowAttention(nn.Module):
     ) -> torch.Tensor:
         """`unroll` by the kernel: which outputs a step may see follows from filled slots [N, V] and episode starts."""
         assert self.kernel is not None
-        new = (self.query(h_TNH), self.key(h_TNH), self.value(h_TNH))
-        past = (self.key(past_NVH), self.value(past_NVH))
-        return self.output(attend(self.kernel, *new, *past, self.age_WH, valid_NV, start_TN, self.n_heads))
+        mixed_TNH = attend(
+            self.kernel,
+            self._project(self.query, h_TNH),
+            self._project(self.key, h_TNH),
+            self._project(self.value, h_TNH),
+            self._project(self.key, past_NVH),
+            self._project(self.value, past_NVH),
+            self.age_WH,
+            valid_NV,
+            start_TN,
+            self.n_heads,
+        )
+        return self._project(self.output, mixed_TNH)
+
+    def _project(self, layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+        if not self.rounds:
+            return layer(x)
+        product = nn.functional.linear(x.bfloat16(), layer.weight.bfloat16()).float()
+        return product if layer.bias is None else product + layer.bias
 
 
 def visible_slots(start_TN: torch.Tensor, valid_NV: torch.Tensor) -> torch.Tensor:
@@ -131,14 +180,33 @@ class Trunk(nn.Module):
             zeros, zeros.clone(), memory, torch.zeros(n_envs, self.window, dtype=torch.bool, device=device)
         )
 
-    def step(self, x_NF: torch.Tensor, state: TrunkState) -> tuple[torch.Tensor, TrunkState]:
-        """One step: y [N, H] and the new state."""
+    def step(
+        self, x_NF: torch.Tensor, state: TrunkState, start_N: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, TrunkState]:
+        """One step: y [N, H] and the new state; what it remembers is forgotten before it where `start`."""
+        if self.lstm.kernel is not None and not torch.is_grad_enabled():
+            return self._compiled_step(x_NF, state, start_N)
+        if start_N is not None:
+            state = reset_trunk(state, start_N)
         h, c = self.lstm.step(x_NF, state.h, state.c)
+        return self._look_back(h, c, state)
+
+    def _look_back(self, h: torch.Tensor, c: torch.Tensor, state: TrunkState) -> tuple[torch.Tensor, TrunkState]:
         if self.attention is None:
             return self.norm(h), TrunkState(h, c, state.memory, state.valid)
         memory = torch.cat((state.memory[:, 1:], h.unsqueeze(1)), dim=1)
         valid = torch.cat((state.valid[:, 1:], torch.ones_like(state.valid[:, :1])), dim=1)
         return self.norm(h + self.attention.step(h, memory, valid)), TrunkState(h, c, memory, valid)
+
+    def _compiled_step(
+        self, x_NF: torch.Tensor, state: TrunkState, start_N: torch.Tensor | None
+    ) -> tuple[torch.Tensor, TrunkState]:
+        starts = torch.zeros(len(x_NF), dtype=torch.bool) if start_N is None else start_N
+        h, c = self.lstm.compiled_step(x_NF, starts, state.h, state.c)
+        if self.attention is None or self.attention.kernel is None:
+            return self._look_back(h, c, reset_trunk(state, starts))
+        mixed, memory, valid = self.attention.compiled_step(h, state.memory, state.valid, starts)
+        return self.norm(h + mixed), TrunkState(h, c, memory, valid)
 
     def unroll(
         self, x_TNF: torch.Tensor, start_TN: torch.Tensor, state: TrunkState

@@ -148,7 +148,68 @@ static void backward(const Window& w, const float* weights, const float* d_out, 
         }
 }
 
+// One step: the ring moves on by one, forgotten first where an episode starts, and every head mixes what it holds.
+// Keys are not projected: `folded` [N, heads, H] is the scaled query taken back through their weights.
+struct Ring {
+    const float *folded, *age_score, *memory, *h;  // age_score [N, heads, W]: of query and age; memory [N, W, H]
+    const uint8_t *valid, *start;                  // [N, W], [N]
+    float* moved;                                  // [N, W, H]
+    uint8_t* filled;                               // [N, W]
+    float* mixed;                                  // [N, heads, H]
+    int64_t N, H, W, heads;
+
+    void run() const {
+        std::vector<float> score(W + VL);
+        for (int64_t n = 0; n < N; n++) {
+            float* rows = moved + n * W * H;
+            uint8_t* seen = filled + n * W;
+            if (start[n]) {
+                memset(rows, 0, sizeof(float) * (W - 1) * H);
+                memset(seen, 0, W - 1);
+            } else {
+                memcpy(rows, memory + n * W * H + H, sizeof(float) * (W - 1) * H);
+                memcpy(seen, valid + n * W + 1, W - 1);
+            }
+            memcpy(rows + (W - 1) * H, h + n * H, sizeof(float) * H);
+            seen[W - 1] = 1;
+            for (int64_t head = n * heads; head < (n + 1) * heads; head++) mix(rows, seen, head, score.data());
+        }
+    }
+
+    void mix(const float* rows, const uint8_t* seen, int64_t head, float* score) const {
+        const float* asked = folded + head * H;
+        vf most = all(-INFINITY), mass = {};
+        for (int64_t j = 0; j < W + VL; j++) score[j] = -INFINITY;
+        for (int64_t j = 0; j < W; j++) {
+            if (!seen[j]) continue;
+            vf sum = {};
+            for (int64_t x = 0; x < H; x += VL) sum += load(asked + x) * load(rows + j * H + x);
+            score[j] = total(sum) + age_score[head * W + j];
+        }
+        for (int64_t j = 0; j < W; j += VL) most = load(score + j) > most ? load(score + j) : most;
+        const float top = largest(most);
+        for (int64_t j = 0; j < W; j += VL) {
+            vf one = load(score + j), e = one == -INFINITY ? all(0.0f) : exponential(one - top);
+            store(score + j, e);
+            mass += e;
+        }
+        const float share = 1.0f / total(mass);
+        for (int64_t x = 0; x < H; x += VL) {
+            vf sum = {};
+            for (int64_t j = 0; j < W; j++)
+                if (seen[j]) sum += score[j] * load(rows + j * H + x);
+            store(mixed + head * H + x, sum * share);
+        }
+    }
+};
+
 extern "C" {
+
+void attend_step(const float* folded, const float* age_score, const float* memory, const float* h,
+                 const uint8_t* valid, const uint8_t* start, float* moved, uint8_t* filled, float* mixed, int64_t N,
+                 int64_t H, int64_t W, int64_t heads) {
+    Ring{folded, age_score, memory, h, valid, start, moved, filled, mixed, N, H, W, heads}.run();
+}
 
 int units() { return VL; }  // D must be a multiple of it
 

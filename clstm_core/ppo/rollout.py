@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from clstm_core.env.protocol import BatchedEnv
-from clstm_core.model.clstm import CLSTM, RecurrentState, reset_trunk
+from clstm_core.model.clstm import CLSTM, RecurrentState
 from clstm_core.model.trunk import TrunkState
 from clstm_core.ppo.losses import log_prob_of
 from clstm_core.ppo.storage import Rollout
@@ -80,8 +80,7 @@ def walk(
             chunk, inside = divmod(t, rollout.bptt_steps)
             if not inside:
                 _store(chunk_actor, chunk, state.actor)
-            state = state.with_actor(reset_trunk(state.actor, start))
-            logits, state = model.act(observation, mask, state)
+            logits, state = model.act(observation, mask, state, start)
             action, log_prob = sample(logits, generator)
             rollout.write(t, observation=observation, mask=mask, start=start, action=action, log_prob=log_prob)
             step = env.step(action)

@@ -8,7 +8,7 @@ from clstm_core.errors import ConfigError
 from clstm_core.model import attention_kernel, engine, lstm_kernel
 from clstm_core.model.clstm import CLSTM
 from clstm_core.model.lstm import LSTM
-from clstm_core.model.trunk import WindowAttention, visible_slots
+from clstm_core.model.trunk import TrunkState, WindowAttention, visible_slots
 from clstm_core.native import build
 
 needs_compiler = pytest.mark.skipif(bool(build.why_not("lstm")), reason=build.why_not("lstm"))
@@ -76,8 +76,7 @@ def test_a_row_has_the_same_bits_alone_in_company_step_by_step_and_while_learnin
             assert torch.equal(alone, outputs[:, n : n + 1])
         with lstm.standing():
             for t in range(6):
-                h, c = (torch.where(start[t].unsqueeze(1), 0.0, part) for part in (h, c))
-                h, c = lstm.step(x[t], h, c)
+                h, c = lstm.compiled_step(x[t], start[t], h, c)
                 assert torch.equal(h, outputs[t])
                 assert torch.equal(c, cells[t])
 
@@ -132,6 +131,28 @@ def test_attention_and_its_gradients_are_those_of_torch_operations(heads, hidden
     scale = max(part.norm() for part in expected[1:])
     for one, other in zip(found, expected, strict=True):
         assert (one - other).norm() < 2e-6 * max(other.norm(), 1e-2 * scale)
+
+
+@needs_compiler
+@pytest.mark.parametrize("heads", [1, 4, 16])
+@pytest.mark.parametrize("window", [1, 6, 16, 20])
+@torch.no_grad()
+def test_a_step_of_a_trunk_is_that_of_torch_operations(heads, window):
+    torch.manual_seed(0)
+    model = CLSTM(5, 4, ModelConfig(hidden_dim=64, n_heads=heads, attention_window=window))
+    trunk, n = model.actor_trunk, 9
+    torch.nn.init.normal_(trunk.attention.age_WH)
+    x, start = torch.randn(n, 64), torch.rand(n) < 0.3
+    state = TrunkState(*torch.randn(2, n, 64), torch.randn(n, window, 64), torch.rand(n, window) < 0.7)
+    expected = trunk.step(x, state, start)
+    engine.use_kernels(model, engine.FLOAT32)
+    found = trunk.step(x, state, start)
+    assert apart(found[0], expected[0]) < 2e-6
+    for name, one, other in zip(TrunkState._fields, found[1], expected[1], strict=True):
+        assert apart(one.float(), other.float()) < 2e-6, name
+    poisoned = state._replace(h=torch.where(start.unsqueeze(1), torch.nan, state.h), memory=state.memory.clone())
+    poisoned.memory[start] = torch.nan
+    assert torch.equal(trunk.step(x, poisoned, start)[0], found[0])
 
 
 @needs_compiler
