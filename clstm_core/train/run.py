@@ -16,6 +16,7 @@ from clstm_core.config import RunConfig
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.errors import CheckpointError
 from clstm_core.model.engine import FLOAT32
+from clstm_core.native.memory import keep_freed_memory
 from clstm_core.native.products import faster_products
 from clstm_core.ppo.learner import Learner
 from clstm_core.ppo.self_test import EXACT, ROUNDED, SelfTestReport, Tolerance, require, run_self_test
@@ -47,7 +48,7 @@ class TrainingRun:
 
     def __init__(self, config: RunConfig, env: BatchedEnv, heldout_env: BatchedEnv | None, run_dir: Path):
         self.config, self.env, self.run_dir = config, env, run_dir
-        products = faster_products()
+        products, _ = faster_products(), keep_freed_memory()
         self.learner = Learner(config, env, heldout_env)
         self.result = TrainingResult(run_dir=run_dir, completed=False, iterations=0, env_steps=0, seconds=0.0)
         self.result.engine = f"{self.learner.engine}; {products}"
