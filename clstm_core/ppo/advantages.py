@@ -25,11 +25,7 @@ def generalised_advantages(
     """
     delta_TN = reward_TN + gamma * torch.where(terminated_TN, 0.0, next_value_TN) - value_TN
     decay_TN = torch.where(terminated_TN | truncated_TN, 0.0, gamma * gae_lambda).to(delta_TN.dtype)
-    advantage_TN, running = torch.empty_like(delta_TN), torch.zeros_like(delta_TN[0])
-    for t in reversed(range(delta_TN.shape[0])):
-        running = torch.addcmul(delta_TN[t], decay_TN[t], running)
-        advantage_TN[t] = running
-    return advantage_TN
+    return _accumulated(delta_TN, decay_TN, torch.zeros_like(delta_TN[0]))
 
 
 def monte_carlo_returns(
@@ -48,15 +44,21 @@ def monte_carlo_returns(
     Shapes: all [T, N] -> returns [T, N], weight [T, N] in (0, 1]
     Source: weighting by what was observed is ours: a return that is all bootstrap would flatter the critic
     """
-    returns_TN, weight_TN = torch.empty_like(reward_TN), torch.empty_like(reward_TN)
-    following, share = next_value_TN[-1], torch.ones_like(reward_TN[0])
-    for t in reversed(range(reward_TN.shape[0])):
-        following = torch.where(truncated_TN[t], next_value_TN[t], following)
-        share = torch.where(truncated_TN[t], 1.0, share)
-        following = reward_TN[t] + gamma * torch.where(terminated_TN[t], 0.0, following)
-        share = gamma * torch.where(terminated_TN[t], 0.0, share)
-        returns_TN[t], weight_TN[t] = following, 1 - share
-    return returns_TN, weight_TN
+    ends_TN, cut_TN = terminated_TN | truncated_TN, truncated_TN & ~terminated_TN
+    bootstrap_TN = torch.where(cut_TN, next_value_TN, 0.0)
+    earned_T2N = torch.stack((reward_TN + gamma * bootstrap_TN, gamma * cut_TN.to(reward_TN.dtype)), dim=1)
+    decay_T1N = torch.where(ends_TN, 0.0, gamma).to(reward_TN.dtype).unsqueeze(1)
+    last_2N = torch.stack((next_value_TN[-1], torch.ones_like(next_value_TN[-1])))
+    returns_TN, share_TN = _accumulated(earned_T2N, decay_T1N, last_2N).unbind(dim=1)
+    return returns_TN, 1 - share_TN
+
+
+def _accumulated(earned: torch.Tensor, decay: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    """x_t = earned_t + decay_t x_{t+1}, from the last step back; [T, ...] each, `last` is what follows it."""
+    out = torch.empty_like(earned)
+    for into, gain, rate in zip(*(reversed(part.unbind(0)) for part in (out, earned, decay)), strict=True):
+        last = torch.addcmul(gain, rate, last, out=into)
+    return out
 
 
 def normalise(advantage: torch.Tensor, free: torch.Tensor) -> torch.Tensor:

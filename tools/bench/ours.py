@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 
 from clstm_core.config import ModelConfig, PPOConfig, RunConfig
+from clstm_core.native.memory import keep_freed_memory
+from clstm_core.native.products import faster_products
 from clstm_core.ppo.learner import Learner
 from tools.bench.task import System, Task
 from tools.bench.toy_env import ToyEnv
@@ -19,6 +21,8 @@ def build(task: Task, system: System) -> Callable[[], object]:
     Assumes: of two cores the learner takes the second itself, with one torch thread on each
     """
     torch.set_num_threads(1)
+    faster_products()  # both as every training process does
+    keep_freed_memory()
     return Learner(config(task, system.trunks), ToyEnv(task.n_envs), threads=task.threads).iterate
 
 
