@@ -38,7 +38,7 @@ def test_a_forgotten_state_is_noticed_within_the_wider_tolerance(half, toys):
         return data._replace(start=data.start | (data.start.new_ones(data.start.shape)))
 
     report = run_self_test(learner.model, learner.env, half.ppo, plant=forget, tolerance=ROUNDED)
-    with pytest.raises(SelfTestError, match="expected at most 0.05"):
+    with pytest.raises(SelfTestError, match=r"expected at most 0\.05"):
         require(report, ROUNDED)
 
 
