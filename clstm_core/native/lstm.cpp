@@ -9,20 +9,26 @@
 
 #include "vectors.h"
 
-// sums[r][v] += row r (K elements) times a panel [K][V][VL]; for bfloat16 [K / 2][V][VL][2]
+// sums[r][v] += row r (K elements) times a panel [K][V][VL]; for bfloat16 [K / 2][V][VL][2]. Functions of their own, with
+// sums of their own: inlined, the compiler keeps too much in registers besides and loses a quarter of the speed.
 template <int R, int V>
-static inline void multiply(vf (&sums)[R][V], const float* const* rows, const float* panel, int64_t K) {
+__attribute__((noinline)) static void multiply(vf (&sums)[R][V], const float* const* rows, const float* panel, int64_t K) {
+    vf own[R][V];
+    memcpy(own, sums, sizeof own);
     for (int64_t k = 0; k < K; k++, panel += V * VL) {
         vf weight[V];
         for (int v = 0; v < V; v++) weight[v] = load(panel + v * VL);
         for (int r = 0; r < R; r++)
-            for (int v = 0; v < V; v++) sums[r][v] += rows[r][k] * weight[v];
+            for (int v = 0; v < V; v++) own[r][v] += rows[r][k] * weight[v];
     }
+    memcpy(sums, own, sizeof own);
 }
 
 template <int R, int V>
-static inline void multiply(vf (&sums)[R][V], const bf16* const* rows, const bf16* panel, int64_t K) {
+__attribute__((noinline)) static void multiply(vf (&sums)[R][V], const bf16* const* rows, const bf16* panel, int64_t K) {
 #if defined(__AVX512BF16__)
+    __m512 own[R][V];
+    memcpy(own, sums, sizeof own);
     for (int64_t k = 0; k < K; k += 2, panel += 2 * V * VL) {
         __m512bh weight[V];
         for (int v = 0; v < V; v++) memcpy(&weight[v], panel + 2 * v * VL, sizeof weight[v]);
@@ -30,9 +36,10 @@ static inline void multiply(vf (&sums)[R][V], const bf16* const* rows, const bf1
             int32_t pair;
             memcpy(&pair, rows[r] + k, sizeof pair);
             __m512bh both = (__m512bh)_mm512_set1_epi32(pair);
-            for (int v = 0; v < V; v++) sums[r][v] = (vf)_mm512_dpbf16_ps((__m512)sums[r][v], both, weight[v]);
+            for (int v = 0; v < V; v++) own[r][v] = _mm512_dpbf16_ps(own[r][v], both, weight[v]);
         }
     }
+    memcpy(sums, own, sizeof own);
 #endif
 }
 
@@ -86,20 +93,22 @@ struct Forward {
         const E* panel = ahead + (u / VL) * (F + H) * GATES * VL;
         multiply<R, GATES>(sums, inputs, panel, F);
         multiply<R, GATES>(sums, states, panel + F * GATES * VL, H);
+        for (int r = 0; r < R; r++) finish(t, n + r, u, sums[r]);
+    }
+
+    void finish(int64_t t, int64_t n, int64_t u, const vf* sums) const {
+        const int64_t at = n * H + u, row = t * N + n;
         const float* last = t ? cells + (t - 1) * N * H : c0;
-        for (int r = 0; r < R; r++) {
-            const int64_t at = (n + r) * H + u, row = t * N + n + r;
-            vf i = sigmoid(sums[r][0]), f = sigmoid(sums[r][1]), o = sigmoid(sums[r][2]), g = tangent(sums[r][3]);
-            vf c = f * (start[row] ? all(0.0f) : load(last + at)) + i * g;
-            vf h = o * tangent(c);
-            store(cells + t * N * H + at, c);
-            store(outputs + t * N * H + at, h);
-            if (gates) {
-                float* kept = gates + row * GATES * H + u;
-                store(kept, i), store(kept + H, f), store(kept + 2 * H, o), store(kept + 3 * H, g);
-            }
-            if (t + 1 < T) store(before + (((t + 1) % keep) * N + n + r) * H + u, start[row + N] ? all(0.0f) : h);
+        vf i = sigmoid(sums[0]), f = sigmoid(sums[1]), o = sigmoid(sums[2]), g = tangent(sums[3]);
+        vf c = f * (start[row] ? all(0.0f) : load(last + at)) + i * g;
+        vf h = o * tangent(c);
+        store(cells + t * N * H + at, c);
+        store(outputs + t * N * H + at, h);
+        if (gates) {
+            float* kept = gates + row * GATES * H + u;
+            store(kept, i), store(kept + H, f), store(kept + 2 * H, o), store(kept + 3 * H, g);
         }
+        if (t + 1 < T) store(before + (((t + 1) % keep) * N + n) * H + u, start[row + N] ? all(0.0f) : h);
     }
 
     void run() const {
