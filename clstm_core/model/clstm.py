@@ -6,6 +6,7 @@
 The critic reads the encoder's features but sends it no gradient, unless it shares the actor's trunk (an ablation).
 """
 
+from ctypes import CDLL
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 
 from clstm_core.config import ModelConfig
 from clstm_core.model.encoder import Encoder
+from clstm_core.model.policy_kernel import decide
 from clstm_core.model.trunk import Steps, Trunk, TrunkState, reset_rows
 
 ILLEGAL_LOGIT = -1e9
@@ -69,6 +71,9 @@ class CLSTM(nn.Module):
         config: sizes and ablations
         obs_mean, obs_std: the scaler [F], fitted on training dates; 0 and 1 when left out
     """
+
+    kernel: CDLL | None = None
+    """Draws actions in place of torch operations, where a learner has given the policy one."""
 
     def __init__(
         self,
@@ -132,6 +137,31 @@ class CLSTM(nn.Module):
         """
         y, actor = self.actor_trunk.step(self.encoder(obs_NF), state.actor, start_N)
         return self.policy_logits(y, mask_NA), state.with_actor(actor)
+
+    def decide(
+        self,
+        obs_NF: torch.Tensor,
+        mask_NA: torch.Tensor,
+        state: RecurrentState,
+        start_N: torch.Tensor,
+        log_noise_NA: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, RecurrentState]:
+        """`act`, and a draw from its policy: actions [N], their log-probabilities [N], the state after; no gradients.
+
+        The draw is an exponential race (Gumbel's trick): the least noise per probability wins.
+
+        Args:
+            log_noise_NA: logarithms of exponential draws with mean 1
+        """
+        if self.kernel is None:
+            logits, state = self.act(obs_NF, mask_NA, state, start_N)
+            log_probs = logits.log_softmax(dim=-1)
+            action = (log_probs - log_noise_NA).argmax(dim=-1)
+            return action, log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1), state
+        trunk = self.actor_trunk
+        sum_NH, actor = trunk.step_before_norm(self.encoder(obs_NF), state.actor, start_N)
+        drawn = decide(self.kernel, sum_NH, trunk.norm, self.policy_head, mask_NA, log_noise_NA, ILLEGAL_LOGIT)
+        return *drawn, state.with_actor(actor)
 
     def step(
         self, obs_NF: torch.Tensor, mask_NA: torch.Tensor | None, state: RecurrentState

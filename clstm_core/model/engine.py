@@ -8,6 +8,7 @@ from clstm_core.errors import ConfigError
 from clstm_core.model.attention_kernel import attention_kernel
 from clstm_core.model.clstm import CLSTM
 from clstm_core.model.lstm_kernel import LSTMKernel, lstm_kernel, why_not
+from clstm_core.model.policy_kernel import policy_kernel
 
 FLOAT32, BFLOAT16, AUTO = "float32", "bfloat16", "auto"
 FASTER = 1.2
@@ -27,6 +28,7 @@ def use_kernels(model: CLSTM, precision: str) -> str:
     reason = why_not(hidden, half=half) if on_cpu else "It is no kernel for a GPU."
     if half and reason:
         raise ConfigError(f"precision='bfloat16': {reason} Use --precision float32.")
+    model.kernel = None if reason else policy_kernel(hidden)
     for trunk in (model.actor_trunk, model.critic_trunk):
         if trunk is not None:
             trunk.lstm.kernel = None if reason else lstm_kernel(hidden, half=half)

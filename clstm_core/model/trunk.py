@@ -184,6 +184,13 @@ class Trunk(nn.Module):
         self, x_NF: torch.Tensor, state: TrunkState, start_N: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, TrunkState]:
         """One step: y [N, H] and the new state; what it remembers is forgotten before it where `start`."""
+        sum_NH, after = self.step_before_norm(x_NF, state, start_N)
+        return self.norm(sum_NH), after
+
+    def step_before_norm(
+        self, x_NF: torch.Tensor, state: TrunkState, start_N: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, TrunkState]:
+        """`step` without its last layer."""
         if self.lstm.kernel is not None and not torch.is_grad_enabled():
             return self._compiled_step(x_NF, state, start_N)
         if start_N is not None:
@@ -193,10 +200,10 @@ class Trunk(nn.Module):
 
     def _look_back(self, h: torch.Tensor, c: torch.Tensor, state: TrunkState) -> tuple[torch.Tensor, TrunkState]:
         if self.attention is None:
-            return self.norm(h), TrunkState(h, c, state.memory, state.valid)
+            return h, TrunkState(h, c, state.memory, state.valid)
         memory = torch.cat((state.memory[:, 1:], h.unsqueeze(1)), dim=1)
         valid = torch.cat((state.valid[:, 1:], torch.ones_like(state.valid[:, :1])), dim=1)
-        return self.norm(h + self.attention.step(h, memory, valid)), TrunkState(h, c, memory, valid)
+        return h + self.attention.step(h, memory, valid), TrunkState(h, c, memory, valid)
 
     def _compiled_step(
         self, x_NF: torch.Tensor, state: TrunkState, start_N: torch.Tensor | None
@@ -206,7 +213,7 @@ class Trunk(nn.Module):
         if self.attention is None or self.attention.kernel is None:
             return self._look_back(h, c, reset_trunk(state, starts))
         mixed, memory, valid = self.attention.compiled_step(h, state.memory, state.valid, starts)
-        return self.norm(h + mixed), TrunkState(h, c, memory, valid)
+        return h + mixed, TrunkState(h, c, memory, valid)
 
     def unroll(
         self, x_TNF: torch.Tensor, start_TN: torch.Tensor, state: TrunkState

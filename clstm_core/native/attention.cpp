@@ -43,22 +43,6 @@ struct Window {
     }
 };
 
-static inline float largest(vf x) {
-    float a[VL];
-    store(a, x);
-    for (int half = VL / 2; half; half /= 2)
-        for (int l = 0; l < half; l++) a[l] = a[l + half] > a[l] ? a[l + half] : a[l];
-    return a[0];
-}
-
-static inline float total(vf x) {
-    float a[VL];
-    store(a, x);
-    for (int half = VL / 2; half; half /= 2)
-        for (int l = 0; l < half; l++) a[l] += a[l + half];
-    return a[0];
-}
-
 static void forward(const Window& w, float* out, float* weights) {
     const int64_t S = w.past() + w.T, L = w.lanes(), width = S + L, heads = w.H / w.D;
     std::vector<float> columns(w.D * width), ages(w.H * L), bias(w.T * L);

@@ -65,3 +65,19 @@ static inline vf exponential(vf x) {
 }
 static inline vf sigmoid(vf x) { return 1.0f / (1.0f + exponential(-x)); }
 static inline vf tangent(vf x) { return 2.0f / (1.0f + exponential(-2.0f * x)) - 1.0f; }
+
+static inline float largest(vf x) {
+    float a[VL];
+    store(a, x);
+    for (int half = VL / 2; half; half /= 2)
+        for (int l = 0; l < half; l++) a[l] = a[l + half] > a[l] ? a[l + half] : a[l];
+    return a[0];
+}
+
+static inline float total(vf x) {
+    float a[VL];
+    store(a, x);
+    for (int half = VL / 2; half; half /= 2)
+        for (int l = 0; l < half; l++) a[l] += a[l + half];
+    return a[0];
+}

@@ -8,7 +8,6 @@ import torch
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.model.clstm import CLSTM, RecurrentState
 from clstm_core.model.trunk import TrunkState
-from clstm_core.ppo.losses import log_prob_of
 from clstm_core.ppo.storage import Rollout
 
 
@@ -73,6 +72,7 @@ def walk(
     """
     observation, mask, start, state, episode_reward, episode_length = carry
     chunk_actor = rollout.chunk_state.actor
+    log_noise = torch.empty(rollout.mask.shape, device=env.device).exponential_(generator=generator).log_()
     with model.actor_trunk.lstm.standing():
         for t in range(rollout.n_steps):
             if forced_start is not None:
@@ -80,8 +80,7 @@ def walk(
             chunk, inside = divmod(t, rollout.bptt_steps)
             if not inside:
                 _store(chunk_actor, chunk, state.actor)
-            logits, state = model.act(observation, mask, state, start)
-            action, log_prob = sample(logits, generator)
+            action, log_prob, state = model.decide(observation, mask, state, start, log_noise[t])
             rollout.write(t, observation=observation, mask=mask, start=start, action=action, log_prob=log_prob)
             step = env.step(action)
             episode_reward, episode_length = episode_reward + step.reward, episode_length + 1
@@ -164,14 +163,6 @@ def _store(chunks: TrunkState, k: int, state: TrunkState) -> None:
     """Write a trunk's state [N, ...] into slot k of [K, N, ...]."""
     for buffer, part in zip(chunks, state, strict=True):
         buffer[k].copy_(part)
-
-
-def sample(logits_NA: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Actions [N] from softmax(logits) and their log-probabilities [N], by the exponential race of Gumbel's trick."""
-    log_probs = logits_NA.log_softmax(dim=-1)
-    noise = torch.empty_like(log_probs).exponential_(generator=generator)
-    action = (log_probs - noise.log()).argmax(dim=-1)
-    return action, log_prob_of(action, log_probs)
 
 
 def _mask_or_all(mask: torch.Tensor | None, env: BatchedEnv) -> torch.Tensor:

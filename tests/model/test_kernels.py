@@ -156,6 +156,28 @@ def test_a_step_of_a_trunk_is_that_of_torch_operations(heads, window):
 
 
 @needs_compiler
+@pytest.mark.parametrize(("hidden", "actions"), [(64, 24), (32, 1), (16, 16), (256, 5)])
+@torch.no_grad()
+def test_a_drawn_action_is_that_of_torch_operations(hidden, actions):
+    torch.manual_seed(0)
+    model, n = CLSTM(5, actions, ModelConfig(hidden_dim=hidden, n_heads=1)), 50
+    model.policy_head.weight.mul_(300)
+    torch.nn.init.normal_(model.policy_head.bias)
+    torch.nn.init.normal_(model.actor_trunk.norm.bias)
+    mask = torch.rand(n, actions) < 0.6
+    mask[:, 0] = True
+    given = (torch.randn(n, 5), mask, model.initial_state(n), torch.rand(n) < 0.5)
+    log_noise = torch.empty(n, actions).exponential_().log()
+    expected = model.decide(*given, log_noise)
+    engine.use_kernels(model, engine.FLOAT32)
+    assert model.kernel is not None
+    found = model.decide(*given, log_noise)
+    assert torch.equal(found[0], expected[0])
+    torch.testing.assert_close(found[1], expected[1], rtol=1e-4, atol=1e-5)
+    assert mask[torch.arange(n), found[0]].all()
+
+
+@needs_compiler
 def test_attention_does_not_look_at_slots_that_are_not_filled():
     attention = WindowAttention(32, 2, 5)
     attention.kernel = attention_kernel.attention_kernel(32, 2)

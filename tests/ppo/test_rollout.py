@@ -5,8 +5,9 @@ import torch
 
 from clstm_core.config import ModelConfig
 from clstm_core.model.clstm import CLSTM
+from clstm_core.model.engine import use_kernels
 from clstm_core.ppo.losses import log_prob_of
-from clstm_core.ppo.rollout import begin, collect, sample
+from clstm_core.ppo.rollout import begin, collect
 from clstm_core.ppo.storage import Rollout, sequences
 
 ENVS, STEPS, CHUNK, LENGTH = 6, 12, 4, 5
@@ -104,11 +105,20 @@ def test_forced_steps_are_known(toys):
     assert (rollout.log_prob[~rollout.free] == 0).all()
 
 
-def test_sampling_follows_the_probabilities():
-    probabilities = torch.tensor([0.7, 0.2, 0.1, 0.0])
-    logits = probabilities.log().clamp_min(-1e9).expand(20_000, 4)
-    action, log_prob = sample(logits, torch.Generator().manual_seed(0))
-    found = torch.bincount(action, minlength=4) / 20_000
-    assert (found - probabilities).abs().max() < 0.015
+@pytest.mark.parametrize("compiled", [True, False])
+@torch.no_grad()
+def test_draws_follow_the_probabilities(compiled):
+    probabilities, n = torch.tensor([0.7, 0.2, 0.1]), 20_000
+    model = CLSTM(5, 4, ModelConfig(hidden_dim=32, attention_window=4))
+    if compiled:
+        use_kernels(model, "float32")
+    model.policy_head.weight.zero_()
+    model.policy_head.bias[:3] = probabilities.log()
+    mask = torch.tensor([True, True, True, False]).expand(n, 4)
+    log_noise = torch.empty(n, 4).exponential_(generator=torch.Generator().manual_seed(0)).log()
+    start = torch.zeros(n, dtype=torch.bool)
+    action, log_prob, _ = model.decide(torch.randn(n, 5), mask, model.initial_state(n), start, log_noise)
+    found = torch.bincount(action, minlength=4) / n
+    assert (found[:3] - probabilities).abs().max() < 0.015
     assert found[3] == 0
     torch.testing.assert_close(log_prob.exp(), probabilities[action])

@@ -68,7 +68,7 @@ def profile(
     phases, model = Phases(synchronize), learner.model
     parts: tuple[tuple[Any, str, str, bool | None], ...] = (
         (learner.env, "step", "env step", None),
-        (model, "act", "actor", None),
+        (model, "decide", "actor", None),
         (learner_module, "walk", "rest of the walk", None),
         (model, "unroll_critic", "value pass", False),
         (model, "look_ahead", "value pass", False),
