@@ -116,10 +116,8 @@ class Learner:
         walked = self._ahead or self._walk()
         self._ahead = None
         self.carry = valued(self.model, walked.after, walked.values())
+        diagnosed = self._helper.submit(self._diagnosed, rollout)
         advantage = self.advantages(rollout)
-        returns, weight = monte_carlo_returns(
-            rollout.reward, rollout.next_value, rollout.terminated, rollout.truncated, gamma=ppo.gamma
-        )
         data = sequences(rollout)
         learnt = update(
             self.model,
@@ -132,8 +130,7 @@ class Learner:
             generator=self.generator,
             helper=self._helper,
         )
-        seen = value_diagnostics(rollout.value, returns, weight) | measured(rollout)
-        seen |= seen_diagnostics(rollout, ppo.gamma)
+        seen = diagnosed.result()
         last = self.iteration + 1 == self.config.n_iterations
         look = self.iteration % ppo.evaluate_every == 0 or last
         if look:
@@ -268,6 +265,18 @@ class Learner:
             gamma=self.config.ppo.gamma,
             gae_lambda=self.config.ppo.gae_lambda,
         )
+
+    def _diagnosed(self, rollout: Rollout) -> dict[str, torch.Tensor]:
+        """What a rollout says of env and critic."""
+        gamma = self.config.ppo.gamma
+        returns, weight = monte_carlo_returns(
+            rollout.reward, rollout.next_value, rollout.terminated, rollout.truncated, gamma=gamma
+        )
+        return {
+            **value_diagnostics(rollout.value, returns, weight),
+            **measured(rollout),
+            **seen_diagnostics(rollout, gamma),
+        }
 
     def _heldout_diagnostics(self) -> dict[str, torch.Tensor]:
         """The critic on envs of held-out dates, walked from a reset with randomness of its own."""
