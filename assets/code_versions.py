@@ -17,7 +17,7 @@ MARKET = ("market", "options")
 COMPANIONS = (*MARKET, "evaluation/companions.py")
 ENV = (*MARKET, "env")
 AUDIT = (*ENV, "audit")
-TRAIN = (*ENV, "model", "ppo", "train")
+TRAIN = (*ENV, "model", "native", "native/*.cpp", "native/*.h", "ppo", "train")
 EVALUATION = (*ENV, "model", "evaluation")
 CRITIC = (*TRAIN, "evaluation")
 EVIDENCE = (*EVALUATION, "evidence_audit")
@@ -29,7 +29,7 @@ def code_version(*modules: str, rooms: tuple[str, ...], reports: bool = False) -
 
     Args:
         modules: files of the asset itself, and of assets whose functions it works with: `__file__`
-        rooms: folders of the core, or single files of it
+        rooms: folders of the core, or files of it
 
     Raises: FileNotFoundError for a room that is not there: a renamed one never drops out in silence
     """
@@ -37,7 +37,7 @@ def code_version(*modules: str, rooms: tuple[str, ...], reports: bool = False) -
     for module in modules:
         digest.update(_hash(Path(module).parent, Path(module).name))
     for room in rooms:
-        digest.update(_hash(CORE, room if room.endswith(".py") else f"{room}/**/*.py"))
+        digest.update(_hash(CORE, room if "." in room else f"{room}/**/*.py"))
     if reports:
         digest.update(_hash(REPORTS, "*.py"))
         digest.update(_hash(REPORTS, "templates/*"))  # and not what was drawn, which lies beside them

@@ -81,6 +81,18 @@ def _torch() -> Iterator[Finding]:
         yield Finding("GPU", f"none, though torch is built for CUDA {torch.version.cuda}", remedy, warning=True)
     else:
         yield Finding("GPU", "none, and torch is built for the CPU: enough for the recipes default_cpu and smoke")
+    yield _kernels()
+
+
+def _kernels() -> Finding:
+    from clstm_core.config import default_cpu
+    from clstm_core.model.lstm_kernel import why_not
+
+    hidden = default_cpu().model.hidden_dim
+    if reason := why_not(hidden, half=False):
+        return Finding("kernels", "none: training on the CPU takes twice as long and more", reason, warning=True)
+    also = "" if why_not(hidden, half=True) else ", bfloat16"
+    return Finding("kernels", f"compiled for this processor: float32{also}")
 
 
 def _disk(home: Path) -> Finding:

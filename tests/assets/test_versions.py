@@ -121,6 +121,14 @@ def test_code_that_makes_companion_tensors_counts_and_no_other(copied, place, co
     assert (now("companions.py", code_versions.COMPANIONS) != before) is counts
 
 
+@pytest.mark.parametrize("place", ["native/lstm.cpp", "native/vectors.h", "native/build.py"])
+def test_the_kernels_of_training_are_code_that_counts(copied, place):
+    root, now = copied
+    before = now("training.py", code_versions.TRAIN)
+    edit(root / "clstm_core" / place)
+    assert now("training.py", code_versions.TRAIN) != before
+
+
 def test_drawing_a_report_is_no_change_of_its_code(copied):
     root, now = copied
     before = now("reports.py", ("evaluation",), reports=True)

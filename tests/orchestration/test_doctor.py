@@ -12,6 +12,7 @@ import pytest
 import torch
 from dagster._daemon.types import DaemonHeartbeat
 
+from clstm_core.model import lstm_kernel
 from orchestration import doctor
 from orchestration.doctor import examine, shown
 from orchestration.home import TEMPLATE, dagster_home
@@ -131,6 +132,18 @@ def test_a_gpu_that_torch_could_use_and_does_not_find_is_a_warning(home, gpu):
 def test_a_torch_for_the_cpu_is_in_order(home, gpu):
     gpu(False, None)
     assert not found("GPU").remedy
+
+
+def test_a_machine_without_a_compiler_is_told_what_it_misses(home, monkeypatch):
+    monkeypatch.setattr(lstm_kernel, "why_not", lambda hidden, half: "There is no C++ compiler. Install g++.")
+    item = found("kernels")
+    assert item.warning
+    assert "Install g++" in item.remedy
+
+
+def test_kernels_are_named_with_their_precisions(home, monkeypatch):
+    monkeypatch.setattr(lstm_kernel, "why_not", lambda hidden, half: "" if not half else "It does not multiply it.")
+    assert found("kernels") == ("kernels", "compiled for this processor: float32", "", False)
 
 
 def test_a_torch_that_cannot_be_loaded_is_a_fault(home, monkeypatch):
