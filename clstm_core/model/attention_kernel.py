@@ -89,7 +89,7 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         saved = ctx.saved_tensors
-        slopes = (torch.empty_like(saved[0]), *(torch.zeros_like(part) for part in saved[1:6]))
+        slopes = (*(torch.empty_like(part) for part in saved[:5]), torch.zeros_like(saved[5]))
         arrays = (*saved, grads[0].contiguous(), *slopes)
         ctx.library.attend_back(*map(address, arrays), *map(ctypes.c_int64, ctx.sizes))
         return (*slopes, None, None, None, None)

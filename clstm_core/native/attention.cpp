@@ -15,21 +15,28 @@
 struct Window {
     const float *q, *k, *v, *past_k, *past_v, *age;
     const uint8_t *valid, *start;  // [N, W - 1]: slots that are filled; [T, N]: an episode starts
-    float scale;
     int64_t T, N, H, D, W;
 
+    float scale() const { return 1.0f / std::sqrt((float)D); }
     int64_t past() const { return W - 1; }
+    int64_t slots() const { return past() + T; }
     int64_t lanes() const { return (W + VL - 1) / VL * VL; }
-    const float* row(const float* fresh, const float* stored, int64_t n, int64_t s, int64_t head) const {
-        return s < past() ? stored + (n * past() + s) * H + head * D : fresh + ((s - past()) * N + n) * H + head * D;
+    int64_t at(int64_t n, int64_t t, int64_t head) const { return (t * N + n) * H + head * D; }
+
+    // rows [S, D] of one head: the stored slots, zero where they are not filled, then the new steps
+    void gather(float* rows, const float* fresh, const float* stored, int64_t n, int64_t head) const {
+        for (int64_t s = 0; s < past(); s++, rows += D)
+            if (valid[n * past() + s])
+                memcpy(rows, stored + (n * past() + s) * H + head * D, sizeof(float) * D);
+            else
+                memset(rows, 0, sizeof(float) * D);  // what is not filled may hold anything
+        for (int64_t t = 0; t < T; t++, rows += D) memcpy(rows, fresh + at(n, t, head), sizeof(float) * D);
     }
-    // columns [D][S + lanes]: what a vector of slots reads from its first slot on
-    void turn(float* columns, const float* fresh, const float* stored, int64_t n, int64_t head) const {
-        const int64_t S = past() + T, width = S + lanes();
-        for (int64_t s = 0; s < S; s++) {
-            const float* from = row(fresh, stored, n, s, head);
-            for (int64_t d = 0; d < D; d++) columns[d * width + s] = from[d];
-        }
+    // columns [D, S + lanes] of rows: what a vector of slots reads from its first slot on
+    void turn(float* columns, const float* rows) const {
+        const int64_t width = slots() + lanes();
+        for (int64_t s = 0; s < slots(); s++)
+            for (int64_t d = 0; d < D; d++) columns[d * width + s] = rows[s * D + d];
     }
     // bias [T, L]: 0 where a step may look, -inf elsewhere
     void visible(float* bias, int64_t n) const {
@@ -43,94 +50,143 @@ struct Window {
     }
 };
 
-static void forward(const Window& w, float* out, float* weights) {
-    const int64_t S = w.past() + w.T, L = w.lanes(), width = S + L, heads = w.H / w.D;
-    std::vector<float> columns(w.D * width), ages(w.H * L), bias(w.T * L);
-    for (int64_t j = 0; j < w.W; j++)
-        for (int64_t x = 0; x < w.H; x++) ages[x * L + j] = w.age[j * w.H + x];
-    for (int64_t n = 0; n < w.N; n++) {
-        w.visible(bias.data(), n);
-        for (int64_t head = 0; head < heads; head++) {
-            w.turn(columns.data(), w.k, w.past_k, n, head);
-            for (int64_t t = 0; t < w.T; t++) {
-                const float *q = w.q + (t * w.N + n) * w.H + head * w.D, *seen = &bias[t * L];
-                const float* age = &ages[head * w.D * L];
-                float* kept = weights + ((n * heads + head) * w.T + t) * L;
-                vf most = all(-INFINITY), mass = {};
-                for (int64_t j = 0; j < L; j += VL) {
-                    vf score = {}, hidden = load(seen + j);
-                    for (int64_t d = 0; d < w.D; d++)
-                        score += q[d] * (load(&columns[d * width + t + j]) + load(age + d * L + j));
-                    score = hidden < 0.0f ? hidden : score * w.scale;  // what is not seen may be anything, a NaN too
-                    store(kept + j, score);
-                    most = score > most ? score : most;
-                }
-                const float top = largest(most);
-                for (int64_t j = 0; j < L; j += VL) {
-                    vf e = load(seen + j) < 0.0f ? all(0.0f) : exponential(load(kept + j) - top);
-                    store(kept + j, e);
-                    mass += e;
-                }
-                const float share = 1.0f / total(mass);
-                for (int64_t j = 0; j < L; j += VL) store(kept + j, load(kept + j) * share);
-                float* to = out + (t * w.N + n) * w.H + head * w.D;
-                for (int64_t d = 0; d < w.D; d += VL) {
-                    vf mixed = {};
-                    for (int64_t j = 0; j < w.W; j++)
-                        if (kept[j] != 0.0f) mixed += kept[j] * load(w.row(w.v, w.past_v, n, t + j, head) + d);
-                    store(to + d, mixed);
-                }
+constexpr int QUERIES = 4;  // looked at side by side: each alone would wait for its own sums
+
+struct Forward {
+    const Window& w;
+    float *out, *weights;
+    int64_t S, L, width, heads;
+    std::vector<float> keys, values, columns, ages, bias;
+
+    Forward(const Window& w, float* out, float* weights)
+        : w(w), out(out), weights(weights), S(w.slots()), L(w.lanes()), width(S + L), heads(w.H / w.D), keys(S * w.D),
+          values((S + QUERIES) * w.D), columns(w.D * (width + QUERIES)), ages(w.H * L), bias((w.T + QUERIES) * L) {}
+
+    void run() {
+        for (int64_t j = 0; j < w.W; j++)
+            for (int64_t x = 0; x < w.H; x++) ages[x * L + j] = w.age[j * w.H + x];
+        for (int64_t n = 0; n < w.N; n++) {
+            w.visible(bias.data(), n);
+            for (int64_t head = 0; head < heads; head++) {
+                w.gather(keys.data(), w.k, w.past_k, n, head);
+                w.gather(values.data(), w.v, w.past_v, n, head);
+                w.turn(columns.data(), keys.data());
+                int64_t t = 0;
+                for (; t + QUERIES <= w.T; t += QUERIES) look<QUERIES>(n, head, t);
+                for (; t < w.T; t++) look<1>(n, head, t);
             }
         }
     }
-}
 
-struct Gradients {
-    float *q, *k, *v, *past_k, *past_v, *age;  // those of what is written over and over are zero before
-    float* row(float* fresh, float* stored, const Window& w, int64_t n, int64_t s, int64_t head) const {
-        return const_cast<float*>(w.row(fresh, stored, n, s, head));
+    template <int R>
+    void look(int64_t n, int64_t head, int64_t t) {
+        const float *q[R], *age = &ages[head * w.D * L];
+        float* kept = weights + ((n * heads + head) * w.T + t) * L;
+        vf most[R], mass[R] = {};
+        for (int r = 0; r < R; r++) q[r] = w.q + w.at(n, t + r, head), most[r] = all(-INFINITY);
+        for (int64_t j = 0; j < L; j += VL) {
+            vf score[R] = {};
+            for (int64_t d = 0; d < w.D; d++) {
+                vf old = load(age + d * L + j);
+                for (int r = 0; r < R; r++) score[r] += q[r][d] * (load(&columns[d * width + t + r + j]) + old);
+            }
+            for (int r = 0; r < R; r++) {
+                vf hidden = load(&bias[(t + r) * L + j]);
+                score[r] = hidden < 0.0f ? hidden : score[r] * w.scale();
+                most[r] = score[r] > most[r] ? score[r] : most[r];
+                store(kept + r * L + j, score[r]);
+            }
+        }
+        for (int r = 0; r < R; r++) most[r] = all(largest(most[r]));
+        for (int64_t j = 0; j < L; j += VL)
+            for (int r = 0; r < R; r++) {
+                vf e = load(&bias[(t + r) * L + j]) < 0.0f ? all(0.0f) : exponential(load(kept + r * L + j) - most[r]);
+                store(kept + r * L + j, e);
+                mass[r] += e;
+            }
+        for (int r = 0; r < R; r++) {
+            const float share = 1.0f / total(mass[r]);
+            for (int64_t j = 0; j < L; j += VL) store(kept + r * L + j, load(kept + r * L + j) * share);
+        }
+        for (int64_t d = 0; d < w.D; d += VL) {
+            vf mixed[R] = {};
+            for (int64_t j = 0; j < w.W; j++)
+                for (int r = 0; r < R; r++) mixed[r] += kept[r * L + j] * load(&values[(t + r + j) * w.D + d]);
+            for (int r = 0; r < R; r++) store(out + w.at(n, t + r, head) + d, mixed[r]);
+        }
     }
 };
 
-static inline void add(float* to, vf x) { store(to, load(to) + x); }
+struct Gradients {
+    float *q, *k, *v, *past_k, *past_v, *age;  // age is added to, the others are written
+};
 
-static void backward(const Window& w, const float* weights, const float* d_out, const Gradients& g) {
-    const int64_t S = w.past() + w.T, L = w.lanes(), width = S + L, heads = w.H / w.D;
-    std::vector<float> columns(w.D * width), slope(L);
-    for (int64_t head = 0; head < heads; head++)
-        for (int64_t n = 0; n < w.N; n++) {
-            w.turn(columns.data(), w.v, w.past_v, n, head);
-            for (int64_t t = 0; t < w.T; t++) {
-                const int64_t at = (t * w.N + n) * w.H + head * w.D;
-                const float *d_to = d_out + at, *q = w.q + at;
-                const float* kept = weights + ((n * heads + head) * w.T + t) * L;
-                vf weighted = {};
-                for (int64_t j = 0; j < L; j += VL) {
-                    vf sum = {}, weight = load(kept + j);
-                    for (int64_t d = 0; d < w.D; d++) sum += d_to[d] * load(&columns[d * width + t + j]);
-                    store(&slope[j], sum);
-                    weighted += weight == 0.0f ? all(0.0f) : weight * sum;
-                }
-                const float mean = total(weighted);
+struct Backward {
+    const Window& w;
+    const float *weights, *d_out;
+    const Gradients& g;
+    int64_t S, L, width, heads;
+    std::vector<float> keys, values, columns, slope;  // slope [T, L]: of the loss, per score
+
+    Backward(const Window& w, const float* weights, const float* d_out, const Gradients& g)
+        : w(w), weights(weights), d_out(d_out), g(g), S(w.slots()), L(w.lanes()), width(S + L), heads(w.H / w.D),
+          keys(S * w.D), values(S * w.D), columns(w.D * width), slope(w.T * L) {}
+
+    void run() {
+        for (int64_t n = 0; n < w.N; n++)
+            for (int64_t head = 0; head < heads; head++) {
+                w.gather(keys.data(), w.k, w.past_k, n, head);
+                w.gather(values.data(), w.v, w.past_v, n, head);
+                w.turn(columns.data(), values.data());
+                const float* kept = weights + (n * heads + head) * w.T * L;
+                for (int64_t t = 0; t < w.T; t++) slopes(n, head, t, kept + t * L);
                 for (int64_t d = 0; d < w.D; d += VL) {
-                    const vf query = load(q + d) * w.scale, d_mixed = load(d_to + d);
-                    vf d_query = {};
-                    for (int64_t j = 0; j < w.W; j++) {
-                        if (kept[j] == 0.0f) continue;  // what was not seen may be anything
-                        const int64_t s = t + j;
-                        const float d_score = kept[j] * (slope[j] - mean);
-                        float* age = g.age + j * w.H + head * w.D + d;
-                        d_query += d_score * (load(w.row(w.k, w.past_k, n, s, head) + d) +
-                                              load(w.age + j * w.H + head * w.D + d));
-                        add(g.row(g.k, g.past_k, w, n, s, head) + d, d_score * query);
-                        add(g.row(g.v, g.past_v, w, n, s, head) + d, kept[j] * d_mixed);
-                        add(age, d_score * query);
-                    }
-                    store(g.q + at + d, d_query * w.scale);
+                    for (int64_t t = 0; t < w.T; t++) query(n, head, t, d);
+                    for (int64_t s = 0; s < S; s++) slot(n, head, s, d, kept);
+                    for (int64_t j = 0; j < w.W; j++) age(n, head, j, d);
                 }
             }
+    }
+
+    void slopes(int64_t n, int64_t head, int64_t t, const float* kept) {
+        const float* d_to = d_out + w.at(n, t, head);
+        vf weighted = {};
+        for (int64_t j = 0; j < L; j += VL) {
+            vf sum = {};
+            for (int64_t d = 0; d < w.D; d++) sum += d_to[d] * load(&columns[d * width + t + j]);
+            store(&slope[t * L + j], sum);
+            weighted += load(kept + j) * sum;
         }
-}
+        const float mean = total(weighted);
+        for (int64_t j = 0; j < L; j += VL)
+            store(&slope[t * L + j], load(kept + j) * (load(&slope[t * L + j]) - mean) * w.scale());
+    }
+
+    void query(int64_t n, int64_t head, int64_t t, int64_t d) const {
+        vf sum = {};
+        for (int64_t j = 0; j < w.W; j++)
+            sum += slope[t * L + j] * (load(&keys[(t + j) * w.D + d]) + load(w.age + j * w.H + head * w.D + d));
+        store(g.q + w.at(n, t, head) + d, sum);
+    }
+
+    void slot(int64_t n, int64_t head, int64_t s, int64_t d, const float* kept) const {
+        vf d_key = {}, d_value = {};
+        for (int64_t t = std::max<int64_t>(0, s - w.past()); t <= std::min(s, w.T - 1); t++) {
+            d_key += slope[t * L + s - t] * load(w.q + w.at(n, t, head) + d);
+            d_value += kept[t * L + s - t] * load(d_out + w.at(n, t, head) + d);
+        }
+        const int64_t to = s < w.past() ? (n * w.past() + s) * w.H + head * w.D + d : w.at(n, s - w.past(), head) + d;
+        store((s < w.past() ? g.past_k : g.k) + to, d_key);
+        store((s < w.past() ? g.past_v : g.v) + to, d_value);
+    }
+
+    void age(int64_t n, int64_t head, int64_t j, int64_t d) const {
+        float* to = g.age + j * w.H + head * w.D + d;
+        vf sum = load(to);
+        for (int64_t t = 0; t < w.T; t++) sum += slope[t * L + j] * load(w.q + w.at(n, t, head) + d);
+        store(to, sum);
+    }
+};
 
 // One step: the ring moves on by one, forgotten first where an episode starts, and every head mixes what it holds.
 // Keys are not projected: `folded` [N, heads, H] is the scaled query taken back through their weights.
@@ -200,14 +256,15 @@ int units() { return VL; }  // D must be a multiple of it
 void attend(const float* q, const float* k, const float* v, const float* past_k, const float* past_v, const float* age,
             const uint8_t* valid, const uint8_t* start, float* out, float* weights, int64_t T, int64_t N, int64_t H,
             int64_t D, int64_t W) {
-    forward({q, k, v, past_k, past_v, age, valid, start, 1.0f / std::sqrt((float)D), T, N, H, D, W}, out, weights);
+    const Window window{q, k, v, past_k, past_v, age, valid, start, T, N, H, D, W};
+    Forward(window, out, weights).run();
 }
 
 void attend_back(const float* q, const float* k, const float* v, const float* past_k, const float* past_v,
                  const float* age, const uint8_t* valid, const uint8_t* start, const float* weights,
                  const float* d_out, float* d_q, float* d_k, float* d_v, float* d_past_k, float* d_past_v,
                  float* d_age, int64_t T, int64_t N, int64_t H, int64_t D, int64_t W) {
-    backward({q, k, v, past_k, past_v, age, valid, start, 1.0f / std::sqrt((float)D), T, N, H, D, W}, weights, d_out,
-             {d_q, d_k, d_v, d_past_k, d_past_v, d_age});
+    const Window window{q, k, v, past_k, past_v, age, valid, start, T, N, H, D, W};
+    Backward(window, weights, d_out, {d_q, d_k, d_v, d_past_k, d_past_v, d_age}).run();
 }
 }
