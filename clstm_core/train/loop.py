@@ -3,6 +3,7 @@
 `python -m clstm_core.train --help` lists the flags of the published command.
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from clstm_core.config import RunConfig
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.train.heartbeat import heartbeat
 from clstm_core.train.run import LATEST, TrainingResult, TrainingRun
+
+CHECKPOINT_S = 60.0
+"""Seconds after which an iteration is followed by a rolling checkpoint, however few there were: what a kill costs."""
 
 
 def train(
@@ -42,7 +46,7 @@ def train(
         run.prove()
         if newest is None:
             run.warm_up()
-        learner, result, stopped = run.learner, run.result, False
+        learner, result, stopped, saved = run.learner, run.result, False, time.monotonic()
         while not stopped and learner.iteration < config.n_iterations:
             metrics = run.iterate()
             if report is not None:
@@ -50,8 +54,10 @@ def train(
             for milestone in run.milestones_reached():
                 result.checkpoints[milestone] = run.save(milestone)
             stopped = stop is not None and stop()
-            if stopped or learner.iteration % config.ppo.checkpoint_every == 0:
+            due = learner.iteration % config.ppo.checkpoint_every == 0 or time.monotonic() - saved >= CHECKPOINT_S
+            if stopped or due:
                 run.save(LATEST)
+                saved = time.monotonic()
         result.completed = learner.iteration >= config.n_iterations
         return result
 

@@ -127,6 +127,19 @@ def test_resume_equals_the_uninterrupted_run(go, at):
     assert sorted(rest.checkpoints) == sorted(whole.checkpoints)
 
 
+def test_slow_iterations_are_saved_by_the_clock(go, tiny, monkeypatch):
+    monkeypatch.setattr("clstm_core.train.loop.CHECKPOINT_S", 0.0)
+    seen = []
+
+    def look(metrics):
+        newest = newest_checkpoint(look.folder)
+        seen.append(metrics["iteration"] - load_checkpoint(newest).meta["iteration"])
+
+    look.folder = go("first", stop=stop_after(1)).run_dir
+    go("first", report=look)
+    assert seen == [1] * 5  # told before it is saved: what came before always was
+
+
 def test_a_finished_run_is_not_trained_again(go):
     first = go("one")
     again = go("one", report=lambda metrics: pytest.fail("trained again"))
