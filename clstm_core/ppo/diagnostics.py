@@ -74,7 +74,7 @@ def seen_diagnostics(rollout: Rollout, gamma: float, prefix: str = "") -> dict[s
     values: dict[str, torch.Tensor] = {}
     for span in SPANS:
         pair = foreseen(rollout, gamma, span)
-        missing = rollout.reward.new_tensor(float("nan"))
+        missing = rollout.reward.new_full((), float("nan"))
         share, together = (missing, missing) if pair is None else foresight(pair)
         values[f"{prefix}explained_variance_{span}"] = share
         values[f"{prefix}value_correlation_{span}"] = together

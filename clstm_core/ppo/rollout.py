@@ -152,11 +152,16 @@ def value_steps(
 def _seams(start_CN: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Steps and envs [M] after which no episode goes on within these steps; all of them where asking would wait."""
     if start_CN.device.type != "cpu":
-        c, n = (torch.arange(size, device=start_CN.device) for size in start_CN.shape)
-        return c.repeat_interleave(len(n)), n.repeat(len(c))
+        return _every_step(start_CN)
     ends = torch.cat((start_CN[1:], torch.ones_like(start_CN[:1])))
     c_M, n_M = ends.nonzero(as_tuple=True)
     return c_M, n_M
+
+
+def _every_step(start_CN: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """All steps and envs [C * N]."""
+    c, n = (torch.arange(size, device=start_CN.device) for size in start_CN.shape)
+    return c.repeat_interleave(len(n)), n.repeat(len(c))
 
 
 def _store(chunks: TrunkState, k: int, state: TrunkState) -> None:

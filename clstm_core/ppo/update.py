@@ -30,15 +30,29 @@ class Optimizers:
         """The learning rates of the coming iteration."""
         for optimizer, lr in ((self.actor, actor_lr), (self.critic, critic_lr)):
             for group in optimizer.param_groups:
-                group["lr"] = lr
+                if isinstance(group["lr"], torch.Tensor):
+                    group["lr"].fill_(lr)
+                else:
+                    group["lr"] = lr
 
 
 def make_optimizers(model: CLSTM, config: PPOConfig) -> Optimizers:
     """Fresh optimizers at the configured learning rates."""
+    device = model.value_head.weight.device
+
+    def adam(parameters: list[nn.Parameter], lr: float) -> torch.optim.Adam:
+        made = torch.optim.Adam(parameters, lr=lr, eps=1e-5, fused=True, capturable=device.type != "cpu")
+        made.param_groups[0]["lr"] = of_iteration(lr, device)
+        return made
+
     return Optimizers(
-        torch.optim.Adam(model.actor_parameters(), lr=config.actor_lr, eps=1e-5, fused=True),
-        torch.optim.Adam(model.critic_parameters(), lr=config.critic_lr, eps=1e-5, fused=True),
+        adam(model.actor_parameters(), config.actor_lr), adam(model.critic_parameters(), config.critic_lr)
     )
+
+
+def of_iteration(number: float, device: torch.device) -> float | torch.Tensor:
+    """A number that the next iteration has another of; off the CPU a tensor, which a captured graph reads anew."""
+    return number if device.type == "cpu" else torch.full((), number, device=device)
 
 
 @dataclass(slots=True)
@@ -53,7 +67,7 @@ class MinibatchSums:
     @classmethod
     def none(cls, device: torch.device) -> "MinibatchSums":
         """Of no minibatch yet."""
-        return cls({}, {}, torch.tensor(-1, device=device), [])
+        return cls({}, {}, torch.full((), -1, device=device), [])
 
     def add(self, index: torch.Tensor, **values: torch.Tensor) -> None:
         """Account for one minibatch of sequences `index`; a value that is not finite is noted, without waiting."""
@@ -98,6 +112,7 @@ def update(
              trunk is shared both are fitted to the sum of their losses
     """
     actor, critic = MinibatchSums.none(advantage.device), MinibatchSums.none(advantage.device)
+    bonus = of_iteration(entropy_coef, advantage.device)
     given: list[Future[None]] = []
 
     def fit_critic(features: torch.Tensor, start: torch.Tensor, state: TrunkState, index: torch.Tensor) -> None:
@@ -110,7 +125,7 @@ def update(
             batch, gain = data.select(index), advantage.index_select(1, index)
             if model.critic_trunk is None:
                 policy, policy_norm, critic_loss, value_norm = _fit_shared(
-                    model, optimizers, batch, gain, target.index_select(1, index), config, entropy_coef
+                    model, optimizers, batch, gain, target.index_select(1, index), config, bonus
                 )
                 critic.add(index, value_loss=critic_loss, value_grad_norm=value_norm)
             else:
@@ -118,7 +133,7 @@ def update(
                 given.append(helper.submit(fit_critic, features.detach(), batch.start, batch.state.critic, index))
                 logits, _ = model.unroll_actor(features, batch.mask, batch.start, batch.state.actor)
                 policy = _policy_loss(logits, batch, gain, config)
-                loss = policy.loss - entropy_coef * policy.entropy
+                loss = policy.loss - bonus * policy.entropy
                 policy_norm = _fit(optimizers.actor, loss, config.max_grad_norm)
             actor.add(
                 index,
@@ -158,14 +173,14 @@ def _fit_shared(
     advantage: torch.Tensor,
     target: torch.Tensor,
     config: PPOConfig,
-    entropy_coef: float,
+    bonus: float | torch.Tensor,
 ) -> tuple[PolicyLoss, torch.Tensor, torch.Tensor, torch.Tensor]:
     """One minibatch of a policy whose critic has no trunk of its own: losses and norms of both."""
     logits, value, _ = model.unroll(batch.observation, batch.mask, batch.start, batch.state)
     policy, critic_loss = _policy_loss(logits, batch, advantage, config), value_loss(value, target)
     optimizers.actor.zero_grad()
     optimizers.critic.zero_grad()
-    (policy.loss - entropy_coef * policy.entropy + critic_loss).backward()
+    (policy.loss - bonus * policy.entropy + critic_loss).backward()
     norms = (descend(optimizer, config.max_grad_norm) for optimizer in (optimizers.actor, optimizers.critic))
     policy_norm, value_norm = norms
     return policy, policy_norm, critic_loss, value_norm
