@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +11,10 @@ import torch
 
 from clstm_core.config import RECIPES, EnvConfig, ModelConfig, PPOConfig, RunConfig
 from clstm_core.env.protocol import EnvStep
+
+ROOT = str(Path(__file__).resolve().parents[1])
+if ROOT not in sys.path:  # `tools` is imported from the checkout
+    sys.path.insert(0, ROOT)
 
 
 class ToyEnv:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from clstm_core.config import seed_100m
+from clstm_core.env.compiled import Compiled
 from clstm_core.ppo.learner import Learner
 from tools.bench import __main__ as command
 from tools.bench import gpu, phases
@@ -70,14 +71,43 @@ def test_without_a_gpu_the_script_refuses_with_a_sentence(monkeypatch, capsys):
     assert "make bench" in told.err
 
 
+DRY_RUN = ["--device", "cpu", "--shrink", "512", "--iterations", "1", "--bptt-steps", "16"]
+
+
 def test_the_gpu_script_walks_its_path_on_a_cpu(tmp_path, capsys):
-    flags = ["--device", "cpu", "--shrink", "512", "--iterations", "1", "--bptt-steps", "16", "--out", str(tmp_path)]
-    assert gpu.main(flags) == 0
+    before = torch.get_float32_matmul_precision()
+    assert gpu.main([*DRY_RUN, "--tf32", "on", "--compile-env", "off", "--out", str(tmp_path)]) == 0
     told = capsys.readouterr().out
+    assert torch.get_float32_matmul_precision() == before
+    assert "--tf32 on --compile-env off" in told
+    assert "env step not compiled" in told
     assert "of the floor" in told
     assert "peak memory" in told
     assert "| env step" in told
     assert not list(tmp_path.iterdir())
+
+
+def test_what_fails_on_a_gpu_is_said_and_the_rest_is_measured(monkeypatch, capsys):
+    def bench(config, iterations):
+        assert torch.get_float32_matmul_precision() == "highest"
+        if config.ppo.bptt_steps == 16:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB\nand more")
+        return 1e6, ["measured"]
+
+    monkeypatch.setattr(gpu, "bench", bench)
+    assert gpu.main([*DRY_RUN, "128"]) == 1
+    told = capsys.readouterr()
+    assert told.err == "error: BPTT 16: CUDA out of memory. Tried to allocate 1 GiB\n"
+    assert told.out.endswith("measured\n\n")
+
+
+def test_a_step_that_could_not_be_compiled_is_named(toys):
+    env = toys.NoiseEnv(2)
+    assert gpu.env_step(env) == "env step not compiled"
+    env._turn = Compiled(lambda: None)
+    assert gpu.env_step(env) == "env step compiled"
+    env._turn.why_not = "no triton"
+    assert gpu.env_step(env) == "env step not compiled: no triton"
 
 
 def test_the_gpu_script_measures_the_published_configuration():

@@ -1,14 +1,16 @@
 """The published command's configuration on one GPU: `make bench-gpu`. It needs torch, numpy and safetensors alone.
 
 Env steps/s of whole iterations at BPTT 16 and 128, seconds by phase, kernels per env step, peak memory, and the share
-of the floor. `--device cpu --shrink 64` walks the same path anywhere, and writes no rows.
+of the floor. What fails is said, and the rest is measured. `--device cpu --shrink 64` walks the same path anywhere, and
+writes no rows.
 """
 
 import argparse
 import dataclasses
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,7 +22,7 @@ from clstm_core.ppo.learner import Learner
 from clstm_core.train.command import make_envs
 from tools.bench import phases
 from tools.bench.growth import peak_megabytes
-from tools.bench.rows import FOLDER, Row, row, write_rows
+from tools.bench.rows import FOLDER, Row, cpu_model, row, write_rows
 from tools.bench.worker import measure
 
 FLOOR_SECONDS = 4.1
@@ -32,7 +34,7 @@ REFUSAL = (
 )
 
 
-def published(bptt_steps: int, *, device: str, shrink: int = 1) -> RunConfig:
+def published(bptt_steps: int, *, device: str, shrink: int = 1, compile_env: str = "auto") -> RunConfig:
     """`seed_100m` on the simulated market; envs, minibatch, width and market divided by `shrink`."""
     recipe = seed_100m()
     n_envs = max(2, recipe.ppo.n_envs // shrink)
@@ -45,6 +47,7 @@ def published(bptt_steps: int, *, device: str, shrink: int = 1) -> RunConfig:
     return dataclasses.replace(
         recipe,
         device=device,
+        compile_env=compile_env,
         timesteps=recipe.timesteps if shrink == 1 else 10**9,
         market=dataclasses.replace(
             recipe.market, source="simulated", n_snapshots=max(500, recipe.market.n_snapshots // shrink)
@@ -52,6 +55,25 @@ def published(bptt_steps: int, *, device: str, shrink: int = 1) -> RunConfig:
         model=dataclasses.replace(recipe.model, hidden_dim=max(16, recipe.model.hidden_dim // shrink)),
         ppo=ppo,
     )
+
+
+@contextmanager
+def tf32(on: bool) -> Iterator[None]:
+    """Products of float32 by TF32 meanwhile, or not; nothing here calls cuDNN, whose own switches do not matter."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if on else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def env_step(env: BatchedEnv) -> str:
+    """How the env's step runs after its first, in words."""
+    turn = getattr(env, "_turn", None)
+    if turn is None:
+        return "env step not compiled"
+    return f"env step not compiled: {turn.why_not}" if turn.why_not else "env step compiled"
 
 
 def kernels_per_step(env: BatchedEnv, steps: int = 8) -> float:
@@ -74,6 +96,8 @@ def bench(config: RunConfig, iterations: int) -> tuple[float, list[str]]:
     env, _ = make_envs(config, None)
     on_gpu = env.device.type == "cuda"
     synchronize: Callable[[], None] = torch.cuda.synchronize if on_gpu else lambda: None
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
     learner = Learner(config, env, threads=1)
 
     def iterate() -> None:
@@ -89,34 +113,45 @@ def bench(config: RunConfig, iterations: int) -> tuple[float, list[str]]:
     launched = "kernels" if on_gpu else "operations"
     return rate, [
         f"{size}: {rate:,.0f} steps/s, {rate / floor:.2%} of the floor (100M steps in {FLOOR_SECONDS} s)",
+        f"{learner.engine}; {env_step(env)}",
         f"peak memory {peak:,.0f} MB; {kernels_per_step(env):,.0f} {launched} per step of all envs",
         *phases.lines(seconds),
     ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 0 done, 2 where there is no CUDA device."""
+    """The command line; 0 done, 1 where a configuration failed, 2 where there is no CUDA device."""
     parser = argparse.ArgumentParser(prog="python -m tools.bench.gpu", description=__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--shrink", type=int, default=1, help="divide envs, minibatch, width and market; a dry run")
     parser.add_argument("--iterations", type=int, default=5)
     parser.add_argument("--bptt-steps", type=int, nargs="+", default=[16, 128])
+    parser.add_argument("--tf32", choices=("on", "off"), default="off", help="float32 products by TF32")
+    parser.add_argument("--compile-env", choices=("on", "off", "auto"), default="auto", help="the env's step compiled")
     parser.add_argument("--out", type=Path, default=FOLDER)
     options = parser.parse_args(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
         print(REFUSAL, file=sys.stderr)
         return 2
+    hardware = torch.cuda.get_device_name() if options.device == "cuda" else cpu_model()
+    flags = f"--tf32 {options.tf32} --compile-env {options.compile_env}"
+    print(f"{hardware}, torch {torch.__version__}, {flags}\n", flush=True)
     rows: list[Row] = []
-    command = f"python -m tools.bench.gpu --iterations {options.iterations}"
+    command = f"python -m tools.bench.gpu --iterations {options.iterations} {flags}"
     for bptt_steps in options.bptt_steps:
-        config = published(bptt_steps, device=options.device, shrink=options.shrink)
-        rate, told = bench(config, options.iterations)
+        config = published(bptt_steps, device=options.device, shrink=options.shrink, compile_env=options.compile_env)
+        try:
+            with tf32(options.tf32 == "on"):
+                rate, told = bench(config, options.iterations)
+        except RuntimeError as error:  # out of memory, or of torch: the other configurations may do
+            print(f"error: BPTT {bptt_steps}: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+            continue
         print("\n".join(told), end="\n\n", flush=True)
-        name = f"{config.recipe} bptt {bptt_steps}"
+        name = f"{config.recipe} bptt {bptt_steps}{' tf32' if options.tf32 == 'on' else ''}"
         rows.append(row(name, command, hidden=config.model.hidden_dim, threads=1, steps_per_second=round(rate, 1)))
-    if options.device == "cuda" and options.shrink == 1:
-        print(f"rows: {write_rows(options.out, torch.cuda.get_device_name(), rows)}")
-    return 0
+    if rows and options.device == "cuda" and options.shrink == 1:
+        print(f"rows: {write_rows(options.out, hardware, rows)}")
+    return int(len(rows) < len(options.bptt_steps))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,0 @@
-"""The checkout's root, from which `tools` is imported."""
-
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
