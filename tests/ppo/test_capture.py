@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from clstm_core.config import EnvConfig, MarketConfig, ModelConfig, PPOConfig, RunConfig
+from clstm_core.env import generated_view
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.market.build.simulated import simulated_market
+from clstm_core.market.worlds.generated import simulated_world
 from clstm_core.ppo import rollout as rollout_module
 from clstm_core.ppo import update as update_module
 from clstm_core.ppo.learner import Learner
@@ -76,6 +78,21 @@ def test_every_step_of_the_walk_and_every_minibatch_is_the_same_operations(told)
         found = [alike(operation) for operation in last if operation.parts[:2] == part]
         assert bool(found) == bool(pieces)
         assert found == found[: len(found) // max(pieces, 1)] * pieces
+
+
+@pytest.mark.parametrize("fair", [False, True])
+def test_generated_paths_are_walked_without_waiting_too(monkeypatch, fair):
+    monkeypatch.setattr(generated_view, "arrive", generated_view.begin)  # where accounts stand first: once, not a step
+    world = simulated_world(n_steps=60, fair=fair)
+    env, recorder = OptionsEnv(world, EnvConfig(horizon=8), n_envs=4, device=META), Recorder()
+    action, steps = torch.zeros(4, dtype=torch.int64, device=META), []
+    with recorder:
+        for _ in range(2):
+            before = len(recorder.operations)
+            env.step(action)
+            steps.append([alike(operation) for operation in recorder.operations[before:]])
+    assert recorder.waits == []
+    assert steps[0] == steps[1]
 
 
 def alike(operation):

@@ -104,9 +104,17 @@ class Surface:
         money = (vix - self.atm_distance).clamp(min=0.25 * LEAST_VIX)
         return strength_for((vix / money) ** 2, money**2 * VIX_YEARS)
 
+    @cached_property
+    def _strengths(self) -> dict[tuple[torch.device, torch.dtype], torch.Tensor]:
+        """The same table wherever it was asked for: a device is not handed it at every step."""
+        return {}
+
     def strength(self, state: PathState, clock: torch.Tensor) -> torch.Tensor:
         """The smile's strength at a tenor: steep in calm markets and far out, flat in a crash."""
-        table = self._strength_of_vix.to(state.vix)
+        asked = state.vix.device, state.vix.dtype
+        if asked not in self._strengths:
+            self._strengths[asked] = self._strength_of_vix.to(state.vix)
+        table = self._strengths[asked]
         place = ((state.vix - LEAST_VIX) * ((len(table) - 1) / (MOST_VIX - LEAST_VIX))).clamp(
             0.0, len(table) - 1.000001
         )
