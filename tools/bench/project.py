@@ -65,28 +65,37 @@ WAYS = (
     Way("graphs, env compiled", GRAPH_LAUNCH, "float32", compiled=True),
     Way("graphs, env compiled, TF32", GRAPH_LAUNCH, "TF32", compiled=True),
     *(
-        Way(f"the same with {name}", GRAPH_LAUNCH, precision, compiled=True, lstm=name)
+        Way(f"graphs, env compiled, {precision}, {name}", GRAPH_LAUNCH, precision, compiled=True, lstm=name)
         for name, precision in zip(LSTM_STEP, ("TF32", "bfloat16"), strict=True)
     ),
 )
 
 
-def seconds(way: Way, parts: Sequence[Part], lstm: LSTMStep, compiled: int | None) -> tuple[int, float, float]:
-    """Kernels of an iteration, seconds of launches (or of memory, where a kernel's takes longer), and of products."""
-    kernels, launches = 0, 0.0
+class Seconds(NamedTuple):
+    """What an iteration takes: its kernels' launches, what memory adds if nothing stays in L2, and products."""
+
+    kernels: int
+    launches: float
+    memory: float
+    products: float
+
+
+def seconds(way: Way, parts: Sequence[Part], lstm: LSTMStep, compiled: int | None) -> Seconds:
+    """An iteration this way; a compiled env step's memory is left out, any LSTM's is that of torch operations."""
+    kernels, launches, memory = 0, 0.0, 0.0
     for part in parts:
         if way.compiled and compiled is not None and part.name == ENV_STEP:
-            count, took = compiled * part.times, compiled * part.times * way.launch
+            count = compiled * part.times
         else:
             count = part.kernels
-            took = sum(n * max(way.launch, size / BANDWIDTH) for size, n in part.moved.items())
-        kernels, launches = kernels + count, launches + took
+            memory += sum(n * max(0.0, size / BANDWIDTH - way.launch) for size, n in part.moved.items())
+        kernels, launches = kernels + count, launches + count * way.launch
     if way.lstm is not None:
         steps = lstm.forward_steps + lstm.backward_steps
         replaced = lstm.forward * lstm.forward_steps + lstm.backward * lstm.backward_steps
         kernels += steps - replaced
         launches += steps * LSTM_STEP[way.lstm] - replaced * way.launch
-    return kernels, launches, sum(part.flops for part in parts) / (FRACTION * PEAK[way.precision])
+    return Seconds(kernels, launches, memory, sum(part.flops for part in parts) / (FRACTION * PEAK[way.precision]))
 
 
 def projection(parts: Sequence[Part], lstm: LSTMStep, compiled: int | None, samples: int) -> list[str]:
@@ -95,19 +104,20 @@ def projection(parts: Sequence[Part], lstm: LSTMStep, compiled: int | None, samp
     for way in WAYS:
         if way.compiled and compiled is None:
             continue
-        kernels, launches, products = seconds(way, parts, lstm, compiled)
-        rate = samples / (launches + products)
-        rows.append(f"| {way.name:35} | {kernels:9,} | {launches:7.3f} | {products:7.3f} | {rate / 1e6:6.3f} |")
+        kernels, *times = seconds(way, parts, lstm, compiled)
+        least, most = (samples / took / 1e6 for took in (sum(times), times[0] + times[2]))
+        columns = " | ".join(f"{took:6.3f}" for took in times)
+        rows.append(f"| {way.name:53} | {kernels:9,} | {columns} | {least:.2f} to {most:.2f} |")
     peaks = ", ".join(f"{name} {peak / 1e12:.0f}" for name, peak in PEAK.items())
     steps = ", ".join(f"{name} {1e6 * step:g} us" for name, step in LSTM_STEP.items())
     return [
         f"Projection for an H100 or H200, one stream ({SENTENCE}):",
         "",
-        "| way | kernels an iteration | s of launches | s of products | M steps/s |",
-        "|---|---|---|---|---|",
+        "| way | kernels an iteration | s of launches | s of memory besides | s of products | M steps/s |",
+        "|---|---|---|---|---|---|",
         *rows,
         "",
         f"Assumed: {1e6 * EAGER_LAUNCH:g} us per kernel eagerly (Python's own time not counted), "
-        f"{1e6 * GRAPH_LAUNCH:g} us in a graph, or its bytes at {BANDWIDTH / 1e12:g} TB/s where they take longer; "
-        f"{FRACTION:.0%} of a peak of {peaks} TFLOP/s; a step of {steps}.",
+        f"{1e6 * GRAPH_LAUNCH:g} us in a graph; besides, what its bytes take longer at {BANDWIDTH / 1e12:g} TB/s, "
+        f"unless all stays in L2 (the second rate); {FRACTION:.0%} of a peak of {peaks} TFLOP/s; a step of {steps}.",
     ]
