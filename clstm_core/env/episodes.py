@@ -9,9 +9,9 @@ from clstm_core.market.worlds.counter import mix, shift
 _STAGGER = 0x5A66
 
 
-def env_seeds(seed: int, n_envs: int, device: torch.device) -> torch.Tensor:
-    """One int64 seed per env [N], each from (seed, env index) alone."""
-    index = torch.arange(n_envs, dtype=torch.int64, device=device)
+def env_seeds(seed: int, n_envs: int, device: torch.device, first: int = 0) -> torch.Tensor:
+    """One int64 seed per env [N], each from (seed, env index) alone; `first` is the index of the first one."""
+    index = torch.arange(first, first + n_envs, dtype=torch.int64, device=device)
     return mix(torch.full_like(index, seed), index)
 
 

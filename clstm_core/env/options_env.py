@@ -36,6 +36,9 @@ class OptionsEnv:
     What one step does stands in `step.advance`; here are the accounts' state, resets, observations and masks, and the
     ledger of the last step when asked for. Ended episodes are followed by new ones at once (auto-reset).
 
+    Args:
+        first_env: number of the first account among all that share a seed: each lives by the seed and its number
+
     Shapes:  observation [N, F] float32; action [N] int64; mask [N, A] bool
     Raises:  ConfigError for a window or horizon that does not fit; MarketDataError for unusable rows
     Assumes: an illegal action is taken as hold; shares mean an index-tracking proxy that always trades at its spread
@@ -47,6 +50,7 @@ class OptionsEnv:
         config: EnvConfig,
         *,
         n_envs: int,
+        first_env: int = 0,
         seed: int = 0,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
@@ -62,7 +66,7 @@ class OptionsEnv:
         own = market.to(self.device)
         self.market: Any = own  # whoever asks it for tables has given tables
         self.config = config
-        self.n_envs = n_envs
+        self.n_envs, self.first_env = n_envs, first_env
         self.observation_size = len(OBSERVATION)
         self.n_actions = len(ACTIONS)
         self.dtype = dtype
@@ -114,12 +118,12 @@ class OptionsEnv:
         self._begin = lambda seed_N, episode_N: world.paths.begin(
             seed_N, episode_N, self.config.horizon, fixed=fixed_start
         )
-        seed_N = env_seeds(self.seed, self.n_envs, self.device)
+        seed_N = env_seeds(self.seed, self.n_envs, self.device, self.first_env)
         self.view = GeneratedView.build(world, self.config, self._begin(seed_N, torch.zeros_like(seed_N)), self.dtype)
 
     def reset(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Start every env at its episode 0; the observation and the action mask."""
-        seed_N = env_seeds(self.seed, self.n_envs, self.device)
+        seed_N = env_seeds(self.seed, self.n_envs, self.device, self.first_env)
         episode_N = torch.zeros_like(seed_N)
         age_N = initial_ages(seed_N, self.config.horizon) if self._stagger else torch.zeros_like(seed_N)
         self._arrive(fresh_accounts(self.config, self._begin, seed_N, episode_N, self.dtype, age_N))

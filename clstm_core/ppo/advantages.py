@@ -1,5 +1,7 @@
 """What an action was worth: generalised advantages and Monte Carlo returns, with both kinds of episode end."""
 
+from collections.abc import Callable
+
 import torch
 
 
@@ -61,10 +63,16 @@ def _accumulated(earned: torch.Tensor, decay: torch.Tensor, last: torch.Tensor) 
     return out
 
 
-def normalise(advantage: torch.Tensor, free: torch.Tensor) -> torch.Tensor:
-    """Advantages with mean 0 and standard deviation 1 over the steps at which there was a choice."""
+def normalise(
+    advantage: torch.Tensor, free: torch.Tensor, total: Callable[[torch.Tensor], torch.Tensor] = lambda part: part
+) -> torch.Tensor:
+    """Advantages with mean 0 and standard deviation 1 over the steps at which there was a choice.
+
+    Args:
+        total: sums over the processes that share the envs
+    """
     weight = free.to(advantage.dtype)
-    count = weight.sum().clamp_min(1)
-    mean = (advantage * weight).sum() / count
-    std = (((advantage - mean).square() * weight).sum() / count).sqrt()
+    count = total(weight.sum()).clamp_min(1)
+    mean = total((advantage * weight).sum()) / count
+    std = (total(((advantage - mean).square() * weight).sum()) / count).sqrt()
     return (advantage - mean) / (std + 1e-8)

@@ -7,6 +7,7 @@ import torch
 from clstm_core.model.clstm import CLSTM
 from clstm_core.model.trunk import TrunkState
 from clstm_core.ppo.losses import approximate_kl, log_prob_of, masked_mean
+from clstm_core.ppo.ranks import ALONE, Ranks
 from clstm_core.ppo.storage import Rollout, Sequences
 
 
@@ -103,11 +104,12 @@ def value_diagnostics(value: torch.Tensor, returns: torch.Tensor, weight: torch.
 
 
 @torch.no_grad()
-def policy_kl(model: CLSTM, walked: Rollout | Sequences, state: TrunkState) -> torch.Tensor:
+def policy_kl(model: CLSTM, walked: Rollout | Sequences, state: TrunkState, ranks: Ranks = ALONE) -> torch.Tensor:
     """KL of the policy as it is now from the one that walked, unrolled from the actor's state before the first step."""
     logits, _ = model.unroll_actor(model.encoder(walked.observation), walked.mask, walked.start, state)
     log_ratio = log_prob_of(walked.action, logits.log_softmax(-1)) - walked.log_prob
-    return approximate_kl(log_ratio, walked.free.to(log_ratio.dtype))
+    (kl,) = ranks.weighted((approximate_kl(log_ratio, walked.free.to(log_ratio.dtype)),), walked.free)
+    return ranks.mean({"kl": kl})["kl"]
 
 
 def fetch(values: dict[str, torch.Tensor]) -> dict[str, float | None]:

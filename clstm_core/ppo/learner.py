@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from clstm_core.config import RunConfig
 from clstm_core.env.protocol import BatchedEnv, observation_scaler
-from clstm_core.errors import ConfigError, NonFiniteError
+from clstm_core.errors import CheckpointError, ConfigError, NonFiniteError
 from clstm_core.model.clstm import CLSTM, RecurrentState
 from clstm_core.model.engine import FLOAT32, chosen, use_kernels
 from clstm_core.model.trunk import TrunkState
@@ -21,6 +21,7 @@ from clstm_core.ppo.advantages import generalised_advantages, monte_carlo_return
 from clstm_core.ppo.beside import helper, usable_cores
 from clstm_core.ppo.diagnostics import explained_variance, fetch, policy_kl, seen_diagnostics, value_diagnostics
 from clstm_core.ppo.metrics import METRICS, measured
+from clstm_core.ppo.ranks import ALONE, Ranks
 from clstm_core.ppo.rollout import Carry, begin, collect, value_chunk, valued, walk
 from clstm_core.ppo.schedule import adapted, annealed, linear
 from clstm_core.ppo.storage import Rollout, Sequences, cut, sequences
@@ -29,6 +30,9 @@ from clstm_core.ppo.warmup import WarmupResult, warm_critic
 
 HELDOUT = [metric.name for metric in METRICS if metric.name.startswith("heldout_")]
 """Metrics of some iterations only."""
+
+SAID = ("reward", "value", "next_value", "terminated", "truncated", "episode_reward", "episode_length")
+"""What of a rollout is diagnosed."""
 
 
 class _Walked(NamedTuple):
@@ -46,7 +50,8 @@ class Learner:
     they need nothing: on a CPU with a core for each, by two threads, to the same bits as one after the other.
 
     Args:
-        threads: 1 or 2; None: two where there are two cores
+        threads: 1 or 2; None: two where there are two cores and no other process trains the same policy
+        ranks: the processes that do; `env` is this one's share, and its figures are those of all
 
     Assumes: all randomness flows from `config.seed`, through one generator and (for the weights) torch's own, which is
              seeded here: two runs of one config on one device are equal
@@ -59,10 +64,12 @@ class Learner:
         heldout_env: BatchedEnv | None = None,
         *,
         threads: int | None = None,
+        ranks: Ranks = ALONE,
     ):
-        if env.n_envs != config.ppo.n_envs:
+        self.ranks, self.ppo = ranks, ranks.share(config.ppo)
+        if env.n_envs != self.ppo.n_envs:
             raise ConfigError(
-                f"the env has {env.n_envs} envs, the configuration n_envs={config.ppo.n_envs}: expected the same. "
+                f"the env has {env.n_envs} envs, the configuration n_envs={self.ppo.n_envs}: expected the same. "
                 "Build the env with config.ppo.n_envs."
             )
         self.config, self.env, self.heldout_env = config, env, heldout_env
@@ -71,8 +78,8 @@ class Learner:
         mean, std = observation_scaler(env)
         model = CLSTM(env.observation_size, env.n_actions, config.model, mean.cpu(), std.cpu())
         self.model = model.to(self.device)
-        rows = config.ppo.sequences_per_minibatch
-        self.precision = chosen(config.precision, config.model.hidden_dim, self.device, rows)
+        rows = self.ppo.sequences_per_minibatch
+        self.precision = ranks.first(lambda: chosen(config.precision, config.model.hidden_dim, self.device, rows))
         self.engine = use_kernels(self.model, self.precision)
         self.optimizers = make_optimizers(self.model, config.ppo)
         self.generator = torch.Generator(device=self.device).manual_seed(config.seed)
@@ -80,7 +87,8 @@ class Learner:
         self.heldout_rollout = None if heldout_env is None else self._allocate(heldout_env)
         self.carry = begin(self.model, env)
         self._ahead: _Walked | None = None
-        self._helper = helper(threads or (min(2, usable_cores()) if self.device.type == "cpu" else 1))
+        beside = self.device.type == "cpu" and ranks.size == 1  # processes agree by what one thread comes to in order
+        self._helper = helper(threads or (min(2, usable_cores()) if beside else 1))
         self.iteration = 0
         self.lr_scale = 1.0
         self.entropy_at_start: float | None = None
@@ -97,7 +105,9 @@ class Learner:
 
     def warm_up(self) -> WarmupResult:
         """Fit the critic before PPO begins."""
-        result = warm_critic(self.model, self.env, self.config.ppo, carry=self.carry, generator=self.generator)
+        result = warm_critic(
+            self.model, self.env, self.ppo, carry=self.carry, generator=self.generator, ranks=self.ranks
+        )
         self.carry = result.carry
         return result
 
@@ -106,7 +116,7 @@ class Learner:
 
         Raises: NonFiniteError when a loss or gradient is; the offending minibatch lies in `crash_dir` then
         """
-        ppo, progress = self.config.ppo, self.progress
+        ppo, ranks, progress = self.ppo, self.ranks, self.progress
         actor_lr = annealed(ppo.actor_lr, ppo.actor_lr_floor, progress) * self.lr_scale
         critic_lr = annealed(ppo.critic_lr, ppo.critic_lr_floor, progress)
         entropy_coef = linear(ppo.entropy_start, ppo.entropy_end, progress)
@@ -123,27 +133,29 @@ class Learner:
             self.model,
             self.optimizers,
             data,
-            cut(normalise(advantage, rollout.free), ppo.bptt_steps),
+            cut(normalise(advantage, rollout.free, ranks.total), ppo.bptt_steps),
             cut(advantage + rollout.value, ppo.bptt_steps),
             ppo,
             entropy_coef=entropy_coef,
             generator=self.generator,
             helper=self._helper,
+            ranks=ranks,
         )
         seen = diagnosed.result()
         last = self.iteration + 1 == self.config.n_iterations
         look = self.iteration % ppo.evaluate_every == 0 or last
         if look:
-            seen["full_unroll_kl"] = policy_kl(self.model, rollout, before.state.actor)
+            seen["full_unroll_kl"] = policy_kl(self.model, rollout, before.state.actor, ranks)
         if not last:  # from here on the rollout's buffers hold the next one
             self._ahead = self._walk()
         sums = learnt()
-        values = sums.means() | seen
+        values = ranks.mean(sums.means()) | seen
         if look and self.heldout_env is not None:
             values |= self._heldout_diagnostics()
         row = fetch(values | {"bad": sums.bad})
-        if row.pop("bad") != -1:
-            self._abort(sums, data, crash_dir)
+        bad = int(ranks.most(row.pop("bad") or 0))
+        if bad != -1:
+            self._abort(bad, sums, data, crash_dir)
 
         self.iteration += 1
         self.lr_scale = adapted(self.lr_scale, row["approx_kl"] or 0.0, ppo.target_kl)
@@ -171,19 +183,17 @@ class Learner:
             use_kernels(self.model, self.precision)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Every tensor besides the weights that a bit-identical continuation needs."""
+        """Every tensor besides the weights that a bit-identical continuation needs; of all processes, for the first."""
         tensors: dict[str, torch.Tensor] = {}
         for name in ("actor", "critic"):
             for index, moments in getattr(self.optimizers, name).state_dict()["state"].items():
                 tensors |= {f"{name}_optimizer.{index}.{key}": value for key, value in moments.items()}
-        for field in Carry._fields:
-            if field != "state":
-                tensors[f"carry.{field}"] = getattr(self.carry, field)
-        tensors |= {f"recurrent.{name}": value for name, value in self.carry.state._asdict().items()}
-        tensors |= self._place() if self._ahead is None else self._ahead.place
+        own = {f"carry.{name}": value for name, value in self.carry._asdict().items() if name != "state"}
+        own |= {f"recurrent.{name}": value for name, value in self.carry.state._asdict().items()}
+        own |= self._place() if self._ahead is None else self._ahead.place
         if self.heldout_env is not None:
-            tensors |= {f"heldout.{name}": value for name, value in self.heldout_env.state_dict().items()}
-        return tensors
+            own |= {f"heldout.{name}": value for name, value in self.heldout_env.state_dict().items()}
+        return tensors | own | self.ranks.kept(own)
 
     def _place(self) -> dict[str, torch.Tensor]:
         """Where env and randomness stand, as copies."""
@@ -209,7 +219,9 @@ class Learner:
                 work.result()
             return critic[0]
 
-        after = walk(self.model, self.env, self.carry, self.rollout, generator=self.generator, walked=walked)
+        after = walk(
+            self.model, self.env, self.carry, self.rollout, generator=self.generator, walked=walked, ranks=self.ranks
+        )
         return _Walked(after, values, place)
 
     def facts(self) -> dict[str, Any]:
@@ -220,13 +232,22 @@ class Learner:
             "lr_scale": self.lr_scale,
             "precision": self.precision,
             "entropy_at_start": self.entropy_at_start,
+            "ranks": self.ranks.size,
         }
 
     def restore(
         self, weights: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], facts: Mapping[str, Any]
     ) -> None:
-        """Continue from `model.state_dict()`, `state()` and `facts()` as if nothing had happened in between."""
-        self._ahead = None
+        """Continue from `model.state_dict()`, `state()` and `facts()` as if nothing had happened in between.
+
+        Raises: CheckpointError where another number of processes saved them
+        """
+        if (saved := facts.get("ranks", 1)) != self.ranks.size:
+            raise CheckpointError(
+                f"the checkpoint was saved by a training of {saved} process(es), found {self.ranks.size}: expected as "
+                f"many. Start it with {_started_by(saved)}."
+            )
+        state, self._ahead = self.ranks.own(state), None
         self.precision = facts.get("precision", FLOAT32)
         self.engine = use_kernels(self.model, self.precision)
         self.model.load_state_dict(dict(weights))
@@ -251,7 +272,7 @@ class Learner:
 
     def _allocate(self, env: BatchedEnv) -> Rollout:
         """Buffers for this run's rollouts of an env; the learner's own are written over by every iteration."""
-        ppo = self.config.ppo
+        ppo = self.ppo
         return Rollout.allocate(self.model, env, n_steps=ppo.n_steps, bptt_steps=ppo.bptt_steps)
 
     def advantages(self, rollout: Rollout) -> torch.Tensor:
@@ -267,8 +288,9 @@ class Learner:
         )
 
     def _diagnosed(self, rollout: Rollout) -> dict[str, torch.Tensor]:
-        """What a rollout says of env and critic."""
-        gamma = self.config.ppo.gamma
+        """What a rollout says of env and critic, with the envs of all processes."""
+        whole = zip(SAID, self.ranks.columns(*(getattr(rollout, name) for name in SAID)), strict=True)
+        rollout, gamma = Rollout(**(rollout._asdict() | dict(whole))), self.ppo.gamma
         returns, weight = monte_carlo_returns(
             rollout.reward, rollout.next_value, rollout.terminated, rollout.truncated, gamma=gamma
         )
@@ -293,14 +315,13 @@ class Learner:
             "heldout_bootstrapped_explained_variance": explained_variance(rollout.value, returns, weight),
         }
 
-    def _abort(self, sums: MinibatchSums, data: Sequences, crash_dir: Path | None) -> None:
-        minibatch = int(sums.bad.item())
-        saved = "it was not saved"
+    def _abort(self, minibatch: int, sums: MinibatchSums, data: Sequences, crash_dir: Path | None) -> None:
+        saved, whose = "it was not saved", f"_rank{self.ranks.rank}" if self.ranks.size > 1 else ""
         if crash_dir is not None:
             batch = data.select(sums.indices[minibatch])
             tensors = {name: value for name, value in batch._asdict().items() if name != "state"}
             tensors |= {f"state.{name}": value for name, value in batch.state._asdict().items()}
-            path = crash_dir / f"non_finite_{self.iteration + 1}.safetensors"
+            path = crash_dir / f"non_finite_{self.iteration + 1}{whose}.safetensors"
             facts = {"iteration": json.dumps(self.iteration + 1), "minibatch": json.dumps(minibatch)}
             save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, path, metadata=facts)
             saved = f"it is saved as {path.name}"
@@ -308,6 +329,11 @@ class Learner:
             f"iteration {self.iteration + 1}, minibatch {minibatch}: a loss or gradient is not finite ({saved}). "
             "The last checkpoint is intact: lower the learning rates or the reward scale and resume from it."
         )
+
+
+def _started_by(processes: int) -> str:
+    launcher = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
+    return f"{launcher} -m clstm_core.train"
 
 
 def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -8,6 +8,7 @@ import torch
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.model.clstm import CLSTM, RecurrentState
 from clstm_core.model.trunk import TrunkState
+from clstm_core.ppo.ranks import ALONE, Ranks
 from clstm_core.ppo.storage import Rollout
 
 
@@ -41,9 +42,10 @@ def collect(
     *,
     generator: torch.Generator,
     forced_start: torch.Tensor | None = None,
+    ranks: Ranks = ALONE,
 ) -> Carry:
     """Walk every env through `rollout`, which is written in place, and value all of it; where the walk stopped."""
-    after = walk(model, env, carry, rollout, generator=generator, forced_start=forced_start)
+    after = walk(model, env, carry, rollout, generator=generator, forced_start=forced_start, ranks=ranks)
     critic = model.critic_state(carry.state)
     for chunk in range(rollout.n_chunks):
         critic = value_chunk(model, rollout, chunk, critic)
@@ -60,6 +62,7 @@ def walk(
     generator: torch.Generator,
     forced_start: torch.Tensor | None = None,
     walked: Callable[[int], Any] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Carry:
     """The actor's part of `collect`, with sampled actions: it reads nothing of the critic, and writes nothing of it.
 
@@ -69,10 +72,11 @@ def walk(
         rollout: from `Rollout.allocate`; its number of steps is how far to walk
         forced_start: [T, N] bool, further steps before which the policy forgets (the self-test's staggered resets)
         walked: told the number of each chunk that is whole, which `value_chunk` may value then
+        ranks: among whose envs these are
     """
     observation, mask, start, state, episode_reward, episode_length = carry
     chunk_actor = rollout.chunk_state.actor
-    log_noise = torch.empty(rollout.mask.shape, device=env.device).exponential_(generator=generator).log_()
+    log_noise = ranks.exponential(rollout.mask.shape, generator, env.device).log_()
     with model.actor_trunk.lstm.standing():
         for t in range(rollout.n_steps):
             if forced_start is not None:

@@ -16,6 +16,7 @@ from clstm_core.config import PPOConfig
 from clstm_core.model.clstm import CLSTM
 from clstm_core.model.trunk import TrunkState
 from clstm_core.ppo.losses import PolicyLoss, policy_loss, value_loss
+from clstm_core.ppo.ranks import ALONE, Ranks
 from clstm_core.ppo.storage import Sequences, select_rows
 
 
@@ -101,11 +102,13 @@ def update(
     entropy_coef: float,
     generator: torch.Generator,
     helper: Executor,
+    ranks: Ranks = ALONE,
 ) -> Callable[[], MinibatchSums]:
     """`policy_epochs` of the policy, done on return; the same of the critic and its `extra_critic_epochs`, when called.
 
     The helper has the critic's work by then. It draws nothing, reads features that are computed here and moves the
-    critic alone, so that the actor may walk meanwhile.
+    critic alone, so that the actor may walk meanwhile. Where several processes train, `data`, `config` and the sums are
+    this one's share; gradients are those of the minibatches of all.
 
     Shapes:  advantage (normalised) and target [C, S], cut like `data`
     Assumes: the critic's gradient stops at the encoder, so the encoder is still during the extra epochs; where the
@@ -118,23 +121,23 @@ def update(
     def fit_critic(features: torch.Tensor, start: torch.Tensor, state: TrunkState, index: torch.Tensor) -> None:
         value, _, _ = model.unroll_critic(features, start, state)
         loss = value_loss(value, target.index_select(1, index))
-        critic.add(index, value_loss=loss, value_grad_norm=_fit(optimizers.critic, loss, config.max_grad_norm))
+        critic.add(index, value_loss=loss, value_grad_norm=_fit(optimizers.critic, loss, config, ranks))
 
     for _ in range(config.policy_epochs):
-        for index in minibatches(data, config.sequences_per_minibatch, generator):
+        for index in minibatches(data, config.sequences_per_minibatch, generator, ranks):
             batch, gain = data.select(index), advantage.index_select(1, index)
             if model.critic_trunk is None:
                 policy, policy_norm, critic_loss, value_norm = _fit_shared(
-                    model, optimizers, batch, gain, target.index_select(1, index), config, bonus
+                    model, optimizers, batch, gain, target.index_select(1, index), config, bonus, ranks
                 )
                 critic.add(index, value_loss=critic_loss, value_grad_norm=value_norm)
             else:
                 features = model.encoder(batch.observation)
                 given.append(helper.submit(fit_critic, features.detach(), batch.start, batch.state.critic, index))
                 logits, _ = model.unroll_actor(features, batch.mask, batch.start, batch.state.actor)
-                policy = _policy_loss(logits, batch, gain, config)
+                policy = _policy_loss(logits, batch, gain, config, ranks)
                 loss = policy.loss - bonus * policy.entropy
-                policy_norm = _fit(optimizers.actor, loss, config.max_grad_norm)
+                policy_norm = _fit(optimizers.actor, loss, config, ranks)
             actor.add(
                 index,
                 policy_loss=policy.loss,
@@ -146,7 +149,7 @@ def update(
     extra = [
         index
         for _ in range(config.extra_critic_epochs)
-        for index in minibatches(data, config.sequences_per_minibatch, generator)
+        for index in minibatches(data, config.sequences_per_minibatch, generator, ranks)
     ]
     with torch.no_grad():
         encoded = model.encoder(data.observation) if extra else data.observation
@@ -174,38 +177,44 @@ def _fit_shared(
     target: torch.Tensor,
     config: PPOConfig,
     bonus: float | torch.Tensor,
+    ranks: Ranks,
 ) -> tuple[PolicyLoss, torch.Tensor, torch.Tensor, torch.Tensor]:
     """One minibatch of a policy whose critic has no trunk of its own: losses and norms of both."""
     logits, value, _ = model.unroll(batch.observation, batch.mask, batch.start, batch.state)
-    policy, critic_loss = _policy_loss(logits, batch, advantage, config), value_loss(value, target)
+    policy, critic_loss = _policy_loss(logits, batch, advantage, config, ranks), value_loss(value, target)
     optimizers.actor.zero_grad()
     optimizers.critic.zero_grad()
     (policy.loss - bonus * policy.entropy + critic_loss).backward()
-    norms = (descend(optimizer, config.max_grad_norm) for optimizer in (optimizers.actor, optimizers.critic))
+    norms = (descend(each, config.max_grad_norm, ranks) for each in (optimizers.actor, optimizers.critic))
     policy_norm, value_norm = norms
     return policy, policy_norm, critic_loss, value_norm
 
 
-def _policy_loss(logits: torch.Tensor, batch: Sequences, advantage: torch.Tensor, config: PPOConfig) -> PolicyLoss:
-    return policy_loss(logits, batch.action, batch.log_prob, advantage, batch.free, clip_epsilon=config.clip_epsilon)
+def _policy_loss(
+    logits: torch.Tensor, batch: Sequences, advantage: torch.Tensor, config: PPOConfig, ranks: Ranks
+) -> PolicyLoss:
+    mine = policy_loss(logits, batch.action, batch.log_prob, advantage, batch.free, clip_epsilon=config.clip_epsilon)
+    return PolicyLoss._make(ranks.weighted(mine, batch.free))
 
 
-def _fit(optimizer: torch.optim.Optimizer, loss: torch.Tensor, max_grad_norm: float) -> torch.Tensor:
+def _fit(optimizer: torch.optim.Optimizer, loss: torch.Tensor, config: PPOConfig, ranks: Ranks) -> torch.Tensor:
     """One step down a loss; the gradient's norm before clipping."""
     optimizer.zero_grad()
     loss.backward()
-    return descend(optimizer, max_grad_norm)
+    return descend(optimizer, config.max_grad_norm, ranks)
 
 
-def minibatches(data: Sequences, size: int, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+def minibatches(
+    data: Sequences, size: int, generator: torch.Generator, ranks: Ranks = ALONE
+) -> tuple[torch.Tensor, ...]:
     """A fresh shuffle of all sequences, cut into minibatches of `size` sequences."""
-    total = data.start.shape[1]
-    return torch.randperm(total, generator=generator, device=data.start.device).split(size)
+    return ranks.permutation(data.start.shape[1], generator, data.start.device).split(size)
 
 
-def descend(optimizer: torch.optim.Optimizer, max_grad_norm: float) -> torch.Tensor:
-    """Clip this optimizer's gradients to a joint norm and step; the norm before clipping."""
+def descend(optimizer: torch.optim.Optimizer, max_grad_norm: float, ranks: Ranks = ALONE) -> torch.Tensor:
+    """Clip this optimizer's gradients, those of all processes, to a joint norm and step; the norm before clipping."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    ranks.mean_gradients(parameters)
     norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
     optimizer.step()
     return norm

@@ -12,6 +12,7 @@ from clstm_core.model.trunk import TrunkState
 from clstm_core.ppo.advantages import monte_carlo_returns
 from clstm_core.ppo.diagnostics import explained_variance, policy_kl
 from clstm_core.ppo.losses import value_loss
+from clstm_core.ppo.ranks import ALONE, Ranks
 from clstm_core.ppo.rollout import Carry, begin, collect, value_steps
 from clstm_core.ppo.storage import Rollout, Sequences, cut, sequences
 from clstm_core.ppo.update import descend, minibatches
@@ -46,6 +47,7 @@ def warm_critic(
     *,
     carry: Carry | None = None,
     generator: torch.Generator | None = None,
+    ranks: Ranks = ALONE,
 ) -> WarmupResult:
     """Fit the critic to Monte Carlo returns of the untrained policy, and the encoder lightly with it.
 
@@ -56,6 +58,7 @@ def warm_critic(
     Args:
         carry: where the env stands; None resets it
         generator: source of all randomness; None seeds one with 0
+        ranks: who fits the same critic to other envs; `config` is this one's share then
     """
     generator = generator or torch.Generator(device=env.device).manual_seed(0)
     carry = begin(model, env) if carry is None else carry
@@ -64,11 +67,11 @@ def warm_critic(
     for _ in range(config.warmup_rollouts + 1):
         judge_state = carry.state
         rollout = Rollout.allocate(model, env, n_steps=config.n_steps, bptt_steps=config.bptt_steps)
-        carry = collect(model, env, carry, rollout, generator=generator)
+        carry = collect(model, env, carry, rollout, generator=generator, ranks=ranks)
         rollouts.append(rollout)
     judge = rollouts.pop()
     actor_before = [weight.clone() for weight in _actor_weights(model)]
-    before = _judge(model, judge, model.critic_state(judge_state), config)
+    before = _judge(model, judge, model.critic_state(judge_state), config, ranks)
     data = [(sequences(rollout), *_targets(rollout, config)) for rollout in rollouts]
     optimizer = torch.optim.Adam(
         [
@@ -81,16 +84,16 @@ def warm_critic(
     kl, frozen = 0.0, False
     for _ in range(config.warmup_epochs):
         encoder_before = {name: value.clone() for name, value in model.encoder.state_dict().items()}
-        losses.append(_epoch(model, optimizer, data, config, generator))
-        moved = max((policy_kl(model, batch, batch.state.actor).item() for batch, _, _ in data), default=0.0)
+        losses.append(_epoch(model, optimizer, data, config, generator, ranks))
+        moved = max((policy_kl(model, batch, batch.state.actor, ranks).item() for batch, _, _ in data), default=0.0)
         if moved > KL_LIMIT:
             model.encoder.load_state_dict(encoder_before)
             optimizer.param_groups[1]["lr"], frozen = 0.0, True
         else:
             kl = moved
     model.zero_grad(set_to_none=True)
-    after = _judge(model, judge, model.critic_state(judge_state), config)
-    steps = (config.warmup_rollouts + 1) * config.samples_per_iteration
+    after = _judge(model, judge, model.critic_state(judge_state), config, ranks)
+    steps = (config.warmup_rollouts + 1) * config.samples_per_iteration * ranks.size
     untouched = all(map(torch.equal, actor_before, _actor_weights(model)))
     return WarmupResult(before, after, tuple(losses), kl, frozen, untouched, steps, carry)
 
@@ -112,23 +115,25 @@ def _epoch(
     data: list[tuple[Sequences, torch.Tensor, torch.Tensor]],
     config: PPOConfig,
     generator: torch.Generator,
+    ranks: Ranks,
 ) -> float:
     losses = []
     for batch, target, weight in data:
-        for index in minibatches(batch, config.sequences_per_minibatch, generator):
+        for index in minibatches(batch, config.sequences_per_minibatch, generator, ranks):
             part = batch.select(index)
             features = model.encoder(part.observation)
             value, _, _ = model.unroll_critic(features, part.start, model.critic_state(part.state))
-            loss = value_loss(value, target.index_select(1, index), weight.index_select(1, index))
+            seen = weight.index_select(1, index)
+            (loss,) = ranks.weighted((value_loss(value, target.index_select(1, index), seen),), seen)
             model.zero_grad(set_to_none=True)
             loss.backward()
-            descend(optimizer, config.max_grad_norm)
+            descend(optimizer, config.max_grad_norm, ranks)
             losses.append(loss.detach())
-    return torch.stack(losses).mean().item() if losses else 0.0
+    return ranks.mean({"loss": torch.stack(losses).mean()})["loss"].item() if losses else 0.0
 
 
 @torch.no_grad()
-def _judge(model: CLSTM, rollout: Rollout, state: TrunkState, config: PPOConfig) -> float:
+def _judge(model: CLSTM, rollout: Rollout, state: TrunkState, config: PPOConfig, ranks: Ranks) -> float:
     value, next_value = torch.empty_like(rollout.value), torch.empty_like(rollout.next_value)
     for chunk in range(rollout.n_chunks):
         steps = rollout.steps_of(chunk)
@@ -136,4 +141,4 @@ def _judge(model: CLSTM, rollout: Rollout, state: TrunkState, config: PPOConfig)
     returns, weight = monte_carlo_returns(
         rollout.reward, next_value, rollout.terminated, rollout.truncated, gamma=config.gamma
     )
-    return explained_variance(value, returns, weight).item()
+    return explained_variance(*ranks.columns(value, returns, weight)).item()

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,13 +15,16 @@ from clstm_core.artifacts.manifests import RunInputs
 from clstm_core.artifacts.places import Places, RunFolder
 from clstm_core.config import RECIPES, RunConfig
 from clstm_core.errors import (
+    ArtifactError,
     ClstmError,
     ConfigError,
     NonFiniteError,
     SelfTestError,
+    TrainingError,
     file_system_sentence,
     of_file_system,
 )
+from clstm_core.ppo.ranks import ALONE, Ranks, joined
 from clstm_core.train.envs import Envs, envs_of, make_envs
 from clstm_core.train.inputs import config_of
 from clstm_core.train.loop import train
@@ -40,6 +44,9 @@ resumes the run. Ctrl-C writes a checkpoint and stops with exit code 130.
 
   python -m clstm_core.train --resume data/runs/RUN
 goes on with a run that the chain began, on its market and with its settings.
+
+  torchrun --nproc-per-node K -m clstm_core.train ...
+trains one policy in K processes, each with its share of the envs and, where there are GPUs, one of its own.
 """
 
 
@@ -97,7 +104,7 @@ def run_config(options: argparse.Namespace) -> RunConfig:
     )
 
 
-def resumed(options: argparse.Namespace) -> tuple[RunConfig, Envs]:
+def resumed(options: argparse.Namespace, ranks: Ranks = ALONE) -> tuple[RunConfig, Envs]:
     """Configuration and envs of the run that `--resume` names: data/runs/RUN, whose market is in data/cache.
 
     Raises: ConfigError where other flags would say something else, and what reading the run and its market raises
@@ -109,7 +116,7 @@ def resumed(options: argparse.Namespace) -> tuple[RunConfig, Envs]:
         raise ConfigError(f"--resume goes on with a run as its inputs.json says: found {flags} besides. Leave it out.")
     run = RunFolder(options.resume.resolve())
     inputs = RunInputs.read(run.inputs)
-    return config_of(inputs), envs_of(inputs, Places(run.path.parents[1]))
+    return config_of(inputs), envs_of(inputs, Places(run.path.parents[1]), ranks)
 
 
 def progress_line(metrics: dict[str, Any]) -> str:
@@ -154,7 +161,7 @@ class Progress:
 def main(
     arguments: Sequence[str] | None = None,
     *,
-    envs: Callable[[RunConfig, Path | None], Envs] = make_envs,
+    envs: Callable[[RunConfig, Path | None, Ranks], Envs] = make_envs,
 ) -> int:
     """Run the command line; the exit code: 0 done, 1 failed, 2 a user's mistake, 130 interrupted.
 
@@ -162,29 +169,36 @@ def main(
         envs: builds training and held-out envs (tests pass small ones)
     """
     options = parser().parse_args(arguments)
+    with joined() as ranks:
+        return _run(options, envs, ranks)
+
+
+def _run(options: argparse.Namespace, envs: Callable[[RunConfig, Path | None, Ranks], Envs], ranks: Ranks) -> int:
     progress, began = Progress(sys.stderr), time.perf_counter()
-    stop, report = StopOnSignal(), None if options.follow_parent else progress
-    if options.follow_parent is not None:
-        stop.follow(options.follow_parent)  # who also draws the progress
+    stop, report = StopOnSignal(), progress if ranks.writes and not options.follow_parent else None
+    parent = options.follow_parent if ranks.size == 1 else os.getppid()  # torchrun
+    if parent is not None:
+        stop.follow(parent)
     try:
         if options.threads < 1:
             raise ConfigError(f"threads={options.threads}: expected at least 1. Use --threads 1.")
         torch.set_num_threads(options.threads)
         if options.resume is not None:
-            run_dir, (config, (env, heldout_env)) = options.resume, resumed(options)
+            run_dir, (config, (env, heldout_env)) = options.resume, resumed(options, ranks)
         else:
             config = run_config(options)
             run_dir = options.run_dir or Path("data/runs") / f"{config.recipe}-{config.seed}"
-            env, heldout_env = envs(config, options.market)
-        result = train(config, env, run_dir=run_dir, heldout_env=heldout_env, report=report, stop=stop)
+            env, heldout_env = envs(config, options.market, ranks)
+        result = train(config, env, run_dir=run_dir, heldout_env=heldout_env, report=report, stop=stop, ranks=ranks)
     except KeyboardInterrupt:
         progress.close()
         print("stopped at once; the same command resumes from the last checkpoint that was saved", file=sys.stderr)
         return INTERRUPTED
     except ClstmError as error:
         progress.close()
-        print(f"{ERROR}{error}", file=sys.stderr)
-        return FAILED if isinstance(error, (SelfTestError, NonFiniteError)) else USER_ERROR
+        if ranks.writes or not isinstance(error, (ConfigError, ArtifactError)):  # those come to all alike
+            print(f"{ERROR}{error}", file=sys.stderr)
+        return FAILED if isinstance(error, (SelfTestError, NonFiniteError, TrainingError)) else USER_ERROR
     except Exception as error:
         progress.close()
         if not of_file_system(error):
@@ -194,7 +208,8 @@ def main(
     finally:
         stop.release()
     progress.close()
-    print(_summary(result, time.perf_counter() - began))
+    if ranks.writes:
+        print(_summary(result, time.perf_counter() - began))
     return 0 if result.completed else INTERRUPTED
 
 

@@ -5,12 +5,14 @@
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from clstm_core.checkpoint import load_checkpoint, lock_run, newest_checkpoint
 from clstm_core.config import RunConfig
 from clstm_core.env.protocol import BatchedEnv
+from clstm_core.ppo.ranks import ALONE, Ranks
 from clstm_core.train.heartbeat import heartbeat
 from clstm_core.train.run import LATEST, TrainingResult, TrainingRun
 
@@ -27,6 +29,7 @@ def train(
     report: Callable[[dict[str, Any]], None] | None = None,
     stop: Callable[[], bool] | None = None,
     initial: Path | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainingResult:
     """Train in `run_dir` until `config.timesteps`, resuming what an earlier call left there.
 
@@ -35,12 +38,16 @@ def train(
         report: called with each iteration's metrics, the same as the line in metrics.jsonl
         stop: asked after each iteration; True writes a checkpoint and returns
         initial: a checkpoint folder to begin from (what `warm_start` wrote) when `run_dir` holds none
+        ranks: the processes that train this run, each with its share of the envs; one of them writes
 
     Raises: ConfigError, CheckpointError, SelfTestError, NonFiniteError; each message is a sentence with a remedy
     """
-    with lock_run(run_dir), heartbeat(run_dir):
-        run = TrainingRun(config, env, heldout_env, run_dir)
-        newest = newest_checkpoint(run_dir) or initial
+    with ExitStack() as held:
+        if ranks.writes:
+            held.enter_context(lock_run(run_dir))
+            held.enter_context(heartbeat(run_dir))
+        run = TrainingRun(config, env, heldout_env, run_dir, ranks)
+        newest = ranks.first(lambda: newest_checkpoint(run_dir) or initial)
         if newest is not None:
             run.continue_from(load_checkpoint(newest))
         run.prove()
@@ -53,9 +60,9 @@ def train(
                 report(metrics)
             for milestone in run.milestones_reached():
                 result.checkpoints[milestone] = run.save(milestone)
-            stopped = stop is not None and stop()
-            due = learner.iteration % config.ppo.checkpoint_every == 0 or time.monotonic() - saved >= CHECKPOINT_S
-            if stopped or due:
+            stopped = bool(ranks.most(stop is not None and stop()))
+            late = ranks.most(time.monotonic() - saved) >= CHECKPOINT_S
+            if stopped or late or learner.iteration % config.ppo.checkpoint_every == 0:
                 run.save(LATEST)
                 saved = time.monotonic()
         result.completed = learner.iteration >= config.n_iterations

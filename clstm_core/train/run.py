@@ -19,6 +19,7 @@ from clstm_core.model.engine import FLOAT32
 from clstm_core.native.memory import keep_freed_memory
 from clstm_core.native.products import faster_products
 from clstm_core.ppo.learner import Learner
+from clstm_core.ppo.ranks import ALONE, Ranks
 from clstm_core.ppo.self_test import EXACT, ROUNDED, SelfTestReport, Tolerance, require, run_self_test
 from clstm_core.specs import ACTIONS, MILESTONES, OBSERVATION, RUNGS
 from clstm_core.train.inputs import config_of
@@ -44,18 +45,25 @@ class TrainingResult:
 
 
 class TrainingRun:
-    """A learner, its folder, and what is written there."""
+    """A learner, its folder, and what is written there: by one process, where several train."""
 
-    def __init__(self, config: RunConfig, env: BatchedEnv, heldout_env: BatchedEnv | None, run_dir: Path):
-        self.config, self.env, self.run_dir = config, env, run_dir
+    def __init__(
+        self,
+        config: RunConfig,
+        env: BatchedEnv,
+        heldout_env: BatchedEnv | None,
+        run_dir: Path,
+        ranks: Ranks = ALONE,
+    ):
+        self.config, self.env, self.run_dir, self.ranks = config, env, run_dir, ranks
         products, _ = faster_products(), keep_freed_memory()
-        self.learner = Learner(config, env, heldout_env)
+        self.learner = Learner(config, env, heldout_env, ranks=ranks)
         self.result = TrainingResult(run_dir=run_dir, completed=False, iterations=0, env_steps=0, seconds=0.0)
         self.result.engine = f"{self.learner.engine}; {products}"
         market = getattr(env, "market", None)
         self.market_info: dict[str, Any] = getattr(market, "info", {})
         self.commit = git_commit()
-        self.inputs = self._inputs(getattr(market, "identity", ""))
+        self.inputs = ranks.first(lambda: self._inputs(getattr(market, "identity", "")))
         self.parents = {**self.inputs.parents, "inputs": self.inputs.identity}
 
     def continue_from(self, checkpoint: Checkpoint) -> None:
@@ -79,7 +87,8 @@ class TrainingRun:
         exact = reports.pop(FLOAT32)
         rounded = {name: report.to_dict() for name, report in reports.items()}
         self.result.self_test = exact.to_dict() | rounded | {"iteration": learner.iteration}
-        write_json(self.run_dir / "self_test.json", self.result.self_test)
+        if self.ranks.writes:
+            write_json(self.run_dir / "self_test.json", self.result.self_test)
         require(exact)
         for name, report in reports.items():
             require(report, tests[name])
@@ -88,7 +97,7 @@ class TrainingRun:
         learner = self.learner
         with learner.in_precision(precision):
             return run_self_test(
-                learner.model, self.env, self.config.ppo, advantages=learner.advantages, tolerance=tolerance
+                learner.model, self.env, learner.ppo, advantages=learner.advantages, tolerance=tolerance
             )
 
     def warm_up(self) -> None:
@@ -118,8 +127,9 @@ class TrainingRun:
             "eta_seconds": left * self.result.seconds / self.learner.iteration,
         }
         self.result.last_metrics = metrics
-        with (self.run_dir / METRICS).open("a") as handle:
-            handle.write(json.dumps(metrics) + "\n")
+        if self.ranks.writes:
+            with (self.run_dir / METRICS).open("a") as handle:
+                handle.write(json.dumps(metrics) + "\n")
         return metrics
 
     def milestones_reached(self) -> list[str]:
@@ -129,7 +139,7 @@ class TrainingRun:
         return [label for label, at in rungs if before < at - 1e-9 <= now]
 
     def save(self, name: str) -> Path:
-        """Write a checkpoint called `name`."""
+        """Write a checkpoint called `name`; it is there when this returns, whoever writes it."""
         learner = self.learner
         meta = learner.facts() | {
             "milestone": name,
@@ -155,7 +165,9 @@ class TrainingRun:
         }
         folder = self.run_dir / "checkpoints" / name
         weights, state = learner.model.state_dict(), learner.state()
-        return save_checkpoint(folder, model=weights, state=state, meta=meta, parents=self.parents)
+        return self.ranks.first(
+            lambda: save_checkpoint(folder, model=weights, state=state, meta=meta, parents=self.parents)
+        )
 
     def _count(self) -> None:
         self.result.iterations, self.result.env_steps = self.learner.iteration, self.learner.env_steps
@@ -196,7 +208,7 @@ class TrainingRun:
 
     def _keep_metrics_until(self, iteration: int) -> None:
         path = self.run_dir / METRICS
-        if path.is_file():
+        if self.ranks.writes and path.is_file():
             rows = [row for row in read_jsonl(path) if 0 < row.get("iteration", 0) <= iteration]
             write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 

@@ -30,7 +30,7 @@ spec = importlib.util.spec_from_file_location("toys", sys.argv[1])
 toys = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(toys)
 from clstm_core.train.command import main
-sys.exit(main(sys.argv[2:], envs=lambda config, market: (toys.NoiseEnv(config.ppo.n_envs, seed=1), None)))
+sys.exit(main(sys.argv[2:], envs=lambda config, *_: (toys.NoiseEnv(config.ppo.n_envs, seed=1), None)))
 """
 
 
@@ -104,7 +104,7 @@ def go(toys):
     """Calls the trainer's command for a folder; its exit code."""
 
     def call(run_dir):
-        def envs(config, market):
+        def envs(config, *_):
             return toys.NoiseEnv(config.ppo.n_envs, seed=1), None
 
         return command.main([*FLAGS, "--run-dir", str(run_dir)], envs=envs)

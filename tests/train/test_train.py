@@ -222,7 +222,7 @@ spec = importlib.util.spec_from_file_location("toys", sys.argv[1])
 toys = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(toys)
 from clstm_core.train.command import main
-sys.exit(main(sys.argv[2:], envs=lambda config, market: (toys.NoiseEnv(config.ppo.n_envs, seed=1), None)))
+sys.exit(main(sys.argv[2:], envs=lambda config, *_: (toys.NoiseEnv(config.ppo.n_envs, seed=1), None)))
 """
 FLAGS = ["--recipe", "smoke", "--timesteps", "10240", "--device", "cpu"]
 
@@ -271,7 +271,7 @@ class Stuck(toys.NoiseEnv):
             print("stuck", flush=True)
             time.sleep(600)
         return super().act(action)
-sys.exit(main(sys.argv[2:], envs=lambda config, market: (Stuck(config.ppo.n_envs, seed=1), None)))
+sys.exit(main(sys.argv[2:], envs=lambda config, *_: (Stuck(config.ppo.n_envs, seed=1), None)))
 """
 
 
