@@ -193,6 +193,10 @@ def joined() -> Iterator[Ranks]:
     gpus = torch.cuda.device_count()
     if gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % gpus)
-    group.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=LONGEST_WAIT)
+    store, rank, size = next(group.rendezvous("env://", timeout=LONGEST_WAIT))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # addresses of an earlier one lead nowhere
+    store = group.PrefixStore(f"attempt {attempt}", store)
+    backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
+    group.init_process_group(backend, timeout=LONGEST_WAIT, store=store, rank=rank, world_size=size)
     yield Several()
     group.destroy_process_group()
