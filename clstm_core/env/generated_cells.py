@@ -5,7 +5,6 @@ taken, as `market.build.grid` takes it from a whole chain. Held against that by 
 """
 
 import math
-from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -16,6 +15,7 @@ from clstm_core.market.worlds.generated import GeneratedWorld
 from clstm_core.market.worlds.paths import PathPoint
 from clstm_core.market.worlds.smile import shape_and_slope
 from clstm_core.market.worlds.surface import PathState
+from clstm_core.once import made_once
 from clstm_core.specs import CELL_DELTAS, CELL_INDEX, CELLS, RIGHT_CALL, RIGHT_PUT, TENORS
 
 NEWTON_STEPS = 2
@@ -42,13 +42,13 @@ class Cells(NamedTuple):
         return Contract(self.expiry, self.strike, _rights(self.strike.device))
 
 
-@cache
+@made_once
 def _rights(device: torch.device) -> torch.Tensor:
     """The cells' rights [G, 1], int64; made once, since a step may not wait for the device."""
     return torch.tensor([[cell.right] for cell in CELLS], device=device)
 
 
-@cache
+@made_once
 def _tenor_places(device: torch.device) -> torch.Tensor:
     """Which tenor each cell is of [G], int64."""
     return torch.tensor([TENORS.index(cell.tenor) for cell in CELLS], device=device)
@@ -62,7 +62,7 @@ class _Targets(NamedTuple):
     right: torch.Tensor
 
 
-@cache
+@made_once
 def _targets(dtype: torch.dtype, device: torch.device) -> _Targets:
     deltas = [delta for delta in CELL_DELTAS if delta is not None]
     columns = (deltas, [delta_tolerance(delta) for delta in deltas], [[RIGHT_CALL], [RIGHT_PUT]])
@@ -103,10 +103,11 @@ def choose_cells(world: GeneratedWorld, point: PathPoint, dtype: torch.dtype) ->
         *(torch.cat([a[:, None, None].expand(2, 2, 1, n), b], dim=2) for a, b in zip(atm, away, strict=True))
     )
     # a strike already taken nearer the money is not given again
-    listed = both.listed.clone()
+    new = [both.listed[:, :, 0]]
     for place in range(1, len(CELL_DELTAS)):
         taken = (both.strike[:, :, :place] == both.strike[:, :, place : place + 1]) & both.listed[:, :, :place]
-        listed[:, :, place] &= ~taken.any(dim=2)
+        new.append(both.listed[:, :, place] & ~taken.any(dim=2))
+    listed = torch.stack(new, dim=2)
 
     near, far = (_Tenors(*(field[tenor] for field in tenors)) for tenor in range(2))
     smile = _on_smile(world, point, atm.strike[0], far)

@@ -1,11 +1,11 @@
 """Portfolio margin: the worst loss of the whole book over a scan of prices and vols."""
 
 import math
-from functools import cache
 
 import torch
 
 from clstm_core.config import EnvConfig
+from clstm_core.once import made_once
 
 _LEAST_DEVIATION = 1e-6
 """Below it nothing is left to move: the error function is -1 or 1."""
@@ -20,6 +20,12 @@ def scenario_shocks(config: EnvConfig) -> tuple[torch.Tensor, torch.Tensor]:
     move = torch.linspace(-config.scan_down, config.scan_up, config.scan_points, dtype=torch.float64)
     shock = torch.full_like(move, config.scan_vol_shock)
     return torch.cat([move, move]), torch.cat([shock, -shock])
+
+
+@made_once
+def spot_moves(config: EnvConfig) -> list[float]:
+    """Relative moves of spot at the price points [scan_points], which every vol goes through."""
+    return scenario_shocks(config)[0][: config.scan_points].tolist()
 
 
 def option_scenarios(
@@ -45,7 +51,7 @@ def option_scenarios(
     Written out with w N(w d) = (w + erf(d / sqrt 2)) / 2: each scenario costs two error functions and little more.
     """
     shocks = (1.0 + config.scan_vol_shock, max(0.0, 1.0 - config.scan_vol_shock))
-    move = _moves(config, spot.dtype, spot.device)
+    move = price_points(config, spot.dtype, spot.device)
     tte = tte_years.clamp(min=0.0)
     carry = torch.log(spot / strike) + (rate - dividend_yield) * tte
     shares = 0.5 * spot * torch.exp(-dividend_yield * tte)
@@ -69,8 +75,8 @@ def option_scenarios(
     return out
 
 
-@cache
-def _moves(config: EnvConfig, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+@made_once
+def price_points(config: EnvConfig, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """The price points [scan_points]; made once, since a step may not wait for the device."""
     return scenario_shocks(config)[0][: config.scan_points].to(device, dtype)
 

@@ -8,9 +8,10 @@ money. In that unit the smiles of different days look alike, so one shape with o
 
 import math
 from collections.abc import Callable
-from functools import cache
 
 import torch
+
+from clstm_core.once import made_once
 
 SLOPE = -0.4693
 BENDS = ((0.6510, 1.0976, 1.1467), (0.4292, -3.0990, 1.7745))
@@ -48,7 +49,7 @@ def variance_multiple(x: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
     return 1.0 + strength * shape(x)
 
 
-@cache
+@made_once
 def _tables() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Grids of strength [I] and sqrt(theta) [J], and the model-free multiple on them [I, J]."""
     strength = torch.linspace(0.0, MAX_STRENGTH, 53, dtype=torch.float64)
@@ -61,7 +62,7 @@ def _tables() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return strength, deviation, torch.trapezoid(v * density, -d2, dim=-1)
 
 
-@cache
+@made_once
 def _tables_in(dtype: torch.dtype, device: torch.device) -> tuple[float, float, torch.Tensor]:
     """`_tables` where they are asked: the steps of both grids, and the multiples."""
     strength, deviation, table = (part.to(dtype) for part in _tables())

@@ -5,7 +5,6 @@ every positive multiple of the path's strike step is a strike. So nothing needs 
 """
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from clstm_core.market.build.grid import choose_expirations
 from clstm_core.market.clock import DAYS_YEAR, YEAR_NS, close_ns, session_on_or_before, sessions_between, weekday
 from clstm_core.market.worlds.listing import FRIDAY, STEPS
 from clstm_core.market.worlds.surface import VIX_YEARS
+from clstm_core.once import made_once
 
 VIX_DAYS = 30
 FIRST_DATE = np.datetime64("2001-01-01")
@@ -163,7 +163,7 @@ def path_strike_step(spot: torch.Tensor, vol: torch.Tensor, near_days: float) ->
     return steps[torch.log(steps / wanted[..., None]).abs().argmin(dim=-1)]
 
 
-@cache
+@made_once
 def _steps(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """`listing.STEPS`; made once, since who walks paths may not wait for the device."""
     return torch.as_tensor(STEPS, dtype=dtype, device=device)
