@@ -9,7 +9,7 @@ import torch
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
 from clstm_core.env.book import Book, closable_legs, delta_at_fill
-from clstm_core.env.derived import Derived
+from clstm_core.env.derived import Derived, put_columns
 from clstm_core.env.fills import contract_fee, fillable, share_fee, share_half_spread, side_price
 from clstm_core.env.margin import margin_requirement
 from clstm_core.env.state import Holdings, Orders
@@ -241,8 +241,7 @@ def price_units(
         risk[group.template] = debit[group.template] - _least_payoff(legs, shares[group.template])
     risk = torch.maximum(risk, MIN_RISK_OF_NOTIONAL * spot * sums.multiplier)
     scalars = (risk, slippage + fees, sums.call_notional, sums.put_notional, sums.available)
-    for column, values in enumerate(scalars):
-        out[..., column] = values.T
+    put_columns(out, [values.T for values in scalars])
 
 
 def _least_payoff(legs: Strikes, shares: torch.Tensor) -> torch.Tensor:

@@ -52,9 +52,16 @@ def over(function: Callable[..., torch.Tensor], *values):
     return type(values[0])(*(over(function, *parts) for parts in zip(*values, strict=True)))
 
 
-def slices(length: int, chunk: int, device: torch.device) -> list[slice]:
-    """Even slices of at most `chunk` of so many accounts: all of them at once where the device is no CPU."""
-    parts = max(1, -(-length // chunk)) if device.type == "cpu" else 1
+def at_once(device: torch.device) -> bool:
+    """Whether all accounts are worked on at once, needed or not: on a device, which is not asked how many are, and in
+    a compiled step, whose shapes never change."""
+    return device.type != "cpu" or torch.compiler.is_compiling()
+
+
+def slices(length: int, chunk: int, device: torch.device, *, per_thread: bool = False) -> list[slice]:
+    """Even slices of at most `chunk` (per thread) of so many accounts, or all `at_once`."""
+    most = length if at_once(device) else chunk * (torch.get_num_threads() if per_thread else 1)
+    parts = max(1, -(-length // max(1, most)))
     size = max(1, -(-length // parts))
     return [slice(low, min(low + size, length)) for low in range(0, length, size)]
 

@@ -18,7 +18,7 @@ from clstm_core.env import columns as col
 from clstm_core.env.actions import LegSums, Strikes, TemplateTables, price_units
 from clstm_core.env.fills import fill_prices
 from clstm_core.env.generated_standing import Standing
-from clstm_core.env.margin import scenario_shocks
+from clstm_core.env.margin import price_points, scenario_shocks, spot_moves
 from clstm_core.market.worlds.generated import LEAST_PRICE, GeneratedWorld
 from clstm_core.market.worlds.surface import PathState
 from clstm_core.options.black_scholes import INV_SQRT_2PI
@@ -186,18 +186,36 @@ def _write_scenarios(out: torch.Tensor, priced: _Priced, lots: Lots, config: Env
     owed, minus_value = -priced.cash, -priced.value
     both = owed.new_empty(2, *owed.shape)
     first, second = both
-    moves = scenario_shocks(config)[0].tolist()
+    moves = spot_moves(config)
     shocks = (1.0 + config.scan_vol_shock, max(0.0, 1.0 - config.scan_vol_shock))
     columns = out.permute(2, 1, 0)
+    if torch.compiler.is_compiling():
+        columns.copy_(_scenarios_at_once(priced, torch.cat(moved), shocks, lots, config))
+        return
     for side, shock in enumerate(shocks):
         width = (shock * priced.width).clamp_(min=_LEAST_WIDTH)
         slope = 0.5 / width
         centre = torch.addcmul(0.5 * width, priced.money, slope)
-        for place in range(side * config.scan_points, (side + 1) * config.scan_points):
-            move = moves[place]
+        for point, move in enumerate(moves):
+            place = side * len(moves) + point
             torch.add(centre, slope, alpha=math.log1p(move), out=first)
             torch.sub(first, width, out=second)
             both.erf_()
             torch.addcmul(minus_value, second, owed, out=second)
             torch.addcmul(second, first, priced.shares, value=1.0 + move, out=values[:n_strikes])
             torch.mm(lots.scan_SAK[place], values, out=columns[place])
+
+
+def _scenarios_at_once(
+    priced: _Priced, moved: torch.Tensor, shocks: tuple[float, float], lots: Lots, config: EnvConfig
+) -> torch.Tensor:
+    """What `_write_scenarios` writes [S, A, N], for a compiler: one loop over all scenarios and one product."""
+    move = price_points(config, moved.dtype, moved.device)[:, None, None]
+    changes = []
+    for shock in shocks:
+        width = (shock * priced.width).clamp(min=_LEAST_WIDTH)
+        first = 0.5 * width + (priced.money + torch.log1p(move)) * (0.5 / width)
+        value = priced.shares * (1.0 + move) * torch.erf(first) - priced.cash * torch.erf(first - width)
+        changes.append(value - priced.value)
+    both = torch.cat(changes)
+    return torch.bmm(lots.scan_SAK, torch.cat([both, moved.expand(len(both), -1, -1)], dim=1))

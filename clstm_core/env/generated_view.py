@@ -19,6 +19,7 @@ from clstm_core.env.generated_standing import (
     ROW_CHUNK,
     Standing,
     arrive,
+    at_once,
     begin,
     follow,
     known_before,
@@ -26,7 +27,7 @@ from clstm_core.env.generated_standing import (
     slices,
 )
 from clstm_core.env.generated_units import Lots, lots_of, write_units
-from clstm_core.env.margin import scenario_shocks
+from clstm_core.env.margin import price_points
 from clstm_core.env.packed_rows import NEXT_STEP, contract_of_row, pack, step_of_row, unpack
 from clstm_core.env.state import Holdings
 from clstm_core.env.view import Offered
@@ -68,7 +69,7 @@ class GeneratedView:
             world=world,
             config=config,
             dtype=dtype,
-            move=scenario_shocks(config)[0].to(index_N.device, dtype),
+            move=price_points(config, dtype, index_N.device).repeat(2),
             templates=templates,
             lots=lots_of(templates, world.instrument.multiplier, config),
             index_N=index_N,
@@ -85,14 +86,15 @@ class GeneratedView:
 
     def moved_to(self, index_N: torch.Tensor) -> Self:
         begun = index_N != self.index_N + 1
-        # on a CPU few are begun; a device is not asked how many
-        rows = (
-            begun.nonzero().squeeze(1) if begun.device.type == "cpu" else torch.arange(len(begun), device=begun.device)
-        )
         now = self.then
-        if len(rows):
-            fresh = begin(self.world, index_N[rows], self.known_T, self.dtype)
-            now = now.put(rows, fresh.where(begun[rows], now.at(rows)))
+        if at_once(begun.device):
+            now = begin(self.world, index_N, self.known_T, self.dtype).where(begun, now)
+        elif len(rows := begun.nonzero().squeeze(1)):  # few are begun
+            now = now.put(rows, begin(self.world, index_N[rows], self.known_T, self.dtype))
+        return self.standing_on(index_N, now)
+
+    def standing_on(self, index_N: torch.Tensor, now: Standing) -> Self:
+        """The view of accounts that stand at these snapshots of their paths, which is all of it that ever changes."""
         return replace(self, index_N=index_N, now=now, then=follow(self.world, now, index_N, self.dtype))
 
     def repeated(self, times: int) -> Self:
@@ -111,10 +113,10 @@ class GeneratedView:
         return self.move
 
     def snapshot(self, index_N: torch.Tensor) -> torch.Tensor:
-        clock, later = self.world.paths.listing.session_ns_C, index_N != self.index_N
-        now, then = self.now.point, self.then.point
-        state = PathState(*(torch.where(later, b, a) for a, b in zip(now.state, then.state, strict=True)))
-        session = torch.where(later, then.session, now.session)
+        clock, point = self.world.paths.listing.session_ns_C, self.now.point
+        if index_N is not self.index_N:
+            point = self.then.point.where(index_N != self.index_N, point)
+        state, session = point.state, point.session
         after = (session + 1).clamp(max=len(clock) - 1)
         dt = (clock[after] - clock[session]).double() / YEAR_NS
         columns = (state.spot, state.rate, dt, torch.expm1(state.rate * dt), torch.expm1(state.dividend_yield * dt))
@@ -180,8 +182,8 @@ class GeneratedView:
         # the cells' rules leave no two legs on one contract, and every contract is quoted
         missing = self.lots.uses_AG @ (~cells.listed).to(self.dtype)  # legs
         width = col.UNIT_SCENARIOS + len(self.move)
-        unit = torch.empty(n_templates, width, n, dtype=self.dtype, device=index_N.device).permute(2, 0, 1)
-        for part in slices(n, PRICE_CHUNK * torch.get_num_threads(), index_N.device):
+        unit = torch.empty(width, n_templates, n, dtype=self.dtype, device=index_N.device).permute(2, 1, 0)
+        for part in slices(n, PRICE_CHUNK, index_N.device, per_thread=True):
             write_units(
                 unit[part], self.world, self.now.at(part), missing[:, part] == 0, templates, self.lots, self.config
             )
@@ -195,8 +197,9 @@ class GeneratedView:
         )
 
     def features(self, index_N: torch.Tensor) -> torch.Tensor:
-        later = index_N != self.index_N
-        return torch.where(later, self.then.features, self.now.features).T
+        if index_N is self.index_N:
+            return self.now.features.T
+        return torch.where(index_N != self.index_N, self.then.features, self.now.features).T
 
     # -- prices -------------------------------------------------------------------------------------------------
 
@@ -265,8 +268,8 @@ class GeneratedView:
 
 
 def _places(wanted: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Where `wanted` [M] holds, in parts to work on at once. A device is not asked how many: there all are wanted."""
-    if wanted.device.type != "cpu":
+    """Where `wanted` [M] holds, in parts to work on at once; all places where that is not asked."""
+    if at_once(wanted.device):
         return (torch.arange(len(wanted), device=wanted.device),)
     places = wanted.nonzero().squeeze(1)
     return tuple(places[part] for part in slices(len(places), ROW_CHUNK, wanted.device))

@@ -1,6 +1,7 @@
 """OptionsEnv: N option accounts trading listed chains, batched; no host sync and no Python branch on data in a step."""
 
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from clstm_core.env.episodes import (
     initial_ages,
     last_snapshots,
 )
+from clstm_core.env.generated_standing import Standing as PathStanding
 from clstm_core.env.generated_view import GeneratedView
 from clstm_core.env.observation import observe_accounts, scaler
 from clstm_core.env.protocol import EnvStep
@@ -22,7 +24,18 @@ from clstm_core.env.record import write_ledger
 from clstm_core.env.state import AccountState, Orders, StepLedger
 from clstm_core.env.step import Step, value_account
 from clstm_core.env.table_view import TableView
-from clstm_core.env.turn import Ended, EpisodeStarts, Standing, arrive, fresh_accounts, orders_for, stand, take, turn
+from clstm_core.env.turn import (
+    Ended,
+    EpisodeStarts,
+    Standing,
+    arrive,
+    fresh_accounts,
+    orders_for,
+    stand,
+    take,
+    turn,
+    turn_on_paths,
+)
 from clstm_core.env.view import MarketView
 from clstm_core.errors import CheckpointError, ConfigError
 from clstm_core.market.tensors import MarketTensors
@@ -73,7 +86,9 @@ class OptionsEnv:
         self.seed = seed
         self.observation_mean, self.observation_std = scaler(market, self.device)
         self._stagger = stagger and not fixed_start
-        self.view: MarketView
+        self._look: Callable[[], MarketView]
+        self._now: PathStanding | None  # what of the view on paths moves
+        self._paths: GeneratedView | None = None  # what of it does not, once compiled
         self._begin: EpisodeStarts
         if isinstance(own, GeneratedWorld):
             self._walk_paths(own, window, fixed_start=fixed_start)
@@ -90,15 +105,28 @@ class OptionsEnv:
         """The accounts as they stand."""
         return self._standing.account
 
-    def compile(self) -> None:
-        """Let every further `step` be one compiled function, where the market is read from tables.
+    @property
+    def view(self) -> MarketView:
+        """The market from where the accounts stand; after a compiled step it is looked at when first asked for."""
+        return self._look()
 
-        The first step takes some 20 seconds then, or 4 where it was compiled before; the others less than a quarter of
-        their time. Numbers may differ from the uncompiled ones in their last bits.
+    @view.setter
+    def view(self, view: MarketView) -> None:
+        self._look, self._now = lambda: view, view.now if isinstance(view, GeneratedView) else None
+
+    def compile(self) -> None:
+        """Let every further `step` be one compiled function.
+
+        The first step takes some 20 seconds then, or 4 where it was compiled before; on generated paths a minute and a
+        half, or some 15 seconds. The others take less than a quarter of their time. Numbers may differ from the
+        uncompiled ones in their last bits. A world whose fair compensation cannot be compiled is traded as it was.
         """
-        if isinstance(self.view, TableView):
-            view, config, begin = self.view, self.config, self._begin
-            self._turn = Compiled(lambda standing, action: turn(view, config, begin, standing, action))
+        view, config, begin = self.view, self.config, self._begin
+        if isinstance(view, GeneratedView):
+            self._paths = view
+            self._turn = Compiled(lambda now, *rest: turn_on_paths(view, config, begin, now, *rest))
+        else:
+            self._turn = Compiled(lambda _, *rest: (None, *turn(view, config, begin, *rest)[1:]))
 
     def _read_tables(self, market: MarketTensors, window: tuple[int, int] | None, *, fixed_start: bool) -> None:
         """Trade in a window of a market's tables."""
@@ -148,11 +176,13 @@ class OptionsEnv:
 
     def step(self, action: torch.Tensor) -> EnvStep:
         """Advance every env by its action [N] int64; ended envs come back reset."""
-        if self._turn is None:
+        if self._turn is None or self._turn.why_not:
             return self.step_orders(self.orders_for(action))
-        before = self._standing
-        self._standing, told = self._turn(before, action)
-        self._remember(lambda: self._take(before, orders_for(self.view, before, action)).step)
+        before, look = self._standing._replace(offered=None), self._look
+        self._now, self._standing, told = self._turn(self._now, before, action)
+        if self._paths is not None and self._now is not None:
+            self._look = cache(partial(self._paths.standing_on, self.state.snapshot_index_N, self._now))
+        self._remember(lambda: self._take(look(), before, orders_for(look(), before, action)).step)
         return told
 
     def step_orders(self, orders: Orders) -> EnvStep:
@@ -160,14 +190,14 @@ class OptionsEnv:
 
         An order the account cannot hold is flagged `rejected` in `last`, one without a quote `unfilled`.
         """
-        ended = self._take(self._standing, orders)
+        ended = self._take(self.view, self._standing, orders)
         self._remember(lambda: ended.step)
         self.view = self.view.moved_to(ended.account.snapshot_index_N)
         self._standing, told = arrive(self.view, self.config, ended)
         return told
 
-    def _take(self, standing: Standing, orders: Orders) -> Ended:
-        return take(self.view, self.config, self._begin, standing, orders)
+    def _take(self, view: MarketView, standing: Standing, orders: Orders) -> Ended:
+        return take(view, self.config, self._begin, standing, orders)
 
     def _remember(self, step: Callable[[], Step] | None) -> None:
         """How the record of the last step is to be had."""

@@ -9,6 +9,8 @@ from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
 from clstm_core.env.actions import orders_of, sizes_and_mask
 from clstm_core.env.book import Book, empty_where
+from clstm_core.env.generated_standing import Standing as PathStanding
+from clstm_core.env.generated_view import GeneratedView
 from clstm_core.env.observation import observe_accounts
 from clstm_core.env.protocol import EnvStep
 from clstm_core.env.state import AccountState, Orders, choose
@@ -77,14 +79,34 @@ def arrive(view: MarketView, config: EnvConfig, ended: Ended) -> tuple[Standing,
 
 def turn(
     view: MarketView, config: EnvConfig, begin: EpisodeStarts, standing: Standing, action: torch.Tensor
-) -> tuple[Standing, EnvStep]:
-    """All of it in a market whose view does not move with the accounts, and nothing of the record.
+) -> tuple[MarketView, Standing, EnvStep]:
+    """All of it, and nothing of the record; the market from where the accounts stand after it is first.
 
     Shapes: action [N] int64
     """
     ended = take(view, config, begin, standing, orders_for(view, standing, action))
+    view = view.moved_to(ended.account.snapshot_index_N)
     now, told = arrive(view, config, ended)
-    return now._replace(offered=None), told
+    return view, now._replace(offered=None), told
+
+
+def turn_on_paths(
+    view: GeneratedView,
+    config: EnvConfig,
+    begin: EpisodeStarts,
+    now: PathStanding,
+    standing: Standing,
+    action: torch.Tensor,
+) -> tuple[PathStanding, Standing, EnvStep]:
+    """`turn` on generated paths, from where the accounts stand `now` to where they stand after it, which is first.
+
+    Args:
+        view: of the same world, wherever its accounts stand
+    """
+    here = view.standing_on(standing.account.snapshot_index_N, now)
+    there, standing, told = turn(here, config, begin, standing, action)
+    assert isinstance(there, GeneratedView)
+    return there.now, standing, told
 
 
 def fresh_accounts(
