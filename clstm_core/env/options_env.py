@@ -118,7 +118,7 @@ class OptionsEnv:
         """Let every further `step` be one compiled function.
 
         The first step takes some 20 seconds then, or 4 where it was compiled before; on generated paths a minute and a
-        half, or some 15 seconds. The others take less than a quarter of their time. Numbers may differ from the
+        half, or 7 seconds. The others take about a quarter of their time. Numbers may differ from the
         uncompiled ones in their last bits. A world whose fair compensation cannot be compiled is traded as it was.
         """
         view, config, begin = self.view, self.config, self._begin
