@@ -1,10 +1,8 @@
 """Progress of a chain: a bar a stage with its rate and the time left, or plain lines where there is no terminal."""
 
-import json
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -17,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from clstm_core.artifacts.folder import NewRows
+
 COUNTED = 100
 """Totals below this are parts of a stage, for which a rate says nothing."""
 
@@ -26,7 +26,7 @@ class Follower:
 
     def __init__(self, progress: Path):
         self._console = Console()
-        self._file, self._read = progress, 0
+        self._rows = NewRows(progress)
         self._heard = time.monotonic()
         self._told = ""
         self._bars: dict[str, TaskID] = {}
@@ -56,7 +56,7 @@ class Follower:
 
     def update(self) -> None:
         """Show what was written since the last call."""
-        for row in self._lines():
+        for row in self._rows():
             self._heard, self._told = time.monotonic(), ""
             self._show(str(row["stage"]), int(row["done"]), int(row["total"]), str(row.get("note", "")))
 
@@ -88,13 +88,3 @@ class Follower:
         left = f"{elapsed * (total - done) / done:.0f} s left" if 0 < done < total else ""
         parts = [f"{stage:<20} {done / max(1, total):4.0%}", rate, f"{elapsed:.0f} s", left, note]
         self._console.print("  ".join(part for part in parts if part), highlight=False, markup=False, soft_wrap=True)
-
-    def _lines(self) -> list[dict[str, Any]]:
-        if not self._file.exists():
-            return []
-        with self._file.open("rb") as handle:
-            handle.seek(self._read)
-            content = handle.read()
-        whole = content[: content.rfind(b"\n") + 1]
-        self._read += len(whole)
-        return [json.loads(line) for line in whole.splitlines() if line.strip()]

@@ -68,6 +68,25 @@ def read_json(path: Path) -> Any:
         return None
 
 
+class NewRows:
+    """Rows that are appended to a JSONL file, as they come; a line that is still being written is not read."""
+
+    def __init__(self, place: Path):
+        self._place, self._read = place, 0
+
+    def __call__(self) -> list[dict[str, Any]]:
+        """Rows since the last call, in order; none while there is no file."""
+        try:
+            with self._place.open("rb") as handle:
+                handle.seek(self._read)
+                content = handle.read()
+        except FileNotFoundError:
+            return []
+        whole = content[: content.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return [json.loads(line) for line in whole.splitlines() if line.strip()]
+
+
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Objects of a JSONL file in order; a torn or foreign line is left out."""
     rows = []

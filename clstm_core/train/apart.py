@@ -7,7 +7,6 @@ appear. Nothing of it is lost with either process. Errors come through the train
 """
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import clstm_core
+from clstm_core.artifacts.folder import NewRows
 from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import CheckpointManifest
 from clstm_core.artifacts.places import RunFolder
@@ -150,7 +150,7 @@ class _Rows:
     """
 
     def __init__(self, place: Path, after: int):
-        self._place, self._after, self._read = place, after, 0
+        self._place, self._after, self._rows = place, after, NewRows(place)
         self._stale = self._number()
 
     def new(self) -> list[dict[str, Any]]:
@@ -158,13 +158,7 @@ class _Rows:
         number = self._number()
         if number is None or number == self._stale:
             return []
-        with self._place.open("rb") as handle:
-            handle.seek(self._read)
-            content = handle.read()
-        whole = content[: content.rfind(b"\n") + 1]
-        self._read += len(whole)
-        rows = [json.loads(line) for line in whole.splitlines()]
-        return [row for row in rows if row["iteration"] > self._after]
+        return [row for row in self._rows() if row["iteration"] > self._after]
 
     def _number(self) -> int | None:
         try:
