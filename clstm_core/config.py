@@ -19,6 +19,7 @@ MAX_SNAPSHOTS = 10_000
 """Longest simulated market, about forty years: its tables take some ten GB of memory."""
 
 FILL_RULES = ("touch", "fraction")
+REWARDS = ("profit", "log_growth", "mean_variance")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -107,8 +108,11 @@ class EnvConfig:
     scan_points: int = 10
     scan_vol_shock: float = 0.20  # relative shock of implied vol, both ways
     min_margin_per_short_usd: float = 37.5  # OCC's floor for a short contract
-    reward_scale: float = 0.02  # times excess return in basis points of entry equity
-    risk_penalty: float = 0.0  # times margin used, in basis points; 0 = profit alone
+    reward: str = "profit"  # profit in excess of cash; log_growth and mean_variance mind risk (`env.rewards`)
+    risk_aversion: float = 1.0  # of the rewards that mind risk: 1 is growth in the long run, more is caution
+    reward_scale: float = 0.02  # times excess return in basis points
+    risk_penalty: float = 0.0  # of the profit: times margin used, in basis points
+    expected_reward: bool = False  # in worlds that know what was expected: the reward less what nobody could expect
 
     def __post_init__(self) -> None:
         _require(self.capital_usd > 0, f"capital_usd={self.capital_usd}: expected a positive amount, e.g. 5000000.")
@@ -141,7 +145,47 @@ class EnvConfig:
             0 < self.reward_scale < float("inf"),
             f"reward_scale={self.reward_scale}: expected a positive number, e.g. 0.02.",
         )
+        _require(self.reward in REWARDS, f"unknown reward {self.reward!r}: expected one of {', '.join(REWARDS)}.")
+        _require(
+            0 < self.risk_aversion < float("inf"),
+            f"risk_aversion={self.risk_aversion}: expected a positive number, 1 for growth in the long run.",
+        )
         _require(self.scan_points >= 2, f"scan_points={self.scan_points}: expected at least 2, e.g. 10.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorldsConfig:
+    """Worlds that are generated to train in (`market.worlds.families`), fitted to the market's training dates.
+
+    Shares are relative; where all are zero the training dates themselves are traded.
+    """
+
+    historical: float = 0.0  # training days drawn one by one
+    blocks: float = 0.0  # in runs of a month
+    heston: float = 0.0  # a square-root variance
+    bates: float = 0.0  # with jumps
+    history: float = 0.0  # training days as they came
+    years: float | None = None  # of market in all worlds together; None: every episode in another world
+    varied: float = 1.0  # how much worlds differ in premium, drift, spread and smile; 0: not at all
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, share in self.shares.items():
+            _require(0 <= share < float("inf"), f"worlds: {name}={share}: expected a share of 0 or more.")
+        _require(
+            self.years is None or self.years > 0, f"worlds: years={self.years}: expected more than 0, or none at all."
+        )
+        _require(self.varied >= 0, f"worlds: varied={self.varied}: expected 0 (all alike) or more, e.g. 1.")
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of each family, by its name."""
+        return {name: getattr(self, name) for name in ("historical", "blocks", "heston", "bates", "history")}
+
+    @property
+    def generated(self) -> bool:
+        """Whether there is any."""
+        return any(self.shares.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -259,6 +303,7 @@ class RunConfig:
     compile_env: str = "auto"  # the env's step as one compiled function: on, off, auto (where the run is long enough)
     market: MarketConfig = field(default_factory=MarketConfig)
     env: EnvConfig = field(default_factory=EnvConfig)
+    worlds: WorldsConfig = field(default_factory=WorldsConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
 
@@ -312,7 +357,13 @@ class RunConfig:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "RunConfig":
         """Rebuild from `to_dict`; unknown keys raise ConfigError naming them."""
-        rooms = {"market": MarketConfig, "env": EnvConfig, "model": ModelConfig, "ppo": PPOConfig}
+        rooms = {
+            "market": MarketConfig,
+            "env": EnvConfig,
+            "worlds": WorldsConfig,
+            "model": ModelConfig,
+            "ppo": PPOConfig,
+        }
         values = dict(data)
         for name, room in rooms.items():
             if name in values:

@@ -33,7 +33,7 @@ from clstm_core.env.state import Holdings
 from clstm_core.env.view import Offered
 from clstm_core.market.clock import YEAR_NS
 from clstm_core.market.worlds.generated import LEAST_PRICE, GeneratedWorld
-from clstm_core.market.worlds.paths import step_of
+from clstm_core.market.worlds.paths import Surprise, step_of
 from clstm_core.market.worlds.surface import PathState
 from clstm_core.options import black_scholes
 from clstm_core.options.black_scholes import Greeks
@@ -140,7 +140,7 @@ class GeneratedView:
         return out.view(*row.shape, width)
 
     def _known(self) -> torch.Tensor:
-        """State and strike step [7, 2N] of the accounts where they stand, then of where they will: gathered at once."""
+        """State and strike step [8, 2N] of the accounts where they stand, then of where they will: gathered at once."""
         points = (self.now.point, self.then.point)
         return torch.cat([torch.stack([*point.state, point.strike_step]) for point in points], dim=1)
 
@@ -154,6 +154,9 @@ class GeneratedView:
 
     def compensation(self, held: Holdings, mark_NL: torch.Tensor) -> torch.Tensor | None:
         return None
+
+    def surprise(self, index_N: torch.Tensor) -> Surprise | None:
+        return self.world.paths.surprise(self.now.point, index_N)
 
     def cell_rows(self, index_N: torch.Tensor) -> torch.Tensor:
         cells = self.now.cells

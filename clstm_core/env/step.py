@@ -11,11 +11,12 @@ import torch
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
 from clstm_core.env.book import Book, value_book
-from clstm_core.env.rewards import excess_reward
+from clstm_core.env.rewards import excess_reward, surprising_reward
 from clstm_core.env.settlement import HoldingFlows, holding_flows, settlement_cash
 from clstm_core.env.state import AccountState, Holdings, Orders
 from clstm_core.env.trading import Decision, Execution, Liquidation, decide, execute, liquidate
 from clstm_core.env.view import MarketView
+from clstm_core.market.worlds.paths import Surprise
 
 
 class Interval(NamedTuple):
@@ -121,6 +122,9 @@ def advance(
     reward = excess_reward(
         account.equity_N, book.equity, now[:, col.INTEREST_GROWTH], account.entry_equity_N, book.margin, config
     )
+    if config.expected_reward and (surprise := view.surprise(index)) is not None:
+        news = Surprise(*(part.to(reward.dtype) for part in surprise))
+        reward = reward - surprising_reward(interval.book, account.entry_equity_N, news, config)
     age = account.age_N + 1
     terminated = book.equity <= config.ruin_fraction * account.entry_equity_N
     truncated = ~terminated & ((age >= config.horizon) | view.ends_after(index))

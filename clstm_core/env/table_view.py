@@ -12,6 +12,7 @@ from clstm_core.env.episodes import last_snapshots
 from clstm_core.env.state import Holdings
 from clstm_core.env.view import Offered
 from clstm_core.market.tensors import MarketTensors
+from clstm_core.market.worlds.paths import Surprise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +70,9 @@ class TableView:
         return self.derived.settle_value_Q[row.clamp(min=0)]
 
     def compensation(self, held: Holdings, mark_NL: torch.Tensor) -> torch.Tensor | None:
+        return None
+
+    def surprise(self, index_N: torch.Tensor) -> Surprise | None:
         return None
 
     def cell_rows(self, index_N: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 
 from clstm_core.env.state import Holdings
+from clstm_core.market.worlds.paths import Surprise
 
 
 class Offered(NamedTuple):
@@ -67,6 +68,10 @@ class MarketView(Protocol):
 
     def compensation(self, held: Holdings, mark_NL: torch.Tensor) -> torch.Tensor | None:
         """Cash [N] that a fair world adds at the next snapshot to what is held until then; None in any other."""
+        ...
+
+    def surprise(self, index_N: torch.Tensor) -> Surprise | None:
+        """What of the move to the next snapshot nobody could expect at this one; None where a history is traded."""
         ...
 
     def next_row(self, row: torch.Tensor) -> torch.Tensor:

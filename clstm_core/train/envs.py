@@ -10,6 +10,7 @@ from clstm_core.config import RunConfig
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.errors import ConfigError
 from clstm_core.market.tensors import MarketTensors, load_market
+from clstm_core.market.worlds.generated import GeneratedWorld
 from clstm_core.ppo.ranks import ALONE, Ranks
 from clstm_core.train.inputs import config_of
 
@@ -49,6 +50,7 @@ def envs_on(config: RunConfig, market: MarketTensors, ranks: Ranks = ALONE) -> E
     """
     mine = ranks.share(config.ppo)
     from clstm_core.env.options_env import OptionsEnv
+    from clstm_core.market.worlds.training import world_of
 
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device='cuda' but no GPU is usable here. Use --device cpu or --device auto.")
@@ -60,7 +62,10 @@ def envs_on(config: RunConfig, market: MarketTensors, ranks: Ranks = ALONE) -> E
         )
     market = market.to(device)
     first = ranks.rank * mine.n_envs
-    env = OptionsEnv(market, config.env, n_envs=mine.n_envs, first_env=first, seed=config.seed, device=device)
+    trained_in: MarketTensors | GeneratedWorld = market
+    if config.worlds.generated:
+        trained_in = world_of(market, config.worlds, config.env.horizon)
+    env = OptionsEnv(trained_in, config.env, n_envs=mine.n_envs, first_env=first, seed=config.seed, device=device)
     if config.compiles_env:
         env.compile()
     if "validation" not in market.info.get("splits", {}) or not ranks.writes:

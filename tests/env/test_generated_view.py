@@ -36,7 +36,15 @@ def history_world() -> GeneratedWorld:
     history = load_history().history
     at = slice(*np.searchsorted(history.date, np.array(["2008-07-01", "2008-12-31"], dtype="datetime64[D]")))
     slow = slow_average(history.vix**2)
-    fields = (history.close, history.vix, slow, history.rate, history.dividend_yield, np.full(len(slow), 3.0))
+    fields = (
+        history.close,
+        history.vix,
+        slow,
+        history.rate,
+        history.dividend_yield,
+        np.full(len(slow), 3.0),
+        np.ones(len(slow)),
+    )
     states = PathState(*(torch.from_numpy(np.ascontiguousarray(field[at])) for field in fields))
     return given_world(states, history.date[at], scheduled_sessions("XNYS"), surface=Surface(reversion=5.0))
 

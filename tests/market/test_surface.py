@@ -24,7 +24,7 @@ def f64(value):
 
 
 def state(vix, slow=0.04, spot=4000.0):
-    return PathState(*(f64(x) for x in (spot, vix, slow, 0.03, 0.015, 1.0)))
+    return PathState(*(f64(x) for x in (spot, vix, slow, 0.03, 0.015, 1.0, 1.0)))
 
 
 def strip(theta: float, strength: float) -> float:

@@ -155,9 +155,13 @@ class WindowPaths:
         dt = (clock[session] - clock[point.session]).double() / YEAR_NS
         newest, vix, slow = moved(self.dynamics, state, log_close[-1], dt, shocks, SLOW_DECAY)
         known = (self.rate_C[session], self.dividend_yield_C[session], self.spread_scale_C[session])
-        after = PathState(torch.exp(newest), vix, slow, *known)
+        after = PathState(torch.exp(newest), vix, slow, *known, state.smile_scale)
         closes = torch.cat([log_close[1:], newest[None]]) if newest.dim() == 1 else log_close
         return PathPoint(after, session, point.strike_step, closes)
+
+    def surprise(self, point: PathPoint, index: torch.Tensor) -> None:
+        """Nothing is expected of anything here."""
+        return
 
     def outcomes(self, point: PathPoint) -> PathState:
         """The states [K, N] that may follow, one per atom; what all share is [N]."""
@@ -246,5 +250,5 @@ def _first_point(market: MarketTensors, start: int, surface: Surface, near_days:
     swing = torch.tensor([(-1.0) ** k for k in range(PAST - len(known))], dtype=torch.float64)
     log_close = torch.cat([known[0] + 0.5 * step * swing, known])[:, None]
     nothing = torch.zeros_like(spot)
-    state = PathState(spot, vix, slow.expand(1).clone(), nothing, nothing, nothing)
+    state = PathState(spot, vix, slow.expand(1).clone(), nothing, nothing, nothing, torch.ones_like(spot))
     return PathPoint(state, torch.tensor([PAST - 1]), path_strike_step(spot, vix, near_days), log_close)

@@ -80,6 +80,18 @@ def draw(seed: int, path: torch.Tensor, step: torch.Tensor) -> Shocks:
     return Shocks(first, second, third, uniform(key, place + 3))
 
 
+class Surprise(NamedTuple):
+    """What nobody could expect of a session's move [N]: each of expectation zero, given the point that it leads from.
+
+    Units: `gain` the index's simple return R less its expectation, `square` R^2 less its own, `vix` the next VIX less
+           its expectation, to the first order
+    """
+
+    gain: torch.Tensor
+    square: torch.Tensor
+    vix: torch.Tensor
+
+
 class Dynamics(Protocol):
     """How index and VIX move together from one session to the next."""
 
@@ -232,6 +244,10 @@ class Paths(Protocol):
         """The points of index + 1 from those of index [N]; at its last step a path may stay where it is."""
         ...
 
+    def surprise(self, point: PathPoint, index: torch.Tensor) -> Surprise | None:
+        """What of the move from index [N], whose points these are, could not be expected; None where nobody knows."""
+        ...
+
 
 def walk_to(paths: Paths, index: torch.Tensor) -> PathPoint:
     """The points of any indices [N], each path taken from its beginning as far as the farthest needs."""
@@ -308,6 +324,7 @@ class SimulatedPaths:
             rate=torch.full_like(vix, self.rate),
             dividend_yield=torch.full_like(vix, self.dividend_yield),
             spread_scale=torch.ones_like(vix),
+            smile_scale=torch.ones_like(vix),
         )
         session = PAST - 1 + shift(mix(key, torch.full_like(path, -1 - PAST)), 1) % FIRST_SESSIONS
         return PathPoint(state, session, path_strike_step(spot, vix, self.listing.near_days), log_close)
@@ -324,6 +341,10 @@ class SimulatedPaths:
             point.strike_step,
             torch.cat([point.log_close[1:], log_close[None]]),
         )
+
+    def surprise(self, point: PathPoint, index: torch.Tensor) -> None:
+        """Nobody knows."""
+        return
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -375,6 +396,10 @@ class GivenPath:
     def after(self, point: PathPoint, index: torch.Tensor) -> PathPoint:
         """The next state; the last one again where there is none."""
         return self.at(index + 1)
+
+    def surprise(self, point: PathPoint, index: torch.Tensor) -> None:
+        """Nobody knows."""
+        return
 
 
 def check_horizon(horizon: int, last_step: int, *, fixed: bool) -> None:

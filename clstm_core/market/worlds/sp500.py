@@ -173,6 +173,7 @@ class SP500World:
             history.rate,
             history.dividend_yield,
             spread_scale(history.date),
+            np.ones(len(history.date)),
         )
         return PathState(*(torch.from_numpy(np.ascontiguousarray(field)) for field in fields))
 

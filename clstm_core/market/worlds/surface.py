@@ -31,7 +31,7 @@ class PathState(NamedTuple):
 
     Shapes: any, broadcast against each other and against strikes
     Units:  spot in index points; vix a fraction; slow_variance a year (mean of vix^2 over the past); rate and
-            dividend_yield continuous a year; spread_scale multiplies every spread
+            dividend_yield continuous a year; spread_scale multiplies every spread, smile_scale the smile's strength
     """
 
     spot: torch.Tensor
@@ -40,6 +40,7 @@ class PathState(NamedTuple):
     rate: torch.Tensor
     dividend_yield: torch.Tensor
     spread_scale: torch.Tensor
+    smile_scale: torch.Tensor
 
     def at(self, index: torch.Tensor) -> "PathState":
         """The states at an index of every field's first dimension."""
@@ -121,7 +122,7 @@ class Surface:
         at = place.long().clamp(max=len(table) - 2)  # float32 rounds the last place up to the end
         month = torch.lerp(table[at], table[at + 1], place - at)
         tenor = clock.clamp(min=SHORTEST_YEARS) / VIX_YEARS
-        return (month * tenor**self.tenor_power).clamp(max=MAX_STRENGTH)
+        return (month * state.smile_scale * tenor**self.tenor_power).clamp(max=MAX_STRENGTH)
 
     def atm_variance(self, state: PathState, clock: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Total variance at the money, and the smile's strength that goes with it.

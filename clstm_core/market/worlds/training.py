@@ -1,0 +1,78 @@
+"""The world that a run trains in, made of a market's training dates; and others, to see what it learned hold there."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+
+from clstm_core.config import WorldsConfig
+from clstm_core.market.tensors import MarketTensors
+from clstm_core.market.worlds.days import days_of
+from clstm_core.market.worlds.families import FAMILIES, FamilyPaths
+from clstm_core.market.worlds.generated import DAYS_AHEAD, GeneratedWorld
+from clstm_core.market.worlds.paths import FIRST_SESSIONS, PAST, SESSIONS_YEAR
+from clstm_core.market.worlds.surface import Surface
+from clstm_core.market.worlds.weekly import weekdays, weekly_listing
+
+
+def world_of(
+    market: MarketTensors, worlds: WorldsConfig, horizon: int, *, window: str = "train", surface: Surface | None = None
+) -> GeneratedWorld:
+    """Worlds for episodes of `horizon` snapshots, fitted to a window of a market.
+
+    Args:
+        window: "train" for worlds to train in; another one's days make worlds that training has not seen
+        surface: the default market's when left out
+
+    Raises: ConfigError for a horizon that the window is too short for, MarketDataError for a window that is too short
+            to fit
+    """
+    surface = surface or Surface()
+    near, far = (float(market.info.get(key, days)) for key, days in (("near_days", 30.0), ("far_days", 60.0)))
+    n_steps = horizon + 1
+    dates = weekdays(PAST + FIRST_SESSIONS + n_steps + DAYS_AHEAD)
+    listing = weekly_listing(
+        dates[:-DAYS_AHEAD],
+        dates,
+        near_days=near,
+        far_days=far,
+        tolerance=float(market.info.get("tenor_tolerance", 0.5)),
+    )
+    days, fit = days_of(market, market.split(window), surface)
+    shares = np.array(list(worlds.shares.values()))
+    paths = FamilyPaths(
+        days=days,
+        fit=fit,
+        edges=torch.from_numpy(np.cumsum(shares / shares.sum())),
+        listing=listing.to(days.vix.device),
+        n_steps=n_steps,
+        n_paths=1 << 40 if worlds.years is None else max(1, round(worlds.years * SESSIONS_YEAR / horizon)),
+        seed=worlds.seed,
+        varied=worlds.varied,
+    )
+    named = ", ".join(
+        f"{name} {share:.0%}" for name, share in zip(FAMILIES, shares / shares.sum(), strict=True) if share
+    )
+    return GeneratedWorld(
+        paths=paths,
+        surface=surface,
+        info={
+            **{key: market.info[key] for key in ("scaler",) if key in market.info},
+            "source": "worlds",
+            "label": "simulated quotes",
+            "spread": "modelled",
+            "near_days": near,
+            "far_days": far,
+            "notes": [
+                f"Generated worlds ({named}), made of the days of the {window} window of "
+                f"{market.info.get('source', 'a market')}; options priced by a modelled surface in closed form."
+            ],
+        },
+    )
+
+
+def only(worlds: WorldsConfig, family: str) -> WorldsConfig:
+    """The same worlds, all of one family."""
+    shares: dict[str, Any] = {name: float(name == family) for name in worlds.shares}
+    return dataclasses.replace(worlds, **shares)
