@@ -94,6 +94,7 @@ def verdict(
     champion: Mapping[str, Any] | None,
     *,
     reason: str,
+    qualified: bool = True,
     against: Mapping[str, Mapping[str, Any]],
     cash_return: float | None,
     without_lag: Mapping[str, Any] | None,
@@ -106,6 +107,7 @@ def verdict(
     Args:
         champion: manifest of its backtest on the test window; None when no checkpoint was backtested
         reason: why this rung is the champion
+        qualified: False where no rung qualifies, and this one is shown all the same
         against: paired differences by baseline, as `claim` takes them
         without_lag: manifest of the same policy filled at the decision's own snapshot
         luck: its place against cash among fair worlds, as `fair_worlds.Placed`
@@ -115,8 +117,11 @@ def verdict(
     m, outcome = champion, champion["summary"]
     sessions = f"{m['n_snapshots']} sessions, {m['first_date']} to {m['last_date']}"
     beside = f", cash {cash_return:+.1%}" if cash_return is not None else ""
-    earned = f"{_rung(m)} ({reason}) returned {outcome['total_return']:+.1%}{beside} over the test window ({sessions})"
+    why = reason if qualified else "the last one, shown for want of a champion: unqualified"
+    earned = f"{_rung(m)} ({why}) returned {outcome['total_return']:+.1%}{beside} over the test window ({sessions})"
     parts = [f"{earned}: {_claims(against)}."]
+    if not qualified:
+        parts.insert(0, f"{reason[:1].upper()}{reason[1:]}.")
     if outcome["n_fills"] == 0:
         parts.append("It made no trade: it is cash.")
     if outcome["n_ruined"]:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from clstm_core.config import RunConfig, WorldsConfig
 from clstm_core.errors import ConfigError, MarketDataError
@@ -55,7 +56,8 @@ def kinds_of(
     A run that trains on the market itself has no worlds: its fresh ones are made of its training days, of every family.
     """
     worlds, both = config.worlds, (ARGMAX, STOCHASTIC)
-    mix = worlds if worlds.generated else dataclasses.replace(worlds, **dict.fromkeys(MADE, 1.0))
+    alike: dict[str, Any] = dict.fromkeys(MADE, 1.0)
+    mix = worlds if worlds.generated else dataclasses.replace(worlds, **alike)
     fresh = dataclasses.replace(mix, seed=mix.seed + ANOTHER, years=None)
     found: list[Kind | None] = []
 
