@@ -22,6 +22,8 @@ SPAN = 5
 TERCILES = ("calm", "middle", "wild")
 _VOLATILITY = OBSERVATION.index("near_atm_vol")
 _BPS = 1e4
+ROUNDING_BPS = 0.01
+"""A session's growth nearer to cash's than this is cash's: float32 rounds equity to about a tenth of it."""
 
 
 class Episodes(NamedTuple):
@@ -89,10 +91,10 @@ def walk_episodes(
         equity, entry = env.state.equity_N, env.state.entry_equity_N
         step = env.step(action)
         assert step.action_mask is not None
-        growth[t], alive[t] = step.reward, going
+        growth[t], alive[t] = torch.where(step.reward.abs() < ROUNDING_BPS, 0.0, step.reward), going
         rollout.write(
             t,
-            reward=_as_trained(step.reward, equity, entry, trained),
+            reward=_as_trained(growth[t], equity, entry, trained),
             terminated=step.terminated,
             truncated=step.truncated,
             final_observation=step.final_observation,
@@ -130,8 +132,7 @@ def earned(walked: Episodes, gamma: float, draws: float = math.inf) -> Earned:
         growth_bps=float(mean),
         error_bps=float((left * n / (worth - 1.0)).sqrt() / sessions) if worth > 1.0 else None,
         deviation_bps=float(deviation),
-        # cash has no such ratio, and stands at 0
-        per_risk=float(mean / deviation) if float(deviation) > 1e-9 else 0.0,
+        per_risk=float(mean / deviation) if float(deviation) > 0.0 else 0.0,  # cash has no such ratio
         explained_variance_5=_explained(walked, gamma),
         actions=_shares(taken),
     )

@@ -297,7 +297,7 @@ def with_value(name: str, value: Any):
         (lambda folder: (folder / "evidence.json").write_text("[]"), "not of version 4"),
         (lambda folder: (folder / "curves.parquet").unlink(), "curves.parquet"),
         (lambda folder: (folder / "training.parquet").write_bytes(b"PAR1"), "training.parquet differ"),
-        (with_value("version", 3), "not of version 4"),
+        (with_value("version", 4), "not of version 5"),
         (with_value("files", {"evidence.json": "0"}), "does not name its tables"),
         (with_value("files", None), "does not name its tables"),
         (without("verdict"), "verdict missing or unknown"),
