@@ -5,6 +5,9 @@ from typing import Any
 
 from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, PERIODS_PER_YEAR, YEAR_OF_RETURNS
 
+GENERATED = "worlds"
+"""What a checkpoint names as its source that was trained in generated worlds (`market.worlds.training`)."""
+
 BEATS_UNSTRESSED = "is ahead, but not in the stressed world, of"
 UNTESTED = "is ahead, untested against luck, of"
 WITHIN_LUCK = "is ahead, but no further than luck reaches, of"
@@ -198,6 +201,8 @@ def _training(manifest: Mapping[str, Any]) -> str:
     trained_on, label = checkpoint.get("trained_on"), checkpoint.get("trained_label")
     if not trained_on:
         return "What it was trained on is not recorded."
+    if trained_on == GENERATED:
+        return f"Trained in generated worlds made of training days ({label})."
     if trained_on == manifest.get("source"):
         return f"Trained on earlier sessions of {trained_on}."
     return f"Trained on {trained_on}" + (f" ({label})" if label else "") + f", never on {manifest.get('source')}."
