@@ -41,7 +41,8 @@ def _chart(data: Evidence, identity: str, title: str, keys: tuple[str, str, str]
     rungs = sorted({str(row.get("milestone")) for row in rows})
     kinds: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        kinds.setdefault(str(row.get("where") or row.get("kind")), []).append(row)
+        kinds.setdefault(_where(row), []).append(row)
+    known = [*dict.fromkeys(map(_where, data.generalisation))]  # a kind of market looks alike in both figures
     spread = 0.6 / max(1, len(kinds))
     traces = [
         go.Scatter(
@@ -55,7 +56,7 @@ def _chart(data: Evidence, identity: str, title: str, keys: tuple[str, str, str]
             },
             name=name,
             mode="markers",
-            marker={"size": 8, "color": OKABE_ITO[index % len(OKABE_ITO)], "symbol": index},
+            marker={"size": 8, "color": OKABE_ITO[known.index(name) % len(OKABE_ITO)], "symbol": known.index(name)},
         )
         for index, (name, members) in enumerate(kinds.items())
     ]
@@ -107,6 +108,10 @@ def habits_table(data: Evidence) -> Table:
         **{name: (f"{name} markets", "percent") for name in ("calm", "middle", "wild")},
     }
     return table(data.habits, columns)
+
+
+def _where(row: dict[str, Any]) -> str:
+    return str(row.get("where") or row.get("kind"))
 
 
 def _label(data: Evidence) -> str:

@@ -23,7 +23,7 @@ _PACKAGES = {
     "call_calendar": "buys a calendar spread of calls",
     "put_calendar": "buys a calendar spread of puts",
 }
-_TENORS = dict(zip(TENORS, ("the near month", "the month after"), strict=True))
+_TENORS = dict(zip(TENORS, ("the near expiry", "the far expiry"), strict=True))
 
 
 def _plain(template: str) -> str:

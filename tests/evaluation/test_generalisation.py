@@ -140,7 +140,7 @@ def test_habits_are_said_in_words_that_a_trader_uses():
     )
     assert said == (
         "In calm markets (volatility at the money up to 12%) it waits in 70% of sessions and opens something in 30%: "
-        "sells a strangle of the near month (67%), buys a put at the money of the month after (33%); in wild ones "
+        "sells a strangle of the near expiry (67%), buys a put at the money of the far expiry (33%); in wild ones "
         "(from 20%) it waits in 98%, closes everything in 2% of sessions and opens nothing."
     )
     assert sentence([]) == ""
