@@ -11,7 +11,7 @@ from clstm_core.evaluation.attribution import by_month, residual_share
 from clstm_core.evaluation.compare import Comparison
 from clstm_core.evaluation.evidence import Curve, Evidence, Rows
 from clstm_core.evaluation.figures import FIGURE
-from clstm_core.evaluation.generalisation import KINDS, generalises, growth
+from clstm_core.evaluation.generalisation import generalises, growth, home_of, words_of
 from clstm_core.evaluation.habits import WORDS, sentence
 from clstm_core.evaluation.headline import headline_of, judged_of
 from clstm_core.evaluation.pairing import group
@@ -138,7 +138,7 @@ def build_evidence(
         critic=_rows(critic),
         luck=_rows((luck or {}).get("placed") or []),
         luck_ratios=[float(ratio) for ratio in (luck or {}).get("ratios") or []],
-        generalisation=_rows(map(_earned, generalisation)),
+        generalisation=_rows(_earned(row, home_of(generalisation)) for row in generalisation),
         generalisation_answer=generalises(generalisation).words if generalisation else "",
         **_habits(habits, champion),
         exports=_rows({name: value for name, value in row.items() if name != "folder"} for row in exports),
@@ -195,11 +195,11 @@ def _gap(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "gap": gap.get("estimate"), "gap_low": gap.get("low"), "gap_high": gap.get("high")}
 
 
-def _earned(row: Mapping[str, Any]) -> dict[str, Any]:
+def _earned(row: Mapping[str, Any], home: str) -> dict[str, Any]:
     """What was earned in one kind of market, with its name in words and its interval."""
     found = growth(row)
     plain = {name: value for name, value in row.items() if name != "actions"}
-    return {"where": KINDS.get(row["kind"], row["kind"]), **plain, "low_bps": found.low, "high_bps": found.high}
+    return {"where": words_of(row["kind"], home), **plain, "low_bps": found.low, "high_bps": found.high}
 
 
 def _habits(habits: Sequence[Mapping[str, Any]], champion: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -59,6 +59,13 @@ class Estimate(NamedTuple):
         return f"{self.mean:+.2f} bp ({self.low:+.2f} to {self.high:+.2f})"
 
 
+def words_of(kind: str, home: str) -> str:
+    """A kind of market in words, of a run that was trained in `home`."""
+    if kind == FRESH_WORLDS and home == TRAINING_DATES:
+        return "worlds made of training days"
+    return KINDS.get(kind, kind)
+
+
 def growth(row: Row) -> Estimate:
     """The growth of one row with its interval by Student's distribution: its episodes may be worth but a few."""
     return _estimate(row["growth_bps"], row["error_bps"], row["draws"] - 1.0)
@@ -118,7 +125,8 @@ class Generalises(NamedTuple):
 def generalises(rows: Sequence[Row]) -> Generalises:
     """Whether the last rung's gap to fresh worlds is told apart from zero: the likeliest action, at 95%."""
     last = last_rung(rows)
-    home, fresh = (last.get(kind) for kind in (home_of(rows), FRESH_WORLDS))
+    where = home_of(rows)
+    home, fresh = last.get(where), last.get(FRESH_WORLDS)
     if home is None or fresh is None:
         return Generalises(False, "Not measured: this market is too short to make worlds of its training days.", None)
     found = gap(home, fresh)
@@ -130,13 +138,13 @@ def generalises(rows: Sequence[Row]) -> Generalises:
         -1: "It earns less where it was trained than elsewhere",
     }[found.sign]
     others = "; ".join(
-        f"{KINDS[kind]} {growth(row)}, gap {gap(home, row).mean:+.2f}"
+        f"{words_of(kind, where)} {growth(row)}, gap {gap(home, row).mean:+.2f}"
         for kind, row in last.items()
         if row not in (home, fresh)
     )
     words = (
         f"{answer}: rung {home['milestone']} grows {home['growth_bps']:+.2f} bp per session beyond cash in "
-        f"{KINDS[home['kind']]} and {fresh['growth_bps']:+.2f} in {KINDS[FRESH_WORLDS]}, a gap of {found}."
+        f"{words_of(where, where)} and {fresh['growth_bps']:+.2f} in {words_of(FRESH_WORLDS, where)}, a gap of {found}."
     )
     return Generalises(found.sign == 0, f"{words} Beside it: {others}." if others else words, found)
 
