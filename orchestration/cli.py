@@ -59,11 +59,15 @@ def demo(
 
 def _tell(facts: dict[str, Any]) -> None:
     """What came of a chain."""
+    from clstm_core.artifacts.manifests.deployment import UNQUALIFIED
+
     typer.echo("")
     typer.echo(f"Faults found in the quotes and handled: {facts.get('market_quotes.faults')}")
     typer.echo(f"Verdict: {facts.get('checkpoint_comparison.verdict')}")
     typer.echo(f"Report:  {facts.get('backtest_report.report_path')}")
     typer.echo(f"Bundle:  {facts.get('policy_bundle.folder')}")
+    if (standing := str(facts.get("policy_bundle.standing"))).startswith(UNQUALIFIED):
+        typer.echo(f"Standing: {standing}")
 
 
 @app.command()

@@ -132,7 +132,9 @@ def _ladder(data: Evidence) -> Panel:
     rest = [
         row
         for row in data.ladder
-        if row.get("champion") and row.get("mode") in (None, "", "argmax") and row.get("fill_lag") == latest
+        if (row.get("champion") or row.get("policy_name") == data.policy_name)
+        and row.get("mode") in (None, "", "argmax")
+        and row.get("fill_lag") == latest
     ]
     tables = [("The judged checkpoint against each other policy", table(rest, shown))] if rest else []
     return Panel(id="ladder", title="Checkpoint ladder", message=missing + trials, charts=charts, tables=tables)

@@ -99,7 +99,7 @@ def compare(
     run = run or next((r.manifest["run"] for r in results if r.manifest.get("run")), "")
     chosen_milestone = champion.manifest["milestone"] if champion else None
     pairs = [
-        {**pair, "run": run, "champion": pair["milestone"] == chosen_milestone}
+        {**pair, "run": run, "champion": qualified and pair["milestone"] == chosen_milestone}
         for key, members in groups.items()
         if key.window in ("test", "validation")
         for pair in _pairs(key, members, headline=key == headline, seed=seed, replications=replications)
@@ -123,7 +123,7 @@ def compare(
         }
     against = {pair["against"]: pair for pair in judged_pairs(pairs, chosen)}
     return Comparison(
-        rows=_rows(groups, champion, headline),
+        rows=_rows(groups, champion if qualified else None, headline),
         pairs=pairs,
         overfitting=overfitting,
         champion=chosen,

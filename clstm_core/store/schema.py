@@ -246,7 +246,7 @@ COMPARISONS = Table(
         _count("n_bootstrap", "bootstrap samples"),
         _text("method", "e.g. stationary bootstrap by dates, and its block length"),
         _flag("distinguishable", "whether the interval leaves out zero"),
-        _flag("champion", "whether this rung is judged: the champion, or the last one where none qualifies"),
+        _flag("champion", "whether this rung was picked"),
         _text("verdict", "in plain words"),
         _time("recorded_at", "when it was computed"),
     ),

@@ -253,6 +253,8 @@ def test_where_no_rung_qualifies_the_last_is_shown_and_called_no_champion(result
         "No rung qualifies: keep the champion there was, or cash. Checkpoint 100 (100,000 env steps) (the last one, "
         "shown for want of a champion: unqualified) returned"
     )
+    assert not any(row["champion"] for row in (*found.rows, *found.pairs))
+    assert {pair["policy_name"] for pair in found.judged()} == {"clstm_100_argmax"}
 
 
 def test_a_run_on_dates_is_chosen_by_its_validation_books_whatever_it_earns_in_worlds(result_of) -> None:
