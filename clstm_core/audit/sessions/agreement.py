@@ -97,8 +97,7 @@ class Agreement:
         """The reward is the excess over cash in scaled basis points, and ruin alone terminates."""
         now, then = self.ledger.market.snapshots[t], self.ledger.market.snapshots[t + 1]
         years = (then.time_ns - now.time_ns) / YEAR_NS
-        excess = day.equity - opening * math.exp(now.rate * years) - self.config.risk_penalty * day.margin
-        reward = self.config.reward_scale * 1e4 * excess / entry
+        reward = reward_due(self.config, opening * math.exp(now.rate * years), day.equity, day.margin, entry)
         self.compare("reward", float(result.reward[n]), reward, where, scale=100.0 * (1e-4 + 1e-6 * abs(reward)))
         self.differ("terminated", bool(record["terminated"]), day.equity <= self.config.ruin_fraction * entry, where)
         self.differ("step's end", bool(result.terminated[n]), bool(record["terminated"]), where)
@@ -160,3 +159,25 @@ class Agreement:
             quote = quotes.get(contract, UNKNOWN)
             self.compare("leg mark", mark, quote.mark, where)
             self.differ("stale flag", stale, not quote.quoted, where)
+
+
+LEAST_GROWTH = 0.01
+"""A reward of growth treats whatever is less as this."""
+
+
+def reward_due(config: EnvConfig, in_cash: float, equity: float, margin: float, entry: float) -> float:
+    """The reward of a step that ended at `equity`, where cash alone would have ended at `in_cash`.
+
+    Units: scaled basis points, of entry equity or of what cash would have come to
+    """
+    scale = config.reward_scale * 1e4
+    if config.reward == "profit":
+        return scale * (equity - in_cash - config.risk_penalty * margin) / entry
+    aversion = config.risk_aversion
+    if config.reward == "mean_variance":
+        gain = equity / in_cash - 1.0
+        return scale * (gain - aversion * gain * gain / 2.0)
+    growth = max(equity / in_cash, LEAST_GROWTH)
+    if aversion == 1.0:
+        return scale * math.log(growth)
+    return scale * (growth ** (1.0 - aversion) - 1.0) / (1.0 - aversion)
