@@ -95,7 +95,8 @@ def audit(
 
     Proofs 1, 3, 4 and 6 run on a stretch of `market` itself and in a rough listed world in which everything that can
     happen does, read from its tables; proof 2 runs in a fair listed world, where P = Q, with `policies` (trained ones,
-    say) beside the preset ones; the worlds to train in are made of the market's training days. Everything is seeded and in float64: the verdict is the same every time.
+    say) beside the preset ones; the worlds to train in are made of the market's
+    training days. Everything is seeded and in float64: the verdict is the same every time.
 
     Args:
         tables: what `market` was built from; None reads them where `market.info` says that they are kept. From them

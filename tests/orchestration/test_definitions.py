@@ -85,6 +85,7 @@ BLOCKING = {
         "martingale_exact",
         "martingale_sampled",
         "no_look_ahead",
+        "training_worlds",
         "fees_never_help",
         "invariance",
     },
