@@ -20,6 +20,9 @@ MAX_SNAPSHOTS = 10_000
 
 FILL_RULES = ("touch", "fraction")
 
+NO_CAP = 100.0
+"""Times equity: a cap of the risk budget that no account reaches, since margin allows some 16."""
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
@@ -107,6 +110,14 @@ class EnvConfig:
     scan_points: int = 10
     scan_vol_shock: float = 0.20  # relative shock of implied vol, both ways
     min_margin_per_short_usd: float = 37.5  # OCC's floor for a short contract
+    max_net_exposure: float = 1.0  # times equity: |shares + deltas of the options| x spot
+    max_gross_exposure: float = 2.0  # times equity: (|shares| + |delta| of each leg) x spot
+    crash_move: float = -0.20  # of spot, relative, in the crash that the budget states
+    crash_vol_shock: float = 1.0  # of implied vol, relative, in that crash: twice as high
+    max_crash_loss: float = 0.25  # of equity: what the whole book may lose in it
+    max_vega: float = 0.005  # of equity per point of vol, either sign; caps openings alone
+    max_premium_sold: float = 0.25  # of equity per 21 sessions: options sold to open; caps openings alone
+    budget_headroom: float = 0.9  # share of each cap above that an action may use at the marks it is decided on
     reward_scale: float = 0.02  # times excess return in basis points of entry equity
     risk_penalty: float = 0.0  # times margin used, in basis points; 0 = profit alone
 
@@ -142,6 +153,24 @@ class EnvConfig:
             f"reward_scale={self.reward_scale}: expected a positive number, e.g. 0.02.",
         )
         _require(self.scan_points >= 2, f"scan_points={self.scan_points}: expected at least 2, e.g. 10.")
+        for name, usual in (
+            ("max_net_exposure", 1.0),
+            ("max_gross_exposure", 2.0),
+            ("max_crash_loss", 0.25),
+            ("max_vega", 0.005),
+            ("max_premium_sold", 0.25),
+        ):
+            _require(
+                0 < getattr(self, name) <= NO_CAP,
+                f"{name}={getattr(self, name)}: expected more than 0 and at most {NO_CAP:g} (as good as none), "
+                f"e.g. {usual:g}.",
+            )
+        _require(-1 < self.crash_move < 0, f"crash_move={self.crash_move}: expected a fall above -1, e.g. -0.2.")
+        _require(
+            0 <= self.crash_vol_shock < float("inf"),
+            f"crash_vol_shock={self.crash_vol_shock}: expected 0 (vols stay) or more, e.g. 1 (they double).",
+        )
+        _require(0 < self.budget_headroom <= 1, f"budget_headroom={self.budget_headroom}: expected (0, 1], e.g. 0.9.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
