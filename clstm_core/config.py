@@ -23,6 +23,18 @@ FILL_RULES = ("touch", "fraction")
 NO_CAP = 100.0
 """Times equity: a cap of the risk budget that no account reaches, since margin allows some 16."""
 
+CAPS: dict[str, float] = {
+    "max_net_exposure": 1.0,
+    "max_gross_exposure": 2.0,
+    "max_crash_loss": 0.25,
+    "max_vega": 0.005,
+    "max_premium_sold": 0.25,
+}
+"""The caps of the risk budget, in shares of equity, by their setting of EnvConfig."""
+
+WITHOUT_BUDGET: dict[str, float] = dict.fromkeys(CAPS, NO_CAP)
+"""Settings of EnvConfig under which margin alone bounds an account: for who looks at margin."""
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
@@ -110,13 +122,15 @@ class EnvConfig:
     scan_points: int = 10
     scan_vol_shock: float = 0.20  # relative shock of implied vol, both ways
     min_margin_per_short_usd: float = 37.5  # OCC's floor for a short contract
-    max_net_exposure: float = 1.0  # times equity: |shares + deltas of the options| x spot
-    max_gross_exposure: float = 2.0  # times equity: (|shares| + |delta| of each leg) x spot
+    max_net_exposure: float = CAPS["max_net_exposure"]  # times equity: |shares + deltas of the options| x spot
+    max_gross_exposure: float = CAPS["max_gross_exposure"]  # times equity: (|shares| + |delta| of each leg) x spot
     crash_move: float = -0.20  # of spot, relative, in the crash that the budget states
     crash_vol_shock: float = 1.0  # of implied vol, relative, in that crash: twice as high
-    max_crash_loss: float = 0.25  # of equity: what the whole book may lose in it
-    max_vega: float = 0.005  # of equity per point of vol, either sign; caps openings alone
-    max_premium_sold: float = 0.25  # of equity per 21 sessions: options sold to open; caps openings alone
+    max_crash_loss: float = CAPS["max_crash_loss"]  # of equity: what the whole book may lose in it
+    max_vega: float = CAPS["max_vega"]  # of equity per point of vol, either sign; caps openings alone
+    max_premium_sold: float = CAPS[
+        "max_premium_sold"
+    ]  # of equity per 21 sessions: options sold to open; caps openings alone
     budget_headroom: float = 0.9  # share of each cap above that an action may use at the marks it is decided on
     reward_scale: float = 0.02  # times excess return in basis points of entry equity
     risk_penalty: float = 0.0  # times margin used, in basis points; 0 = profit alone
@@ -153,13 +167,7 @@ class EnvConfig:
             f"reward_scale={self.reward_scale}: expected a positive number, e.g. 0.02.",
         )
         _require(self.scan_points >= 2, f"scan_points={self.scan_points}: expected at least 2, e.g. 10.")
-        for name, usual in (
-            ("max_net_exposure", 1.0),
-            ("max_gross_exposure", 2.0),
-            ("max_crash_loss", 0.25),
-            ("max_vega", 0.005),
-            ("max_premium_sold", 0.25),
-        ):
+        for name, usual in CAPS.items():
             _require(
                 0 < getattr(self, name) <= NO_CAP,
                 f"{name}={getattr(self, name)}: expected more than 0 and at most {NO_CAP:g} (as good as none), "

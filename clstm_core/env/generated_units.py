@@ -194,7 +194,7 @@ def _priced(world: GeneratedWorld, at: Standing, strike: torch.Tensor, lots: Lot
 
 
 def _write_scenarios(out: torch.Tensor, priced: _Priced, lots: Lots, config: EnvConfig) -> None:
-    """The profit of one unit in the crash and each scenario into `out` [N, A, 1 + S]; one of them stays in the cache."""
+    """The profit of one unit in the crash and each scenario into `out` [N, A, 1 + S]; one scenario stays cached."""
     n_strikes = len(priced.money)
     # what a package's quantities are multiplied with: the change of P in the scenario, and what moves with the spot
     moved = [*(shares[:1] for shares in priced.shares.split(_OF_TENOR)), priced.spot[None]]
