@@ -180,7 +180,7 @@ def may_fill(
     premium_sold: torch.Tensor,
     config: EnvConfig,
 ) -> torch.Tensor:
-    """Whether the budget lets orders [N] fill: their book keeps every cap, or takes no more of what exceeds one.
+    """Whether the budget lets orders [N] fill: their book keeps every cap, or they raise no use that exceeds one.
 
     With a fill lag the market moves between decision and fill, so that a book may exceed its exposures by
     1 / budget_headroom where trimming its shares, which the same step does, is a cure.
@@ -192,12 +192,12 @@ def may_fill(
     was = taken(book, held.shares, premium_sold)
     use, equity = taken(candidate, after.shares, premium_sold + premium), candidate.equity[:, None]
     caps = _caps(config, use.dtype, use.device)
-    over = use > equity * caps.at_fill
+    raised, over = use > was, use > equity * caps.at_fill
     if config.fill_lag:
         cure = trim(candidate, after.shares, config)
         use = torch.cat([cure.taken, use[:, 3:]], dim=1)
         over = over | (use > cure.equity[:, None] * caps.rounded)
-    return ~(over & (use > was)).any(dim=1)
+    return ~(over & raised).any(dim=1)
 
 
 class Trim(NamedTuple):

@@ -33,9 +33,7 @@ def some_orders(env: OptionsEnv, generator: torch.Generator, *, orders_too_much:
     if orders_too_much:
         spot = env.market.spot_T[env.state.snapshot_index_N]
         wild = torch.rand(N_ENVS, generator=generator) < 0.2
-        lots = torch.where(
-            wild, (2.0 * torch.rand(N_ENVS, generator=generator) * env.state.equity_N / spot).floor(), 0
-        )
+        lots = torch.where(wild, (2.0 * torch.rand(N_ENVS, generator=generator) * env.state.equity_N / spot).floor(), 0)
         orders = orders._replace(share_quantity_N=orders.share_quantity_N + lots)
     return orders
 
