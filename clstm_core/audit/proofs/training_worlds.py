@@ -20,6 +20,7 @@ from clstm_core.audit.sessions.scene import Scene
 from clstm_core.audit.worlds.branch import spot_nodes
 from clstm_core.config import EnvConfig, WorldsConfig
 from clstm_core.env import columns as col
+from clstm_core.env.budget import taken
 from clstm_core.env.packed_rows import unpack
 from clstm_core.env.rewards import surprising_reward
 from clstm_core.env.state import AccountState, Orders
@@ -45,11 +46,11 @@ SIGNIFICANCE = 1e-3
 FEWEST = 40
 """Surprises of a group of which a mean is asked."""
 
-NEARLY = 0.5
-"""Share of equity above which margin is nearly used: a breach is a day's move away."""
+NEARLY = 0.95
+"""Share of a cap of the risk budget above which it is nearly used: a breach is a day's move away."""
 
-CREDIT_EVERY, CREDIT_EQUITY = 9, 11.0
-"""How often accounts order shares for so many times their equity."""
+BRIM_EVERY, BRIM = 9, (11.0, 0.98)
+"""How often accounts order shares for so many times their equity: as much as margin allows, as much as the budget."""
 
 PATIENCE = 25
 """Steps between two orders of accounts that hold what they opened until it settles."""
@@ -91,11 +92,11 @@ def _walked(scene: Scene, world: GeneratedWorld, config: EnvConfig) -> list[Find
     """Random accounts: every change of equity is a flow of the record, and surprises expect nothing."""
     env = scene.factory(world, config, n_envs=scene.n_envs, seed=scene.seed, dtype=torch.float64, device="cpu")
     mask, generator, worst = env.observe()[1], scene.generator(), 0.0
-    groups, opened, paths = _Groups(), torch.zeros(scene.n_envs, dtype=torch.int64), _family_paths(world)
+    groups, opened, paths = _Groups(config), torch.zeros(scene.n_envs, dtype=torch.int64), _family_paths(world)
     for turn in range(scene.n_steps):
         action = _varied_actions(mask, turn, generator)
         view, index = env.view, env.state.snapshot_index_N
-        told = env.step_orders(_on_credit(env, env.orders_for(action), turn))
+        told = env.step_orders(_to_the_brim(env, env.orders_for(action), turn))
         worst = max(worst, float(_unexplained(env.last).max()) / config.capital_usd)
         step, surprise = env._step(), view.surprise(index)
         if surprise is not None:
@@ -129,12 +130,13 @@ def _varied_actions(mask: torch.Tensor, turn: int, generator: torch.Generator) -
     return torch.where(mask.gather(1, wanted[:, None])[:, 0], wanted, 0)
 
 
-def _on_credit(env: Any, orders: Orders, turn: int) -> Orders:
-    """Orders of some accounts with shares to the brim of what the margin allows, now and then."""
+def _to_the_brim(env: Any, orders: Orders, turn: int) -> Orders:
+    """Orders of some accounts with shares to the brim, now and then."""
     account = torch.arange(env.n_envs)
     spot = env.view.snapshot(env.state.snapshot_index_N)[:, col.SPOT]
-    shares = torch.floor(CREDIT_EQUITY * env.state.equity_N / spot).clamp(min=0.0)
-    wanted = (account % 5 == 0) & ((account + turn) % CREDIT_EVERY == 0)
+    times = spot.new_tensor(BRIM)[account % len(BRIM)]
+    shares = torch.floor(times * env.state.equity_N / spot).clamp(min=0.0)
+    wanted = (account % 5 < len(BRIM)) & ((account + turn) % BRIM_EVERY == 0)
     return orders._replace(share_quantity_N=orders.share_quantity_N + torch.where(wanted, shares, 0.0))
 
 
@@ -159,15 +161,18 @@ def _moments(values: torch.Tensor) -> torch.Tensor:
 class _Groups:
     """Sums of surprises by what was done and by what was met."""
 
-    def __init__(self) -> None:
-        names = [*ACTIONS, "legs that settle next", "margin nearly used", *FAMILIES, *_PARTS]
+    def __init__(self, config: EnvConfig) -> None:
+        self._caps = (config.max_net_exposure, config.max_gross_exposure, config.max_crash_loss)
+        names = [*ACTIONS, "legs that settle next", "budget nearly used", *FAMILIES, *_PARTS]
         self.names, self.sums = names, torch.zeros(len(names), 3, dtype=torch.float64)
 
     def add(self, news: torch.Tensor, action: torch.Tensor, step: Step, family: torch.Tensor) -> None:
         """One step [N] by each account's last action before it; where nothing was held nothing could surprise."""
         # of what is known before the move alone: who is liquidated after it has been surprised
         held = step.facts.interval
-        settles, close = held.settles.any(dim=1), held.book.margin > NEARLY * held.book.equity
+        use = taken(held.book, held.held.shares, torch.zeros_like(news))[:, :3]
+        close = (use > NEARLY * held.book.equity[:, None] * use.new_tensor(self._caps)).any(dim=1)
+        settles = held.settles.any(dim=1)
         of = (
             torch.cat(
                 [
