@@ -18,6 +18,9 @@ MAX_SAMPLES = 2**24
 MAX_SNAPSHOTS = 10_000
 """Longest simulated market, about forty years: its tables take some ten GB of memory."""
 
+FEWEST_SESSIONS = 250
+"""Training days that worlds to train in are made of, at the least."""
+
 FILL_RULES = ("touch", "fraction")
 REWARDS = ("profit", "log_growth", "mean_variance")
 
@@ -422,12 +425,31 @@ def seed_100m() -> RunConfig:
     return RunConfig(recipe="seed_100m", precision="auto")
 
 
+WORLDS = WorldsConfig(historical=0.5, blocks=0.1, heston=0.15, bates=0.15, history=0.1)
+"""Half of all episodes in training days drawn one by one; the rest elsewhere, a tenth in the days as they came."""
+
+CAUTIOUS = EnvConfig(horizon=126, reward="log_growth", risk_aversion=5.0, expected_reward=True)
+"""Half a year per episode, so that crashes happen inside; the reward is growth, less what nobody could expect of it."""
+
+
+def steady_100m() -> RunConfig:
+    """A hundred million steps in worlds that never repeat; sizes are the published run's."""
+    return RunConfig(
+        recipe="steady_100m",
+        precision="auto",
+        env=CAUTIOUS,
+        worlds=WORLDS,
+        ppo=PPOConfig(actor_lr_floor=0.1, critic_lr_floor=0.2, target_kl=0.006),
+    )
+
+
 def default_cpu() -> RunConfig:
     """What `make demo` trains: minutes on two cores."""
     return RunConfig(
         recipe="default_cpu",
-        timesteps=800_000,
-        env=EnvConfig(horizon=21),
+        timesteps=1_000_000,
+        env=CAUTIOUS,
+        worlds=WORLDS,
         model=ModelConfig(hidden_dim=64),
         ppo=PPOConfig(
             n_envs=128,
@@ -454,4 +476,4 @@ def smoke() -> RunConfig:
     )
 
 
-RECIPES = {"seed_100m": seed_100m, "default_cpu": default_cpu, "smoke": smoke}
+RECIPES = {"seed_100m": seed_100m, "steady_100m": steady_100m, "default_cpu": default_cpu, "smoke": smoke}

@@ -18,7 +18,7 @@ from clstm_core.audit.sessions.accounting import without_costs
 from clstm_core.audit.sessions.orders import random_actions
 from clstm_core.audit.sessions.scene import Scene
 from clstm_core.audit.worlds.branch import spot_nodes
-from clstm_core.config import EnvConfig, WorldsConfig
+from clstm_core.config import FEWEST_SESSIONS, EnvConfig, WorldsConfig
 from clstm_core.env import columns as col
 from clstm_core.env.budget import taken
 from clstm_core.env.packed_rows import unpack
@@ -27,7 +27,6 @@ from clstm_core.env.state import AccountState, Orders
 from clstm_core.env.step import Step, advance
 from clstm_core.errors import MarketDataError
 from clstm_core.market.tensors import MarketTensors
-from clstm_core.market.worlds.days import FEWEST_SESSIONS
 from clstm_core.market.worlds.families import FAMILIES, RAW, FamilyPaths
 from clstm_core.market.worlds.generated import GeneratedWorld, simulated_world
 from clstm_core.market.worlds.paths import PathPoint, Surprise, path_of, step_of

@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 
 import torch
 
+from clstm_core.config import FEWEST_SESSIONS
 from clstm_core.errors import MarketDataError
 from clstm_core.market.clock import DAYS_YEAR
 from clstm_core.market.tensors import MarketTensors
@@ -18,7 +19,6 @@ from clstm_core.market.worlds.sp500 import SLOW_DECAY, spread_scale
 from clstm_core.market.worlds.surface import Surface
 from clstm_core.specs import MARKET_FEATURES
 
-FEWEST_SESSIONS = 250
 JUMP_AT = 3.0
 """A return beyond so many deviations of the others counts as a jump."""
 LEAST_VIX, MOST_VIX = 0.08, 1.2
