@@ -51,7 +51,7 @@ def odd_budgets(
     name = "risk budgets that are not the positions'"
     if set(USES) - set(books.columns):
         return {name: books.height}
-    held = _held(owned, positions)
+    held = _held(owned, positions, books, market)
     found = _taken(books, held, fills, market, env, near_days)
     same = [
         (pl.col(f"own_{use}") - pl.col(use)).abs() <= SOLVED * pl.max_horizontal(pl.col(f"own_{use}"), 1.0)
@@ -60,10 +60,18 @@ def odd_budgets(
     return {name: found.filter(~pl.all_horizontal(same).fill_null(value=False)).height}
 
 
-def _held(owned: pl.DataFrame, positions: pl.DataFrame) -> pl.DataFrame:
-    """Contracts held after each step, with the sum of their legs' sizes."""
+def _held(owned: pl.DataFrame, positions: pl.DataFrame, books: pl.DataFrame, market: Market) -> pl.DataFrame:
+    """Contracts held after each step, with the sum of their legs' sizes: long and short legs of one may add up to 0."""
     legs = positions.group_by([*STEP, "contract_id"]).agg(size=pl.col("quantity").abs().sum())
-    return owned.filter(pl.col("quantity") != 0).join(legs, on=[*STEP, "contract_id"], how="left")
+    multiplier = market.quotes.unique("contract_id").select("contract_id", own_multiplier="multiplier")
+    return (
+        owned.filter(pl.col("quantity") != 0)
+        .select(*STEP, "contract_id", "quantity")
+        .join(legs, on=[*STEP, "contract_id"], how="full", coalesce=True)
+        .with_columns(pl.col("quantity").fill_null(0.0))
+        .join(books.select(*STEP, "snapshot"), on=STEP)
+        .join(multiplier, on="contract_id", how="left")
+    )
 
 
 def _taken(
