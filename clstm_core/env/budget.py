@@ -156,6 +156,24 @@ def most_units(room: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
     return (room[:, None, :] / unit).amin(dim=-1)
 
 
+def units_alone(
+    facts: torch.Tensor, quantity: torch.Tensor, spot: torch.Tensor, equity: torch.Tensor, config: EnvConfig
+) -> torch.Tensor:
+    """Largest size [N], not yet whole, of a package of options that an account which holds nothing leaves room for.
+
+    Shapes: facts [N, P, C] of the contracts, quantity [P] of each per unit; spot, equity [N]
+    """
+    weight = quantity * facts[..., col.MULTIPLIER]
+    sums = (weight[..., None] * facts).sum(dim=1)
+    delta = weight * facts[..., col.DELTA]
+    premium = ((-weight).clamp(min=0.0) * facts[..., col.SELL]).sum(dim=1)
+    none = torch.zeros_like(spot)
+    gross, crash, vega = delta.abs().sum(dim=1), sums[:, col.CRASH], sums[:, col.VEGA]
+    sides = unit_sides(spot, delta.sum(dim=1), gross, none, crash, vega, premium, none, config)
+    room = equity[:, None] * side_caps(config, equity.dtype, equity.device)
+    return (room.clamp(min=LEAST_ROOM) / torch.stack(sides, dim=1)).amin(dim=1)
+
+
 def may_hedge(
     book: Book, shares: torch.Tensor, trade: torch.Tensor, crash: torch.Tensor, equity: torch.Tensor, config: EnvConfig
 ) -> torch.Tensor:

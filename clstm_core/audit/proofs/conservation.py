@@ -138,7 +138,7 @@ def _roots(market: MarketTensors) -> Mapping[str, str]:
 
 
 def _thrice(label: str, scene: Scene, plain: PlainMarket) -> list[_Place]:
-    """With the fill lag as it is, with the other one, where little is ruin already, and with margin as the one limit."""
+    """With the fill lag as it is, with the other one, where little is ruin already, and with margin alone as limit."""
     config = scene.config
     lagged = scene.under(fill_lag=1 - config.fill_lag, ruin_fraction=max(EARLY_RUIN, config.ruin_fraction))
     return [
