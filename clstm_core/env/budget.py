@@ -50,21 +50,15 @@ NEXT_TO_NOTHING, LEAST_ROOM = 1e-20, 1e-9
 """Currency: what a unit takes of a limit that it makes room in, and the room that is never lacking for that."""
 
 
-@made_once
-def side_caps(config: EnvConfig, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """What an action may use of each of LIMITS at its decision, in shares of equity."""
-    net, gross, vega = config.max_net_exposure, config.max_gross_exposure, config.max_vega
-    caps = (net, net, gross, gross, config.max_crash_loss, vega, vega, config.max_premium_sold)
-    return config.budget_headroom * torch.tensor(caps, dtype=torch.float64).to(device, dtype)
-
-
 class _Caps(NamedTuple):
     """Caps on net, gross exposure, crash loss, vega and premium sold, in shares of equity [5].
 
+    sides: what an action may use of each of LIMITS at its decision
     at_fill: what a book may take of them where its order fills, before shares are trimmed; exact, per_spot, per_share
     [2]: the caps on net and gross, and what each share sold takes off what exceeds them: spot x per_spot - per_share
     """
 
+    sides: torch.Tensor
     rounded: torch.Tensor
     at_fill: torch.Tensor
     exact: torch.Tensor
@@ -74,12 +68,16 @@ class _Caps(NamedTuple):
 
 @made_once
 def _caps(config: EnvConfig, dtype: torch.dtype, device: torch.device) -> _Caps:
+    """Made once, where the first accounts stand: a step may neither wait for the device nor be compiled with them."""
     net, gross = config.max_net_exposure, config.max_gross_exposure
     rest = (config.max_crash_loss, config.max_vega, config.max_premium_sold)
     # an order decided at its cap may find the market moved; shares are trimmed in the step that fills it
     grown = 1.0 / config.budget_headroom if config.fill_lag else 1.0
     exact = torch.tensor([net, gross], dtype=torch.float64)
+    loss, vega, premium = rest
+    sides = (net, net, gross, gross, loss, vega, vega, premium)
     tensors = (
+        config.budget_headroom * torch.tensor(sides, dtype=torch.float64),
         (1.0 + ROUNDING) * torch.tensor([net, gross, *rest], dtype=torch.float64),
         (1.0 + ROUNDING) * torch.tensor([net * grown, gross * grown, *rest], dtype=torch.float64),
         exact,
@@ -131,7 +129,7 @@ def unit_sides(
     held = shares * spot
     net, gross, vega = delta * spot + held, gross * spot, POINT * vega
     sides = (net, -net, gross + held, gross - held, -crash, vega, -vega, premium)
-    caps = side_caps(config, cost.dtype, cost.device).unbind()
+    caps = _caps(config, cost.dtype, cost.device).sides.unbind()
     taken = (torch.addcmul(side, cost, cap) for side, cap in zip(sides, caps, strict=True))
     return [side.clamp(min=NEXT_TO_NOTHING) for side in taken]
 
@@ -141,7 +139,7 @@ def room_for(book: Book, shares: torch.Tensor, premium_sold: torch.Tensor, confi
     net, vega = book.delta * book.spot, POINT * book.sums[:, col.VEGA]
     gross, held = book.option_gross * book.spot, shares * book.spot
     taken = torch.stack([net, -net, gross + held, gross - held, -book.crash, vega, -vega, premium_sold], dim=1)
-    caps = side_caps(config, net.dtype, net.device)
+    caps = _caps(config, net.dtype, net.device).sides
     return (book.equity[:, None] * caps - taken).clamp(min=LEAST_ROOM)
 
 
@@ -170,7 +168,7 @@ def units_alone(
     none = torch.zeros_like(spot)
     gross, crash, vega = delta.abs().sum(dim=1), sums[:, col.CRASH], sums[:, col.VEGA]
     sides = unit_sides(spot, delta.sum(dim=1), gross, none, crash, vega, premium, none, config)
-    room = equity[:, None] * side_caps(config, equity.dtype, equity.device)
+    room = equity[:, None] * _caps(config, equity.dtype, equity.device).sides
     return (room.clamp(min=LEAST_ROOM) / torch.stack(sides, dim=1)).amin(dim=1)
 
 
