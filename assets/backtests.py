@@ -1,6 +1,6 @@
 """Backtests: every rung and every baseline through the environment they were trained in, and the books checked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from assets.support import Progress, check, column_schema, long_table, record_ga
 from assets.training import trained_policy
 from clstm_core.artifacts.code import code_sha256, git_commit
 from clstm_core.artifacts.folder import file_sha256, json_sha256, sweep
-from clstm_core.artifacts.manifests import BacktestSet, RunInputs
+from clstm_core.artifacts.manifests import BacktestSet, GeneralisationManifest, RunInputs
 from clstm_core.artifacts.places import Places, RunFolder
 from clstm_core.errors import ArtifactError
 from clstm_core.evaluation.trial_ledger import enter
@@ -79,9 +79,14 @@ def policy_backtests(
                 meta=meta,
                 market_folder=paths.places.tensors(market.identity),
             )
-            return ladder + backtest_matched(ladder, market, config.env, None, out_dir, seed=config.seed, meta=meta)
+            matched = backtest_matched(
+                ladder, market, config.env, None, out_dir, seed=config.seed, meta=meta, measured=measured
+            )
+            return ladder + matched
 
-        return materialize(context, paths, metrics, report_server, run, progress, "policy_backtests", rungs(run), walk)
+        measured = measured_of(run)
+        parents = [*rungs(run), *chosen_by(measured)]
+        return materialize(context, paths, metrics, report_server, run, progress, "policy_backtests", parents, walk)
 
 
 @dg.asset(
@@ -116,6 +121,19 @@ def rungs(run: RunFolder) -> list[str]:
     """Identities of the ladder's checkpoints."""
     places = [run.checkpoint(name) / "manifest.json" for name in RUNGS]
     return [file_sha256(place) if place.is_file() else "missing" for place in places]
+
+
+def measured_of(run: RunFolder) -> Sequence[Mapping[str, Any]]:
+    """What each rung earns in each kind of market; nothing where that was not measured."""
+    kept = GeneralisationManifest.kept(run.generalisation)
+    return kept.figures if kept else []
+
+
+def chosen_by(measured: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Identity of what the champion is chosen by besides its backtests; empty where these alone decide."""
+    from clstm_core.evaluation.qualification import applies
+
+    return [json_sha256(list(measured))] if applies(measured) else []
 
 
 def results_of(run: RunFolder, asset: str, places: Places) -> "tuple[BacktestSet, list[BacktestResult]]":

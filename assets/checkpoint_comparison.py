@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.backtests import baseline_backtests, policy_backtests, results_of
+from assets.backtests import baseline_backtests, measured_of, policy_backtests, results_of
 from assets.check_specs import check_specs
 from assets.code_versions import EVALUATION, code_version
 from assets.companions import stressed_backtests, twin_backtests
@@ -13,7 +13,8 @@ from assets.fair_worlds import fair_worlds
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import check, long_table, numbers, record_gates, run_stage
-from clstm_core.artifacts.manifests import ComparisonManifest, LuckManifest, RunInputs
+from clstm_core.artifacts.manifests import ComparisonManifest, GeneralisationManifest, LuckManifest, RunInputs
+from clstm_core.artifacts.places import RunFolder
 from clstm_core.specs import RUNGS
 
 if TYPE_CHECKING:
@@ -56,9 +57,17 @@ def checkpoint_comparison(
         sets, results = zip(*(results_of(run, name, paths.places) for name in PARENTS), strict=True)
         policies, baselines, twin, stressed = results
         walked, tried = LuckManifest.read(run.luck), known_to(paths.places, policies)
-        champion_name = champion_among(policies)[0].name
+        measured = measured_of(run)
+        champion_name = champion_among(policies, measured).name
         luck = Luck.untested(champion_name) if walked.luck is None else Luck.from_dict(walked.luck)
-        comparison = compare([*policies, *baselines], stressed, luck=luck, run=run.name, trials=tried.total or None)
+        comparison = compare(
+            [*policies, *baselines],
+            stressed,
+            luck=luck,
+            measured=measured,
+            run=run.name,
+            trials=tried.total or None,
+        )
         champion = comparison.champion or {}
         for members in group([*policies, *baselines]).values():
             judged_one = next((member for member in members if member.id == champion.get("backtest_id")), None)
@@ -77,7 +86,7 @@ def checkpoint_comparison(
         written = ComparisonManifest(
             run=run.name,
             comparison=asdict(comparison),
-            parents={**parents, "luck": walked.identity, "inputs": inputs.identity},
+            parents={**parents, **_generalisation(run), "luck": walked.identity, "inputs": inputs.identity},
         ).write(run.comparison)
         store.record(written)
         progress(1, 1)
@@ -96,7 +105,7 @@ def checkpoint_comparison(
             ),
             check(
                 "beats_baselines",
-                bool(beaten) and not others,
+                bool(beaten) and not others and champion.get("qualified", True),
                 f"Distinguishably better than: {', '.join(beaten) or 'none'}. Not better than, or not distinguishable "
                 f"from: {', '.join(others) or 'none'}.",
                 better_than=len(beaten),
@@ -130,7 +139,7 @@ def checkpoint_comparison(
             **_figures(comparison),
             "trials": comparison.trials,
             "label": comparison.data_label,
-            "champion": champion.get("milestone", ""),
+            "champion": _champion(champion),
             "champion_folder": champion.get("folder", ""),
             "verdict": comparison.verdict,
             "backtests": long_table(rows, shown),
@@ -140,6 +149,18 @@ def checkpoint_comparison(
         data_version=dg.DataVersion(written.identity[:16]),
         check_results=checks,
     )
+
+
+def _generalisation(run: RunFolder) -> dict[str, str]:
+    """The figures that the champion is chosen by, or that stand beside it, as a parent."""
+    kept = GeneralisationManifest.kept(run.generalisation)
+    return {"generalisation": kept.identity} if kept else {}
+
+
+def _champion(champion: dict[str, Any]) -> str:
+    """The champion's rung; in words that there is none where none qualifies."""
+    milestone = str(champion.get("milestone", ""))
+    return milestone if champion.get("qualified", True) else f"none qualifies; {milestone} is shown, unqualified"
 
 
 def _figures(comparison: "Comparison") -> dict[str, Any]:
@@ -164,4 +185,6 @@ def _answer(comparison: "Comparison") -> str:
     cash = next((pair for pair in comparison.judged() if pair["against"] == "cash"), {})
     luck = f", luck p {found['luck_p_value']:.1%}" if "luck_p_value" in found else ""
     drawdown = f"drawdown {-found.get('max_drawdown', 0.0):.1%}"
-    return f"{found['total_return']:+.1%} on the test dates, {drawdown}; {cash.get('verdict', 'no verdict')}{luck}."
+    unqualified = "" if (comparison.champion or {}).get("qualified", True) else "No rung qualifies. The last one: "
+    said = cash.get("verdict", "no verdict")
+    return f"{unqualified}{found['total_return']:+.1%} on the test dates, {drawdown}; {said}{luck}."

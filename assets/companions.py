@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets import backtests
-from assets.backtests import book_checks, materialize, policy_backtests, results_of
+from assets.backtests import book_checks, materialize, measured_of, policy_backtests, results_of
 from assets.code_versions import COMPANIONS, EVALUATION, code_version
 from assets.market_data import GROUP, market_tensors
 from assets.partitions import training_run
@@ -72,7 +72,8 @@ def _backtests(
             )
 
         ladder = results_of(run, "policy_backtests", paths.places)[1]
-        champion, _ = champion_among(ladder)
+        measured = measured_of(run)
+        champion = champion_among(ladder, measured)
         rung = run.checkpoint(champion.manifest["milestone"])
 
         def walk(config: "RunConfig", market: "MarketTensors", meta: dict[str, Any], tell: "Progress") -> Any:
@@ -86,6 +87,7 @@ def _backtests(
                 ladder=ladder,
                 seed=config.seed,
                 meta=meta,
+                measured=measured,
             )
 
         parents = [file_sha256(rung / "manifest.json"), *(result.id for result in ladder)]

@@ -4,7 +4,7 @@ import math
 
 import dagster as dg
 
-from assets.backtests import policy_backtests, results_of
+from assets.backtests import measured_of, policy_backtests, results_of
 from assets.check_specs import check_specs
 from assets.code_versions import CRITIC, code_version
 from assets.partitions import training_run
@@ -48,7 +48,7 @@ def critic_foresight(
 
         inputs = RunInputs.read(run.inputs)
         kept, results = results_of(run, "policy_backtests", paths.places)
-        milestone = champion_among(results)[0].manifest["milestone"]
+        milestone = champion_among(results, measured_of(run)).manifest["milestone"]
         rung = run.checkpoint(milestone)
         made_from = json_sha256([inputs.config_sha256, file_sha256(rung / "manifest.json"), code_sha256(CODE)])
         made = CriticManifest.kept(run.critic)

@@ -15,6 +15,7 @@ from assets.support import check, record_gates, run_stage, table
 from clstm_core.artifacts.code import code_sha256
 from clstm_core.artifacts.folder import file_sha256, json_sha256, sweep
 from clstm_core.artifacts.manifests import BundleManifest, ComparisonManifest, RunInputs
+from clstm_core.artifacts.manifests.deployment import UNQUALIFIED
 from clstm_core.train.inputs import config_of
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ class ExportConfig(dg.Config):
             "parity": "PyTorch, TorchScript and ONNX take the same decisions over unbroken episodes.",
             "golden_vectors": "The loaded graphs give the outputs that were written down beside them.",
         },
-        warning={"latency": f"One decision takes less than {LATENCY_GOAL_US:.0f} us in 99 of 100 cases."},
+        warning={
+            "latency": f"One decision takes less than {LATENCY_GOAL_US:.0f} us in 99 of 100 cases.",
+            "champion_exported": "What is exported is a champion: some rung qualified.",
+        },
     ),
 )
 def policy_bundle(
@@ -71,6 +75,7 @@ def policy_bundle(
         folder, checkpoint = places.bundle(run.name), run.checkpoint(comparison.champion["milestone"])
         provenance = {
             "run": run.name,
+            "standing": _standing(comparison),
             "data_label": comparison.comparison["data_label"],
             "data_sha256": inputs.data_sha256,
             "trained_on": inputs.facts["trained_on"],
@@ -116,6 +121,7 @@ def policy_bundle(
             "panel": report_server.panel(run.name, "bundle"),
             "folder": dg.MetadataValue.path(str(folder)),
             "checkpoint": comparison.champion["milestone"],
+            "standing": manifest.standing,
             "verdict": comparison.comparison["verdict"],
             "forgets_after_decisions": manifest.memory_sessions,
             "parity": table(manifest.parity, parity),
@@ -125,6 +131,13 @@ def policy_bundle(
         data_version=dg.DataVersion(manifest.made_from[:16]),
         check_results=results,
     )
+
+
+def _standing(comparison: ComparisonManifest) -> str:
+    """How the exported rung was chosen; in capitals where it is no champion."""
+    if comparison.qualified:
+        return f"champion: {comparison.champion.get('reason', 'the rung that was judged')}"
+    return f"{UNQUALIFIED}: {comparison.champion['reason']}"
 
 
 def _checks(manifest: BundleManifest) -> list[dg.AssetCheckResult]:
@@ -155,4 +168,5 @@ def _checks(manifest: BundleManifest) -> list[dg.AssetCheckResult]:
             if onnx is None
             else f"ONNX, one account, one thread: p50 {onnx['p50_us']:.0f} us, p99 {onnx['p99_us']:.0f} us.",
         ),
+        check("champion_exported", manifest.qualified, f"{manifest.standing}."),
     ]

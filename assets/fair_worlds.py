@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from assets.backtests import baseline_backtests, policy_backtests, results_of
+from assets.backtests import baseline_backtests, chosen_by, measured_of, policy_backtests, results_of
 from assets.check_specs import check_specs
 from assets.code_versions import EVALUATION, code_version
 from assets.partitions import training_run
@@ -117,7 +117,8 @@ def fair_worlds(
         inputs = RunInputs.read(run.inputs)
         sets, results = zip(*(results_of(run, name, paths.places) for name in PARENTS), strict=True)
         parents = {name: found.identity for name, found in zip(PARENTS, sets, strict=True)}
-        made_from = json_sha256([inputs.config_sha256, parents, dict(config), code_sha256(CODE)])
+        chosen = chosen_by(measured_of(run))
+        made_from = json_sha256([inputs.config_sha256, parents, dict(config), code_sha256(CODE), *chosen])
         kept = LuckManifest.kept(run.luck)
         if kept is not None and kept.made_from == made_from:
             progress.reused("the same champion met the same worlds before")
@@ -174,9 +175,10 @@ def _judge(
     if reason := why_not(market, window):
         progress.reused(reason)
         return {"luck": None, "proof": None, "why_not": reason}
-    champion, _ = champion_among(results)
+    measured = measured_of(run)
+    champion = champion_among(results, measured)
     policy = load_checkpoint(run.checkpoint(champion.manifest["milestone"]), modes=("argmax",), seed=config.seed)[0]
-    chance = matched_random(results, market, config.env.fill_lag, seed=config.seed)
+    chance = matched_random(results, market, config.env.fill_lag, seed=config.seed, measured=measured)
     few = min(counts.worlds, counts.baseline_worlds)
     world = fair_world(market, window, surface=surface_for(config.market), seed=config.seed)
     proof = prove_fair(world, config.env)
@@ -189,6 +191,7 @@ def _judge(
         walked=baseline_walks(market, config, paths.places, worlds=few),
         worlds=counts.worlds,
         baseline_worlds=few,
+        measured=measured,
         progress=progress,
     )
     return {"luck": luck.to_dict(), "proof": asdict(proof) | {"holds": proof.holds, "missing": proof.missing}}

@@ -1,6 +1,7 @@
 """The policy: recurrent PPO in a process of its own, its curves live in the UI, a ladder of verified checkpoints."""
 
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,12 @@ from typing import Any
 import dagster as dg
 
 from assets.check_specs import check_specs
-from assets.code_versions import TRAIN, code_version
+from assets.code_versions import GENERALISATION, code_version
 from assets.critic_warmup import warm_critic
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import Progress, check, numbers, record_gates, run_stage, table
-from clstm_core.artifacts.manifests import CheckpointManifest, RunInputs
+from clstm_core.artifacts.manifests import CheckpointManifest, GeneralisationManifest, RunInputs
 from clstm_core.artifacts.places import RunFolder
 from clstm_core.errors import CheckpointError
 from clstm_core.specs import RUNGS
@@ -24,6 +25,17 @@ POINTS, EARLY = 200, 15
 """Of the live curves: at most so many evenly over a run; before that, each further on by this part of its steps."""
 
 KL_TARGET, CLIP_TARGET = 0.02, (0.10, 0.20)
+EARNED = [
+    "milestone",
+    "kind",
+    "episodes",
+    "growth_bps",
+    "error_bps",
+    "per_risk",
+    "gap_bps",
+    "gap_low_bps",
+    "gap_high_bps",
+]
 LIVE = (
     "env_steps",
     "mean_reward",
@@ -57,7 +69,7 @@ training_progress = dg.AssetSpec(
     deps=[warm_critic],
     partitions_def=training_run,
     kinds={"torch"},
-    code_version=code_version(__file__, rooms=TRAIN),
+    code_version=code_version(__file__, rooms=GENERALISATION),
     owners=["team:research"],
     pool="gpu",
     check_specs=check_specs(
@@ -71,6 +83,7 @@ training_progress = dg.AssetSpec(
             "kl_on_target": f"The policy's mean step in KL at the end of training is below {KL_TARGET}.",
             "clip_fraction_on_target": "The share of clipped updates at the end of training is within its target.",
             "explained_variance_positive": "The critic foresees something of rewards on later dates.",
+            "generalises": "What is earned where it was trained is not told from what is earned in fresh worlds.",
         },
     ),
 )
@@ -82,6 +95,7 @@ def trained_policy(
         import torch
 
         from clstm_core.checkpoint import load_policy
+        from clstm_core.generalisation.ensure import ensure_generalisation
         from clstm_core.store.rows import metrics_rows
         from clstm_core.train.apart import train_apart
         from clstm_core.train.status import finished, followed
@@ -111,6 +125,10 @@ def trained_policy(
             ladder.append(CheckpointManifest.read(run.checkpoint(name) / "manifest.json", files=False))
             self_test = meta["self_test"]
         store.record(finished(run, rows), *ladder)
+        walked = None
+        if ladder and finite and not missing:
+            walked = ensure_generalisation(run, inputs, ladder, paths.places, progress)
+            store.record(walked)
         results = [
             check("recurrent_self_test", self_test.get("passed", False), _self_test_words(self_test), blocking=True),
             check(
@@ -126,6 +144,7 @@ def trained_policy(
                 blocking=True,
             ),
             *_targets(rows),
+            _generalises(walked.figures if walked else []),
         ]
         record_gates(metrics, run, inputs.data_sha256, "trained_policy", results)
     shown = [row for manifest in ladder for row in manifest.rows()["checkpoints"]]
@@ -137,6 +156,7 @@ def trained_policy(
             "recipe": config.recipe,
             "trained_on": inputs.facts["trained_on"],
             "ladder": table(shown, ["milestone", "env_steps", "iteration", "model_sha256"]),
+            "generalisation": table(_last_rung(walked), EARNED),
             "training_curve": report_server.picture(run.name, "training_curve", training_curve(rows)),
             **{key: value for key, value in numbers(last).items() if key not in ("progress", "eta_seconds")},
         },
@@ -233,6 +253,22 @@ def _self_test_words(self_test: dict[str, Any]) -> str:
         f"Before the first update max |ratio - 1| is {self_test['max_ratio_error']:.1e}; with forgotten states it "
         f"would be {self_test['control_ratio_error']:.1e}. {self_test['reason']}"
     )
+
+
+def _last_rung(walked: GeneralisationManifest | None) -> list[Mapping[str, Any]]:
+    """What the last rung earned, one row per kind of market."""
+    from clstm_core.evaluation.generalisation import last_rung
+
+    return list(last_rung(walked.figures).values()) if walked else []
+
+
+def _generalises(figures: Sequence[Mapping[str, Any]]) -> dg.AssetCheckResult:
+    """Whether the last rung's growth is told from its growth in worlds that it was not trained in."""
+    from clstm_core.evaluation.generalisation import generalises
+
+    found = generalises(figures)
+    gap = found.gap._asdict() if found.gap else {}
+    return check("generalises", found.passed, found.words, **{f"gap_{name}_bps": value for name, value in gap.items()})
 
 
 def _targets(rows: list[dict[str, Any]]) -> list[dg.AssetCheckResult]:

@@ -6,6 +6,8 @@ from clstm_core.evaluation.evidence import Evidence
 from clstm_core.evaluation.figures import COSTS, LIMITS, PERFORMANCE, columns
 from reports import figures
 from reports.charts import NOTHING, Chart, Panel, Table, table
+from reports.generalisation_figures import NOTHING as UNMEASURED
+from reports.generalisation_figures import figures_table, generalisation_charts, habits_table
 from reports.luck_figures import luck_chart, luck_sentence
 from reports.realism_figures import realism_charts
 from reports.training_figures import PUBLISHED_NOTE, training_charts
@@ -25,6 +27,7 @@ def panels_of(data: Evidence) -> list[Panel]:
         _trading(data),
         _fill_lag(data),
         _ladder(data),
+        _generalisation(data),
         _training(data),
         _critic(data),
         _realism(data),
@@ -134,6 +137,16 @@ def _ladder(data: Evidence) -> Panel:
     ]
     tables = [("The judged checkpoint against each other policy", table(rest, shown))] if rest else []
     return Panel(id="ladder", title="Checkpoint ladder", message=missing + trials, charts=charts, tables=tables)
+
+
+def _generalisation(data: Evidence) -> Panel:
+    title, charts = "Does it generalise?", generalisation_charts(data)
+    if not data.generalisation:
+        return Panel(id="generalisation", title=title, message=UNMEASURED)
+    tables = [("What the policy does on fresh worlds (simulated quotes)", habits_table(data))] if data.habits else []
+    tables.append(("Growth in each kind of market (worlds: simulated quotes)", figures_table(data)))
+    message = " ".join(words for words in (data.habits_words, data.generalisation_answer) if words)
+    return Panel(id="generalisation", title=title, message=message, charts=charts, tables=tables)
 
 
 def _training(data: Evidence) -> Panel:

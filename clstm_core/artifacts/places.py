@@ -6,7 +6,7 @@ cache/tensors/<identity>/            market tensors
 cache/fair/<key>/                    baselines walked through fair worlds
 cache/audits/<key>.json              verdicts, by what they prove
 cache/realism/<key>.json             the outside judge's verdicts on quotes
-runs/<run>/                          inputs.json, checkpoints/, metrics.jsonl, gates/, comparison.json, ...
+runs/<run>/                          inputs.json, checkpoints/, metrics.jsonl, generalisation.json, comparison.json, ...
 backtests/<id>/                      four ledgers and their manifest
 bundles/<run>/                       what is deployed
 set_aside/<run>.<time>/              a run of the same name that was made from something else
@@ -69,6 +69,11 @@ class RunFolder:
     def luck(self) -> Path:
         """The champion among fair worlds."""
         return self.path / "luck.json"
+
+    @property
+    def generalisation(self) -> Path:
+        """What its ladder earns where it was trained and where it was not."""
+        return self.path / "generalisation.json"
 
     @property
     def comparison(self) -> Path:

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from clstm_core.artifacts.folder import file_sha256, json_sha256, whole_folder, write_json
 from clstm_core.artifacts.manifest import FILE, files_of
 from clstm_core.artifacts.manifests import BundleManifest
+from clstm_core.artifacts.manifests.deployment import UNQUALIFIED
 from clstm_core.checkpoint import load_policy
 from clstm_core.config import RunConfig
 from clstm_core.deployment import runtimes
@@ -85,7 +86,7 @@ def build_bundle(
 
     make_env(batch): an environment to trade `parity_steps` recurrent steps in, for batches 1 and 7, best in episodes
                      as long as that (`parity.unbroken_env`)
-    provenance:      what a person is told of the policy: run, data label, verdict, report
+    provenance:      what a person is told of the policy: run, standing, data label, verdict, report
     parents:         identities of what the policy was made from, besides its checkpoint
     made_from:       what the maker finds this bundle again by
 
@@ -161,9 +162,11 @@ def build_bundle(
             bytes={},
         )
         (place / "MODEL_CARD.md").write_text(_model_card(manifest))
+        if not manifest.qualified:
+            (place / f"{UNQUALIFIED}.md").write_text(_warning(manifest))
         manifest = dataclasses.replace(manifest, files=files_of(place), bytes=_bytes(place))
         for name in ONNX:
-            stamp_onnx(place / name, {"facts_sha256": manifest.facts_sha256})
+            stamp_onnx(place / name, {"facts_sha256": manifest.facts_sha256, "standing": manifest.standing})
         manifest = dataclasses.replace(manifest, files=files_of(place), bytes=_bytes(place)).write(place / FILE)
     tick(5, 5)
     return BundleResult(
@@ -317,11 +320,20 @@ def _budget(account: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _warning(manifest: BundleManifest) -> str:
+    """What whoever opens the bundle of a policy that is no champion reads first."""
+    return (
+        f"**{manifest.standing}.** This policy is no champion: it is exported so that it can be looked at, and is not "
+        "to be traded. Train again, or use the bundle of a run that has a champion.\n"
+    )
+
+
 def _model_card(manifest: BundleManifest) -> str:
     policy, provenance = manifest.policy, manifest.provenance
     lines = [
-        "# Model card",
+        "# Model card" if manifest.qualified else f"# Model card: {UNQUALIFIED}",
         "",
+        *([] if manifest.qualified else [_warning(manifest)]),
         f"A recurrent PPO policy (dual-trunk CLSTM) for listed options: {len(ACTIONS)} masked actions, "
         f"{len(OBSERVATION)} observed features, one decision a snapshot.",
         "",

@@ -11,6 +11,8 @@ from clstm_core.evaluation.attribution import by_month, residual_share
 from clstm_core.evaluation.compare import Comparison
 from clstm_core.evaluation.evidence import Curve, Evidence, Rows
 from clstm_core.evaluation.figures import FIGURE
+from clstm_core.evaluation.generalisation import generalises, growth, home_of, words_of
+from clstm_core.evaluation.habits import WORDS, sentence
 from clstm_core.evaluation.headline import headline_of, judged_of
 from clstm_core.evaluation.pairing import group
 from clstm_core.evaluation.protocol import Backtest
@@ -57,6 +59,8 @@ def build_evidence(
     realism: Mapping[str, Any] | None = None,
     critic: Records = (),
     luck: Mapping[str, Any] | None = None,
+    generalisation: Sequence[Mapping[str, Any]] = (),
+    habits: Sequence[Mapping[str, Any]] = (),
     trials: int | None = None,
     generated_at: str = "",
 ) -> Evidence:
@@ -69,6 +73,7 @@ def build_evidence(
         training_rows: of metrics.jsonl; gates: of gate_results; findings: of the quotes' findings table
         critic: what the champion's critic foresees, by window and span
         luck: the champion's place among fair worlds, where it was walked through them
+        generalisation: what each rung earns in each kind of market; habits: what each does on fresh worlds
         realism: the outside judge's verdict, bands, indices and volatility, where there is one
         exports: files of the bundle; parity, latency: of the bundle's manifest
         trials: the registry's count of policies that looked at the test window; the comparison's when left out
@@ -133,6 +138,9 @@ def build_evidence(
         critic=_rows(critic),
         luck=_rows((luck or {}).get("placed") or []),
         luck_ratios=[float(ratio) for ratio in (luck or {}).get("ratios") or []],
+        generalisation=_rows(_earned(row, home_of(generalisation)) for row in generalisation),
+        generalisation_answer=generalises(generalisation).words if generalisation else "",
+        **_habits(habits, champion),
         exports=_rows({name: value for name, value in row.items() if name != "folder"} for row in exports),
         parity=_with_latency(_rows(parity), _rows(latency)),
     )
@@ -185,6 +193,29 @@ def _gap(row: Mapping[str, Any]) -> dict[str, Any]:
     """A rung's in-sample and held-out profit, the interval of their difference laid flat."""
     gap = row.get("gap") or {}
     return {**row, "gap": gap.get("estimate"), "gap_low": gap.get("low"), "gap_high": gap.get("high")}
+
+
+def _earned(row: Mapping[str, Any], home: str) -> dict[str, Any]:
+    """What was earned in one kind of market, with its name in words and its interval."""
+    found = growth(row)
+    plain = {name: value for name, value in row.items() if name != "actions"}
+    return {"where": words_of(row["kind"], home), **plain, "low_bps": found.low, "high_bps": found.high}
+
+
+def _habits(habits: Sequence[Mapping[str, Any]], champion: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the judged rung does, or the last one where none is judged: a row per action, and a sentence."""
+    rung = champion["milestone"] if champion else max((row["milestone"] for row in habits), default="")
+    mine = [row for row in habits if row["milestone"] == rung]
+    shares = {row["tercile"]: row["actions"] for row in mine}
+    names = sorted(
+        {name for actions in shares.values() for name in actions},
+        key=lambda name: -sum(actions.get(name, 0.0) for actions in shares.values()),
+    )
+    rows = [
+        {"action": WORDS.get(name, name), **{tercile: actions.get(name, 0.0) for tercile, actions in shares.items()}}
+        for name in names
+    ]
+    return {"habits": _rows(rows), "habits_words": sentence(mine)}
 
 
 def _gravity(finding: Mapping[str, Any]) -> int:

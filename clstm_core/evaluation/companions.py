@@ -61,18 +61,21 @@ def backtest_companion(
     ladder: Sequence[BacktestResult] = (),
     seed: int = 0,
     meta: Mapping[str, Any] | None = None,
+    measured: Sequence[Mapping[str, Any]] = (),
 ) -> list[BacktestResult]:
     """Each checkpoint's likeliest action over the test dates of a companion `market`, beside every baseline.
 
     Args:
         ladder: backtests of the market itself; chance as busy as their champion is traded here too
+        measured: as `headline.champion_of` takes it
     """
     policies: list[Policy] = [
         *(policy for folder in checkpoints for policy in load_checkpoint(folder, modes=("argmax",))),
         *baselines(market, seed=seed, random_episodes=STOCHASTIC_EPISODES),
     ]
-    if ladder and (chance := matched_random(ladder, market, env_config.fill_lag, seed=seed)) is not None:
-        policies.append(chance)
+    if ladder:
+        chance = matched_random(ladder, market, env_config.fill_lag, seed=seed, measured=measured)
+        policies += [chance] if chance is not None else []
     facts = {**(meta or {}), "world": world, "premium": world != TWIN}
     return run_backtests(
         policies, market, env_config, "test", out_dir=out_dir, seed=seed, meta=facts, progress=progress

@@ -12,6 +12,7 @@ from clstm_core.evaluation.figures import FIGURE, MEAN_METRIC, SHARPE_METRIC
 from clstm_core.evaluation.headline import champion_of, headline_of, judged_pairs, window_rank
 from clstm_core.evaluation.pairing import Key, counterpart, group, rungs_of, series
 from clstm_core.evaluation.protocol import Backtest
+from clstm_core.evaluation.qualification import applies, standings
 from clstm_core.evaluation.statistics import (
     REPLICATIONS,
     Interval,
@@ -35,7 +36,7 @@ class Comparison:
     pairs:       one per paired difference, with the columns of the store's `comparisons`, and whether it is of the
                  headline and against a baseline
     overfitting: in-sample against held-out, one row per rung, and the answer in words
-    champion:    which rung, chosen where and why
+    champion:    which rung, chosen where and why; where none qualifies, the rung that is judged, `qualified` False
     trials:      how many policies looked at the test window
     notes:       caveats of policies
     """
@@ -67,6 +68,7 @@ def compare(
     stressed: Sequence[Backtest] = (),
     *,
     luck: "Luck | None" = None,
+    measured: Sequence[Mapping[str, Any]] = (),
     trials: int | None = None,
     run: str | None = None,
     seed: int = 0,
@@ -81,6 +83,7 @@ def compare(
             must be beaten there as well
         luck: the champion's place among fair worlds, where it was walked through them: what is beaten must be more
             than luck
+        measured: what each rung earns in each kind of market (`generalisation.measure`), where that was measured
         trials: policies that were ever evaluated on the test window, from the registry; counted from `results` when
             left out
         run: name of the run that the rows belong to; that of the results when left out
@@ -92,7 +95,7 @@ def compare(
     if headline.window != "test":
         found = ", ".join(sorted({key.window for key in groups}))
         raise EvaluationError(f"no backtest of the test window: found {found}. Backtest the test window first.")
-    champion, reason = champion_of(groups, headline)
+    champion, reason, qualified = champion_of(groups, headline, measured)
     run = run or next((r.manifest["run"] for r in results if r.manifest.get("run")), "")
     chosen_milestone = champion.manifest["milestone"] if champion else None
     pairs = [
@@ -116,6 +119,7 @@ def compare(
             "folder": champion.manifest["trader"]["checkpoint"].get("folder"),
             "backtest_id": champion.id,
             "reason": reason,
+            "qualified": qualified,
         }
     against = {pair["against"]: pair for pair in judged_pairs(pairs, chosen)}
     return Comparison(
@@ -128,6 +132,7 @@ def compare(
         verdict=words.verdict(
             champion.manifest if champion else None,
             reason=reason,
+            qualified=qualified,
             against=against,
             cash_return=next((r.manifest["summary"]["total_return"] for r in reference if r.name == "cash"), None),
             without_lag=without_lag.manifest if without_lag else None,
@@ -138,6 +143,7 @@ def compare(
         notes=[
             f"Each interval is a 95% one of its own: none is corrected for the {len(pairs)} differences looked at.",
             *_luck_notes(luck),
+            *_standing_notes(measured),
             *sorted({note for result in results for note in result.manifest.get("notes", [])}),
         ],
     )
@@ -288,6 +294,17 @@ def _luck_notes(luck: "Luck | None") -> list[str]:
         f"Luck p of {len(family)} other baselines is judged together (Holm, {family[0].level:.0%}); against cash one "
         "test was registered before."
     ]
+
+
+def _standing_notes(measured: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why each rung qualifies or does not, where that is asked."""
+    if not applies(measured):
+        return []
+    said = (
+        f"{rung.milestone} {'qualifies' if rung.qualifies else 'does not'}: {rung.words}"
+        for rung in standings(measured)
+    )
+    return [f"Growth beyond cash per session, 95% intervals. {'; '.join(said)}."]
 
 
 def _overfitting(groups: Mapping[Key, list[Backtest]], headline: Key, seed: int, replications: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from clstm_core.errors import EvaluationError
 if typing.TYPE_CHECKING:
     import polars as pl
 
-EVIDENCE_VERSION = 4
+EVIDENCE_VERSION = 5
 MANIFEST = "evidence.json"
 TABLES = ("curves", "training")
 """Fields that are Parquet files; all others stand in the JSON."""
@@ -69,6 +69,9 @@ class Evidence:
     realism:        the outside judge's bands; realism_indices, realism_volatility: its figures by year
     critic:         what the champion's critic foresees, one row per window and span
     luck:           the champion's place among fair worlds, one row per baseline; luck_ratios: its own in each world
+    generalisation: what each rung earns in each kind of market, one row per rung, kind and mode; its answer in words
+    habits:         what the judged rung does on fresh worlds: an action per row, its share in calm, middle and wild
+                    markets; habits_words says it in a sentence
     gates, exports: results of checks, files of the bundle; parity: one row per runtime; quality: findings in the data
     """
 
@@ -107,6 +110,10 @@ class Evidence:
     critic: Rows = field(default_factory=list)
     luck: Rows = field(default_factory=list)
     luck_ratios: list[float] = field(default_factory=list)
+    generalisation: Rows = field(default_factory=list)
+    generalisation_answer: str = ""
+    habits: Rows = field(default_factory=list)
+    habits_words: str = ""
     exports: Rows = field(default_factory=list)
     parity: Rows = field(default_factory=list)
 

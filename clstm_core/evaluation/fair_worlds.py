@@ -99,6 +99,7 @@ def place_champion(
     walked: Mapping[str, Floats] | None = None,
     worlds: int = WORLDS,
     baseline_worlds: int = BASELINE_WORLDS,
+    measured: Sequence[Mapping[str, Any]] = (),
     progress: Progress | None = None,
 ) -> Luck:
     """Walk the champion and others through fair worlds, and place what it did on the test window among them.
@@ -107,13 +108,14 @@ def place_champion(
         results: the run's backtests, the headline's among them
         champion, others: the same policies, ready to trade again; one without a backtest is left out
         world: fair worlds over the headline's window
+        measured: as `headline.champion_of` takes it
         walked: baselines that walked the first of these worlds before: returns in excess of cash [T, W] by name
 
     Raises: EvaluationError when the champion that was backtested is another, or the worlds are of another length
     """
     groups = group(results)
     headline = headline_of(groups)
-    chosen, _ = champion_of(groups, headline)
+    chosen = champion_of(groups, headline, measured).judged
     if chosen is None or chosen.name != champion.name:
         raise EvaluationError(
             f"the backtests' champion is {chosen.name if chosen else 'nobody'}: expected {champion.name}. Place the "

@@ -1,61 +1,156 @@
-"""What a policy earns where it was trained and where it was not: the gap, by family of worlds and by dates."""
+"""What a policy earns where it was trained and where it was not: the gap between the two, with its interval.
 
-from dataclasses import dataclass
+As Procgen's authors measure it: the same policy in the levels that it was trained on, and in others of the same kind.
+A gap that chance does not explain is what was memorised.
 
-import torch
+Source: Cobbe et al. 2020, arXiv:1912.01588, section 3
+"""
 
-from clstm_core.env.options_env import OptionsEnv
-from clstm_core.model.clstm import CLSTM
-from clstm_core.specs import ACTIONS
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from clstm_core.evaluation.statistics import CONFIDENCE
+
+TRAINING_WORLDS, TRAINING_DATES, FRESH_WORLDS = "training_worlds", "training_dates", "fresh_worlds"
+VALIDATION_WORLDS, VALIDATION_DATES = "validation_worlds", "validation_dates"
+
+KINDS: dict[str, str] = {
+    TRAINING_WORLDS: "the worlds of training",
+    TRAINING_DATES: "training dates",
+    FRESH_WORLDS: "fresh worlds of the same families",
+    "historical": "worlds of training days one by one",
+    "blocks": "worlds of months of training days",
+    "heston": "worlds of a square-root variance",
+    "bates": "worlds with jumps",
+    VALIDATION_WORLDS: "worlds of validation days",
+    VALIDATION_DATES: "validation dates",
+}
+"""Each kind of market in words, in the order that it is shown."""
+
+ARGMAX = "argmax"
+
+Row = Mapping[str, Any]
+GAP = ("gap_bps", "gap_error_bps", "gap_low_bps", "gap_high_bps")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Earned:
-    """Growth per session beyond cash of one policy in one kind of market, each episode a draw.
+class Estimate(NamedTuple):
+    """A mean with its standard error and its 95% interval; error and ends None where nothing can be told.
 
-    Units: basis points per session; error the standard error of the mean, by episodes
+    Units: basis points of log growth beyond cash per session
     """
 
-    episodes: int
-    sessions: int
     mean: float
-    error: float
-    deviation: float  # of one session
-    actions: tuple[float, ...]  # share of each of `specs.ACTIONS`
+    error: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def sign(self) -> int:
+        """+1 or -1 where the interval leaves out zero on that side, else 0: not distinguishable."""
+        if self.low is None or self.high is None:
+            return 0
+        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+
+    def __str__(self) -> str:
+        """For example `+1.20 bp (-0.31 to +2.71)`."""
+        if self.low is None or self.high is None:
+            return f"{self.mean:+.2f} bp (too few episodes for an interval)"
+        return f"{self.mean:+.2f} bp ({self.low:+.2f} to {self.high:+.2f})"
 
 
-@torch.no_grad()
-def earned(model: CLSTM, env: OptionsEnv, *, sampled: bool = True, seed: int = 0) -> Earned:
-    """Walk one whole episode per account, all begun at once, and take the growth of each.
+def words_of(kind: str, home: str) -> str:
+    """A kind of market in words, of a run that was trained in `home`."""
+    if kind == FRESH_WORLDS and home == TRAINING_DATES:
+        return "worlds made of training days"
+    return KINDS.get(kind, kind)
 
-    Assumes: the env's reward is raw, unscaled log growth in basis points
+
+def growth(row: Row) -> Estimate:
+    """The growth of one row with its interval by Student's distribution: its episodes may be worth but a few."""
+    return _estimate(row["growth_bps"], row["error_bps"], row["draws"] - 1.0)
+
+
+def gap(home: Row, away: Row) -> Estimate:
+    """Growth at home less growth away, of independent episodes; degrees of freedom by Welch.
+
+        error^2 = e_1^2 + e_2^2,   df = error^4 / (e_1^4 / (m_1 - 1) + e_2^4 / (m_2 - 1))
+
+    Source: Welch 1947, "The generalization of 'Student's' problem"
     """
-    generator = torch.Generator(device=env.device).manual_seed(seed)
-    observation, mask = env.reset()
-    n, state = env.n_envs, model.initial_state(env.n_envs, env.device)
-    start = torch.ones(n, dtype=torch.bool, device=env.device)
-    alive, total, count = start.clone(), torch.zeros(n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
-    squares = torch.zeros(n, dtype=torch.float64)
-    taken = torch.zeros(len(ACTIONS), dtype=torch.float64)
-    for _ in range(env.config.horizon):
-        noise = torch.empty(mask.shape, device=env.device).exponential_(generator=generator).log_()
-        action, _, state = model.decide(observation, mask, state, start, noise if sampled else torch.zeros_like(noise))
-        step = env.step(action)
-        taken += torch.bincount(action[alive], minlength=len(ACTIONS)).double()
-        gain = torch.where(alive, step.reward, 0.0).double()
-        total, squares, count = total + gain, squares + gain**2, count + alive
-        start = torch.zeros_like(start)
-        alive = alive & ~(step.terminated | step.truncated)
-        assert step.action_mask is not None
-        observation, mask = step.observation, step.action_mask
-    mean = total.sum() / count.sum()
-    error = ((total - mean * count) ** 2).sum().sqrt() / count.sum()
-    deviation = (squares.sum() / count.sum() - mean**2).sqrt()
-    return Earned(
-        episodes=n,
-        sessions=int(count.sum()),
-        mean=float(mean),
-        error=float(error),
-        deviation=float(deviation),
-        actions=tuple((taken / taken.sum()).tolist()),
+    mean = home["growth_bps"] - away["growth_bps"]
+    parts = [(row["error_bps"], row["draws"] - 1.0) for row in (home, away)]
+    if any(error is None for error, _ in parts):
+        return _estimate(mean, None, 0.0)
+    square = sum(error**2 for error, _ in parts)
+    spent = sum(error**4 / freedom for error, freedom in parts)
+    return _estimate(mean, math.sqrt(square), square**2 / spent if spent > 0 else 1.0)
+
+
+def _estimate(mean: float, error: float | None, freedom: float) -> Estimate:
+    if error is None or freedom <= 0:
+        return Estimate(mean, None, None, None)
+    from scipy.stats import t
+
+    reach = float(t.ppf(0.5 + CONFIDENCE / 2.0, freedom)) * error
+    return Estimate(mean, error, mean - reach, mean + reach)
+
+
+def home_of(rows: Iterable[Row]) -> str:
+    """The kind of market that a run was trained in: its worlds, or else its dates."""
+    return TRAINING_WORLDS if any(row["kind"] == TRAINING_WORLDS for row in rows) else TRAINING_DATES
+
+
+def with_gaps(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows with their gap: what the same rung earned in the same mode where it was trained, less this."""
+    home = home_of(rows)
+    trained = {(row["milestone"], row["mode"]): row for row in rows if row["kind"] == home}
+    told = []
+    for row in rows:
+        at_home = trained.get((row["milestone"], row["mode"]))
+        known = at_home is not None and row["kind"] != home
+        found = tuple(gap(at_home, row)) if known and at_home is not None else (None,) * len(GAP)
+        told.append({**row, **dict(zip(GAP, found, strict=True))})
+    return told
+
+
+class Generalises(NamedTuple):
+    """Whether the last rung earns elsewhere what it earns where it was trained, and what to say of it."""
+
+    passed: bool
+    words: str
+    gap: Estimate | None
+
+
+def generalises(rows: Sequence[Row]) -> Generalises:
+    """Whether the last rung's gap to fresh worlds is told apart from zero: the likeliest action, at 95%."""
+    last = last_rung(rows)
+    where = home_of(rows)
+    home, fresh = last.get(where), last.get(FRESH_WORLDS)
+    if home is None or fresh is None:
+        return Generalises(False, "Not measured: this market is too short to make worlds of its training days.", None)
+    found = gap(home, fresh)
+    if found.low is None:
+        return Generalises(False, "Not told: too few episodes for an interval.", found)
+    answer = {
+        1: "It earns more where it was trained: memorised",
+        0: "Nothing memorised that is told from chance",
+        -1: "It earns less where it was trained than elsewhere",
+    }[found.sign]
+    others = "; ".join(
+        f"{words_of(kind, where)} {growth(row)}, gap {gap(home, row).mean:+.2f}"
+        for kind, row in last.items()
+        if row not in (home, fresh)
     )
+    words = (
+        f"{answer}: rung {home['milestone']} grows {home['growth_bps']:+.2f} bp per session beyond cash in "
+        f"{words_of(where, where)} and {fresh['growth_bps']:+.2f} in {words_of(FRESH_WORLDS, where)}, a gap of {found}."
+    )
+    return Generalises(found.sign == 0, f"{words} Beside it: {others}." if others else words, found)
+
+
+def last_rung(rows: Sequence[Row]) -> dict[str, Row]:
+    """Rows of the last rung's likeliest actions, by kind."""
+    likeliest = [row for row in rows if row["mode"] == ARGMAX]
+    last = max((row["milestone"] for row in likeliest), default="")
+    return {row["kind"]: row for row in likeliest if row["milestone"] == last}

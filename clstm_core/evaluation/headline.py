@@ -1,15 +1,16 @@
 """What a reader is shown first: the headline's backtests, the policy that is judged, and how it differs from baselines.
 
-The headline is the test window at the later fill; the champion is chosen on other dates.
+The headline is the test window at the later fill; the champion is chosen on other dates, or in worlds made of them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from clstm_core.errors import EvaluationError
 from clstm_core.evaluation.figures import MEAN_METRIC
 from clstm_core.evaluation.pairing import Key, counterpart, group, rungs_of
 from clstm_core.evaluation.protocol import Backtest
+from clstm_core.evaluation.qualification import BEST, NONE, applies, champion_milestone
 from clstm_core.evaluation.statistics import MIN_OBSERVATIONS
 
 WINDOWS = ("test", "validation", "in_sample")
@@ -33,38 +34,60 @@ def headline_of(groups: Mapping[Key, Sequence[Backtest]]) -> Key:
     )
 
 
-def champion_of(groups: Mapping[Key, Sequence[Backtest]], headline: Key) -> tuple[Backtest | None, str]:
+class Choice(NamedTuple):
+    """The rung that is judged, and why; `qualified` is False where none qualifies: it is then no champion."""
+
+    judged: Backtest | None
+    reason: str
+    qualified: bool = True
+
+
+def champion_of(
+    groups: Mapping[Key, Sequence[Backtest]], headline: Key, measured: Sequence[Mapping[str, Any]] = ()
+) -> Choice:
     """The champion's backtest in the headline, and why it is the champion.
 
-    It is the rung (likeliest action) with the best ratio of mean to deviation (a Sharpe ratio, not annualised) on the
-    validation window, cash's being 0; the last rung where there is no validation window long enough. The headline's
-    own dates take no part in the choice.
+    Of a run that trains in generated worlds it is chosen by what the rungs earn in others (`qualification`); where none
+    qualifies, the last rung is judged and is no champion. Else it is the rung (likeliest action) with the best ratio
+    of mean to deviation (a Sharpe ratio, not annualised) on the validation window, cash's being 0; the last rung where
+    there is no validation window long enough. The headline's own dates take no part in the choice.
+
+    Args:
+        measured: what each rung earns in each kind of market, where that was measured
     """
     tested = rungs_of(groups[headline])
     if not tested:
-        return None, "no checkpoint was backtested"
+        return Choice(None, "no checkpoint was backtested")
+    if applies(measured):
+        chosen = champion_milestone(measured, [rung.manifest["milestone"] for rung in tested])
+        if chosen is None:
+            return Choice(tested[-1], NONE, qualified=False)
+        return Choice(next(rung for rung in tested if rung.manifest["milestone"] == chosen), BEST)
     validation = groups.get(headline._replace(window="validation"), [])
     validated = [rung for rung in rungs_of(validation) if counterpart(tested, rung)]
     last = tested[-1]
     if not validated:
-        return last, "the last rung, for want of a validation window"
+        return Choice(last, "the last rung, for want of a validation window")
     if validated[0].manifest["summary"]["n_returns"] < MIN_OBSERVATIONS:
-        return last, "the last rung, the validation window being too short to choose on"
+        return Choice(last, "the last rung, the validation window being too short to choose on")
     # cash has no such ratio; a rung that never traded stands at cash's 0
     best = max(reversed(validated), key=lambda rung: rung.manifest["summary"]["ratio"] or 0.0)
-    return counterpart(tested, best), "the best Sharpe ratio on the validation window"
+    return Choice(counterpart(tested, best), "the best Sharpe ratio on the validation window")
 
 
-def champion_among(results: Sequence[Backtest]) -> tuple[Backtest, str]:
-    """The champion of a ladder's backtests, and why; baselines beside them would change nothing.
+def champion_among(results: Sequence[Backtest], measured: Sequence[Mapping[str, Any]] = ()) -> Backtest:
+    """The champion of a ladder's backtests, or the rung that is judged in its place; baselines would change nothing.
+
+    Args:
+        measured: as `champion_of` takes it
 
     Raises: EvaluationError when no checkpoint is among them
     """
     groups = group(results)
-    champion, reason = champion_of(groups, headline_of(groups))
-    if champion is None:
-        raise EvaluationError(f"no champion: {reason}. Materialize policy_backtests for this run first.")
-    return champion, reason
+    choice = champion_of(groups, headline_of(groups), measured)
+    if choice.judged is None:
+        raise EvaluationError(f"no champion: {choice.reason}. Materialize policy_backtests for this run first.")
+    return choice.judged
 
 
 def judged_of(members: Sequence[Backtest], champion: Mapping[str, Any] | None) -> Backtest | None:

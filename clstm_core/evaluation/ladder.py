@@ -117,14 +117,22 @@ def backtest_baselines(
 
 
 def matched_random(
-    ladder: Sequence[BacktestResult], market: MarketTensors, fill_lag: int, *, seed: int = 0
+    ladder: Sequence[BacktestResult],
+    market: MarketTensors,
+    fill_lag: int,
+    *,
+    seed: int = 0,
+    measured: Sequence[Mapping[str, Any]] = (),
 ) -> MatchedRandom | None:
     """A random trader of `market` as busy as the ladder's champion; None where that holds no options.
 
     How busy the champion is, is measured on the validation window, where it was chosen; on training dates, in a market
     too short for one: never on the dates that are judged.
+
+    Args:
+        measured: as `headline.champion_of` takes it
     """
-    champion, _ = champion_among(ladder)
+    champion = champion_among(ladder, measured)
     others = [
         result
         for key, members in group(ladder).items()
@@ -134,13 +142,13 @@ def matched_random(
         and key.window != champion.manifest["window"]["name"]
         and result.name == champion.name
     ]
-    measured = max(others, key=lambda result: result.manifest["window"]["name"] == "validation", default=None)
-    if measured is None or (activity := activity_of(measured)) is None:
+    counted = max(others, key=lambda result: result.manifest["window"]["name"] == "validation", default=None)
+    if counted is None or (activity := activity_of(counted)) is None:
         return None
     return MatchedRandom(
         activity,
-        of=f"{champion.name} on {measured.manifest['window']['name'].replace('_', '-')} dates",
-        backtest=measured.id,
+        of=f"{champion.name} on {counted.manifest['window']['name'].replace('_', '-')} dates",
+        backtest=counted.id,
         tenor_days=tuple(float(market.info.get(key, days)) for key, days in (("near_days", 30), ("far_days", 60))),
         seed=seed,
         n_episodes=STOCHASTIC_EPISODES,
@@ -156,12 +164,13 @@ def backtest_matched(
     *,
     seed: int = 0,
     meta: Mapping[str, Any] | None = None,
+    measured: Sequence[Mapping[str, Any]] = (),
 ) -> list[BacktestResult]:
     """Backtest `matched_random` on the headline's window, at the configured lag; empty where there is none."""
-    policy = matched_random(ladder, market, env_config.fill_lag, seed=seed)
+    policy = matched_random(ladder, market, env_config.fill_lag, seed=seed, measured=measured)
     if policy is None:
         return []
-    window = champion_among(ladder)[0].manifest["window"]["name"]
+    window = champion_among(ladder, measured).manifest["window"]["name"]
     return run_backtests([policy], market, env_config, window, out_dir=out_dir, seed=seed, quotes=quotes, meta=meta)
 
 

@@ -5,6 +5,9 @@ from typing import Any
 
 from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, PERIODS_PER_YEAR, YEAR_OF_RETURNS
 
+GENERATED = "worlds"
+"""What a checkpoint names as its source that was trained in generated worlds (`market.worlds.training`)."""
+
 BEATS_UNSTRESSED = "is ahead, but not in the stressed world, of"
 UNTESTED = "is ahead, untested against luck, of"
 WITHIN_LUCK = "is ahead, but no further than luck reaches, of"
@@ -94,6 +97,7 @@ def verdict(
     champion: Mapping[str, Any] | None,
     *,
     reason: str,
+    qualified: bool = True,
     against: Mapping[str, Mapping[str, Any]],
     cash_return: float | None,
     without_lag: Mapping[str, Any] | None,
@@ -106,6 +110,7 @@ def verdict(
     Args:
         champion: manifest of its backtest on the test window; None when no checkpoint was backtested
         reason: why this rung is the champion
+        qualified: False where no rung qualifies, and this one is shown all the same
         against: paired differences by baseline, as `claim` takes them
         without_lag: manifest of the same policy filled at the decision's own snapshot
         luck: its place against cash among fair worlds, as `fair_worlds.Placed`
@@ -115,8 +120,11 @@ def verdict(
     m, outcome = champion, champion["summary"]
     sessions = f"{m['n_snapshots']} sessions, {m['first_date']} to {m['last_date']}"
     beside = f", cash {cash_return:+.1%}" if cash_return is not None else ""
-    earned = f"{_rung(m)} ({reason}) returned {outcome['total_return']:+.1%}{beside} over the test window ({sessions})"
+    why = reason if qualified else "the last one, shown for want of a champion: unqualified"
+    earned = f"{_rung(m)} ({why}) returned {outcome['total_return']:+.1%}{beside} over the test window ({sessions})"
     parts = [f"{earned}: {_claims(against)}."]
+    if not qualified:
+        parts.insert(0, f"{reason[:1].upper()}{reason[1:]}.")
     if outcome["n_fills"] == 0:
         parts.append("It made no trade: it is cash.")
     if outcome["n_ruined"]:
@@ -193,6 +201,8 @@ def _training(manifest: Mapping[str, Any]) -> str:
     trained_on, label = checkpoint.get("trained_on"), checkpoint.get("trained_label")
     if not trained_on:
         return "What it was trained on is not recorded."
+    if trained_on == GENERATED:
+        return f"Trained in generated worlds made of training days ({label})."
     if trained_on == manifest.get("source"):
         return f"Trained on earlier sessions of {trained_on}."
     return f"Trained on {trained_on}" + (f" ({label})" if label else "") + f", never on {manifest.get('source')}."

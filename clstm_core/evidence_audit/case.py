@@ -11,7 +11,7 @@ import polars as pl
 from safetensors.numpy import load_file
 
 from clstm_core.artifacts.manifest import FILE
-from clstm_core.artifacts.manifests import ComparisonManifest, RunInputs, TensorsManifest
+from clstm_core.artifacts.manifests import ComparisonManifest, GeneralisationManifest, RunInputs, TensorsManifest
 from clstm_core.artifacts.places import Places, RunFolder
 from clstm_core.config import RunConfig
 from clstm_core.evaluation.protocol import Backtest
@@ -57,6 +57,7 @@ class Case:
     """A run's evidence.
 
     ladder, baselines: backtests in the market itself; beside: in the worlds beside it, by name
+    earned: what the ladder earns in each kind of market, where that was measured
     """
 
     run: RunFolder
@@ -68,6 +69,7 @@ class Case:
     ladder: Sequence[Backtest]
     baselines: Sequence[Backtest]
     beside: Mapping[str, Sequence[Backtest]]
+    earned: GeneralisationManifest | None = None
 
     @cached_property
     def config(self) -> RunConfig:
@@ -125,4 +127,5 @@ def load_case(
         ladder=ladder,
         baselines=baselines,
         beside=beside,
+        earned=GeneralisationManifest.read(run.generalisation) if run.generalisation.is_file() else None,
     )

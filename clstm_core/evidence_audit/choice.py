@@ -1,11 +1,16 @@
-"""Whether the champion was chosen on validation dates, and the headline is what an account could have done."""
+"""Whether the champion was chosen by validation dates, and the headline is what an account could have done."""
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy import stats
 
+from clstm_core.artifacts.folder import file_sha256
+from clstm_core.artifacts.manifest import FILE
 from clstm_core.evaluation.protocol import Backtest
 from clstm_core.evaluation.statistics import MIN_OBSERVATIONS
 from clstm_core.evidence_audit.case import Case
@@ -13,18 +18,26 @@ from clstm_core.evidence_audit.finding import Finding
 from clstm_core.evidence_audit.returns import excess_returns
 
 HEADLINE_LAG = 1
+UNSAID = "no rung is said to qualify, though one does"
 FREE = ("fill_lag", "horizon")
 """Settings of an account that a backtest chooses for itself."""
 
 
 def champion_on_validation(case: Case) -> Finding:
-    """The rung with the best ratio of mean to deviation of excess return over validation dates, made anew."""
+    """The choice made anew, by whichever rule the run is under.
+
+    The rung with the best ratio of mean to deviation of excess return over validation dates; of a run that trains in
+    generated worlds, the rung that earns in fresh ones, loses on no validation dates, and has the best ratio in both.
+    """
     ladder = [result for result in case.ladder if result.manifest["mode"] == "argmax"]
     tested = sorted((r for r in ladder if _on(r, "test", HEADLINE_LAG)), key=_env_steps)
     validated = {r.name: r for r in ladder if _on(r, "validation", HEADLINE_LAG)}
     champion = case.comparison["champion"]
     if not tested or champion is None:
         return Finding(name="champion_on_validation", counted=0, wrong=[], words="")
+    if (by_worlds := _by_worlds(case, tested)) is not None:
+        best, why, ratios, qualified = by_worlds
+        return _held(case, tested, best, why, ratios, qualified=qualified)
     best, why, ratios = tested[-1], "the last rung, for want of validation books long enough", {}
     scored = [result for result in tested if result.name in validated]
     if scored and max(len(excess_returns(validated[r.name])[0]) for r in scored) >= MIN_OBSERVATIONS:
@@ -32,10 +45,20 @@ def champion_on_validation(case: Case) -> Finding:
         # of two that are equal the later one; a rung that never trades stands at cash's 0
         best = max(reversed(scored), key=lambda result: ratios[result.name])
         why = "the best ratio of mean to deviation on validation dates"
-    wrong = []
+    return _held(case, tested, best, why, ratios)
+
+
+def _held(
+    case: Case, tested: list[Backtest], best: Backtest, why: str, ratios: dict[str, float], *, qualified: bool = True
+) -> Finding:
+    """The comparison's champion held against the one that was made anew."""
+    champion, wrong = case.comparison["champion"], []
     if (champion["name"], champion["milestone"]) != (best.name, best.manifest["milestone"]):
         shown = ", ".join(f"{name} {ratio:+.3f}" for name, ratio in ratios.items()) or "no validation books"
         wrong.append(f"{champion['name']} is called champion, expected {best.name} by {why} ({shown})")
+    if champion.get("qualified", True) != qualified:
+        wrong.append(f"{champion['name']} is called a champion, expected none" if not qualified else UNSAID)
+    wrong += _of_other_rungs(case)
     if champion["backtest_id"] not in {result.id for result in tested if result.name == champion["name"]}:
         wrong.append(f"the champion's backtest {champion['backtest_id']} is none of its own on the test window")
     for world, results in case.beside.items():
@@ -48,6 +71,46 @@ def champion_on_validation(case: Case) -> Finding:
         wrong=wrong,
         words=f"{best.name} of {len(tested)} rungs is {why}; test dates took no part.",
     )
+
+
+def _by_worlds(case: Case, tested: list[Backtest]) -> tuple[Backtest, str, dict[str, float], bool] | None:
+    """The choice by what each rung earns in fresh worlds and on validation dates; None for a run under the other rule.
+
+    From recorded means, errors and numbers of independent episodes alone: both ends of a 95% interval by Student's
+    distribution.
+    """
+    rows = case.earned.figures if case.earned is not None else []
+    found = {(row["milestone"], row["kind"]): row for row in rows if row["mode"] == "argmax"}
+    if not case.config.worlds.generated or not any(kind == "fresh_worlds" for _, kind in found):
+        return None
+    scores: dict[str, float] = {}
+    for rung in tested:
+        fresh, dates = (found.get((rung.manifest["milestone"], kind)) for kind in ("fresh_worlds", "validation_dates"))
+        if fresh is None or not _end(fresh, -1) > 0.0 or (dates is not None and _end(dates, +1) < 0.0):
+            continue
+        both = [row for row in (fresh, dates) if row is not None]
+        ratios = [row["growth_bps"] / row["deviation_bps"] if row["deviation_bps"] else 0.0 for row in both]
+        scores[rung.name] = sum(ratios) / len(ratios)
+    if not scores:
+        return tested[-1], "no rung qualifies: the last one is shown, unqualified", {}, False
+    best = max((rung for rung in reversed(tested) if rung.name in scores), key=lambda rung: scores[rung.name])
+    return best, "the best ratio of growth to deviation on fresh worlds and validation dates", scores, True
+
+
+def _end(row: Mapping[str, Any], side: int) -> float:
+    """One end of the interval of a row's growth; without an error nothing is known, on either side."""
+    if row["error_bps"] is None or not row["draws"] > 1.0:
+        return side * math.inf
+    return float(row["growth_bps"] + side * stats.t.isf(0.025, row["draws"] - 1.0) * row["error_bps"])
+
+
+def _of_other_rungs(case: Case) -> list[str]:
+    """Rungs whose figures of what they earn are those of another checkpoint."""
+    if case.earned is None:
+        return []
+    known = {name: file_sha256(folder / FILE) for name, folder in case.rungs.items()}
+    other = [name for name, identity in known.items() if case.earned.parents.get(name) != identity]
+    return [f"what rung {', '.join(other)} earns was measured of another checkpoint"] if other else []
 
 
 def headline_fills_later(case: Case) -> Finding:

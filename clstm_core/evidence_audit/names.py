@@ -5,7 +5,7 @@ CHECKS: dict[str, str] = {
     "training_dates": "accounts of every checkpoint stand inside the training window",
     "fits_on_training_dates": "scaler and surface made anew without later data",
     "observations_rebuilt": "what the champion saw follows from quotes up to its decisions",
-    "champion_on_validation": "the choice made anew from validation books",
+    "champion_on_validation": "the choice made anew from validation books, or from what rungs earn in fresh worlds",
     "headline_fills_later": "the headline's orders fill a session after their decision",
     "costs_charged": "fees recomputed from the run's own configuration",
     "figures_recomputed": "returns, ratios, drawdowns and intervals from equity alone",

@@ -13,6 +13,9 @@ from clstm_core.evidence_audit.finding import Finding
 HISTORY_GAP = timedelta(days=10)
 """Snapshots farther apart belong to two histories; no account goes on from one to the next."""
 
+PATH_STEPS = 1 << 16
+"""An account on a generated path stands at path x PATH_STEPS + step."""
+
 ORDER = ("train", "validation", "test")
 INSIDE = {"in_sample": "train"}
 """Windows of backtests that are part of a split of another name."""
@@ -59,7 +62,11 @@ def windows_disjoint(case: Case) -> Finding:
 
 
 def training_dates(case: Case) -> Finding:
-    """Where the accounts of training stood when each checkpoint was written, and those of the held-out envs."""
+    """Where the accounts of training stood when each checkpoint was written, and those of the held-out envs.
+
+    Accounts of a run that trains in generated worlds stand on paths, no further on than an episode is long; that paths
+    are made of training dates alone is a proof of the environment audit.
+    """
     splits, wrong, counted = case.training.splits, [], 0
     days = case.training.snapshots.dt.date()
     for rung, folder in case.rungs.items():
@@ -68,9 +75,13 @@ def training_dates(case: Case) -> Finding:
             index = state.get(f"{role}.snapshot_index_N")
             if index is None:
                 continue
+            counted += len(index)
+            if role == "env" and case.config.worlds.generated:
+                if strays := int(((index < 0) | (index % PATH_STEPS > case.config.env.horizon)).sum()):
+                    wrong.append(f"{strays} of {len(index)} accounts of checkpoint {rung} stand on no generated path")
+                continue
             start, stop = splits.get(split, (0, 0))
             outside = (index >= stop) | (index < start)
-            counted += len(index)
             if outside.any():
                 furthest = _day(days, int(index[outside].max()))
                 wrong.append(
@@ -82,11 +93,16 @@ def training_dates(case: Case) -> Finding:
         name="training_dates",
         counted=counted,
         wrong=wrong,
-        words=f"{counted} accounts of {len(case.rungs)} checkpoints stand on training dates ({days[start]} to "
-        f"{days[stop - 1]}) or, held out, on validation dates."
+        words=f"{counted} accounts of {len(case.rungs)} checkpoints stand on {_on_dates(case, days, start, stop)}."
         if counted
         else "",
     )
+
+
+def _on_dates(case: Case, days: pl.Series, start: int, stop: int) -> str:
+    if case.config.worlds.generated:
+        return "generated paths or, held out, on validation dates"
+    return f"training dates ({days[start]} to {days[stop - 1]}) or, held out, on validation dates"
 
 
 def _splits(market: MarketFiles, embargo: int) -> list[str]:

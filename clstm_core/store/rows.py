@@ -4,6 +4,7 @@
     runs/<run>/inputs.json, status.json, comparison.json  runs, comparisons
     runs/<run>/metrics.jsonl                              training_metrics
     runs/<run>/checkpoints/<rung>/manifest.json           checkpoints
+    runs/<run>/generalisation.json                        generalisation
     runs/<run>/gates/*.json                               gate_results
     runs/<run>/report.json                                reports
     backtests/<id>/manifest.json                          backtests, trials
@@ -26,6 +27,7 @@ from clstm_core.artifacts.manifests import (
     CheckpointManifest,
     ComparisonManifest,
     GateResults,
+    GeneralisationManifest,
     RealismVerdict,
     ReportManifest,
     RunInputs,
@@ -43,6 +45,7 @@ _KINDS: tuple[tuple[type[Manifest], str], ...] = (
     (RunInputs, "runs/*/inputs.json"),
     (RunStatus, "runs/*/status.json"),
     (CheckpointManifest, f"runs/*/checkpoints/*/{FILE}"),
+    (GeneralisationManifest, "runs/*/generalisation.json"),
     (GateResults, "runs/*/gates/*.json"),
     (ComparisonManifest, "runs/*/comparison.json"),
     (ReportManifest, "runs/*/report.json"),

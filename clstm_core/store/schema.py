@@ -100,7 +100,7 @@ RUNS = Table(
         _text("quotes_sha256", "hash of the canonical quotes file", "hex"),
         _text("quotes_dir", "folder of the canonical quotes, findings and quarantine, below the data folder"),
         _text("git_commit", "commit of the code, with -dirty when it was changed", "hex"),
-        _text("champion_milestone", "rung of the ladder that was picked, e.g. 080"),
+        _text("champion_milestone", "rung of the ladder that was picked, e.g. 080; NULL where none qualifies"),
         _text("verdict", "the comparison in plain words"),
         _text("folder", "runs/<run>, below the data folder"),
     ),
@@ -135,6 +135,34 @@ CHECKPOINTS = Table(
         _text("git_commit", "commit of the code", "hex"),
         Column("memory_sessions", "BIGINT", "decisions", "after which the policy forgets: training's horizon", since=4),
     ),
+)
+
+GENERALISATION = Table(
+    "generalisation",
+    "One row per rung, kind of market and mode: what the policy earns where it was trained and where it was not, raw.",
+    ("run", "milestone", "kind", "mode"),
+    (
+        RUN,
+        _text("milestone", "rung of the ladder"),
+        _text("kind", "training_worlds, training_dates, fresh_worlds, a family, validation_worlds or validation_dates"),
+        _text("mode", "argmax or stochastic"),
+        _count("env_steps", "env steps of the checkpoint", "env steps"),
+        _text("label", "real quotes, modelled quotes or simulated quotes: of this kind of market"),
+        _count("episodes", "whole episodes walked"),
+        _number("draws", "count", "independent episodes that these are worth: few where dates or worlds are few"),
+        _count("sessions", "sessions in all of them", "sessions"),
+        _number("growth_bps", "bps per session", "mean log growth beyond cash"),
+        _number("error_bps", "bps per session", "its standard error, by episodes"),
+        _number("deviation_bps", "bps", "standard deviation of a session's growth"),
+        _number("per_risk", "mean / deviation", "growth per unit of risk, not annualised"),
+        _number("explained_variance_5", "-inf..1", "of the raw rewards of 5 sessions, what the critic foresaw"),
+        _text("actions", "share of each action taken, as JSON"),
+        _number("gap_bps", "bps per session", "growth where the rung was trained, less this"),
+        _number("gap_error_bps", "bps per session", "its standard error, of independent episodes"),
+        _number("gap_low_bps", "bps per session", "lower end of its 95% interval"),
+        _number("gap_high_bps", "bps per session", "upper end of its 95% interval"),
+    ),
+    since=5,
 )
 
 GATE_RESULTS = Table(
@@ -218,7 +246,7 @@ COMPARISONS = Table(
         _count("n_bootstrap", "bootstrap samples"),
         _text("method", "e.g. stationary bootstrap by dates, and its block length"),
         _flag("distinguishable", "whether the interval leaves out zero"),
-        _flag("champion", "whether this rung was picked"),
+        _flag("champion", "whether this rung is judged: the champion, or the last one where none qualifies"),
         _text("verdict", "in plain words"),
         _time("recorded_at", "when it was computed"),
     ),
@@ -291,6 +319,7 @@ TABLES: dict[str, Table] = {
         RUNS,
         TRAINING_METRICS,
         CHECKPOINTS,
+        GENERALISATION,
         GATE_RESULTS,
         BACKTESTS,
         COMPARISONS,
@@ -301,7 +330,7 @@ TABLES: dict[str, Table] = {
 }
 
 
-SCHEMA_VERSION = max(column.since for table in TABLES.values() for column in table.columns)
+SCHEMA_VERSION = max(max(table.since, *(column.since for column in table.columns)) for table in TABLES.values())
 
 
 def _definition(table: Table, column: Column, *, adding: bool = False) -> str:

@@ -194,7 +194,8 @@ class TrainingRun:
             return kept
         if (kept_inputs := RunInputs.kept(place)) is not None and not began:
             same = config_of(kept_inputs) == self.config
-            if same and kept_inputs.training_data_sha256 in (None, market):
+            # a generated world has no identity of its own: the market that it is made of stands in the inputs
+            if same and (not market or kept_inputs.training_data_sha256 in (None, market)):
                 return kept_inputs
         names = ("source", "label", "spread", "quotes_sha256")
         return RunInputs(

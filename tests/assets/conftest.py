@@ -1,5 +1,6 @@
 """Stages of the chain one at a time, on small simulated markets, with a verdict in place of the audit's minutes."""
 
+import dataclasses
 import shutil
 
 import dagster as dg
@@ -20,6 +21,7 @@ from assets.reports import backtest_report
 from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
 from assets.support import PARTITION_TAG
 from assets.training import trained_policy
+from clstm_core.config import RECIPES, WorldsConfig
 
 SMALL = {"name": "smoke", "source": "simulated", "n_snapshots": 260}
 VALIDATED = 1100  # sessions of which training, validation and test each have enough to be judged
@@ -230,6 +232,24 @@ def relaunched(finished, tmp_path_factory):
 def finished_validated(tmp_path_factory):
     """As `finished`, in a market long enough for a validation window."""
     return finish(tmp_path_factory.mktemp("validated"), n_snapshots=VALIDATED)
+
+
+@pytest.fixture(scope="session")
+def finished_in_worlds(tmp_path_factory):
+    """As `finished_validated`, of a run that trains in generated worlds."""
+    smoke = RECIPES["smoke"]()
+    worlds = WorldsConfig(historical=1.0, heston=1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RECIPES, "smoke", lambda: dataclasses.replace(smoke, worlds=worlds))
+        return finish(tmp_path_factory.mktemp("worlds"), n_snapshots=VALIDATED)
+
+
+@pytest.fixture
+def in_worlds(finished_in_worlds, tmp_path, instance, verdict):
+    """A copy of the finished chain of a run that trains in generated worlds."""
+    verdict()
+    home = shutil.copytree(finished_in_worlds, tmp_path / "elsewhere" / "project")
+    return Chain(home, instance, "one", n_snapshots=VALIDATED)
 
 
 @pytest.fixture

@@ -48,11 +48,11 @@ def test_the_report_names_the_audit(validated):
 def test_a_champion_chosen_on_the_test_window_is_named(validated, monkeypatch):
     original = headline.champion_of
 
-    def planted(groups, key):
-        honest, _ = original(groups, key)
+    def planted(groups, key, measured):
+        honest = original(groups, key, measured).judged
         rungs = [rung for rung in headline.rungs_of(groups[key]) if rung.name != honest.name]
         best = max(rungs, key=lambda rung: rung.manifest["summary"]["total_return"])
-        return best, "the best Sharpe ratio on the validation window"
+        return headline.Choice(best, "the best Sharpe ratio on the validation window")
 
     monkeypatch.setattr(compare, "champion_of", planted)
     again(validated, checkpoint_comparison)

@@ -214,6 +214,53 @@ def test_without_validation_the_last_rung_stands_and_it_says_so(result_of) -> No
     assert "for want of a validation window" in found.verdict
 
 
+def earned(**rungs: tuple[float, float]) -> list[dict]:
+    """What each rung of a run in generated worlds grows by in fresh ones and on validation dates."""
+    return [
+        {
+            **{"milestone": name.removeprefix("r"), "kind": kind, "mode": "argmax", "draws": 100.0},
+            **{"growth_bps": growth, "error_bps": 0.5, "per_risk": growth / 50.0},
+        }
+        for name, (fresh, dates) in rungs.items()
+        for kind, growth in (("training_worlds", fresh), ("fresh_worlds", fresh), ("validation_dates", dates))
+    ]
+
+
+def two_rungs(result_of) -> list[BacktestResult]:
+    """The first rung is better on validation dates, the second on test dates."""
+    results = []
+    for window, first, second in (("validation", 0.002, 0.0), ("test", 0.0, 0.002)):
+        results += [
+            result_of("cash", cash(), window=window),
+            result_of("clstm_020_argmax", noise(0) + first, milestone="020", mode="argmax", window=window),
+            result_of("clstm_100_argmax", noise(1) + second, milestone="100", mode="argmax", window=window),
+        ]
+    return results
+
+
+def test_of_a_run_in_worlds_the_rung_that_earns_in_fresh_ones_is_champion(result_of) -> None:
+    results = two_rungs(result_of)
+    assert compare(results).champion["milestone"] == "020"
+    found = compare(results, measured=earned(r020=(0.2, 3.0), r100=(2.0, 0.0)))
+    assert (found.champion["milestone"], found.champion["qualified"]) == ("100", True)
+    assert found.verdict.startswith("Checkpoint 100 (100,000 env steps) (the best growth per unit of risk on fresh")
+    assert any("020 does not: growth on fresh worlds is not told from cash's" in note for note in found.notes)
+
+
+def test_where_no_rung_qualifies_the_last_is_shown_and_called_no_champion(result_of) -> None:
+    found = compare(two_rungs(result_of), measured=earned(r020=(2.0, -3.0), r100=(0.2, 0.0)))
+    assert (found.champion["milestone"], found.champion["qualified"]) == ("100", False)
+    assert found.verdict.startswith(
+        "No rung qualifies: keep the champion there was, or cash. Checkpoint 100 (100,000 env steps) (the last one, "
+        "shown for want of a champion: unqualified) returned"
+    )
+
+
+def test_a_run_on_dates_is_chosen_by_its_validation_books_whatever_it_earns_in_worlds(result_of) -> None:
+    measured = [row for row in earned(r020=(-9.0, -9.0), r100=(9.0, 9.0)) if row["kind"] != "training_worlds"]
+    assert compare(two_rungs(result_of), measured=measured).champion["milestone"] == "020"
+
+
 def test_a_rung_that_never_traded_is_no_worse_than_cash_when_choosing(result_of) -> None:
     results = [result_of("cash", cash(), window=window) for window in ("test", "validation")]
     for window in ("test", "validation"):

@@ -140,9 +140,34 @@ def evidence(results, comparison) -> Evidence:
         exports=[{"file": "policy.onnx", "bytes": 9}],
         parity=[{"runtime": "onnx", "steps": 1000}, {"runtime": "torchscript", "steps": 1000}],
         latency=[{"runtime": "onnx", "p50_us": 140.0}],
+        generalisation=[
+            {
+                **{"milestone": "080", "kind": kind, "mode": "argmax", "label": "simulated quotes", "draws": 65.0},
+                **{"growth_bps": growth, "error_bps": 0.5, "per_risk": 0.1, "gap_bps": None, "actions": {"hold": 1.0}},
+            }
+            for kind, growth in (("training_dates", 3.0), ("fresh_worlds", 1.0))
+        ],
+        habits=[
+            {"milestone": rung, "tercile": name, "from_vol": 0.1, "to_vol": 0.2, "actions": {"hold": 0.9, other: 0.1}}
+            for rung, other in (("020", "near_long_call"), ("080", "far_iron_condor"))
+            for name in ("calm", "middle", "wild")
+        ],
         findings=[{"check": "wide", "severity": "info"}, {"check": "odd"}, {"check": "copied", "severity": "error"}],
         generated_at="2026-01-05 10:00 UTC",
     )
+
+
+def test_what_is_earned_elsewhere_arrives_with_its_interval_and_in_words(evidence):
+    home, fresh = evidence.generalisation
+    assert (home["where"], fresh["where"]) == ("training dates", "worlds made of training days")
+    assert home["low_bps"] == pytest.approx(3.0 - 0.5 * 1.9977, abs=1e-3)
+    assert "actions" not in fresh
+    assert "memorised: rung 080 grows +3.00 bp" in evidence.generalisation_answer
+    rung = evidence.policy_name.split("_")[1]
+    package = {"020": "buys a call at the money of the near expiry", "080": "sells an iron condor of the far expiry"}
+    assert [row["action"] for row in evidence.habits] == ["waits", package[rung]]
+    assert evidence.habits[0]["wild"] == 0.9
+    assert package[rung] in evidence.habits_words
 
 
 def test_the_whole_run_arrives(evidence, comparison):
@@ -294,10 +319,10 @@ def with_value(name: str, value: Any):
         (lambda folder: (folder / "evidence.json").write_text("{"), "JSONDecodeError"),
         (lambda folder: (folder / "evidence.json").write_bytes(b"\xff\xfe"), "UnicodeDecodeError"),
         (lambda folder: (folder / "evidence.json").write_text("[" * 100_000), "RecursionError"),
-        (lambda folder: (folder / "evidence.json").write_text("[]"), "not of version 4"),
+        (lambda folder: (folder / "evidence.json").write_text("[]"), "not of version 5"),
         (lambda folder: (folder / "curves.parquet").unlink(), "curves.parquet"),
         (lambda folder: (folder / "training.parquet").write_bytes(b"PAR1"), "training.parquet differ"),
-        (with_value("version", 3), "not of version 4"),
+        (with_value("version", 4), "not of version 5"),
         (with_value("files", {"evidence.json": "0"}), "does not name its tables"),
         (with_value("files", None), "does not name its tables"),
         (without("verdict"), "verdict missing or unknown"),

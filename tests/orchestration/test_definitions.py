@@ -108,10 +108,10 @@ WARNING = {
     "market_quotes": {"coverage", "freshness"},
     "market_realism": {"option_selling", "deviation", "total_return", "volatility_level"},
     "warm_critic": {"explained_variance_rose"},
-    "trained_policy": {"kl_on_target", "clip_fraction_on_target", "explained_variance_positive"},
+    "trained_policy": {"kl_on_target", "clip_fraction_on_target", "explained_variance_positive", "generalises"},
     "critic_foresight": {"measure_flatters_nobody"},
     "checkpoint_comparison": {"beats_baselines", "overfitting"},
-    "policy_bundle": {"latency"},
+    "policy_bundle": {"latency", "champion_exported"},
     "backtest_report": {"opens_offline", "figures_present"},
 }
 

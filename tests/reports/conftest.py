@@ -181,6 +181,27 @@ def world_rows() -> list[dict]:
     ]
 
 
+def generalisation_rows() -> list[dict]:
+    """Five rungs that memorise more and more, in three kinds of market; validation dates are too few for a gap."""
+    return [
+        {
+            **{"milestone": milestone, "kind": kind, "where": where, "mode": mode, "label": label},
+            **{"growth_bps": growth, "low_bps": growth - 1.0, "high_bps": growth + 1.0, "per_risk": growth / 50.0},
+            **{"deviation_bps": 50.0, "explained_variance_5": 0.1, "episodes": 256, "draws": 256.0},
+            "gap_bps": None if kind == "training_worlds" else k - growth,
+            "gap_low_bps": None if kind != "fresh_worlds" else k - growth - 1.2,
+            "gap_high_bps": None if kind != "fresh_worlds" else k - growth + 1.2,
+        }
+        for k, milestone in enumerate(("020", "040", "060", "080", "100"))
+        for kind, where, mode, label, growth in (
+            ("training_worlds", "the worlds of training", "argmax", "simulated quotes", float(k)),
+            ("fresh_worlds", "fresh worlds of the same families", "argmax", "simulated quotes", 0.1 * k),
+            ("fresh_worlds", "fresh worlds of the same families", "stochastic", "simulated quotes", 0.2 * k),
+            ("validation_dates", "validation dates", "argmax", "modelled quotes", -0.1 * k),
+        )
+    ]
+
+
 @pytest.fixture(scope="session")
 def report_data() -> Evidence:
     """The evidence of a finished run called demo."""
@@ -218,6 +239,13 @@ def report_data() -> Evidence:
             {"check": "copied_session", "severity": "error", "count": 2, "share": 0.02, "snapshots": "2024-03-29"},
             {"check": "wide_spread", "severity": "info", "count": 120, "share": 0.01, "snapshots": "2024-02-01"},
         ],
+        generalisation=generalisation_rows(),
+        generalisation_answer="It earns more where it was trained: memorised.",
+        habits=[
+            {"action": "waits", "calm": 0.9, "middle": 0.8, "wild": 0.5},
+            {"action": "sells a strangle of the near expiry", "calm": 0.1, "middle": 0.2, "wild": 0.5},
+        ],
+        habits_words="In calm markets it waits; in wild ones it sells a strangle.",
         exports=[{"file": "policy.onnx", "format": "onnx", "sha256": "e" * 64, "bytes": 9}],
         parity=[
             {"runtime": "onnx", "batch": 1, "steps": 1000, "actions_differing": 0, "p50_us": 140.0, "passed": True}

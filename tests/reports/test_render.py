@@ -24,10 +24,12 @@ ROWS = (
     "gates",
     "quality",
     "parity",
+    "generalisation",
+    "habits",
 )
 PANELS = (
-    *("verdict", "equity", "worlds", "attribution", "trading", "fill-lag", "ladder", "training", "realism", "gates"),
-    *("quality", "bundle"),
+    *("verdict", "equity", "worlds", "attribution", "trading", "fill-lag", "ladder", "generalisation", "training"),
+    *("realism", "gates", "quality", "bundle"),
 )
 
 
@@ -43,15 +45,19 @@ def test_a_full_report_has_every_panel_and_shared_files(report_data, tmp_path):
     assert index == tmp_path / "demo" / "index.html"
     assert [identity for identity in PANELS if f'<section id="{identity}"' not in page] == []
     assert {"plotly.min.js", "report.js", "report.css", "index.html", "demo"} == {p.name for p in tmp_path.iterdir()}
-    assert len(figures_in(page)) == figure_count(index) == 23
-    assert page.count("<details>") == 23
+    assert len(figures_in(page)) == figure_count(index) == 25
+    assert page.count("<details>") == 25
     assert not re.search(r"(?:src|href)=.(?:https?:)?//", page), "nothing may come from a network"
 
 
 def test_every_figure_carries_the_data_label(report_data, tmp_path):
     page = render_report(report_data, tmp_path).read_text()
     subtitles = {figure["layout"]["title"]["subtitle"]["text"] for figure in figures_in(page)}
-    assert subtitles == {"modelled quotes, modelled spread", "trained on modelled quotes"}
+    assert subtitles == {
+        "modelled quotes, modelled spread",
+        "trained on modelled quotes",
+        "worlds: simulated quotes; dates: modelled quotes",
+    }
     assert "nobody quoted them" in page
 
 
@@ -87,11 +93,28 @@ def test_values_that_are_no_numbers_break_nothing(report_data, tmp_path, bad):
         **{name: spoil(getattr(report_data, name)) for name in ("backtests", "worlds", "attribution", "actions")},
         **{
             name: spoil(getattr(report_data, name))
-            for name in ("ladder", "overfitting", "training", "gates", "quality", "parity")
+            for name in ("ladder", "overfitting", "training", "gates", "quality", "parity", "generalisation", "habits")
         },
     )
     page = render_report(spoilt, tmp_path).read_text()
     assert "NaN" not in "".join(json.dumps(figure) for figure in figures_in(page))
+
+
+def test_growth_and_gap_are_drawn_by_kind_of_market_with_their_intervals(report_data, tmp_path):
+    page = render_report(report_data, tmp_path).read_text()
+    growth, gap = (found for found in figures_in(page) if "trained" in found["layout"]["title"]["text"])
+    assert [trace["name"] for trace in growth["data"]] == [
+        *("the worlds of training", "fresh worlds of the same families", "validation dates"),
+    ]
+    assert all(trace["error_y"]["array"] == pytest.approx([1.0] * 5) for trace in growth["data"])
+    fresh, dates = gap["data"]
+    assert fresh["y"] == pytest.approx([0.0, 0.9, 1.8, 2.7, 3.6])
+    assert fresh["error_y"]["arrayminus"] == pytest.approx([1.2] * 5)
+    assert dates["error_y"]["array"] == [None] * 5
+    panel = page.split('<section id="generalisation"')[1].split("</section>")[0]
+    assert panel.index("In calm markets it waits") < panel.index("memorised.") < panel.index("<figure>")
+    assert "sells a strangle of the near expiry" in panel
+    assert "simulated quotes" in panel
 
 
 def test_text_from_data_is_escaped_everywhere(report_data, tmp_path):
@@ -106,6 +129,11 @@ def test_text_from_data_is_escaped_everywhere(report_data, tmp_path):
         gates=[{"gate": EVIL, "name": EVIL, "detail": EVIL, "passed": True}],
         quality=[{"check": EVIL, "detail": EVIL}],
         actions=[{"action": EVIL, "count": 1, "share": 1.0}],
+        generalisation=[{**row, "where": EVIL, "label": EVIL} for row in report_data.generalisation],
+        generalisation_answer=EVIL,
+        habits=[{"action": EVIL, "calm": 1.0}],
+        habits_words=EVIL,
+        trained_label=EVIL,
     )
     page = render_report(hostile, tmp_path).read_text()
     gallery = (tmp_path / "index.html").read_text()

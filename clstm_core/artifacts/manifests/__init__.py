@@ -1,6 +1,7 @@
 """Every kind of manifest that passes between stages, what each says, and the rows it has in the metrics store.
 
 quotes <- tensors <- audit verdict <- run inputs <- checkpoint <- backtest <- backtest set <- comparison
+                                                    checkpoint <- generalisation <- comparison
                                              set of backtests <- luck <- comparison <- bundle, evidence <- report
 """
 
@@ -16,7 +17,13 @@ from clstm_core.artifacts.manifests.evaluation import (
     ReportManifest,
 )
 from clstm_core.artifacts.manifests.market import AuditVerdict, QuotesManifest, RealismVerdict, TensorsManifest, proves
-from clstm_core.artifacts.manifests.training import CheckpointManifest, GateResults, RunInputs, RunStatus
+from clstm_core.artifacts.manifests.training import (
+    CheckpointManifest,
+    GateResults,
+    GeneralisationManifest,
+    RunInputs,
+    RunStatus,
+)
 
 __all__ = [
     "AuditVerdict",
@@ -29,6 +36,7 @@ __all__ = [
     "EvidenceManifest",
     "FairWalkManifest",
     "GateResults",
+    "GeneralisationManifest",
     "LuckManifest",
     "QuotesManifest",
     "RealismVerdict",

@@ -9,6 +9,9 @@ from clstm_core.artifacts.folder import json_sha256
 from clstm_core.artifacts.manifest import JsonObject, Manifest, Rows
 from clstm_core.errors import ArtifactError, BundleError
 
+UNQUALIFIED = "UNQUALIFIED"
+"""How the standing of a policy begins that is no champion, and the name of the file that says so in its bundle."""
+
 _FORMATS = {".safetensors": "safetensors", ".ts": "torchscript", ".onnx": "onnx", ".json": "json", ".md": "markdown"}
 
 
@@ -43,6 +46,16 @@ class BundleManifest(Manifest):
     latency: Sequence[JsonObject]
     golden: JsonObject
     bytes: Mapping[str, int]
+
+    @property
+    def standing(self) -> str:
+        """How its policy was chosen; begins with `UNQUALIFIED` where no rung of its ladder qualified."""
+        return str(self.provenance.get("standing", ""))
+
+    @property
+    def qualified(self) -> bool:
+        """Whether its policy is a champion."""
+        return not self.standing.startswith(UNQUALIFIED)
 
     @property
     def facts_sha256(self) -> str:

@@ -125,14 +125,19 @@ class ComparisonManifest(Manifest):
 
     @property
     def champion(self) -> dict[str, Any]:
-        """The chosen rung; empty where no checkpoint was backtested."""
+        """The rung that is judged; empty where no checkpoint was backtested. It is a champion where it `qualified`."""
         return self.comparison["champion"] or {}
+
+    @property
+    def qualified(self) -> bool:
+        """Whether the judged rung is a champion: False where no rung qualifies."""
+        return bool(self.champion.get("qualified", True))
 
     def rows(self) -> Rows:
         run = {
             "run": self.run,
             "verdict": self.comparison["verdict"],
-            "champion_milestone": self.champion.get("milestone"),
+            "champion_milestone": self.champion.get("milestone") if self.qualified else None,
         }
         pairs = [{**pair, "run": self.run} for pair in self.comparison["pairs"]]
         return {"comparisons": pairs, "runs": [run]}

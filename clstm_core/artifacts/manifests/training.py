@@ -104,6 +104,27 @@ class CheckpointManifest(Manifest):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GeneralisationManifest(Manifest):
+    """What a run's ladder earns in each kind of market; its parents are the rungs, by milestone, and the tensors.
+
+    figures: one row per rung, kind of market and mode (`generalisation.measure`)
+    habits:  one row per rung and tercile of volatility, on fresh worlds: what was done there
+    """
+
+    kind: ClassVar[str] = "generalisation"
+    words: ClassVar[str] = "figures of where a policy earns"
+    remedy: ClassVar[str] = "Materialize trained_policy for this run again."
+
+    run: str
+    made_from: str
+    figures: Sequence[JsonObject]
+    habits: Sequence[JsonObject]
+
+    def rows(self) -> Rows:
+        return {"generalisation": [{**row, "run": self.run} for row in self.figures]}
+
+
+@dataclass(frozen=True, kw_only=True)
 class GateResults(Manifest):
     """The results of one asset's checks for one run."""
 
