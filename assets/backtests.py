@@ -1,6 +1,7 @@
 """Backtests: every rung and every baseline through the environment they were trained in, and the books checked."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -263,14 +264,15 @@ def _margin(results: "Sequence[BacktestResult]") -> dg.AssetCheckResult:
 
 def _budget(results: "Sequence[BacktestResult]") -> dg.AssetCheckResult:
     """Where a use is above its cap after a step, what trades must have been closed; nothing else may be left."""
-    from clstm_core.config import CAPS
+    from clstm_core.config import EnvConfig
 
+    usual = asdict(EnvConfig())
     standing, cured = [], 0
     for result in results:
         equity, env = result.table("equity"), result.manifest["env"]
         over = equity["step"] < 0
         for use in ("net_exposure", "gross_exposure", "crash_loss"):
-            over |= equity[use] > env.get(f"max_{use}", CAPS[f"max_{use}"]) * BEYOND_ROUNDING
+            over |= equity[use] > env.get(f"max_{use}", usual[f"max_{use}"]) * BEYOND_ROUNDING
         closed = equity["over_budget"] & equity["liquidated"] & (equity["shares"] == 0.0)
         standing += [f"{result.name} step {step}" for step in equity.filter(over & ~closed)["step"].to_list()]
         cured += int(equity["over_budget"].sum())

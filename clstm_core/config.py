@@ -459,6 +459,7 @@ def default_cpu() -> RunConfig:
             critic_lr=1e-3,
             actor_lr_floor=0.1,
             critic_lr_floor=0.2,
+            gamma=0.95,  # what is held is a month's; further ahead there is noise alone
             target_kl=0.006,
             evaluate_every=5,
         ),
