@@ -1,6 +1,7 @@
 """Backtests: every rung and every baseline through the environment they were trained in, and the books checked."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 CODE = "clstm_core.evaluation.ladder"
 COLUMNS = ["name", "mode", "window", "fill_lag", "total_return", "sharpe", "max_drawdown", "n_fills", "fees_usd"]
 CENT = 0.01
+BEYOND_ROUNDING = 1.0 + 2e-6
 PANELS = {"policy_backtests": "ladder", "baseline_backtests": "equity"}
 """Where the report shows what an asset left; the companions' are among the worlds."""
 
@@ -43,6 +45,7 @@ def book_checks(asset: str) -> list[dg.AssetCheckSpec]:
         blocking={
             "ledgers_recompute": "Every account's equity follows to the cent from its fills and the canonical tables.",
             "margin_enforced": "No account stands above its margin without having been liquidated.",
+            "budget_enforced": "No account stands above its risk budget but in what could not be traded.",
         },
     )
 
@@ -188,7 +191,7 @@ def materialize(
         ).write(run.backtests(asset))
     store.record(*(result.artifact for result in results))
     enter(places, results, datetime.now(UTC).isoformat(timespec="seconds"))
-    checked = [_books(results, places), _margin(results)]
+    checked = [_books(results, places), _margin(results), _budget(results)]
     record_gates(metrics, run, identity, asset, checked)
     label = results[0].manifest["label"]
     shown = [row for result in results for row in result.artifact.rows()["backtests"]]
@@ -256,4 +259,27 @@ def _margin(results: "Sequence[BacktestResult]") -> dg.AssetCheckResult:
     words = f"No account of {len(results)} stands above its margin without having been liquidated."
     return check(
         "margin_enforced", not breached, ", ".join(breached[:8]) or words, blocking=True, breaches=len(breached)
+    )
+
+
+def _budget(results: "Sequence[BacktestResult]") -> dg.AssetCheckResult:
+    """Where a use is above its cap after a step, what trades must have been closed; nothing else may be left."""
+    from clstm_core.config import EnvConfig
+
+    usual = asdict(EnvConfig())
+    standing, cured = [], 0
+    for result in results:
+        equity, env = result.table("equity"), result.manifest["env"]
+        over = equity["step"] < 0
+        for use in ("net_exposure", "gross_exposure", "crash_loss"):
+            over |= equity[use] > env.get(f"max_{use}", usual[f"max_{use}"]) * BEYOND_ROUNDING
+        closed = equity["over_budget"] & equity["liquidated"] & (equity["shares"] == 0.0)
+        standing += [f"{result.name} step {step}" for step in equity.filter(over & ~closed)["step"].to_list()]
+        cured += int(equity["over_budget"].sum())
+    words = (
+        f"No account of {len(results)} stands above its risk budget but in what could not be traded; {cured} breaches "
+        "by the market's moves were cured at the session that showed them."
+    )
+    return check(
+        "budget_enforced", not standing, ", ".join(standing[:8]) or words, blocking=True, breaches=len(standing)
     )

@@ -61,7 +61,10 @@ def _backtests(
         if folder is None:
             progress.reused(NONE)
             BacktestSet(run=run.name, made_from="", ids=[]).write(run.backtests(name))
-            nothing = [check(rule, True, NONE, blocking=True) for rule in ("ledgers_recompute", "margin_enforced")]
+            nothing = [
+                check(rule, True, NONE, blocking=True)
+                for rule in ("ledgers_recompute", "margin_enforced", "budget_enforced")
+            ]
             return dg.MaterializeResult(
                 metadata={"panel": report_server.panel(run.name, "worlds"), "world": NONE},
                 data_version=NOTHING_MADE,

@@ -29,7 +29,8 @@ class Recipe(dg.ConfigurableResource):
     """What a run is made from, chosen once and read by every asset."""
 
     name: RecipeName = Field(
-        "default_cpu", description="named settings: default_cpu (minutes), smoke (seconds) or seed_100m (published run)"
+        "default_cpu",
+        description="named settings: default_cpu (minutes), smoke (seconds), seed_100m (published run) or steady_100m",
     )
     source: SourceName = Field("sp500_modelled", description="where quotes come from; `clstm sources` describes them")
     data_dir: str | None = Field(None, description="folder of the vendor's files, for sources that need one")

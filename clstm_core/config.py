@@ -18,8 +18,20 @@ MAX_SAMPLES = 2**24
 MAX_SNAPSHOTS = 10_000
 """Longest simulated market, about forty years: its tables take some ten GB of memory."""
 
+FEWEST_SESSIONS = 250
+"""Training days that worlds to train in are made of, at the least."""
+
 FILL_RULES = ("touch", "fraction")
 REWARDS = ("profit", "log_growth", "mean_variance")
+
+NO_CAP = 100.0
+"""Times equity: a cap of the risk budget that no account reaches, since margin allows some 16."""
+
+CAPS = ("max_net_exposure", "max_gross_exposure", "max_crash_loss", "max_vega", "max_premium_sold")
+"""The caps of the risk budget, in shares of equity: settings of EnvConfig."""
+
+WITHOUT_BUDGET: dict[str, float] = dict.fromkeys(CAPS, NO_CAP)
+"""Settings of EnvConfig under which margin alone bounds an account: for who looks at margin."""
 
 
 def _require(condition: bool, message: str) -> None:
@@ -108,6 +120,14 @@ class EnvConfig:
     scan_points: int = 10
     scan_vol_shock: float = 0.20  # relative shock of implied vol, both ways
     min_margin_per_short_usd: float = 37.5  # OCC's floor for a short contract
+    max_net_exposure: float = 1.0  # times equity: |shares + deltas of the options| x spot
+    max_gross_exposure: float = 2.0  # times equity: (|shares| + |delta| of each leg) x spot
+    crash_move: float = -0.20  # of spot, relative, in the crash that the budget states
+    crash_vol_shock: float = 1.0  # of implied vol, relative, in that crash: twice as high
+    max_crash_loss: float = 0.25  # of equity: what the whole book may lose in it
+    max_vega: float = 0.005  # of equity per point of vol, either sign; caps openings alone
+    max_premium_sold: float = 0.25  # of equity per 21 sessions: options sold to open; caps openings alone
+    budget_headroom: float = 0.9  # share of each cap above that an action may use at the marks it is decided on
     reward: str = "profit"  # profit in excess of cash; log_growth and mean_variance mind risk (`env.rewards`)
     risk_aversion: float = 1.0  # of the rewards that mind risk: 1 is growth in the long run, more is caution
     reward_scale: float = 0.02  # times excess return in basis points
@@ -151,6 +171,17 @@ class EnvConfig:
             f"risk_aversion={self.risk_aversion}: expected a positive number, 1 for growth in the long run.",
         )
         _require(self.scan_points >= 2, f"scan_points={self.scan_points}: expected at least 2, e.g. 10.")
+        for name in CAPS:
+            _require(
+                0 < getattr(self, name) <= NO_CAP,
+                f"{name}={getattr(self, name)}: expected more than 0 and at most {NO_CAP:g} (as good as none), e.g. 1.",
+            )
+        _require(-1 < self.crash_move < 0, f"crash_move={self.crash_move}: expected a fall above -1, e.g. -0.2.")
+        _require(
+            0 <= self.crash_vol_shock < float("inf"),
+            f"crash_vol_shock={self.crash_vol_shock}: expected 0 (vols stay) or more, e.g. 1 (they double).",
+        )
+        _require(0 < self.budget_headroom <= 1, f"budget_headroom={self.budget_headroom}: expected (0, 1], e.g. 0.9.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -394,12 +425,31 @@ def seed_100m() -> RunConfig:
     return RunConfig(recipe="seed_100m", precision="auto")
 
 
+WORLDS = WorldsConfig(historical=0.5, blocks=0.1, heston=0.15, bates=0.15, history=0.1)
+"""Half of all episodes in training days drawn one by one; the rest elsewhere, a tenth in the days as they came."""
+
+CAUTIOUS = EnvConfig(horizon=126, reward="log_growth", risk_aversion=5.0, expected_reward=True)
+"""Half a year per episode, so that crashes happen inside; the reward is growth, less what nobody could expect of it."""
+
+
+def steady_100m() -> RunConfig:
+    """A hundred million steps in worlds that never repeat; sizes are the published run's."""
+    return RunConfig(
+        recipe="steady_100m",
+        precision="auto",
+        env=CAUTIOUS,
+        worlds=WORLDS,
+        ppo=PPOConfig(actor_lr_floor=0.1, critic_lr_floor=0.2, target_kl=0.006),
+    )
+
+
 def default_cpu() -> RunConfig:
     """What `make demo` trains: minutes on two cores."""
     return RunConfig(
         recipe="default_cpu",
-        timesteps=800_000,
-        env=EnvConfig(horizon=21),
+        timesteps=1_000_000,
+        env=CAUTIOUS,
+        worlds=WORLDS,
         model=ModelConfig(hidden_dim=64),
         ppo=PPOConfig(
             n_envs=128,
@@ -409,6 +459,7 @@ def default_cpu() -> RunConfig:
             critic_lr=1e-3,
             actor_lr_floor=0.1,
             critic_lr_floor=0.2,
+            gamma=0.95,  # what is held is a month's; further ahead there is noise alone
             target_kl=0.006,
             evaluate_every=5,
         ),
@@ -426,4 +477,4 @@ def smoke() -> RunConfig:
     )
 
 
-RECIPES = {"seed_100m": seed_100m, "default_cpu": default_cpu, "smoke": smoke}
+RECIPES = {"seed_100m": seed_100m, "steady_100m": steady_100m, "default_cpu": default_cpu, "smoke": smoke}

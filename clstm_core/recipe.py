@@ -3,14 +3,15 @@
 import dataclasses
 import shlex
 from dataclasses import dataclass
+from typing import Any
 
 from clstm_core.artifacts.places import run_name
-from clstm_core.config import RECIPES, EnvConfig, MarketConfig, RunConfig
+from clstm_core.config import FEWEST_SESSIONS, RECIPES, EnvConfig, MarketConfig, RunConfig
 from clstm_core.errors import ConfigError
 
 AUDITS = ("quick", "full")
 
-CPU_STEPS_PER_SECOND = {"seed_100m": 1_300, "default_cpu": 6_000, "smoke": 2_300}
+CPU_STEPS_PER_SECOND = {"seed_100m": 1_300, "steady_100m": 1_300, "default_cpu": 6_000, "smoke": 2_300}
 """Env steps per second of training on one CPU core, from docs/performance.md: an estimate, no promise."""
 
 LONG_S = 6 * 3600.0
@@ -74,7 +75,10 @@ class Recipe:
                 f"{', '.join(unread)}: the source {self.source} has no such setting. Leave it out, or choose another "
                 "source."
             )
-        return default_config(self.source, **{name: value for name, value in given.items() if value is not None})
+        asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if self.settings.worlds.generated:  # worlds are made of more days than are needed to trade them
+            asked["min_training_snapshots"] = FEWEST_SESSIONS
+        return default_config(self.source, **asked)
 
     def run_config(self) -> RunConfig:
         """The whole configuration of a training run; where the market's files lie is no part of it."""

@@ -137,8 +137,12 @@ BOOK_FEATURES: tuple[str, ...] = (
     "nearest_expiry_years",
     "unrealised_pnl",
     "stale_legs",
+    "gross_exposure",
+    "crash_loss",
+    "premium_sold",
 )
-"""Per-account features, scaled by construction: fractions of entry equity or of the legs allowed."""
+"""Per-account features, scaled by construction: fractions of entry equity or of the legs allowed; the last three of the
+equity there is, as the risk budget counts them."""
 
 OBSERVATION: tuple[str, ...] = MARKET_FEATURES + BOOK_FEATURES
 """The layout of an observation vector, in order; exported with the policy as its feature schema."""

@@ -39,7 +39,7 @@ def _root(context: typer.Context) -> None:
 
 Source = Annotated[str, typer.Option(help="where quotes come from; `clstm sources` lists the names")]
 Data = Annotated[Path | None, typer.Option(help="folder of the vendor's files, where the source needs one")]
-Name = Annotated[str, typer.Option("--recipe", help="named settings: default_cpu, smoke or seed_100m")]
+Name = Annotated[str, typer.Option("--recipe", help="named settings: default_cpu, smoke, seed_100m or steady_100m")]
 Snapshots = Annotated[int | None, typer.Option(help="length of the simulated source")]
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from clstm_core.evaluation.evidence import Evidence
-from clstm_core.evaluation.figures import COSTS, PERFORMANCE, columns
+from clstm_core.evaluation.figures import COSTS, LIMITS, PERFORMANCE, columns
 from reports import figures
 from reports.charts import NOTHING, Chart, Panel, Table, table
 from reports.generalisation_figures import NOTHING as UNMEASURED
@@ -100,7 +100,8 @@ def _attribution(data: Evidence) -> Panel:
 def _trading(data: Evidence) -> Panel:
     rows, charts = _headline(data), _present(figures.action_chart(data))
     message = "" if charts else "No decision of the policy was recorded yet."
-    tables = [("Fills and costs", table(rows, NAME | columns(COSTS)))] if rows else []
+    shown = (("Fills and costs", COSTS), ("Largest uses of the risk budget, shares of equity", LIMITS))
+    tables = [(title, table(rows, NAME | columns(names))) for title, names in shown] if rows else []
     return Panel(id="trading", title="What was traded", message=message, charts=charts, tables=tables)
 
 

@@ -14,7 +14,10 @@ from clstm_core.recipe import Recipe
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [
-        (lambda: Recipe(name="nope"), "unknown recipe 'nope': expected one of seed_100m, default_cpu, smoke"),
+        (
+            lambda: Recipe(name="nope"),
+            "unknown recipe 'nope': expected one of seed_100m, steady_100m, default_cpu, smoke",
+        ),
         (lambda: Recipe(name=""), "unknown recipe ''"),
         (lambda: Recipe(audit="none"), r"unknown audit 'none': expected one of quick, full\."),
         (lambda: Recipe(source="nope").market(), "unknown market source 'nope': expected one of .*sp500_modelled"),

@@ -10,6 +10,8 @@ DESCRIPTIONS: dict[str, str] = {
     "to the last bit.",
     "fees_never_help": "With contracts and quantities fixed, a higher cost never makes any account richer, and some "
     "account poorer.",
+    "training_worlds": "In worlds generated to train in, money is conserved, no future is seen, nothing is free where "
+    "P = Q, and the reward less its surprise expects what the reward does.",
     "invariance": "Who else is in the batch, in what order and at what precision, changes no account's story.",
 }
 """One sentence per proof. `clstm_core.audit.run` binds each name to its code in `clstm_core/audit/proofs/<name>.py`."""

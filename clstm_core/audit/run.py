@@ -13,6 +13,7 @@ from clstm_core.audit.proofs.invariance import invariance
 from clstm_core.audit.proofs.martingale_exact import martingale_exact
 from clstm_core.audit.proofs.martingale_sampled import Decide, martingale_sampled
 from clstm_core.audit.proofs.no_look_ahead import no_look_ahead
+from clstm_core.audit.proofs.training_worlds import training_worlds
 from clstm_core.audit.reference.terms import Tables
 from clstm_core.audit.result import AuditReport, Finding, prove
 from clstm_core.audit.sessions.scene import EnvFactory, Scene
@@ -42,6 +43,8 @@ class _Effort:
     horizon: int
     cuts: int
     table_snapshots: int
+    worlds: int  # steps in generated worlds
+    world_envs: int
 
 
 _EFFORT: dict[str, _Effort] = {
@@ -56,6 +59,8 @@ _EFFORT: dict[str, _Effort] = {
         horizon=10,
         cuts=2,
         table_snapshots=70,
+        worlds=300,
+        world_envs=128,
     ),
     "full": _Effort(
         snapshots=300,
@@ -68,6 +73,8 @@ _EFFORT: dict[str, _Effort] = {
         horizon=21,
         cuts=5,
         table_snapshots=200,
+        worlds=2600,
+        world_envs=512,
     ),
 }
 
@@ -88,7 +95,8 @@ def audit(
 
     Proofs 1, 3, 4 and 6 run on a stretch of `market` itself and in a rough listed world in which everything that can
     happen does, read from its tables; proof 2 runs in a fair listed world, where P = Q, with `policies` (trained ones,
-    say) beside the preset ones. Everything is seeded and in float64: the verdict is the same every time.
+    say) beside the preset ones; the worlds to train in are made of the market's
+    training days. Everything is seeded and in float64: the verdict is the same every time.
 
     Args:
         tables: what `market` was built from; None reads them where `market.info` says that they are kept. From them
@@ -176,5 +184,8 @@ def _proofs(
             listed=rough(),
         ),
         "fees_never_help": lambda: fees_never_help(scene, listed(fair=False)),
+        "training_worlds": lambda: training_worlds(
+            walked(n_envs=effort.world_envs, n_steps=effort.worlds), market, visited=effort.visited
+        ),
         "invariance": lambda: invariance(walked(n_steps=20), listed(fair=False)),
     }

@@ -21,6 +21,7 @@ from clstm_core.artifacts.manifest import FILE, files_of
 from clstm_core.artifacts.manifests import BundleManifest
 from clstm_core.artifacts.manifests.deployment import UNQUALIFIED
 from clstm_core.checkpoint import load_policy
+from clstm_core.config import RunConfig
 from clstm_core.deployment import runtimes
 from clstm_core.deployment.export import (
     OPSET,
@@ -138,6 +139,7 @@ def build_bundle(
             schema=schema,
             schema_sha256=schema_sha256,
             memory_sessions=memory,
+            account=dataclasses.asdict(RunConfig.from_dict(meta["config"]).env),
             graphs={
                 name: {"inputs": input_names(step), "outputs": output_names(step)}
                 for name, step in (("policy.onnx", actor), ("policy.ts", actor), ("policy_full.onnx", full))
@@ -302,6 +304,22 @@ def _shapes(step: PolicyStep) -> dict[str, dict[str, Any]]:
     return {item.name: {"shape": ["batch", *item.sizes], "dtype": item.dtype} for item in inputs_of(step)}
 
 
+def _budget(account: Mapping[str, Any]) -> list[str]:
+    """The caps that the policy was trained and judged under, and what a runtime has to do about them."""
+    return [
+        "The policy was trained and judged in an account that keeps these caps; whoever trades it must keep them too "
+        "(`account` in `manifest.json`):",
+        f"- net exposure, |delta of the whole book| x spot: {account['max_net_exposure']:g} x equity;",
+        f"- gross exposure, the sum of all positions' |delta| x spot: {account['max_gross_exposure']:g} x equity;",
+        f"- loss of the whole book at spot {account['crash_move']:+.0%} and implied volatilities "
+        f"{account['crash_vol_shock']:+.0%}: {account['max_crash_loss']:.0%} of equity;",
+        f"- vega, opened: {account['max_vega']:.2%} of equity per volatility point;",
+        f"- premium sold to open within 21 sessions: {account['max_premium_sold']:.0%} of equity.",
+        f"Actions are masked and sized to {account['budget_headroom']:.0%} of each; an order beyond one is rejected; a "
+        "book that the market moves beyond one of the first three is brought back at once, shares first.",
+    ]
+
+
 def _warning(manifest: BundleManifest) -> str:
     """What whoever opens the bundle of a policy that is no champion reads first."""
     return (
@@ -334,6 +352,9 @@ def _model_card(manifest: BundleManifest) -> str:
         f"The policy forgets all it remembers after every {manifest.memory_sessions} decisions, counted from the start "
         f"of its account: its training's episodes were that long, and so were those of the backtests that judged it. "
         "The graph does so itself. Do not set `memory_age` and do not reset the state at other times.",
+        "",
+        "## Risk budget",
+        *_budget(manifest.account),
         "",
         "## Limits",
         "The policy knows one account size, one set of costs and one universe, those of `config.json`. An "

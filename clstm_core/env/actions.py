@@ -9,10 +9,11 @@ import torch
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
 from clstm_core.env.book import Book, closable_legs, delta_at_fill
+from clstm_core.env.budget import may_hedge, most_units, room_for, unit_sides
 from clstm_core.env.derived import Derived, put_columns
 from clstm_core.env.fills import contract_fee, fillable, share_fee, share_half_spread, side_price
 from clstm_core.env.margin import margin_requirement
-from clstm_core.env.state import Holdings, Orders
+from clstm_core.env.state import AccountState, Orders
 from clstm_core.env.view import Offered
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.specs import (
@@ -129,7 +130,7 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
     cell_AP, used_AP = templates.cell_AP, templates.used_AP
 
     n_snapshots, n_templates = market.n_snapshots, len(TEMPLATES)
-    width = col.UNIT_SCENARIOS + derived.move_S.shape[0]
+    width = col.UNIT_CRASH + derived.move_S.shape[0]
     row_TAP = torch.full((n_snapshots, n_templates, PACKAGE_LEGS), -1, dtype=torch.int64, device=device)
     shares_TA = torch.zeros(n_snapshots, n_templates, dtype=dtype, device=device)
     unit_TAC = torch.zeros(n_snapshots, n_templates, width, dtype=dtype, device=device)
@@ -141,10 +142,10 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
         shares_TA[chunk] = templates.lots_A * facts[:, :, 0, col.MULTIPLIER]
         weight = templates.quantity_AP * facts[..., col.MULTIPLIER]
         spot = derived.snapshot_TC[chunk, col.SPOT]
-        pnl = (weight[..., None] * facts[..., col.SCENARIOS :]).sum(dim=-2)
+        pnl = (weight[..., None] * facts[..., col.CRASH :]).sum(dim=-2)
         held = templates.with_shares
         pnl[:, held] += (shares_TA[chunk] * spot[:, None])[:, held, None] * derived.move_S
-        unit_TAC[chunk, :, col.UNIT_SCENARIOS :] = pnl
+        unit_TAC[chunk, :, col.UNIT_CRASH :] = pnl
         price_units(
             unit_TAC[chunk],
             _sum_legs(facts, rows, weight, templates),
@@ -167,13 +168,18 @@ def build_packages(market: MarketTensors, derived: Derived, config: EnvConfig, w
 class LegSums(NamedTuple):
     """Sums over the legs of one unit of each package, each [A, T].
 
-    Units: currency; debit, slippage and the short legs' notionals without fees and shares; multiplier of the first leg
+    Units: currency; debit, slippage and the short legs' notionals without fees and shares; premium of the short legs;
+           delta and gross (of absolute values) in shares, vega per 1.00 of vol; multiplier of the first leg
     """
 
     debit: torch.Tensor
     slippage: torch.Tensor
     call_notional: torch.Tensor
     put_notional: torch.Tensor
+    premium: torch.Tensor
+    delta: torch.Tensor
+    gross: torch.Tensor
+    vega: torch.Tensor
     multiplier: torch.Tensor
     available: torch.Tensor  # bool: all legs listed, distinct, and quoted on the side needed
 
@@ -191,6 +197,7 @@ def _sum_legs(facts: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor, tem
     quantity_AP, used_AP = templates.quantity_AP, templates.used_AP
     price = side_price(quantity_AP, facts[..., col.BUY], facts[..., col.SELL])
     short = (-weight).clamp(min=0.0)
+    delta = weight * facts[..., col.DELTA]
     quoted = fillable(quantity_AP, facts[..., col.CAN_BUY], facts[..., col.CAN_SELL])
     same = (rows[..., :, None] == rows[..., None, :]) & used_AP[:, :, None] & used_AP[:, None, :]
     distinct = same.sum(dim=(-1, -2)) == used_AP.sum(dim=-1)
@@ -199,6 +206,10 @@ def _sum_legs(facts: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor, tem
         slippage=(weight * (price - facts[..., col.MARK])).sum(dim=-1),
         call_notional=(short * facts[..., col.CALL_STRIKE]).sum(dim=-1),
         put_notional=(short * facts[..., col.PUT_STRIKE]).sum(dim=-1),
+        premium=(short * price).sum(dim=-1),
+        delta=delta.sum(dim=-1),
+        gross=delta.abs().sum(dim=-1),
+        vega=(weight * facts[..., col.VEGA]).sum(dim=-1),
         multiplier=facts[:, :, 0, col.MULTIPLIER],
         available=((~used_AP) | ((rows >= 0) & quoted)).all(dim=-1) & distinct,
     )
@@ -220,11 +231,11 @@ def price_units(
     spot: torch.Tensor,
     config: EnvConfig,
 ) -> None:
-    """Write the columns before UNIT_SCENARIOS of packages into `out` [T, A, C].
+    """Write the columns before UNIT_CRASH of packages into `out` [T, A, C].
 
     Shapes: T snapshots or accounts, last of all that is read; strikes per group of `templates.defined`; shares [A, T];
             spot [T]
-    Assumes: the scenario columns of `out` hold the profits of one unit already, its shares included
+    Assumes: the crash and scenario columns of `out` hold the profits of one unit already, its shares included
     """
     quantity_AP = templates.quantity_AP
     half = share_half_spread(config)
@@ -240,7 +251,9 @@ def price_units(
     for group, legs in zip(templates.defined, strikes, strict=True):
         risk[group.template] = debit[group.template] - _least_payoff(legs, shares[group.template])
     risk = torch.maximum(risk, MIN_RISK_OF_NOTIONAL * spot * sums.multiplier)
-    scalars = (risk, slippage + fees, sums.call_notional, sums.put_notional, sums.available)
+    cost, crash = slippage + fees, out[..., col.UNIT_CRASH].T
+    sides = unit_sides(spot, sums.delta, sums.gross, shares, crash, sums.vega, sums.premium, cost, config)
+    scalars = (risk, cost, sums.call_notional, sums.put_notional, sums.available, *sides)
     put_columns(out, [values.T for values in scalars])
 
 
@@ -255,17 +268,19 @@ def _least_payoff(legs: Strikes, shares: torch.Tensor) -> torch.Tensor:
 
 
 def sizes_and_mask(
-    offered: Offered, holdings: Holdings, book: Book, move_S: torch.Tensor, config: EnvConfig
+    offered: Offered, account: AccountState, book: Book, move_S: torch.Tensor, config: EnvConfig
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Units of each template an account would open, and which of all actions it may take.
 
     Shapes: size_NA [N, templates] whole units in the money dtype; mask [N, len(ACTIONS)] bool
     Assumes: the account's own book at this snapshot's quotes; nothing after it is read
     """
-    unit = offered.unit_NAC
+    unit, holdings = offered.unit_NAC, account.holdings
     equity = book.equity
     room = config.assignable_fraction * equity
-    size = torch.floor(config.risk_fraction * equity[:, None] / unit[..., col.UNIT_RISK])
+    room_B = room_for(book, holdings.shares, account.premium_sold_N, config)
+    size = config.risk_fraction * equity[:, None] / unit[..., col.UNIT_RISK]
+    size = torch.floor(torch.minimum(size, most_units(room_B, unit[..., col.UNIT_BUDGET])))
     for side, held in (
         (col.UNIT_CALL_NOTIONAL, book.short_call_notional),
         (col.UNIT_PUT_NOTIONAL, book.short_put_notional),
@@ -275,7 +290,7 @@ def sizes_and_mask(
         size = torch.where(notional > 0, torch.minimum(size, cap), size)
     size = torch.where(unit[..., col.AVAILABLE] > 0, size.clamp(min=0.0), 0.0)
 
-    worst = _least_profit(size, unit[..., col.UNIT_SCENARIOS :], book.pnl)
+    worst = _least_profit(size, unit[..., col.UNIT_SCENARIOS :], book.pnl[:, 1:])
     shorts = book.short_contracts[:, None] + size * offered.short_contracts_A
     covered = margin_requirement(worst[..., None], shorts, config) <= equity[:, None] - size * unit[..., col.UNIT_COST]
     held_legs = holdings.quantity != 0
@@ -289,7 +304,9 @@ def sizes_and_mask(
     trade = -torch.round(delta)
     hedged_pnl = book.pnl + (trade * book.spot)[:, None] * move_S
     hedge_cost = trade.abs() * book.spot * share_half_spread(config) + share_fee(trade, config)
-    hedge = (delta.abs() >= 1) & (margin_requirement(hedged_pnl, book.short_contracts, config) <= equity - hedge_cost)
+    hedged = equity - hedge_cost
+    hedge = (delta.abs() >= 1) & (margin_requirement(hedged_pnl[:, 1:], book.short_contracts, config) <= hedged)
+    hedge &= may_hedge(book, holdings.shares, trade, hedged_pnl[:, 0], hedged, config)
     return size, torch.cat([torch.stack([hold, close, hedge], dim=1), package], dim=1)
 
 

@@ -15,7 +15,7 @@ class Book(NamedTuple):
     """Holdings valued at one snapshot.
 
     Shapes: facts_NLC what the view says of the legs; weight_NL contracts x multiplier; sums_NC weighted sums of
-            the columns; pnl_NS profit of options and shares by scenario; the rest [N]
+            the columns; pnl_NS profit of options and shares in the crash, then by scenario; the rest [N]
     """
 
     facts: torch.Tensor
@@ -29,6 +29,12 @@ class Book(NamedTuple):
     margin: torch.Tensor
     equity: torch.Tensor
     delta: torch.Tensor  # of options and shares, in shares
+    option_gross: torch.Tensor  # sum of the legs' absolute deltas, in shares
+
+    @property
+    def crash(self) -> torch.Tensor:
+        """Profit [N] in the crash that the risk budget states."""
+        return self.pnl[:, 0]
 
 
 def value_book(
@@ -36,14 +42,14 @@ def value_book(
 ) -> Book:
     """Mark, Greeks, scenario profits and margin of whole books.
 
-    Shapes: facts [N, L, C]; spot [N]; move_S [S]
+    Shapes: facts [N, L, C]; spot [N]; move_S [1 + S], the crash's first
     """
     weight = holdings.quantity * facts[..., col.MULTIPLIER]
     sums = (weight[..., None] * facts).sum(dim=1)
     short_contracts = (-holdings.quantity).clamp(min=0.0).sum(dim=1)
     short_notional = ((-weight).clamp(min=0.0)[..., None] * facts[..., col.CALL_STRIKE : col.PUT_STRIKE + 1]).sum(dim=1)
     share_value = holdings.shares * spot
-    pnl = sums[:, col.SCENARIOS :] + share_value[:, None] * move_S
+    pnl = sums[:, col.CRASH :] + share_value[:, None] * move_S
     return Book(
         facts=facts,
         weight=weight,
@@ -53,9 +59,10 @@ def value_book(
         short_contracts=short_contracts,
         short_call_notional=short_notional[:, 0],
         short_put_notional=short_notional[:, 1],
-        margin=margin_requirement(pnl, short_contracts, config),
+        margin=margin_requirement(pnl[:, 1:], short_contracts, config),
         equity=holdings.cash + share_value + sums[:, col.MARK],
         delta=sums[:, col.DELTA] + holdings.shares,
+        option_gross=(weight * facts[..., col.DELTA]).abs().sum(dim=1),
     )
 
 

@@ -20,8 +20,9 @@
     CAN_SELL,
     STALE,
     SETTLES,  # 1 when the contract settles at the next snapshot
-    SCENARIOS,  # first of the S scenario columns: profit of one long option on one share in each
-) = range(20)
+    CRASH,  # profit of one long option on one share in the budget's crash; no scenario of the margin
+    SCENARIOS,  # first of the S scenario columns: the same in each
+) = range(21)
 
 SPOT, RATE, DT, INTEREST_GROWTH, DIVIDEND_GROWTH = range(5)
 """Of a snapshot; the last three lead to the next one: years, e^{r dt} - 1, e^{q dt} - 1."""
@@ -32,6 +33,9 @@ SPOT, RATE, DT, INTEREST_GROWTH, DIVIDEND_GROWTH = range(5)
     UNIT_CALL_NOTIONAL,  # short calls' strike x multiplier
     UNIT_PUT_NOTIONAL,
     AVAILABLE,  # 1 where every leg is listed, distinct, and quoted on the side needed
-    UNIT_SCENARIOS,  # first of the S scenario columns
-) = range(6)
+) = range(5)
+UNIT_BUDGET = slice(5, 13)
+"""What one unit takes of each limit of `budget.LIMITS`, its cost's share of the cap included."""
+UNIT_CRASH, UNIT_SCENARIOS = 13, 14
+"""Profit of one unit in the crash, and the first of the S scenario columns."""
 """Of one unit of a package."""

@@ -12,7 +12,7 @@ import torch
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
 from clstm_core.env.fills import fill_prices
-from clstm_core.env.margin import option_scenarios, scenario_shocks
+from clstm_core.env.margin import all_moves, option_scenarios
 from clstm_core.errors import MarketDataError
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.specs import RIGHT_CALL, RIGHT_PUT
@@ -24,9 +24,9 @@ _CHUNK = 1 << 16
 class Derived:
     """The market as one configuration sees it.
 
-    Shapes: row_QC [Q, 19 + S] and snapshot_TC [T, 5] with the columns of `columns.py`; settle_value_Q cash per share of
-            the contracts that settle at the next snapshot, else 0; move_S [S] relative moves of spot. Rows outside
-            the window's snapshots are zero.
+    Shapes: row_QC [Q, 20 + S] and snapshot_TC [T, 5] with the columns of `columns.py`; settle_value_Q cash per share of
+            the contracts that settle at the next snapshot, else 0; move_S [1 + S] relative moves of spot in the crash
+            and in each scenario. Rows outside the window's snapshots are zero.
     """
 
     row_QC: torch.Tensor
@@ -43,9 +43,9 @@ def derive(market: MarketTensors, config: EnvConfig, window: tuple[int, int], dt
     start, stop = window
     first, last = int(market.row_offset_T1[start]), int(market.row_offset_T1[stop])
     _check_rows(market, first, last)
-    move_S, _ = scenario_shocks(config)
     device = market.spot_T.device
-    table = torch.zeros(max(1, market.n_rows), col.SCENARIOS + move_S.shape[0], dtype=dtype, device=device)
+    move_S = all_moves(config, dtype, device)
+    table = torch.zeros(max(1, market.n_rows), col.CRASH + move_S.shape[0], dtype=dtype, device=device)
     for low in range(first, last, _CHUNK):
         rows = slice(low, min(low + _CHUNK, last))
         _fill_rows(table[rows], market, rows, config)
@@ -57,7 +57,7 @@ def derive(market: MarketTensors, config: EnvConfig, window: tuple[int, int], dt
         row_QC=table,
         settle_value_Q=settle_value,
         snapshot_TC=_snapshot_table(market, dtype),
-        move_S=move_S.to(device, dtype),
+        move_S=move_S,
     )
 
 
@@ -92,11 +92,11 @@ class Quoted(NamedTuple):
 def write_facts(table: torch.Tensor, quoted: Quoted, config: EnvConfig) -> None:
     """Write the facts of contracts into `table` [M, C], in its dtype: columns BID .. SCENARIOS + S of `columns.py`."""
     write_quotes(table, quoted, config)
-    table[..., col.SCENARIOS :] = scenarios(quoted, config, table.dtype).T
+    table[..., col.CRASH :] = scenarios(quoted, config, table.dtype).T
 
 
 def write_quotes(table: torch.Tensor, quoted: Quoted, config: EnvConfig) -> None:
-    """Write the columns before the scenarios alone."""
+    """Write the columns before the crash and the scenarios alone."""
     right = quoted.right
     buy, sell = fill_prices(quoted.bid, quoted.ask, config)
     named = {
@@ -120,7 +120,7 @@ def write_quotes(table: torch.Tensor, quoted: Quoted, config: EnvConfig) -> None
         col.STALE: quoted.stale,
         col.SETTLES: quoted.settles,
     }
-    put_columns(table, [named[column] for column in range(col.SCENARIOS)])
+    put_columns(table, [named[column] for column in range(col.CRASH)])
 
 
 def put_columns(table: torch.Tensor, columns: Sequence[torch.Tensor | float]) -> None:
@@ -141,7 +141,8 @@ def _filled(like: torch.Tensor, value: torch.Tensor | float) -> torch.Tensor:
 
 
 def scenarios(quoted: Quoted, config: EnvConfig, dtype: torch.dtype, out: torch.Tensor | None = None) -> torch.Tensor:
-    """Profit of one long option on one share in each scenario [..., S, N], computed in `dtype`; in `out` if given."""
+    """Profit of one long option on one share in the crash and each scenario [..., 1 + S, N], computed in `dtype`; in
+    `out` if given."""
     terms = (
         quoted.spot,
         quoted.strike,

@@ -18,7 +18,7 @@ from clstm_core.env import columns as col
 from clstm_core.env.actions import LegSums, Strikes, TemplateTables, price_units
 from clstm_core.env.fills import fill_prices
 from clstm_core.env.generated_standing import Standing
-from clstm_core.env.margin import price_points, scenario_shocks, spot_moves
+from clstm_core.env.margin import all_moves, price_points, spot_moves, vol_factors
 from clstm_core.market.worlds.generated import LEAST_PRICE, GeneratedWorld
 from clstm_core.market.worlds.surface import PathState
 from clstm_core.options.black_scholes import INV_SQRT_2PI
@@ -64,13 +64,15 @@ class Lots(NamedTuple):
     sold_calls_AG: torch.Tensor
     sold_puts_AG: torch.Tensor
     signed_AG: torch.Tensor
+    traded_AG: torch.Tensor
     uses_AG: torch.Tensor  # how many legs
     shares_A1: torch.Tensor  # the package's own
     right_G1: torch.Tensor
     cell_D: torch.Tensor  # int64: a cell of that strike and tenor
     strike_G: torch.Tensor  # int64: the strike's place in D
     signed_AD: torch.Tensor
-    scan_SAK: torch.Tensor  # signed_AD, and the scenario's move times the shares of near, far options and of its own
+    # of the crash, then each scenario: signed_AD, and its move times the shares of near, far options and of its own
+    scan_SAK: torch.Tensor
     groups: tuple[GroupLots, ...]
 
 
@@ -92,13 +94,14 @@ def lots_of(templates: TemplateTables, multiplier: float, config: EnvConfig) -> 
     tenor_G = torch.tensor([TENORS.index(c.tenor) for c in CELLS], device=weight.device)
     shares_A1 = templates.lots_A[:, None] * multiplier
     by_tenor = signed.new_zeros(len(signed), len(TENORS)).index_add(1, tenor_G, signed * right_G)
-    moved = scenario_shocks(config)[0].to(weight)[:, None, None] * torch.cat([by_tenor, shares_A1], dim=1)
+    moved = all_moves(config, weight.dtype, weight.device)[:, None, None] * torch.cat([by_tenor, shares_A1], dim=1)
     return Lots(
         bought_AG=signed.clamp(min=0.0),
         sold_AG=sold,
         sold_calls_AG=sold * call_G,
         sold_puts_AG=sold * (1.0 - call_G),
         signed_AG=signed,
+        traded_AG=signed.abs(),
         uses_AG=torch.zeros_like(signed).scatter_add(1, cell, templates.used_AP.to(signed)),
         shares_A1=shares_A1,
         right_G1=right_G[:, None],
@@ -119,6 +122,8 @@ class _Priced(NamedTuple):
     money: torch.Tensor  # ln(F / K)
     width: torch.Tensor  # total standard deviation / sqrt 2
     value: torch.Tensor  # P
+    share: torch.Tensor  # S' erf(d1 / sqrt 2): half the delta's part that both rights share, in currency
+    vega: torch.Tensor  # per 1.00 of vol
     half_spread: torch.Tensor  # the surface's, of a call and of a put
 
 
@@ -146,16 +151,26 @@ def write_units(
     )
     half = world.half_spread(mark, priced.half_spread.index_select(0, lots.strike_G))
     buy, sell = fill_prices(mark - half, mark + half, config)
-    debit = lots.bought_AG @ buy - lots.sold_AG @ sell
+    premium = lots.sold_AG @ sell
+    debit = lots.bought_AG @ buy - premium
+    # w S' + S' erf(d1 / sqrt 2) = S delta
+    delta = priced.share.index_select(0, lots.strike_G).addcmul_(
+        lots.right_G1, priced.shares.index_select(0, lots.strike_G)
+    )
+    delta /= priced.spot
     sums = LegSums(
         debit=debit,
         slippage=debit - lots.signed_AG @ mark,
         call_notional=lots.sold_calls_AG @ strike,
         put_notional=lots.sold_puts_AG @ strike,
+        premium=premium,
+        delta=lots.signed_AG @ delta,
+        gross=lots.traded_AG @ delta.abs(),
+        vega=lots.signed_AD @ priced.vega,
         multiplier=strike.new_full((), world.instrument.multiplier),
         available=available,
     )
-    _write_scenarios(out[..., col.UNIT_SCENARIOS :], priced, lots, config)
+    _write_scenarios(out[..., col.UNIT_CRASH :], priced, lots, config)
     groups = [group.of(strike) for group in lots.groups]
     price_units(out, sums, groups, templates, lots.shares_A1, priced.spot, config)
 
@@ -172,13 +187,14 @@ def _priced(world: GeneratedWorld, at: Standing, strike: torch.Tensor, lots: Lot
     width = (math.sqrt(0.5) * vol * root).clamp_(min=_LEAST_WIDTH)
     d1 = torch.addcmul(0.5 * width, money, 0.5 / width)
     vega = (2.0 * INV_SQRT_2PI) * shares * root * torch.exp(-d1 * d1)
-    value = shares * torch.erf(d1) - cash * torch.erf(d1 - width)
+    share = shares * torch.erf(d1)
+    value = share - cash * torch.erf(d1 - width)
     half_spread = 0.5 * world.surface.vol_spread(state, tte, deviations) * vega
-    return _Priced(state.spot, shares, cash, money, width, value, half_spread)
+    return _Priced(state.spot, shares, cash, money, width, value, share, vega, half_spread)
 
 
 def _write_scenarios(out: torch.Tensor, priced: _Priced, lots: Lots, config: EnvConfig) -> None:
-    """The profit of one unit in each scenario into `out` [N, A, S]; one scenario at a time stays in the cache."""
+    """The profit of one unit in the crash and each scenario into `out` [N, A, 1 + S]; one scenario stays cached."""
     n_strikes = len(priced.money)
     # what a package's quantities are multiplied with: the change of P in the scenario, and what moves with the spot
     moved = [*(shares[:1] for shares in priced.shares.split(_OF_TENOR)), priced.spot[None]]
@@ -186,33 +202,32 @@ def _write_scenarios(out: torch.Tensor, priced: _Priced, lots: Lots, config: Env
     owed, minus_value = -priced.cash, -priced.value
     both = owed.new_empty(2, *owed.shape)
     first, second = both
-    moves = spot_moves(config)
-    shocks = (1.0 + config.scan_vol_shock, max(0.0, 1.0 - config.scan_vol_shock))
+    scan = spot_moves(config)
+    moves, shocks = ([config.crash_move], scan, scan), vol_factors(config)
     columns = out.permute(2, 1, 0)
     if torch.compiler.is_compiling():
-        columns.copy_(_scenarios_at_once(priced, torch.cat(moved), shocks, lots, config))
+        columns.copy_(_scenarios_at_once(priced, torch.cat(moved), lots, config))
         return
-    for side, shock in enumerate(shocks):
+    place = 0
+    for shock, points in zip(shocks, moves, strict=True):
         width = (shock * priced.width).clamp_(min=_LEAST_WIDTH)
         slope = 0.5 / width
         centre = torch.addcmul(0.5 * width, priced.money, slope)
-        for point, move in enumerate(moves):
-            place = side * len(moves) + point
+        for move in points:
             torch.add(centre, slope, alpha=math.log1p(move), out=first)
             torch.sub(first, width, out=second)
             both.erf_()
             torch.addcmul(minus_value, second, owed, out=second)
             torch.addcmul(second, first, priced.shares, value=1.0 + move, out=values[:n_strikes])
             torch.mm(lots.scan_SAK[place], values, out=columns[place])
+            place += 1
 
 
-def _scenarios_at_once(
-    priced: _Priced, moved: torch.Tensor, shocks: tuple[float, float], lots: Lots, config: EnvConfig
-) -> torch.Tensor:
-    """What `_write_scenarios` writes [S, A, N], for a compiler: one loop over all scenarios and one product."""
-    move = price_points(config, moved.dtype, moved.device)[:, None, None]
+def _scenarios_at_once(priced: _Priced, moved: torch.Tensor, lots: Lots, config: EnvConfig) -> torch.Tensor:
+    """What `_write_scenarios` writes [1 + S, A, N], for a compiler: one loop over all scenarios and one product."""
+    points = price_points(config, moved.dtype, moved.device)[:, None, None]
     changes = []
-    for shock in shocks:
+    for shock, move in zip(vol_factors(config), (points[:1], points[1:], points[1:]), strict=True):
         width = (shock * priced.width).clamp(min=_LEAST_WIDTH)
         first = 0.5 * width + (priced.money + torch.log1p(move)) * (0.5 / width)
         value = priced.shares * (1.0 + move) * torch.erf(first) - priced.cash * torch.erf(first - width)

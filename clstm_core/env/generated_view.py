@@ -27,7 +27,7 @@ from clstm_core.env.generated_standing import (
     slices,
 )
 from clstm_core.env.generated_units import Lots, lots_of, write_units
-from clstm_core.env.margin import price_points
+from clstm_core.env.margin import all_moves
 from clstm_core.env.packed_rows import NEXT_STEP, contract_of_row, pack, step_of_row, unpack
 from clstm_core.env.state import Holdings
 from clstm_core.env.view import Offered
@@ -69,7 +69,7 @@ class GeneratedView:
             world=world,
             config=config,
             dtype=dtype,
-            move=price_points(config, dtype, index_N.device).repeat(2),
+            move=all_moves(config, dtype, index_N.device),
             templates=templates,
             lots=lots_of(templates, world.instrument.multiplier, config),
             index_N=index_N,
@@ -123,10 +123,10 @@ class GeneratedView:
         return torch.stack(columns, dim=1).to(self.dtype)
 
     def facts(self, row: torch.Tensor) -> torch.Tensor:
-        return self._told(row, col.SCENARIOS + len(self.move), write_facts)
+        return self._told(row, col.CRASH + len(self.move), write_facts)
 
     def quotes(self, row: torch.Tensor) -> torch.Tensor:
-        return self._told(row, col.SCENARIOS, write_quotes)
+        return self._told(row, col.CRASH, write_quotes)
 
     def _told(self, row: torch.Tensor, width: int, write: Callable[..., None]) -> torch.Tensor:
         """What `write` says of contracts [N, L, width]; where the device is a CPU, zeros where there is no row."""
@@ -184,7 +184,7 @@ class GeneratedView:
         row_NAP = row_GN.index_select(0, cell).view(n_templates, n_legs, n).permute(2, 0, 1)
         # the cells' rules leave no two legs on one contract, and every contract is quoted
         missing = self.lots.uses_AG @ (~cells.listed).to(self.dtype)  # legs
-        width = col.UNIT_SCENARIOS + len(self.move)
+        width = col.UNIT_CRASH + len(self.move)
         unit = torch.empty(width, n_templates, n, dtype=self.dtype, device=index_N.device).permute(2, 1, 0)
         for part in slices(n, PRICE_CHUNK, index_N.device, per_thread=True):
             write_units(

@@ -1,4 +1,4 @@
-"""Portfolio margin: the worst loss of the whole book over a scan of prices and vols."""
+"""Portfolio margin: the worst loss of the whole book over a scan of prices and vols; and what a crash does to it."""
 
 import math
 
@@ -39,18 +39,17 @@ def option_scenarios(
     config: EnvConfig,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Profit of one long option on one share in each scenario, now, by Black-Scholes.
+    """Profit of one long option on one share in the budget's crash, then in each scenario, now, by Black-Scholes.
 
         V(S (1 + move), sigma (1 + shock)) - V(S, sigma)
 
-    Shapes:  all broadcast to one shape [..., N]; the result [..., S, N] in the inputs' dtype, in `out` where given
+    Shapes:  all broadcast to one shape [..., N]; the result [..., 1 + S, N] in the inputs' dtype, in `out` where given
     Units:   currency per share
-    Assumes: model value against model value, so that a wide quote's mark adds nothing to the margin; scenarios are
-             every price point under one vol, then under another, as `scenario_shocks` gives them
+    Assumes: model value against model value, so that a wide quote's mark adds nothing to the margin; the crash comes
+             first, then every price point under one vol, then under another, as `scenario_shocks` gives them
 
     Written out with w N(w d) = (w + erf(d / sqrt 2)) / 2: each scenario costs two error functions and little more.
     """
-    shocks = (1.0 + config.scan_vol_shock, max(0.0, 1.0 - config.scan_vol_shock))
     move = price_points(config, spot.dtype, spot.device)
     tte = tte_years.clamp(min=0.0)
     carry = torch.log(spot / strike) + (rate - dividend_yield) * tte
@@ -67,18 +66,36 @@ def option_scenarios(
     money = carry + torch.log1p(move)[:, None]
     moved = shares * (1.0 + move)[:, None]
     linear = torch.addcmul(-base - right * cash, right, moved)
+    points = config.scan_points
     if out is None:
-        out = linear.new_empty(*linear.shape[:-2], 2 * len(move), linear.shape[-1])
-    for part, shock in zip(out.split(len(move), dim=-2), shocks, strict=True):
-        erf1, erf2 = _error_functions(money, shock * deviation)
-        torch.addcmul(torch.addcmul(linear, moved, erf1), cash, erf2, value=-1.0, out=part)
+        out = linear.new_empty(*linear.shape[:-2], 1 + 2 * points, linear.shape[-1])
+    crash, scan = slice(0, 1), slice(1, None)
+    places = (crash, slice(1, 1 + points), slice(1 + points, None))
+    for part, shock, place in zip((crash, scan, scan), vol_factors(config), places, strict=True):
+        erf1, erf2 = _error_functions(money[..., part, :], shock * deviation)
+        profit = torch.addcmul(linear[..., part, :], moved[..., part, :], erf1)
+        torch.addcmul(profit, cash, erf2, value=-1.0, out=out[..., place, :])
     return out
+
+
+def vol_factors(config: EnvConfig) -> tuple[float, float, float]:
+    """What implied vol is multiplied with in the crash, and in the scan's two halves."""
+    scan = config.scan_vol_shock
+    return 1.0 + config.crash_vol_shock, 1.0 + scan, max(0.0, 1.0 - scan)
 
 
 @made_once
 def price_points(config: EnvConfig, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """The price points [scan_points]; made once, since a step may not wait for the device."""
-    return scenario_shocks(config)[0][: config.scan_points].to(device, dtype)
+    """Relative moves of spot in the crash and at the scan's points [1 + scan_points]; made once, since a step may not
+    wait for the device."""
+    return torch.tensor([config.crash_move, *spot_moves(config)], dtype=torch.float64).to(device, dtype)
+
+
+@made_once
+def all_moves(config: EnvConfig, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Relative moves of spot in the crash and in each scenario [1 + S]."""
+    points = price_points(config, dtype, device)
+    return torch.cat([points, points[1:]])
 
 
 def _error_functions(money: torch.Tensor, deviation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,6 +4,7 @@ import torch
 
 from clstm_core.env import columns as col
 from clstm_core.env.book import Book
+from clstm_core.env.budget import of_equity, taken
 from clstm_core.env.state import AccountState, Holdings
 from clstm_core.env.view import MarketView
 from clstm_core.errors import MarketDataError
@@ -14,15 +15,18 @@ from clstm_core.specs import BOOK_FEATURES, MARKET_FEATURES, OBSERVATION
 
 def observe_accounts(view: MarketView, account: AccountState, book: Book) -> torch.Tensor:
     """What the policy sees of its snapshot and of its own book [N, F] float32, in the order of `specs.OBSERVATION`."""
-    own = book_features(account.holdings, book, account.entry_equity_N)
+    own = book_features(account.holdings, book, account.entry_equity_N, account.premium_sold_N)
     return torch.cat([view.features(account.snapshot_index_N), own.float()], dim=1)
 
 
-def book_features(holdings: Holdings, book: Book, entry_equity: torch.Tensor) -> torch.Tensor:
-    """The columns of `specs.BOOK_FEATURES` [N, 12] in the money dtype.
+def book_features(
+    holdings: Holdings, book: Book, entry_equity: torch.Tensor, premium_sold: torch.Tensor
+) -> torch.Tensor:
+    """The columns of `specs.BOOK_FEATURES` [N, 15] in the money dtype.
 
     Units: money as fractions of entry equity E0; delta x spot / E0 (dollar delta); gamma x spot^2 x 1% / E0 (change of
-           dollar delta for a 1% move); vega / E0 per 1.00 of vol; theta / E0 per year; legs as fractions of L; years
+           dollar delta for a 1% move); vega / E0 per 1.00 of vol; theta / E0 per year; legs as fractions of L; years;
+           gross exposure, crash loss and premium sold as the risk budget counts them, fractions of the equity there is
     """
     held = holdings.quantity != 0
     n_legs = held.shape[1]
@@ -30,6 +34,7 @@ def book_features(holdings: Holdings, book: Book, entry_equity: torch.Tensor) ->
     expiry = torch.where(held, facts[..., col.TTE], torch.inf).amin(dim=1)
     unrealised = (book.weight * (facts[..., col.MARK] - holdings.entry_price)).sum(dim=1)
     stale = (held & (facts[..., col.STALE] > 0)).sum(dim=1)
+    use = of_equity(taken(book, holdings.shares, premium_sold), book.equity[:, None])
     columns = {
         "equity_change": book.equity / entry_equity - 1.0,
         "cash_fraction": holdings.cash / entry_equity,
@@ -43,6 +48,9 @@ def book_features(holdings: Holdings, book: Book, entry_equity: torch.Tensor) ->
         "nearest_expiry_years": torch.where(torch.isinf(expiry), 0.0, expiry),
         "unrealised_pnl": unrealised / entry_equity,
         "stale_legs": stale / n_legs,
+        "gross_exposure": use[:, 1],
+        "crash_loss": use[:, 2],
+        "premium_sold": use[:, 4],
     }
     return torch.stack([columns[name].to(spot.dtype) for name in BOOK_FEATURES], dim=1)
 

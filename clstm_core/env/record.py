@@ -7,6 +7,7 @@ import torch
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
 from clstm_core.env.book import liquidation_equity
+from clstm_core.env.budget import of_equity, over_budget, taken
 from clstm_core.env.fills import contract_fee, share_fee, share_price
 from clstm_core.env.rewards import explain
 from clstm_core.env.state import (
@@ -55,6 +56,9 @@ def write_ledger(
     by_greeks = explained.delta + explained.gamma + explained.vega + explained.theta + explained.rho
     held = after.leg_quantity_NL != 0
     final = book.facts
+    premium_sold = before.premium_sold_N + execution.premium
+    use = of_equity(taken(book, after.shares_N, premium_sold), after.equity_N[:, None])
+    net, gross, crash_loss, vega, premium_sold = use.unbind(dim=1)
     fills = _fills(step, contract, config, size_zero_Q)
     return StepLedger(
         episode_N=before.episode_N,
@@ -70,6 +74,11 @@ def write_ledger(
         option_mark_N=book.sums[:, col.MARK],
         spot_N=book.spot,
         margin_N=book.margin,
+        net_exposure_N=net,
+        gross_exposure_N=gross,
+        crash_loss_N=crash_loss,
+        vega_N=vega,
+        premium_sold_N=premium_sold,
         interest_N=interest,
         dividends_N=dividends,
         borrow_N=borrow,
@@ -89,6 +98,8 @@ def write_ledger(
         rejected_N=execution.rejected,
         liquidated_N=liquidation.liquidated,
         breached_N=book.margin > book.equity,
+        over_budget_N=liquidation.over_budget,
+        budget_breached_N=over_budget(book, after.holdings, config),
         terminated_N=step.terminated,
         truncated_N=step.truncated,
         **fills,

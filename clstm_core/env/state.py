@@ -36,6 +36,11 @@ class Holdings(NamedTuple):
     entry_price: torch.Tensor
 
 
+def holds_any(holdings: Holdings) -> torch.Tensor:
+    """Whether accounts [N] hold anything but cash."""
+    return (holdings.quantity != 0).any(dim=1) | (holdings.shares != 0)
+
+
 class AccountState(NamedTuple):
     """N accounts, each somewhere in the market.
 
@@ -55,6 +60,7 @@ class AccountState(NamedTuple):
     age_N: torch.Tensor  # int64 snapshots since the episode began (a staggered first episode begins older)
     episode_N: torch.Tensor  # int64
     seed_N: torch.Tensor  # int64: of this env alone; with episode_N it determines the episode
+    premium_sold_N: torch.Tensor  # by options sold to open, in the present stretch of the episode's age
 
     @classmethod
     def fresh(
@@ -82,6 +88,7 @@ class AccountState(NamedTuple):
             age_N=age_N,
             episode_N=episode_N,
             seed_N=seed_N,
+            premium_sold_N=torch.zeros_like(cash),
         )
 
     @property
@@ -163,6 +170,12 @@ class StepLedger(NamedTuple):
     option_mark_N: torch.Tensor  # sum of quantity x multiplier x mark after the step
     spot_N: torch.Tensor  # at t + 1
     margin_N: torch.Tensor  # of the book after the step
+    # what that book takes of the risk budget: shares of its equity, from 0 to `budget.MOST`
+    net_exposure_N: torch.Tensor
+    gross_exposure_N: torch.Tensor
+    crash_loss_N: torch.Tensor
+    vega_N: torch.Tensor  # per point of implied vol
+    premium_sold_N: torch.Tensor  # since the last multiple of 21 snapshots of age, this step's fills included
     # flows
     interest_N: torch.Tensor
     dividends_N: torch.Tensor
@@ -182,9 +195,11 @@ class StepLedger(NamedTuple):
     # flags (bool)
     ordered_N: torch.Tensor
     unfilled_N: torch.Tensor  # an order that some leg's quote did not fill
-    rejected_N: torch.Tensor  # an order that the account could not hold: margin, or no free leg slot
-    liquidated_N: torch.Tensor  # margin breach: what trades was closed
-    breached_N: torch.Tensor  # still in breach after the liquidation
+    rejected_N: torch.Tensor  # an order that the account could not hold: margin, budget, or no free leg slot
+    liquidated_N: torch.Tensor  # what trades was closed: a margin breach, or a budget's that no trim of shares cures
+    breached_N: torch.Tensor  # still more margin than equity after the liquidation
+    over_budget_N: torch.Tensor  # the market moved the book over its risk budget, and it was trimmed or closed
+    budget_breached_N: torch.Tensor  # still over it after that: something did not trade
     terminated_N: torch.Tensor
     truncated_N: torch.Tensor
     # fills

@@ -11,6 +11,7 @@ import torch
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
 from clstm_core.env.book import Book, value_book
+from clstm_core.env.budget import PREMIUM_SESSIONS
 from clstm_core.env.rewards import excess_reward, surprising_reward
 from clstm_core.env.settlement import HoldingFlows, holding_flows, settlement_cash
 from clstm_core.env.state import AccountState, Holdings, Orders
@@ -85,8 +86,8 @@ def advance(
     """Take every account from its snapshot t to t + 1.
 
     [fill_lag 0: orders fill at t]; interest, dividends, borrow, settlement, new marks; [fill_lag 1: the orders decided
-    at t fill at t + 1's quotes]; margin breach -> liquidation; reward; ruin -> terminated, horizon or end of the
-    history -> truncated (the book is left as it is).
+    at t fill at t + 1's quotes]; margin or budget breach -> liquidation; reward; ruin -> terminated, horizon or
+    end of the history -> truncated (the book is left as it is).
 
     Args:
         book: `value_account(view, config, account)` where the caller has it already; None values it here
@@ -101,7 +102,7 @@ def advance(
     decision = decide(orders, book, view.quotes(hedged_row), config)
     if config.fill_lag == 0:
         met_row, met_book = held.row, book
-        execution = execute(view, config, decision, held, book)
+        execution = execute(view, config, decision, held, book, account.premium_sold_N)
         held, book = execution.holdings, execution.book
 
     interval = _hold(view, config, held, book, now, then)
@@ -111,7 +112,7 @@ def advance(
     if config.fill_lag == 1:
         decision = decision._replace(row=view.next_row(decision.row))
         met_row, met_book = held.row, book
-        execution = execute(view, config, decision, held, book)
+        execution = execute(view, config, decision, held, book, account.premium_sold_N)
         held, book = execution.holdings, execution.book
 
     breach_row, breach_book = held.row, book
@@ -128,7 +129,10 @@ def advance(
     age = account.age_N + 1
     terminated = book.equity <= config.ruin_fraction * account.entry_equity_N
     truncated = ~terminated & ((age >= config.horizon) | view.ends_after(index))
-    after = account.moved(held, equity_N=book.equity, snapshot_index_N=index + 1, age_N=age)
+    premium_sold = torch.where(age % PREMIUM_SESSIONS == 0, 0.0, account.premium_sold_N + execution.premium)
+    after = account.moved(
+        held, equity_N=book.equity, snapshot_index_N=index + 1, age_N=age, premium_sold_N=premium_sold
+    )
     facts = StepFacts(
         before=account,
         now=now,

@@ -64,7 +64,7 @@ class TableView:
         return self.derived.row_QC[row.clamp(min=0)]
 
     def quotes(self, row: torch.Tensor) -> torch.Tensor:
-        return self.derived.row_QC[row.clamp(min=0), : col.SCENARIOS]
+        return self.derived.row_QC[row.clamp(min=0), : col.CRASH]
 
     def settle_value(self, row: torch.Tensor) -> torch.Tensor:
         return self.derived.settle_value_Q[row.clamp(min=0)]

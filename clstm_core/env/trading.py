@@ -7,8 +7,9 @@ import torch
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
 from clstm_core.env.book import Book, closable_legs, delta_at_fill, value_book
+from clstm_core.env.budget import may_fill, trim
 from clstm_core.env.fills import contract_fee, fillable, share_fee, share_half_spread, share_price, side_price
-from clstm_core.env.state import Holdings, Orders, where_env
+from clstm_core.env.state import Holdings, Orders, holds_any, where_env
 from clstm_core.env.view import MarketView
 
 
@@ -41,6 +42,7 @@ class Execution(NamedTuple):
     share_quantity: torch.Tensor
     fees: torch.Tensor
     slippage: torch.Tensor
+    premium: torch.Tensor  # taken for options sold to open
     ordered: torch.Tensor
     unfilled: torch.Tensor
     rejected: torch.Tensor
@@ -65,11 +67,22 @@ def decide(orders: Orders, book: Book, facts: torch.Tensor, config: EnvConfig) -
     )
 
 
-def execute(view: MarketView, config: EnvConfig, decision: Decision, holdings: Holdings, book: Book) -> Execution:
+def execute(
+    view: MarketView,
+    config: EnvConfig,
+    decision: Decision,
+    holdings: Holdings,
+    book: Book,
+    premium_sold: torch.Tensor,
+) -> Execution:
     """Fill each order against its snapshot's quotes, or leave the account as it is.
 
-    An order fills when every leg it trades is quoted on the side needed, free slots are enough, and the margin of the
-    book after it is no more than the equity after its costs. An order that only closes needs no margin.
+    An order fills when every leg it trades is quoted on the side needed, free slots are enough, the margin of the book
+    after it is no more than the equity after its costs, and its risk budget allows that book. An order that only closes
+    needs neither margin nor budget.
+
+    Args:
+        premium_sold: of the account, [N], before this order
     """
     quantity, held = decision.quantity, holdings.quantity
     spot = book.spot
@@ -109,7 +122,9 @@ def execute(view: MarketView, config: EnvConfig, decision: Decision, holdings: H
     after, facts, enough_slots = _place(decision, holdings, open_price, book.facts, open_facts)
     after = after._replace(cash=holdings.cash - paid - fees, shares=holdings.shares + share_quantity.sum(dim=1))
     candidate = value_book(after, facts, spot, view.move_S, config)
-    holds = ~opens | (enough_slots & (candidate.margin <= candidate.equity))
+    premium = ((-open_weight).clamp(min=0.0) * open_price).sum(dim=1)
+    within = may_fill(after, candidate, holdings, book, premium, premium_sold, config)
+    holds = ~opens | (enough_slots & (candidate.margin <= candidate.equity) & within)
 
     ordered = opens | closes
     fills = ordered & quoted & holds
@@ -124,6 +139,7 @@ def execute(view: MarketView, config: EnvConfig, decision: Decision, holdings: H
         share_quantity=where_env(fills, share_quantity, 0.0),
         fees=where_env(fills, fees, 0.0),
         slippage=where_env(fills, slippage, 0.0),
+        premium=where_env(fills, premium, 0.0),
         ordered=ordered,
         unfilled=ordered & ~quoted,
         rejected=ordered & quoted & ~holds,
@@ -158,7 +174,7 @@ def _place(
 
 
 class Liquidation(NamedTuple):
-    """What a margin breach closed: quantities traded [N, L] and [N], their prices, sums [N], the flag [N]."""
+    """What a breach closed: quantities traded [N, L] and [N], their prices, sums [N], the flags [N]."""
 
     holdings: Holdings
     quantity: torch.Tensor
@@ -167,16 +183,20 @@ class Liquidation(NamedTuple):
     fees: torch.Tensor
     slippage: torch.Tensor
     liquidated: torch.Tensor
+    over_budget: torch.Tensor
 
 
 def liquidate(holdings: Holdings, book: Book, config: EnvConfig) -> Liquidation:
-    """Close whatever trades, legs one by one and all shares, of accounts whose margin exceeds their equity."""
-    something = (holdings.quantity != 0).any(dim=1) | (holdings.shares != 0)
-    breach = (book.margin > book.equity) & something
+    """Close whatever trades, legs one by one and all shares, of accounts whose margin exceeds their equity.
+
+    Of accounts over their risk budget as well, unless trading some shares back is enough to keep it.
+    """
+    cure, something = trim(book, holdings.shares, config), holds_any(holdings)
+    breach = ((book.margin > book.equity) | cure.over) & something
     trades = closable_legs(holdings, book.facts) & breach[:, None]
     quantity = torch.where(trades, -holdings.quantity, 0.0)
     price = side_price(quantity, book.facts[..., col.BUY], book.facts[..., col.SELL])
-    share_quantity = torch.where(breach, -holdings.shares, 0.0)
+    share_quantity = torch.where(breach, -holdings.shares, cure.shares)
     weight = quantity * book.facts[..., col.MULTIPLIER]
     fees = contract_fee(quantity, config).sum(dim=1) + share_fee(share_quantity, config)
     share_cost = share_quantity * share_price(share_quantity, book.spot, config)
@@ -197,4 +217,5 @@ def liquidate(holdings: Holdings, book: Book, config: EnvConfig) -> Liquidation:
         fees=fees,
         slippage=slippage,
         liquidated=breach,
+        over_budget=((cure.shares != 0) | cure.over) & something,
     )

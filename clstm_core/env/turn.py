@@ -45,7 +45,7 @@ class Ended(NamedTuple):
 def stand(view: MarketView, config: EnvConfig, account: AccountState, book: Book) -> Standing:
     """What accounts with these books may do where they stand."""
     offered = view.offered(account.snapshot_index_N)
-    size_NA, mask_NA = sizes_and_mask(offered, account.holdings, book, view.move_S, config)
+    size_NA, mask_NA = sizes_and_mask(offered, account, book, view.move_S, config)
     return Standing(account, book, size_NA, mask_NA, offered)
 
 

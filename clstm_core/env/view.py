@@ -47,7 +47,7 @@ class MarketView(Protocol):
 
     @property
     def move_S(self) -> torch.Tensor:
-        """Relative moves of the spot [S] in the margin's scenarios."""
+        """Relative moves of the spot [1 + S] in the budget's crash and in the margin's scenarios."""
         ...
 
     def snapshot(self, index_N: torch.Tensor) -> torch.Tensor:
@@ -59,7 +59,7 @@ class MarketView(Protocol):
         ...
 
     def quotes(self, row: torch.Tensor) -> torch.Tensor:
-        """The facts before the scenarios alone [..., SCENARIOS], for whoever needs no margin."""
+        """The facts before the crash and the scenarios alone [..., CRASH], for whoever needs no margin."""
         ...
 
     def settle_value(self, row: torch.Tensor) -> torch.Tensor:

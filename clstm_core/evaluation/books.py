@@ -57,6 +57,21 @@ class Books:
         solvent = self.equity.filter(pl.col("equity_usd") > 0)
         return float(solvent.select((pl.col("margin_usd") / pl.col("equity_usd")).max()).item() or 0.0)
 
+    def most(self, name: str) -> float:
+        """The largest value that a column of the curve ever had."""
+        return float(self.equity[name].max() or 0.0)  # type: ignore[arg-type]
+
+    @functools.cached_property
+    def longest_cure(self) -> int:
+        """Most sessions in a row at whose close the risk budget was still exceeded."""
+        longest = 0
+        for part in self.episodes:
+            standing = 0
+            for over in part["budget_breached"]:
+                standing = standing + 1 if over else 0
+                longest = max(longest, standing)
+        return longest
+
     def mean_of(self, name: str) -> float | None:
         """Mean over episodes of a figure of their curves; None where none has it."""
         return self.mean([getattr(part, name) for part in self.performances])

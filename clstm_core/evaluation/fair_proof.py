@@ -32,8 +32,8 @@ FREE: dict[str, Any] = {
 TOLERANCE = 1e-9
 """Of the capital: what rounding leaves of an expectation in float64."""
 
-CREDIT_EVERY, CREDIT_EQUITY = 7, 11.0
-"""Some accounts buy shares for so many times their equity every so many steps: margin is breached."""
+BRIM_EVERY = 7
+"""Some accounts buy shares to the brim of their risk budget every so many steps: the market moves them beyond it."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -69,7 +69,7 @@ class Accounts:
     def orders(self, generator: torch.Generator, insist: torch.Tensor | None = None) -> tuple[torch.Tensor, Orders]:
         """A legal action [N] at random, or the one insisted on where it is legal; and its orders."""
         offered = self.view.offered(self.view.index_N)
-        size, mask = sizes_and_mask(offered, self.state.holdings, self.book, self.view.move_S, self.config)
+        size, mask = sizes_and_mask(offered, self.state, self.book, self.view.move_S, self.config)
         action = torch.where(mask, torch.rand(mask.shape, generator=generator), -1.0).argmax(dim=1)
         if insist is not None:
             action = torch.where(mask.gather(1, insist[:, None])[:, 0], insist, action)
@@ -129,7 +129,7 @@ class FairProof:
 
 
 def prove_fair(world: GeneratedWorld, env_config: EnvConfig, *, steps: int = 50, seed: int = 0) -> FairProof:
-    """Walk accounts that insist on each action, settle, and breach their margin; sum over all that each step may bring.
+    """Walk accounts that insist on each action, settle, and breach their budget; sum over all that each step may bring.
 
     Raises: EvaluationError for worlds of fewer than two steps
     """
@@ -141,14 +141,14 @@ def prove_fair(world: GeneratedWorld, env_config: EnvConfig, *, steps: int = 50,
     seen, worst, settled, liquidated = torch.zeros(len(ACTIONS), dtype=torch.bool), 0.0, 0, 0
     for turn in range(steps):
         action, orders = accounts.orders(generator, insist if turn % 3 else None)
-        if turn % CREDIT_EVERY == CREDIT_EVERY - 1:
-            spot = accounts.view.snapshot(accounts.view.index_N)[:, col.SPOT]
-            shares = torch.floor(CREDIT_EQUITY * accounts.state.equity_N / spot)
+        if turn % BRIM_EVERY == BRIM_EVERY - 1:
+            book, most = accounts.book, env_config.max_net_exposure
+            shares = torch.floor(most * book.equity / book.spot - book.delta)
             orders = orders._replace(share_quantity_N=orders.share_quantity_N + shares * (insist % 5 == 0))
         excess, branches = accounts.expected_excess(orders)
         worst = max(worst, float(excess.abs().max()) / env_config.capital_usd)
         settled += int(branches.facts.interval.settles.any(dim=1).sum())
-        liquidated += int(branches.facts.liquidation.liquidated.sum())
+        liquidated += int(branches.facts.liquidation.over_budget.sum())
         seen[action] = True
         accounts.step(orders)
     return FairProof(worst=worst, steps=steps, actions=int(seen.sum()), settled=settled, liquidated=liquidated)

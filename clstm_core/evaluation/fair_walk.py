@@ -39,7 +39,7 @@ class _PathLanes:
     def mask(self) -> torch.Tensor:
         """Legal actions [N, A]."""
         self._size_NA, self._mask_NA = sizes_and_mask(
-            self._offered, self.state.holdings, self._book, self.view.move_S, self.config
+            self._offered, self.state, self._book, self.view.move_S, self.config
         )
         return self._mask_NA
 

@@ -163,7 +163,7 @@ FIGURES: tuple[Figure, ...] = (
         "n_rejected",
         "BIGINT",
         "count",
-        "orders that the margin did not allow",
+        "orders that margin or the risk budget did not allow",
         lambda books: int(books.decisions["rejected"].sum()),
         "rejected orders",
         "count",
@@ -185,6 +185,76 @@ FIGURES: tuple[Figure, ...] = (
         lambda books: books.margin_used,
         "largest margin",
         "percent",
+    ),
+    Figure(
+        "largest_net_exposure",
+        "DOUBLE",
+        "fraction",
+        "largest |delta| of the whole book x spot, over equity",
+        lambda books: books.most("net_exposure"),
+        "net exposure",
+        "percent",
+        since=5,
+    ),
+    Figure(
+        "largest_gross_exposure",
+        "DOUBLE",
+        "fraction",
+        "largest sum of all positions' |delta| x spot, over equity",
+        lambda books: books.most("gross_exposure"),
+        "gross exposure",
+        "percent",
+        since=5,
+    ),
+    Figure(
+        "largest_crash_loss",
+        "DOUBLE",
+        "fraction",
+        "largest loss of the whole book in the stated crash, over equity",
+        lambda books: books.most("crash_loss"),
+        "loss in the crash",
+        "percent",
+        since=5,
+    ),
+    Figure(
+        "largest_vega",
+        "DOUBLE",
+        "fraction",
+        "largest |vega| per point of implied volatility, over equity",
+        lambda books: books.most("vega_per_point"),
+        "vega per point",
+        "percent",
+        since=5,
+    ),
+    Figure(
+        "largest_premium_sold",
+        "DOUBLE",
+        "fraction",
+        "most premium sold to open within 21 sessions, over equity",
+        lambda books: books.most("premium_sold"),
+        "premium sold",
+        "percent",
+        since=5,
+    ),
+    Figure(
+        "n_budget_breaches",
+        "BIGINT",
+        "count",
+        "sessions at which the market had moved a book over its risk budget",
+        lambda books: int(books.equity["over_budget"].sum()),
+        "budget breaches",
+        "count",
+        since=5,
+    ),
+    Figure(
+        "longest_budget_cure",
+        "BIGINT",
+        "sessions",
+        "most closes in a row over the risk budget, while something did not trade",
+        lambda books: books.longest_cure,
+        "longest cure, sessions",
+        "count",
+        since=5,
     ),
     Figure(
         "n_returns",
@@ -248,7 +318,16 @@ STORED: tuple[Figure, ...] = tuple(figure for figure in FIGURES if figure.stored
 
 PERFORMANCE = ("total_return", "annual_return", "annual_volatility", "sharpe", "max_drawdown", "final_equity_usd")
 COSTS = ("n_fills", "n_size_zero_fills", "fees_usd", "spread_usd", "turnover", "n_liquidations", "max_margin_used")
-"""Columns of the report's two tables of figures."""
+LIMITS = (
+    "largest_net_exposure",
+    "largest_gross_exposure",
+    "largest_crash_loss",
+    "largest_vega",
+    "largest_premium_sold",
+    "n_budget_breaches",
+    "longest_budget_cure",
+)
+"""Columns of the report's three tables of figures."""
 
 ATTRIBUTION: dict[str, str] = {
     "delta_usd": "delta",

@@ -72,7 +72,7 @@ DECISIONS: dict[str, Any] = {
     "rejected": pl.Boolean,
 }
 TABLES: dict[str, dict[str, Any]] = {"fills": FILLS, "equity": EQUITY, "positions": POSITIONS, "decisions": DECISIONS}
-"""Columns that every backtest folder has; `equity` has those of EQUITY_DETAIL as well."""
+"""Columns that every backtest folder has; `equity` has those of EQUITY_DETAIL, BUDGET and FLAGS as well."""
 
 EQUITY_DETAIL: dict[str, str] = {
     "equity_liquidation_usd": "equity_liquidation_N",
@@ -88,8 +88,19 @@ EQUITY_DETAIL: dict[str, str] = {
     "carry_usd": "attribution_carry_N",
     "residual_usd": "attribution_residual_N",
 }
-"""Further money columns of `equity` and the StepLedger fields they hold; `cash_return`, `liquidated`, `breached` and
-`terminated` stand beside them."""
+"""Further money columns of `equity` and the StepLedger fields they hold; `cash_return` stands beside them."""
+
+BUDGET: dict[str, str] = {
+    "net_exposure": "net_exposure_N",
+    "gross_exposure": "gross_exposure_N",
+    "crash_loss": "crash_loss_N",
+    "vega_per_point": "vega_N",
+    "premium_sold": "premium_sold_N",
+}
+"""Columns of `equity` that say what the book takes of its risk budget, in shares of its equity, and their fields."""
+
+FLAGS = ("liquidated", "breached", "over_budget", "budget_breached", "terminated")
+"""What befell the account in the step: flags of `equity`, named as in the StepLedger."""
 
 RECORDED: tuple[str, ...] = (
     "snapshot_from_N",
@@ -104,12 +115,11 @@ RECORDED: tuple[str, ...] = (
     "dividends_N",
     "borrow_N",
     *EQUITY_DETAIL.values(),
+    *BUDGET.values(),
     "ordered_N",
     "unfilled_N",
     "rejected_N",
-    "liquidated_N",
-    "breached_N",
-    "terminated_N",
+    *(f"{name}_N" for name in FLAGS),
     "truncated_N",
     "fill_contract_NX",
     "fill_quantity_NX",
@@ -202,8 +212,8 @@ def _equity(keys: dict, of: Any, market: MarketTensors, snapshots: Any, *, start
         "borrow_usd": (zero, of("borrow_N")),
         "margin_usd": (zero, of("margin_N")),
         "cash_return": (zero, cash_returns(market)[of("snapshot_from_N")]),
-        **{name: (zero, of(field)) for name, field in EQUITY_DETAIL.items()},
-        **{name: (zero > 0, of(f"{name}_N")) for name in ("liquidated", "breached", "terminated")},
+        **{name: (zero, of(field)) for name, field in (EQUITY_DETAIL | BUDGET).items()},
+        **{name: (zero > 0, of(f"{name}_N")) for name in FLAGS},
     }
     columns["equity_liquidation_usd"] = (full, of("equity_liquidation_N"))
     return pl.DataFrame({name: np.concatenate(parts) for name, parts in columns.items()}).sort("episode", "step")

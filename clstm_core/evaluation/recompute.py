@@ -4,9 +4,9 @@
 
 Shares nothing with the code that wrote the ledgers: Polars, the standard library and the Parquet files alone. Taken
 from the ledgers: which quantity of what was traded when. Recomputed: prices and fees of every fill, settlement values,
-interest, dividends, borrow cost, spots, positions, marks (of what nobody quoted from its last quote), cash and equity,
-from quotes, underlyings, rates and the account's configuration. Exit status 1 when anything is over a cent
-apart, or counts what must not be.
+interest, dividends, borrow cost, spots, positions, marks (of what nobody quoted from its last quote), cash, equity and
+what the book takes of its risk budget, from quotes, underlyings, rates and the account's configuration. Exit status 1
+when anything is over a cent apart, or counts what must not be.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from typing import Any
 import polars as pl
 
 from clstm_core.evaluation.recomputed.account import account, explained, odd_steps
+from clstm_core.evaluation.recomputed.budget import odd_budgets
 from clstm_core.evaluation.recomputed.equal import STEP
 from clstm_core.evaluation.recomputed.fills import odd_fills, priced
 from clstm_core.evaluation.recomputed.market import TABLES, Market, read_market, spots, terms, with_rates
@@ -109,6 +110,7 @@ def recompute(
         **odd_steps(books, market),
         **odd_fills(fills, equity),
         **odd_positions(owned),
+        **odd_budgets(books, owned, tables["positions"], fills, market, env, near),
         "contracts of two terms": int(contracts["ambiguous"].sum()),
         "contracts that settle at another hour than their root's": int(contracts["odd_hour"].sum()),
         "quoted positions without a quote": int(books["unmarked"].sum() or 0),

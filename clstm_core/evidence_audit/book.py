@@ -11,25 +11,31 @@ from clstm_core.config import EnvConfig
 from clstm_core.evaluation.protocol import Backtest
 from clstm_core.evaluation.recomputed.market import read_market, spots, with_rates
 from clstm_core.evidence_audit.case import MarketFiles
-from clstm_core.evidence_audit.options import sensitivities, volatility
+from clstm_core.evidence_audit.options import price, sensitivities, volatility
 from clstm_core.specs import BOOK_FEATURES, MAX_LEGS
 
 YEAR_NS = 365 * 86_400 * 10**9
-SUMS = ("delta", "gamma", "vega", "theta")
+SUMS = ("delta", "gamma", "vega", "theta", "crash")
+
+PREMIUM_STEPS = 21
+"""Premium sold is forgotten at every multiple of so many steps."""
+
+MOST_OF_EQUITY = 100.0
 
 
 def book_features(result: Backtest, market: MarketFiles, env: EnvConfig) -> npt.NDArray[np.float64]:
-    """What the account saw of itself at each decision [steps, 12], in the order of specs.BOOK_FEATURES.
+    """What the account saw of itself at each decision [steps, 15], in the order of specs.BOOK_FEATURES.
 
     Assumes: one account (a policy's likeliest actions); legs are closed whole, two legs of one contract included
     """
     equity = result.table("equity").sort("step")
-    legs = _legs(result, market, equity)
+    legs = _legs(result, market, equity, env)
     marked = pl.col("weight") * pl.col("mark") - pl.col("multiplier") * pl.col("cost").fill_null(float("nan"))
     # a volatility that nobody could solve leaves no Greeks: they count as 0
     sums = [(pl.col("weight") * pl.col(name).fill_nan(0.0).fill_null(0.0)).sum().alias(name) for name in SUMS]
     held = legs.group_by("step").agg(
         *sums,
+        gross=(pl.col("size") * pl.col("multiplier") * pl.col("delta").abs().fill_nan(0.0).fill_null(0.0)).sum(),
         legs_held=pl.col("count").sum() / MAX_LEGS,
         nearest_expiry_years=pl.col("years").min(),
         unrealised_pnl=marked.sum() / env.capital_usd,
@@ -38,8 +44,13 @@ def book_features(result: Backtest, market: MarketFiles, env: EnvConfig) -> npt.
     capital, spot = env.capital_usd, pl.col("spot")
     seen = (
         equity.join(held, on="step", how="left")
+        .join(_premium(result), on="step", how="left")
         .sort("step")
-        .with_columns(pl.col(*SUMS, "legs_held", "nearest_expiry_years", "unrealised_pnl", "stale_legs").fill_null(0.0))
+        .with_columns(premium=pl.col("premium").fill_null(0.0).cum_sum().over((pl.col("step") - 1) // PREMIUM_STEPS))
+        .with_columns(premium=pl.when(pl.col("step") % PREMIUM_STEPS == 0).then(0.0).otherwise("premium"))
+        .with_columns(
+            pl.col(*SUMS, "gross", "legs_held", "nearest_expiry_years", "unrealised_pnl", "stale_legs").fill_null(0.0)
+        )
         .select(
             equity_change=pl.col("equity_usd") / capital - 1.0,
             cash_fraction=pl.col("cash_usd") / capital,
@@ -53,13 +64,30 @@ def book_features(result: Backtest, market: MarketFiles, env: EnvConfig) -> npt.
             nearest_expiry_years="nearest_expiry_years",
             unrealised_pnl="unrealised_pnl",
             stale_legs="stale_legs",
+            gross_exposure=_of_equity((pl.col("gross") + pl.col("shares").abs()) * spot),
+            crash_loss=_of_equity(-pl.col("crash") - env.crash_move * pl.col("shares") * spot),
+            premium_sold=_of_equity(pl.col("premium")),
         )
     )
     return seen.select(BOOK_FEATURES).to_numpy()[:-1]
 
 
-def _legs(result: Backtest, market: MarketFiles, equity: pl.DataFrame) -> pl.DataFrame:
-    """Contracts held after each step: weight, count of legs, mark, what was paid, years to expiration and Greeks."""
+def _of_equity(use: pl.Expr) -> pl.Expr:
+    """A use of the risk budget as a share of the equity there is."""
+    without = pl.when(use > 0).then(MOST_OF_EQUITY).otherwise(0.0)
+    share = (use / pl.col("equity_usd")).clip(0.0, MOST_OF_EQUITY)
+    return pl.when(pl.col("equity_usd") > 0).then(share).otherwise(without)
+
+
+def _premium(result: Backtest) -> pl.DataFrame:
+    """What each step's orders took for options that they sold to open."""
+    fills = result.table("fills")
+    sold = fills.filter((pl.col("kind") == "option") & (pl.col("reason") == "open") & (pl.col("quantity") < 0))
+    return sold.group_by("step").agg(premium=-(pl.col("quantity") * pl.col("multiplier") * pl.col("price")).sum())
+
+
+def _legs(result: Backtest, market: MarketFiles, equity: pl.DataFrame, env: EnvConfig) -> pl.DataFrame:
+    """Contracts held after each step: weight, legs, mark, what was paid, years to expiration, Greeks, and the crash."""
     fills, positions = result.table("fills"), result.table("positions")
     tables = read_market(market.tables, fills, positions)
     terms = tables.quotes.unique("contract_id", keep="first").select("contract_id", "expiration", "strike", "right")
@@ -67,6 +95,7 @@ def _legs(result: Backtest, market: MarketFiles, equity: pl.DataFrame) -> pl.Dat
         pl.col("quantity").sum(),
         pl.col("multiplier", "mark", "stale").first(),
         count=pl.len(),
+        size=pl.col("quantity").abs().sum(),
     )
     held = (
         held.join(equity.select("step", "snapshot"), on="step")
@@ -88,8 +117,14 @@ def _legs(result: Backtest, market: MarketFiles, equity: pl.DataFrame) -> pl.Dat
     held = _facts(held, tables.underlyings, tables.rates, near)
     spot, strike, years, rate, carry, side = _terms(held)
     with np.errstate(invalid="ignore", divide="ignore"):
-        greeks = sensitivities(spot, strike, years, held["vol"].to_numpy(), rate, carry, side)
-    return held.with_columns(pl.Series(name, getattr(greeks, name)) for name in SUMS)
+        vol = held["vol"].to_numpy()
+        greeks = sensitivities(spot, strike, years, vol, rate, carry, side)
+        crashed = price(
+            spot * (1.0 + env.crash_move), strike, years, vol * (1.0 + env.crash_vol_shock), rate, carry, side
+        )
+        crash = crashed - price(spot, strike, years, vol, rate, carry, side)
+    columns = greeks._asdict() | {"crash": crash}
+    return held.with_columns(pl.Series(name, columns[name]) for name in SUMS)
 
 
 def _facts(frame: pl.DataFrame, underlyings: pl.DataFrame, rates: pl.DataFrame, near: float) -> pl.DataFrame:

@@ -76,7 +76,7 @@ RUNS = Table(
     ("run",),
     (
         RUN,
-        _text("recipe", "named configuration: seed_100m, default_cpu, smoke"),
+        _text("recipe", "named configuration: seed_100m, steady_100m, default_cpu, smoke"),
         _text("status", "running, finished, failed or stopped"),
         _text("source", "market source that is traded in the backtests"),
         _text("label", "real quotes, modelled quotes or simulated quotes"),

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from clstm_core.audit.reference.ledger import Account, Contract, Fill, Ledger, Order, PlainMarket, Quote, Snapshot
-from clstm_core.audit.reference.rules import Rules, black_scholes
+from clstm_core.audit.reference.rules import Rules, black_scholes, vega
 
 DAY_NS = 86_400 * 10**9
 CALL, PUT = 0, 1
@@ -22,6 +22,19 @@ RULES = Rules(
     scan_points=10,
     vol_shock=0.2,
     min_margin_per_short=37.5,
+    max_net_exposure=100.0,
+    max_gross_exposure=100.0,
+    crash_move=-0.2,
+    crash_vol_shock=1.0,
+    max_crash_loss=100.0,
+    max_vega=100.0,
+    max_premium_sold=100.0,
+    budget_headroom=0.9,
+)
+"""A budget that nobody reaches, but where a case says otherwise."""
+
+BUDGET = dataclasses.replace(
+    RULES, max_net_exposure=1.0, max_gross_exposure=2.0, max_crash_loss=0.25, max_vega=0.005, max_premium_sold=0.25
 )
 
 
@@ -119,6 +132,42 @@ def test_a_breach_closes_what_trades_and_keeps_what_does_not() -> None:
         (-1, -100.0, pytest.approx(102.0 * (1 - 0.5e-4))),
     ]
     assert account.legs == [(PUT, -40.0)]
+
+
+def test_a_book_that_outgrew_its_budget_sells_the_fewest_shares_that_cure_it() -> None:
+    """The call's delta is half a share: 990 shares and two calls are 1,090 deltas at 102, of 106,630 or so."""
+    account = Account(5_000.0, shares=990.0, legs=[(CALL, 2.0)])
+    day = Ledger(three_days(), BUDGET).step(account, Order([]), 0)
+    cost = 102.0 * 0.5e-4 + 0.005
+    equity = 5_000.0 * math.exp(0.0001) + 990.0 * 102.0 + 2.0 * 100.0 * 4.2
+    sold = next(n for n in range(990) if (1_090 - n) * 102.0 <= equity - n * cost)
+    assert [(f.reason, f.quantity) for f in day.fills] == [("liquidation", -float(sold))]
+    assert day.over_budget
+    assert not day.liquidated
+    assert not day.budget_breached
+    assert day.net_exposure <= 1.0 < (1_090 - sold + 1) * 102.0 / equity
+
+
+def test_an_order_of_eight_times_the_equity_in_shares_is_rejected() -> None:
+    account = Account(1_000_000.0)
+    assert Ledger(three_days(), RULES).step(account, Order([], shares=80_000.0), 0).rejected is False
+    account = Account(1_000_000.0)
+    assert Ledger(three_days(), BUDGET).step(account, Order([], shares=80_000.0), 0).rejected
+    assert account.shares == 0.0
+
+
+def test_what_was_sold_to_open_counts_until_the_next_multiple_of_21_snapshots() -> None:
+    account = Account(1_000_000.0, age=19)
+    ledger = Ledger(three_days(), BUDGET)
+    ledger.step(account, Order([(PUT, -10.0)]), 0)
+    assert account.premium == pytest.approx(10 * 100 * 0.8)
+    ledger.step(account, Order([]), 1)
+    assert account.premium == 0.0
+
+
+def test_vega_is_the_slope_of_the_price() -> None:
+    up, down = (black_scholes(100.0, 95.0, 0.5, 0.3 + d, 0.04, 0.01, 1) for d in (1e-5, -1e-5))
+    assert vega(100.0, 95.0, 0.5, 0.3, 0.04, 0.01) == pytest.approx((up - down) / 2e-5, rel=1e-6)
 
 
 def test_hedge_brings_the_delta_after_the_order_to_zero() -> None:

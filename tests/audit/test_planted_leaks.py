@@ -8,7 +8,7 @@ import torch
 
 from clstm_core.audit.run import audit
 from clstm_core.config import EnvConfig
-from clstm_core.env import actions, options_env, record, step, table_view, trading, turn
+from clstm_core.env import actions, budget, options_env, record, step, table_view, trading, turn
 from clstm_core.env import columns as col
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.env.settlement import HoldingFlows
@@ -163,10 +163,97 @@ def half_the_margin(patch):
     _wrap(patch, "margin_requirement", half, book, actions)
 
 
+def mask_without_the_budget(patch):
+    _wrap(patch, "most_units", lambda size, *_: torch.full_like(size, torch.inf), actions)
+
+
+def mask_up_to_the_whole_budget(patch):
+    _wrap(patch, "room_for", lambda room, *_: room / 0.9, actions)
+
+
+def hedges_beyond_the_budget(patch):
+    _wrap(patch, "may_hedge", lambda may, *_: torch.ones_like(may), actions)
+
+
+def fills_beyond_the_budget(patch):
+    _wrap(patch, "may_fill", lambda may, *_: torch.ones_like(may), trading)
+
+
+def fills_that_shares_cannot_cure(patch):
+    """What an order overshoots is never asked after the trim."""
+
+    def trusting(*args):
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(budget, "trim", lambda book, shares, config: honest_trim(book, 0.0 * shares, config))
+            return honest(*args)
+
+    honest, honest_trim = budget.may_fill, budget.trim
+    patch.setattr(trading, "may_fill", trusting)
+
+
+def a_cure_that_does_nothing(patch):
+    def idle(cure, *_):
+        return cure._replace(shares=0.0 * cure.shares, over=torch.zeros_like(cure.over))
+
+    _wrap(patch, "trim", idle, trading)
+
+
+def a_cure_that_trims_and_never_closes(patch):
+    _wrap(patch, "trim", lambda cure, *_: cure._replace(over=torch.zeros_like(cure.over)), trading)
+
+
+def a_cure_of_half_the_shares(patch):
+    _wrap(patch, "trim", lambda cure, *_: cure._replace(shares=torch.round(0.5 * cure.shares)), trading)
+
+
+def premium_forgotten_every_day(patch):
+    patch.setattr(step, "PREMIUM_SESSIONS", 1)
+
+
+def premium_never_forgotten(patch):
+    patch.setattr(step, "PREMIUM_SESSIONS", 10_000)
+
+
+def a_crash_without_its_vol(patch):
+    from clstm_core.env import margin
+
+    _wrap(patch, "vol_factors", lambda factors, config: (1.0, *factors[1:]), margin)
+
+
+def a_crash_in_the_margin(patch):
+    from clstm_core.env import book
+
+    honest = book.value_book
+
+    def frightened(holdings, facts, spot, move, config):
+        valued = honest(holdings, facts, spot, move, config)
+        return valued._replace(margin=torch.maximum(valued.margin, -valued.crash))
+
+    for module in (book, step, trading):
+        patch.setattr(module, "value_book", frightened)
+
+
+def gross_exposure_of_the_net(patch):
+    from clstm_core.env import book
+
+    honest = book.value_book
+
+    def netted(holdings, *rest):
+        valued = honest(holdings, *rest)
+        return valued._replace(option_gross=(valued.delta - holdings.shares).abs())
+
+    for module in (book, step, trading):
+        patch.setattr(module, "value_book", netted)
+
+
+def a_budget_that_looks_away_in_the_record(patch):
+    _wrap(patch, "over_budget", lambda over, *_: torch.zeros_like(over), record)
+
+
 def mask_peeks_ahead(patch):
     def peek(standing, view, config, account, book):
         ahead = (account.snapshot_index_N + 1).clamp(max=len(view.features_TF) - 1)
-        _, mask_NA = actions.sizes_and_mask(view.offered(ahead), account.holdings, book, view.move_S, config)
+        _, mask_NA = actions.sizes_and_mask(view.offered(ahead), account, book, view.move_S, config)
         return standing._replace(mask_NA=mask_NA)
 
     _wrap(patch, "stand", peek, turn, options_env)
@@ -412,6 +499,13 @@ LEAKS: list[tuple[Plant, str]] = [
             final_observation_after_the_reset,
             observation_of_the_step_before,
             money_kept_across_a_reset,
+            mask_without_the_budget,
+            hedges_beyond_the_budget,
+            fills_beyond_the_budget,
+            a_cure_that_does_nothing,
+            premium_forgotten_every_day,
+            a_crash_without_its_vol,
+            gross_exposure_of_the_net,
         )
     ),
     (final_observation_after_the_reset, "invariance"),
@@ -444,7 +538,7 @@ LEAKS: list[tuple[Plant, str]] = [
     (reward_without_the_cost_of_cash_in_float32, "invariance"),
 ]
 
-ALSO_CAUGHT_BY: list[tuple[Plant, str]] = [
+ALSO_CAUGHT_BY: list[tuple[Plant, str]] = [  # by a second proof, or much as one above
     (sale_without_liability, "martingale_exact"),
     (sale_without_liability, "martingale_sampled"),
     (fees_with_the_wrong_sign, "conservation"),
@@ -457,6 +551,13 @@ ALSO_CAUGHT_BY: list[tuple[Plant, str]] = [
     (dividends_paid_to_nobody, "conservation"),
     (marks_from_the_next_snapshot, "conservation"),
     (liquidation_at_mid, "martingale_exact"),
+    (mask_up_to_the_whole_budget, "conservation"),
+    (fills_that_shares_cannot_cure, "conservation"),
+    (a_cure_that_trims_and_never_closes, "conservation"),
+    (a_cure_of_half_the_shares, "conservation"),
+    (premium_never_forgotten, "conservation"),
+    (a_crash_in_the_margin, "conservation"),
+    (a_budget_that_looks_away_in_the_record, "conservation"),
 ]
 
 

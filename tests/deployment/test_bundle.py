@@ -68,6 +68,14 @@ def test_a_bundle_is_verified_and_decides_as_the_policy(original, policy):
     assert json.loads((built.folder / "config.json").read_text())["model"]["hidden_dim"] == 16
 
 
+def test_a_bundle_states_the_risk_budget_that_its_policy_was_judged_under(original):
+    account = load_bundle(original.folder).manifest.account
+    assert EnvConfig(**account) == EnvConfig(horizon=MEMORY)
+    card = (original.folder / "MODEL_CARD.md").read_text()
+    assert "net exposure, |delta of the whole book| x spot: 1 x equity;" in card
+    assert "loss of the whole book at spot -20% and implied volatilities +100%: 25% of equity;" in card
+
+
 @pytest.mark.parametrize("name", ["policy.onnx", "policy.ts", "golden.safetensors", "MODEL_CARD.md"])
 def test_an_altered_bundle_is_refused_by_name(folder, name):
     path = folder / name

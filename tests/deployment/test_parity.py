@@ -10,7 +10,7 @@ from clstm_core.deployment import export, runtimes
 from clstm_core.deployment.parity import check_parity, unbroken_env
 from clstm_core.errors import BundleError
 from clstm_core.model.clstm import CLSTM
-from clstm_core.specs import OBSERVATION
+from clstm_core.specs import ACTIONS, OBSERVATION
 
 MEMORY = 9
 
@@ -91,7 +91,7 @@ def test_a_runtime_that_gives_nan_fails_parity(policy, make_env):
 @pytest.mark.parametrize("config", [{"use_attention": False}, {"dual_trunk": False}])
 def test_ablations_export_without_the_state_that_they_lack(config, make_env, tmp_path):
     torch.manual_seed(0)
-    policy = CLSTM(28, 31, ModelConfig(hidden_dim=8, attention_window=4, **config)).eval()
+    policy = CLSTM(len(OBSERVATION), len(ACTIONS), ModelConfig(hidden_dim=8, attention_window=4, **config)).eval()
     reference, candidates = exported(policy, tmp_path)
     results = check_parity(candidates, reference, make_env(2), steps=20)
     assert all(result.passed for result in results)
@@ -165,8 +165,8 @@ def test_inputs_of_another_number_shape_or_type_are_refused(everywhere, runtime)
     observation, mask, *state = run.blank(2)
     for given, sentence in (
         ((observation, mask), r"found 2 inputs, expected \d+: observation, action_mask, actor_h"),
-        ((observation.astype(np.float64), mask, *state), r"input observation is float64 \[2, 28\]: expected float32"),
-        ((observation[:, 1:], mask, *state), r"input observation is float32 \[2, 27\]: expected .* \[2, 28\]"),
+        ((observation.astype(np.float64), mask, *state), r"input observation is float64 \[2, 31\]: expected float32"),
+        ((observation[:, 1:], mask, *state), r"input observation is float32 \[2, 30\]: expected .* \[2, 31\]"),
         ((observation, mask[:1], *state), r"input action_mask is bool \[1, 31\]: expected bool \[2, 31\]"),
         ((observation, mask.astype(np.int64), *state), "input action_mask is int64"),
         ((observation.tolist(), mask, *state), "input observation is list"),

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from clstm_core.config import EnvConfig, MarketConfig
+from clstm_core.config import WITHOUT_BUDGET, EnvConfig, MarketConfig
 from clstm_core.market.build.simulated import simulated_market
 from clstm_core.market.tensors import MarketTensors, encode_contract_ids
 from clstm_core.options.black_scholes import greeks
@@ -112,4 +112,4 @@ def world() -> MarketTensors:
 
 @pytest.fixture
 def tiny_config() -> EnvConfig:
-    return EnvConfig(capital_usd=1_000_000.0, horizon=5, fill_lag=0)
+    return EnvConfig(capital_usd=1_000_000.0, horizon=5, fill_lag=0, **WITHOUT_BUDGET)

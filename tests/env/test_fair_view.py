@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from clstm_core.config import EnvConfig
+from clstm_core.config import WITHOUT_BUDGET, EnvConfig
 from clstm_core.env import columns as col
 from clstm_core.env.fair_view import FairView
 from clstm_core.env.generated_standing import over
@@ -31,7 +31,7 @@ def world(market):
 @pytest.mark.parametrize("lag", [0, 1])
 def test_nothing_is_expected_of_any_action_at_mid(world, lag):
     """Random and insistent accounts, through expiries and breaches of the margin: exact, not sampled."""
-    accounts = Accounts.begin(world, EnvConfig(fill_lag=lag, **FREE), 2 * len(ACTIONS))
+    accounts = Accounts.begin(world, EnvConfig(fill_lag=lag, **FREE, **WITHOUT_BUDGET), 2 * len(ACTIONS))
     generator, seen = torch.Generator().manual_seed(lag), torch.zeros(len(ACTIONS), dtype=torch.bool)
     insist = torch.arange(len(ACTIONS)).repeat(2)
     settled = liquidated = near = 0

@@ -16,8 +16,8 @@ from clstm_core.env.table_view import TableView
 from clstm_core.market.tensors import SIZE_ZERO_ASK, SIZE_ZERO_BID, MarketTensors
 from clstm_core.specs import CLOSE_ALL
 
-N_ENVS, STEPS, WINDOW = 12, 40, (0, 160)
-CONFIG = EnvConfig(horizon=21)
+N_ENVS, STEPS, WINDOW = 12, 60, (0, 160)
+CONFIG = EnvConfig(horizon=30)
 
 
 def make(world, lag: int, dtype=torch.float64) -> OptionsEnv:
@@ -25,7 +25,7 @@ def make(world, lag: int, dtype=torch.float64) -> OptionsEnv:
 
 
 def some_orders(env: OptionsEnv, generator: torch.Generator, *, orders_too_much: bool = False) -> Orders:
-    """A legal action per account; now and then shares on credit, so that margin is breached and orders are rejected."""
+    """A legal action per account; now and then shares on credit, so that orders are rejected and budgets breached."""
     mask = env.observe()[1].clone()
     mask[:, CLOSE_ALL] &= torch.rand(N_ENVS, generator=generator) < 0.1
     rank = (torch.rand(N_ENVS, generator=generator) * mask.sum(dim=1)).long()
@@ -33,9 +33,7 @@ def some_orders(env: OptionsEnv, generator: torch.Generator, *, orders_too_much:
     if orders_too_much:
         spot = env.market.spot_T[env.state.snapshot_index_N]
         wild = torch.rand(N_ENVS, generator=generator) < 0.2
-        lots = torch.where(
-            wild, (12.0 * torch.rand(N_ENVS, generator=generator) * env.state.equity_N / spot).floor(), 0
-        )
+        lots = torch.where(wild, (2.0 * torch.rand(N_ENVS, generator=generator) * env.state.equity_N / spot).floor(), 0)
         orders = orders._replace(share_quantity_N=orders.share_quantity_N + lots)
     return orders
 
@@ -73,7 +71,7 @@ def test_driven_by_hand_it_gives_the_accounts_of_the_env(world, lag, dtype):
         assert torch.equal(ledger.equity_N, by_hand.account.equity_N)
         account = choose(by_hand.done, env.state, by_hand.account)
         assert equal(account, env.state)
-        flags = (ledger.ordered_N, ledger.rejected_N, ledger.liquidated_N, ledger.settlement_N != 0, out.truncated)
+        flags = (ledger.ordered_N, ledger.rejected_N, ledger.over_budget_N, ledger.settlement_N != 0, out.truncated)
         met += torch.stack([flag.sum() for flag in flags])
     assert (met > 0).all(), met
 

@@ -67,6 +67,23 @@ def edit():
     return rewrite
 
 
+def risk_uses(equity, shares, weight, spot, days, vol, rate, dividend) -> dict[str, float]:
+    """What shares and a 100 put take of the risk budget, shares of equity; a crash is -20% and twice the volatility."""
+    delta = vega = crash = 0.0
+    if weight:
+        rates = [torch.tensor(value, dtype=torch.float64) for value in (rate, dividend, -1.0)]
+        strike, tte = (torch.tensor(value, dtype=torch.float64) for value in (100.0, days / 365))
+        now = greeks(torch.tensor(spot, dtype=torch.float64), strike, tte, vol, *rates)
+        then = greeks(torch.tensor(0.8 * spot, dtype=torch.float64), strike, tte, 2.0 * vol, *rates)
+        delta, vega, crash = float(now.delta), float(now.vega), float(then.price - now.price)
+    return {
+        "net_exposure": abs(shares + weight * delta) * spot / equity,
+        "gross_exposure": (abs(shares) + abs(weight * delta)) * spot / equity,
+        "crash_loss": max(0.0, 0.2 * shares * spot - weight * crash) / equity,
+        "vega_per_point": 0.01 * abs(weight * vega) / equity,
+    }
+
+
 @pytest.fixture
 def hand_made(tmp_path):
     """Four steps worked out by hand: a put sold, bought back in part and settled; shares bought, sold and short.
@@ -143,6 +160,14 @@ def hand_made(tmp_path):
     option_marks = [0.0, 0.0, -300 * (stale - 2.1), -300 * (1.2 - stale), 0.0]
     share_marks = [0.0, 0.0, 10.0, 10.0, 45.0]
     zero = [0.0] * 5
+    worth = [c + n * s + o for c, n, s, o in zip(cash, shares, spot, options, strict=True)]
+    # one day before expiry the mid of 1.20 gives another volatility
+    last = (torch.tensor(value, dtype=torch.float64) for value in (102.0, 100.0, 1 / 365, rate, dividend, -1.0))
+    vols = [None, vol, vol, implied_vol(torch.tensor(1.2, dtype=torch.float64), *last), None]
+    uses = [
+        risk_uses(*row, rate, dividend)
+        for row in zip(worth, shares, [0.0, -300.0, -300.0, -200.0, 0.0], spot, [4, 3, 2, 1, 0], vols, strict=True)
+    ]
     equity = pl.DataFrame(
         {
             "episode": [0] * 5,
@@ -152,7 +177,7 @@ def hand_made(tmp_path):
             "cash_usd": cash,
             "shares": shares,
             "options_mark_usd": options,
-            "equity_usd": [c + n * s + o for c, n, s, o in zip(cash, shares, spot, options, strict=True)],
+            "equity_usd": worth,
             "interest_usd": interest,
             "dividends_usd": dividends,
             "borrow_usd": borrow,
@@ -167,6 +192,9 @@ def hand_made(tmp_path):
             **{f"{name}_usd": zero for name in ("delta", "gamma", "vega", "theta")},
             "carry_usd": [i + d - b for i, d, b in zip(interest, dividends, borrow, strict=True)],
             "residual_usd": [o + s for o, s in zip(option_marks, share_marks, strict=True)],
+            **{name: [use[name] for use in uses] for name in uses[0]},
+            # 3 puts sold for 2.00
+            "premium_sold": [0.0, *(600.0 / equity for equity in worth[1:])],
         }
     ).with_columns(pl.col("snapshot").cast(UTC_NS))
     held = [(1, -3.0, 2.1, False), (2, -3.0, stale, True), (3, -2.0, 1.2, False)]
@@ -257,6 +285,7 @@ def account_of(market):
             age_N=zero,
             episode_N=zero,
             seed_N=zero,
+            premium_sold_N=torch.zeros(n, dtype=torch.float64),
         )
 
         config = config or EnvConfig()

@@ -14,6 +14,7 @@ from clstm_core.evaluation import words
 from clstm_core.evaluation.backtest import BacktestResult
 from clstm_core.evaluation.compare import compare
 from clstm_core.evaluation.figures import MEAN_METRIC
+from clstm_core.evaluation.ledgers import BUDGET
 from clstm_core.evaluation.pairing import series
 from clstm_core.evaluation.statistics import performance
 from clstm_core.evaluation.summary import summarise
@@ -404,6 +405,9 @@ def test_a_summary_by_hand() -> None:
             "slippage_usd": [0.0, 1.0, 2.0],
             "fees_usd": [0.0, 0.5, 0.5],
             "liquidated": [False, True, False],
+            "over_budget": [False, True, True],
+            "budget_breached": [False, True, False],
+            **{name: [0.0, 0.5, 0.25] for name in BUDGET},
             "terminated": [False, False, False],
         }
     )
@@ -426,6 +430,8 @@ def test_a_summary_by_hand() -> None:
     assert found["total_return"] == pytest.approx(0.2)
     assert found["max_drawdown"] == pytest.approx(-0.2)
     assert found["max_margin_used"] == pytest.approx(0.5)
+    assert (found["largest_net_exposure"], found["largest_premium_sold"]) == (0.5, 0.5)
+    assert (found["n_budget_breaches"], found["longest_budget_cure"]) == (2, 1)
     assert found["action_mix"] == {"hold": 1.0}
     assert found["sharpe"] is None
 

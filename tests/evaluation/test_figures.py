@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from clstm_core.evaluation import figures, summary
-from clstm_core.evaluation.figures import COSTS, FIGURE, FIGURES, PERFORMANCE, STORED, Figure, columns
+from clstm_core.evaluation.figures import COSTS, FIGURE, FIGURES, LIMITS, PERFORMANCE, STORED, Figure, columns
 from clstm_core.ppo.metrics import METRICS
 from clstm_core.store.schema import BACKTESTS, TRAINING_METRICS
 
@@ -36,7 +36,7 @@ def test_the_store_has_the_declared_columns_in_their_order():
         assert columns_of == [(item.name, item.type) for item in declared]
 
 
-@pytest.mark.parametrize("names", [PERFORMANCE, COSTS])
+@pytest.mark.parametrize("names", [PERFORMANCE, COSTS, LIMITS])
 def test_a_page_heads_every_figure_it_shows(names):
     assert all(heading for heading, _ in columns(names).values())
     assert list(columns(names)) == list(names)

@@ -8,11 +8,11 @@ import pytest
 from clstm_core.audit.reference.ledger import Account, Ledger, Order, PlainMarket
 from clstm_core.audit.reference.plain import plain_market
 from clstm_core.audit.reference.rules import Rules
-from clstm_core.config import EnvConfig
+from clstm_core.config import WITHOUT_BUDGET, EnvConfig
 
 N_ACCOUNTS = 12
 FLOWS = ("interest", "dividends", "borrow", "fees", "slippage", "settlement", "option_mark_change", "share_mark_change")
-EVENTS = ("unfilled", "rejected", "liquidated", "breached")
+EVENTS = ("unfilled", "rejected", "liquidated", "breached", "over_budget", "budget_breached")
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,7 @@ CASES = {
     "lag 0, touch": EnvConfig(fill_lag=0),
     "lag 1, fraction 0.5": EnvConfig(fill_rule="fraction", fill_fraction=0.5),
     "lag 0, fraction 0.5": EnvConfig(fill_lag=0, fill_rule="fraction", fill_fraction=0.5),
+    "lag 1, touch, margin alone": EnvConfig(**WITHOUT_BUDGET),
 }
 
 
@@ -76,5 +77,14 @@ def test_what_the_books_say_adds_up(plain):
 
 
 def test_another_margin_shows_in_the_books(plain):
-    honest, other = (replay(plain, EnvConfig(scan_down=scan)) for scan in (0.08, 0.09))
+    honest, other = (replay(plain, EnvConfig(scan_down=scan, **WITHOUT_BUDGET)) for scan in (0.08, 0.09))
+    assert honest["fills_sha256"] != other["fills_sha256"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"max_net_exposure": 0.9}, {"max_gross_exposure": 1.2}, {"max_crash_loss": 0.15}, {"budget_headroom": 0.99}],
+)
+def test_another_budget_shows_in_the_books(plain, change):
+    honest, other = (replay(plain, EnvConfig(**config)) for config in ({}, change))
     assert honest["fills_sha256"] != other["fills_sha256"]

@@ -27,7 +27,7 @@ class BundleManifest(Manifest):
     words: ClassVar[str] = "bundle"
     remedy: ClassVar[str] = "Materialize policy_bundle again."
     error: ClassVar[type[ArtifactError]] = BundleError
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     run: str
     created: str
@@ -37,6 +37,7 @@ class BundleManifest(Manifest):
     schema: JsonObject
     schema_sha256: str
     memory_sessions: int  # decisions after which the policy forgets
+    account: JsonObject  # EnvConfig that it trades under: costs, margin, and the caps of its risk budget
     graphs: JsonObject
     shapes: JsonObject
     opset: int

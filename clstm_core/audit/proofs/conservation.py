@@ -21,6 +21,7 @@ from clstm_core.audit.sessions.records import Before, before, done_step, plain_o
 from clstm_core.audit.sessions.scene import Scene, on_device
 from clstm_core.audit.worlds.listed import SETTLES, build_listed
 from clstm_core.audit.worlds.markets import with_holes
+from clstm_core.config import WITHOUT_BUDGET
 from clstm_core.market.instrument import INSTRUMENTS, SPX_MODELLED
 from clstm_core.market.tensors import MarketTensors
 
@@ -47,6 +48,9 @@ EVENTS = (
     "unfilled",
     "rejected",
     "breach that remains",
+    "shares trimmed",
+    "closed by the budget",
+    "budget breach that remains",
     "horizon",
     "ruin",
 )
@@ -107,7 +111,7 @@ def conservation(
         places.append(_Place("market", scene, own.market, ("actions", "orders"), False))
     if world is not None:
         holed = dataclasses.replace(scene, market=with_holes(world, scene.seed + 1))
-        places += _twice("world", holed, plain_market(holed.market))
+        places += _thrice("world", holed, plain_market(holed.market))
     if listed is not None:
         built = build_listed(listed)
         true = listed_market(built, listed, SETTLES)
@@ -115,7 +119,7 @@ def conservation(
         held = every_event(settlements_of(true), LISTED_SETTLEMENTS, "settlements missing in the tables")
         borrow = max(scene.config.borrow_rate, LEAST_BORROW)
         walked = dataclasses.replace(scene, market=built).under(horizon=LISTED_HORIZON, borrow_rate=borrow)
-        places += _twice("listed world", walked, true.market)
+        places += _thrice("listed world", walked, true.market)
     if any(finding.ratio > 1.0 for finding in findings):
         return findings  # where tensors are not their tables, the ledger would keep books of another market
     findings += [] if listed is None else [held]
@@ -133,13 +137,14 @@ def _roots(market: MarketTensors) -> Mapping[str, str]:
     return {} if market.info.get("source") == "table" else MARKET_ROOTS
 
 
-def _twice(label: str, scene: Scene, plain: PlainMarket) -> list[_Place]:
-    """With the fill lag as it is, and with the other one, where little is ruin already."""
+def _thrice(label: str, scene: Scene, plain: PlainMarket) -> list[_Place]:
+    """With the fill lag as it is, with the other one, where little is ruin already, and with margin alone as limit."""
     config = scene.config
     lagged = scene.under(fill_lag=1 - config.fill_lag, ruin_fraction=max(EARLY_RUIN, config.ruin_fraction))
     return [
         _Place(label, scene, plain, ("actions", "orders"), True),
         _Place(f"{label}, lag {lagged.config.fill_lag}", lagged, plain, ("orders",), True),
+        _Place(f"{label}, margin alone", scene.under(**WITHOUT_BUDGET), plain, ("actions", "orders"), True),
     ]
 
 

@@ -1,15 +1,16 @@
 """The reference ledger: one account in lists and floats, written from the rules of the market, not from the env.
 
-It is given quotes and orders, and works out fills, fees, interest, dividends, borrow, settlement, marks, margin,
-rejection and liquidation itself. No tensors here: what it shares with the environment is the market, the configuration
-and nothing else.
+It is given quotes and orders, and works out fills, fees, interest, dividends, borrow, settlement, marks, margin, the
+risk budget, rejection and liquidation itself. No tensors here: what it shares with the environment is the market, the
+configuration and nothing else.
 """
 
 import math
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from clstm_core.audit.reference.rules import Rules, black_scholes
+from clstm_core.audit.reference import budget
+from clstm_core.audit.reference.rules import Rules, black_scholes, vega
 
 YEAR_NS = 365 * 86_400 * 1_000_000_000
 UNDERLYING = -1
@@ -75,9 +76,21 @@ class PlainMarket:
                 return black_scholes(spot, terms.strike, years, vol, now.rate, now.dividend_yield, terms.right)
 
             base = value(now.spot, quote.vol)
-            profits = [value(now.spot * (1 + m), quote.vol * (1 + s)) - base for m, s in rules.scenarios()]
+            shocks = [*rules.scenarios(), (rules.crash_move, rules.crash_vol_shock)]
+            profits = [value(now.spot * (1 + m), quote.vol * (1 + s)) - base for m, s in shocks]
             self.scenario_cache[key] = [0.0 if p != p else p for p in profits]
-        return self.scenario_cache[key]
+        return self.scenario_cache[key][:-1]
+
+    def crash(self, t: int, contract: int, rules: Rules) -> float:
+        """Profit per share of one long contract in the risk budget's crash at snapshot t."""
+        self.scenarios(t, contract, rules)
+        return self.scenario_cache[t, contract][-1]
+
+    def vega(self, t: int, contract: int) -> float:
+        """Change of one contract's value per share and 1.00 of vol at snapshot t."""
+        now, terms = self.snapshots[t], self.contracts[contract]
+        years = (terms.expiration_ns - now.time_ns) / YEAR_NS
+        return vega(now.spot, terms.strike, years, now.quotes[contract].vol, now.rate, now.dividend_yield)
 
 
 class Order(NamedTuple):
@@ -116,8 +129,16 @@ class Day:
     rejected: bool = False
     liquidated: bool = False
     breached: bool = False
+    over_budget: bool = False
+    budget_breached: bool = False
     equity: float = 0.0
     margin: float = 0.0
+    # of the risk budget, shares of equity after the step
+    net_exposure: float = 0.0
+    gross_exposure: float = 0.0
+    crash_loss: float = 0.0
+    vega: float = 0.0
+    premium_sold: float = 0.0
 
 
 @dataclass
@@ -127,6 +148,8 @@ class Account:
     cash: float
     shares: float = 0.0
     legs: list[tuple[int, float]] = field(default_factory=list)
+    premium: float = 0.0  # taken for options sold to open, since the last multiple of 21 snapshots of age
+    age: int = 0  # snapshots since the episode began
 
 
 @dataclass(frozen=True)
@@ -162,7 +185,7 @@ class Ledger:
         """Take one account from snapshot t to t + 1, changing it in place.
 
         Order of events: a fill without lag at t; interest, dividends, borrow and settlement overnight; a lagged fill at
-        t + 1; then the margin call.
+        t + 1; then the margin call and the budget's.
         """
         day = Day()
         hedge = self._hedge_shares(account, order, t) if order.hedge else 0.0
@@ -173,6 +196,10 @@ class Ledger:
             self._execute(account, order, hedge, t + 1, day)
         self._margin_call(account, t + 1, day)
         day.breached = day.margin > day.equity
+        self._state_budget(account, t + 1, day)
+        account.age += 1
+        if account.age % budget.PREMIUM_SESSIONS == 0:
+            account.premium = 0.0
         return day
 
     def liquidation_equity(self, account: Account, t: int) -> float:
@@ -215,13 +242,16 @@ class Ledger:
         for contract, quantity in order.legs:
             self._trade_option(after, contract, quantity, t, "open", trades)
             after.legs.append((contract, quantity))
+            if quantity < 0:
+                after.premium += -quantity * self.market.contracts[contract].multiplier * trades.fills[-1].price
         self._trade_shares(after, order.shares, t, "open", trades)
         self._trade_shares(after, hedge, t, "hedge", trades)
         fits = len(after.legs) <= rules.max_legs and self.margin(after, t) <= self.equity(after, t)
-        if opens and not fits:
+        if opens and not (fits and budget.may_fill(self, account, after, t)):
             day.rejected = True
             return
         account.cash, account.shares, account.legs = after.cash, after.shares, after.legs
+        account.premium = after.premium
         day.fees += trades.fees
         day.slippage += trades.slippage
         day.fills += trades.fills
@@ -249,10 +279,25 @@ class Ledger:
 
     def _margin_call(self, account: Account, t: int, day: Day) -> None:
         day.equity, day.margin = self.equity(account, t), self.margin(account, t)
-        if (account.legs or account.shares) and day.margin > day.equity:
+        if not (account.legs or account.shares):
+            return
+        traded = budget.shares_to_trade(self, account, t)
+        left = budget.above(self, budget.with_shares(self, account, traded, t), t)
+        day.over_budget = bool(traded or left)
+        if left or day.margin > day.equity:
             day.liquidated = True
             self._close(account, t, "liquidation", day)
-            day.equity, day.margin = self.equity(account, t), self.margin(account, t)
+        else:
+            self._trade_shares(account, traded, t, "liquidation", day)
+        day.equity, day.margin = self.equity(account, t), self.margin(account, t)
+
+    def _state_budget(self, account: Account, t: int, day: Day) -> None:
+        """What the book takes of its budget when the step is over, and whether that is more than it may."""
+        taken = budget.taken(self, account, t)
+        names = ("net_exposure", "gross_exposure", "crash_loss", "vega", "premium_sold")
+        for name, (_, use, _) in zip(names, taken.against(self.rules), strict=True):
+            setattr(day, name, budget.share_of(use, day.equity))
+        day.budget_breached = bool(account.legs or account.shares) and bool(budget.above(self, account, t))
 
     def _close(self, account: Account, t: int, reason: str, day: Day) -> None:
         """Close each leg that trades, and all shares."""

@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+from clstm_core.audit.reference.budget import taken, with_shares
 from clstm_core.audit.reference.ledger import Account, Ledger, Order
 from clstm_core.config import EnvConfig
 from clstm_core.specs import (
@@ -52,12 +53,14 @@ def broken_limits(
         wrong.append("close_all orders something else")
     if mask[HEDGE_DELTA] and not (orders[HEDGE_DELTA].hedge and not orders[HEDGE_DELTA].legs):
         wrong.append("hedge_delta orders something else")
+    if mask[HEDGE_DELTA] and not _hedge_keeps_the_budget(ledger, account, t):
+        wrong.append("hedge_delta is legal beyond the risk budget")
     if mask[HEDGE_DELTA] and abs(ledger.delta(ledger.at_fill(account, t), t)) < 1.0 - 1e-6:
         wrong.append("hedge_delta is legal without a share to hedge")
     equity = ledger.equity(account, t)
     for action, template in enumerate(TEMPLATES, start=FIRST_TEMPLATE):
         unit = price_unit(ledger, config, template, t)
-        size, certain = _size(ledger, config, account, equity, unit)
+        size, certain = _size(ledger, config, account, t, equity, unit)
         legal, legal_certain = _legal(ledger, account, t, equity, unit, size)
         name = ACTIONS[action]
         if mask[action] != legal and certain and legal_certain:
@@ -118,8 +121,10 @@ def _short_notional(ledger: Ledger, legs: list[tuple[int, float]]) -> tuple[floa
     return total[1], total[-1]
 
 
-def _size(ledger: Ledger, config: EnvConfig, account: Account, equity: float, unit: Unit | None) -> tuple[float, bool]:
-    """Whole units that risk and assignable notional allow, and whether rounding leaves no doubt about it."""
+def _size(
+    ledger: Ledger, config: EnvConfig, account: Account, t: int, equity: float, unit: Unit | None
+) -> tuple[float, bool]:
+    """Whole units that risk, assignable notional and budget allow, and whether rounding leaves no doubt about it."""
     if unit is None:
         return 0.0, True
     limits = [config.risk_fraction * equity / unit.risk]
@@ -129,7 +134,58 @@ def _size(ledger: Ledger, config: EnvConfig, account: Account, equity: float, un
             limits.append((config.assignable_fraction * equity - already) / notional)
     exact = min(limits)
     certain = all(abs(x - round(x)) > 1e-9 * max(1.0, abs(x)) for x in limits)
-    return max(0.0, math.floor(exact)), certain
+    size = max(0, math.floor(exact))
+    within, sure = _within_budget(ledger, account, t, equity, unit, size)
+    return float(within), certain and sure
+
+
+def _within_budget(ledger: Ledger, account: Account, t: int, equity: float, unit: Unit, most: int) -> tuple[int, bool]:
+    """The largest size up to `most` that the risk budget leaves room for, found by trying, and whether beyond doubt.
+
+    Each use must keep its headroom after the trade, unless the trade lowers it.
+    """
+    rules = ledger.rules
+    one = taken(ledger, Account(0.0, unit.shares, unit.legs, _premium(ledger, unit, t)), t).sides(rules)
+    raised = [use + rules.budget_headroom * cap * unit.cost > 0.0 for use, cap in one]
+
+    def room(size: int) -> float:
+        legs = [*account.legs, *((c, q * size) for c, q in unit.legs)]
+        premium = account.premium + size * _premium(ledger, unit, t)
+        book = taken(ledger, Account(0.0, account.shares + unit.shares * size, legs, premium), t)
+        left = [rules.budget_headroom * cap * (equity - size * unit.cost) - use for use, cap in book.sides(rules)]
+        return min((x for x, up in zip(left, raised, strict=True) if up), default=math.inf)
+
+    if room(most) >= 0.0:
+        return most, room(most) > 1e-6
+    low, high = 0, most  # no unit always fits
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if room(middle) >= 0.0 else (low, middle)
+    return low, min(abs(room(low)), abs(room(high))) > 1e-6
+
+
+def _premium(ledger: Ledger, unit: Unit, t: int) -> float:
+    """Taken for the legs that one unit sells."""
+    now, terms, crossed = ledger.market.snapshots[t], ledger.market.contracts, 0.5 * ledger.rules.fraction
+    sold = ((c, -q) for c, q in unit.legs if q < 0)
+    return sum(
+        q * terms[c].multiplier * max(0.0, now.quotes[c].mark - crossed * (now.quotes[c].ask - now.quotes[c].bid))
+        for c, q in sold
+    )
+
+
+def _hedge_keeps_the_budget(ledger: Ledger, account: Account, t: int) -> bool:
+    """Whether gross exposure and crash loss keep their headroom after the hedge, or are no larger for it."""
+    rules, before = ledger.rules, taken(ledger, account, t)
+    hedged = with_shares(ledger, account, -float(round(ledger.delta(ledger.at_fill(account, t), t))), t)
+    after, equity = taken(ledger, hedged, t), rules.budget_headroom * ledger.equity(hedged, t)
+    return all(
+        use <= already * (1.0 + 1e-9) + 1e-6 or use <= cap * equity + 1e-6
+        for use, already, cap in (
+            (after.gross, before.gross, rules.max_gross_exposure),
+            (after.crash_loss, before.crash_loss, rules.max_crash_loss),
+        )
+    )
 
 
 def _legal(

@@ -26,6 +26,15 @@ def black_scholes(
     return right * (carried * _normal(right * d1) - paid * _normal(right * (d1 - deviation)))
 
 
+def vega(spot: float, strike: float, years: float, vol: float, rate: float, dividend_yield: float) -> float:
+    """Change of a European option's value per 1.00 of vol, per share; 0 where the vol is unknown."""
+    carried, deviation = spot * math.exp(-dividend_yield * years), vol * math.sqrt(max(years, 0.0))
+    if not deviation > 0.0:
+        return 0.0
+    d1 = math.log(carried / (strike * math.exp(-rate * years))) / deviation + 0.5 * deviation
+    return carried * math.sqrt(years) * math.exp(-0.5 * d1 * d1) / math.sqrt(2.0 * math.pi)
+
+
 def _normal(x: float) -> float:
     return 0.5 * math.erfc(-x / math.sqrt(2.0))
 
@@ -45,6 +54,14 @@ class Rules:
     scan_points: int
     vol_shock: float
     min_margin_per_short: float
+    max_net_exposure: float
+    max_gross_exposure: float
+    crash_move: float
+    crash_vol_shock: float
+    max_crash_loss: float
+    max_vega: float
+    max_premium_sold: float
+    budget_headroom: float
     max_legs: int = MAX_LEGS
 
     @classmethod
@@ -62,6 +79,14 @@ class Rules:
             scan_points=config.scan_points,
             vol_shock=config.scan_vol_shock,
             min_margin_per_short=config.min_margin_per_short_usd,
+            max_net_exposure=config.max_net_exposure,
+            max_gross_exposure=config.max_gross_exposure,
+            crash_move=config.crash_move,
+            crash_vol_shock=config.crash_vol_shock,
+            max_crash_loss=config.max_crash_loss,
+            max_vega=config.max_vega,
+            max_premium_sold=config.max_premium_sold,
+            budget_headroom=config.budget_headroom,
         )
 
     def scenarios(self) -> list[tuple[float, float]]:

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from clstm_core.audit.reference.budget import share_of
 from clstm_core.audit.reference.ledger import YEAR_NS, Account, Day, Fill, Ledger, Quote
 from clstm_core.audit.result import Finding
 from clstm_core.audit.sessions.records import Before
@@ -27,6 +28,9 @@ FLOWS = (
     "equity",
     "margin",
 )
+
+BUDGET = ("net_exposure", "gross_exposure", "crash_loss", "vega", "premium_sold")
+"""What the book takes of its risk budget, in shares of equity."""
 
 
 class Agreement:
@@ -70,7 +74,10 @@ class Agreement:
         """Flows, flags, fills and the account after the step; equity changes by the flows and by nothing else."""
         for name in FLOWS:
             self.compare(name, record[name], getattr(day, name), where)
-        for name in ("unfilled", "rejected", "liquidated", "breached"):
+        for name in BUDGET:
+            expected = getattr(day, name)
+            self.compare(name, record[name], expected, where, scale=1e-5 * (1.0 + abs(expected)))
+        for name in ("unfilled", "rejected", "liquidated", "breached", "over_budget", "budget_breached"):
             self.differ(name, bool(record[name]), getattr(day, name), where)
         earned = sum(
             record[f] for f in ("interest", "dividends", "settlement", "option_mark_change", "share_mark_change")
@@ -97,8 +104,7 @@ class Agreement:
         """The reward is the excess over cash in scaled basis points, and ruin alone terminates."""
         now, then = self.ledger.market.snapshots[t], self.ledger.market.snapshots[t + 1]
         years = (then.time_ns - now.time_ns) / YEAR_NS
-        excess = day.equity - opening * math.exp(now.rate * years) - self.config.risk_penalty * day.margin
-        reward = self.config.reward_scale * 1e4 * excess / entry
+        reward = reward_due(self.config, opening * math.exp(now.rate * years), day.equity, day.margin, entry)
         self.compare("reward", float(result.reward[n]), reward, where, scale=100.0 * (1e-4 + 1e-6 * abs(reward)))
         self.differ("terminated", bool(record["terminated"]), day.equity <= self.config.ruin_fraction * entry, where)
         self.differ("step's end", bool(result.terminated[n]), bool(record["terminated"]), where)
@@ -116,6 +122,9 @@ class Agreement:
             "nearest_expiry_years": min(
                 ((terms[c].expiration_ns - now.time_ns) / YEAR_NS for c, _ in account.legs), default=0.0
             ),
+            "gross_exposure": day.gross_exposure,
+            "crash_loss": day.crash_loss,
+            "premium_sold": share_of(account.premium, day.equity),
             "stale_legs": sum(quote is not None and not quote.quoted for quote in quotes) / MAX_LEGS,
             **dict(zip(MARKET_FEATURES, market.features_TF[t].tolist(), strict=True)),
         }
@@ -125,7 +134,12 @@ class Agreement:
             self.compare("final observation", found, value, f"{where} {name}", scale=1e-3 * (1.0 + abs(value)))
         fresh = result.observation[n].tolist()
         if ended:
-            for name, value in (("equity_change", 0.0), ("cash_fraction", 1.0), ("legs_held", 0.0)):
+            for name, value in (
+                ("equity_change", 0.0),
+                ("cash_fraction", 1.0),
+                ("legs_held", 0.0),
+                ("premium_sold", 0.0),
+            ):
                 self.compare("first observation", fresh[OBSERVATION.index(name)], value, f"{where} {name}", scale=1e-3)
         else:
             self.differ("observation after a step", fresh, last, where)
@@ -160,3 +174,25 @@ class Agreement:
             quote = quotes.get(contract, UNKNOWN)
             self.compare("leg mark", mark, quote.mark, where)
             self.differ("stale flag", stale, not quote.quoted, where)
+
+
+LEAST_GROWTH = 0.01
+"""A reward of growth treats whatever is less as this."""
+
+
+def reward_due(config: EnvConfig, in_cash: float, equity: float, margin: float, entry: float) -> float:
+    """The reward of a step that ended at `equity`, where cash alone would have ended at `in_cash`.
+
+    Units: scaled basis points, of entry equity or of what cash would have come to
+    """
+    scale = config.reward_scale * 1e4
+    if config.reward == "profit":
+        return scale * (equity - in_cash - config.risk_penalty * margin) / entry
+    aversion = config.risk_aversion
+    if config.reward == "mean_variance":
+        gain = equity / in_cash - 1.0
+        return scale * (gain - aversion * gain * gain / 2.0)
+    growth = max(equity / in_cash, LEAST_GROWTH)
+    if aversion == 1.0:
+        return scale * math.log(growth)
+    return scale * (growth ** (1.0 - aversion) - 1.0) / (1.0 - aversion)

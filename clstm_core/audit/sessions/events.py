@@ -72,6 +72,9 @@ def count_events(last: StepLedger, market: MarketTensors) -> Counter[str]:
     met["borrow"] = int((last.borrow_N != 0).sum())
     met["unfilled"], met["rejected"] = int(last.unfilled_N.sum()), int(last.rejected_N.sum())
     met["breach that remains"] = int(last.breached_N.sum())
+    met["closed by the budget"] = int((last.over_budget_N & last.liquidated_N).sum())
+    met["shares trimmed"] = int((last.over_budget_N & ~last.liquidated_N).sum())
+    met["budget breach that remains"] = int(last.budget_breached_N.sum())
     met["ruin"], met["horizon"] = int(last.terminated_N.sum()), int(last.truncated_N.sum())
     days = (market.snapshot_T[last.snapshot_N] - market.snapshot_T[last.snapshot_from_N]).double() / DAY_NS
     carried = held.any(dim=1) | (last.shares_N != 0)

@@ -18,8 +18,8 @@ def random_actions(mask: torch.Tensor, generator: torch.Generator) -> torch.Tens
 
 
 def wild_orders(env: AuditedEnv, market: MarketTensors, generator: torch.Generator) -> Orders:
-    """Orders that no policy would place: naked shorts near the margin limit, shares on credit, shares sold short,
-    contracts about to expire, one-sided and stale rows, several things at once."""
+    """Orders that no policy would place: naked shorts at the limit of the budget or of margin, shares on credit, shares
+    sold short, contracts about to expire, one-sided and stale rows, several things at once."""
     n = env.n_envs
     orders = Orders.none(n)
     state = before(env)
@@ -39,9 +39,11 @@ def wild_orders(env: AuditedEnv, market: MarketTensors, generator: torch.Generat
     worth = market.multiplier_K[market.row_contract_Q[row.clamp(max=market.n_rows - 1)]] / 100.0
     size = torch.exp(draw(n, PACKAGE_LEGS) * 6.0 - 4.0) * lots[:, None] / worth
     sign = torch.where(draw(n, PACKAGE_LEGS) < 0.6, -1.0, 1.0)
-    # one short option to the brim, from an empty book: the margin scan allows about 11 times the equity
+    # one short option to the brim, from an empty book: the budget allows about once the equity, margin about 11 times
+    bold = draw(n, 1) < 0.5
     naked = (kind >= 0.76) & (kind < 0.84) & (last > first)
-    size = torch.where(naked[:, None], lots[:, None] * (8.0 + 4.0 * draw(n, 1)) / worth, size)
+    brimful = torch.where(bold, 8.0 + 4.0 * draw(n, 1), 0.6 + 0.8 * draw(n, 1))
+    size = torch.where(naked[:, None], lots[:, None] * brimful / worth, size)
     sign = torch.where(naked[:, None], -1.0, sign)
     wanted = torch.where(naked[:, None], torch.arange(PACKAGE_LEGS) == 0, wanted)
     trades = trades | naked[:, None]
@@ -53,9 +55,12 @@ def wild_orders(env: AuditedEnv, market: MarketTensors, generator: torch.Generat
     quantity = quantity * (torch.arange(PACKAGE_LEGS) < slots[:, None])
     with_shares = ((kind >= 0.45) & (kind < 0.57)) | (draw(n) < 0.05)
     shares = (with_shares * 100.0 * lots * (draw(n) * 6.0 - 2.5)).round().long()
-    # to the brim, from an empty book: the margin scan allows about 12 times the equity long and 16 times short
+    # to the brim, from an empty book: the budget allows the equity itself, the margin scan about 12 times as much long,
+    # and 16 times short
     brim = (kind >= 0.71) & (kind < 0.76)
-    leverage = torch.where(draw(n) < 0.6, 10.0 + 2.2 * draw(n), -13.0 - 3.0 * draw(n))
+    on_margin = torch.where(draw(n) < 0.6, 10.0 + 2.2 * draw(n), -13.0 - 3.0 * draw(n))
+    on_budget = torch.where(draw(n) < 0.6, 1.0, -1.0) * (0.94 + 0.2 * draw(n))
+    leverage = torch.where(bold[:, 0], on_margin, on_budget)
     shares = torch.where(brim, (100.0 * lots * leverage).round().long(), shares)
     orders.leg_row_NP.copy_(torch.where(quantity != 0, row, -1))
     orders.leg_quantity_NP.copy_(quantity)

@@ -16,6 +16,9 @@ HALVINGS = 80
 WIDEST = 8.0
 """Largest volatility x sqrt(T) that is looked for."""
 
+PRECISE = 1e-13
+"""Of a volatility: how near two steps of the search are when it ends."""
+
 NOISE = 1e-13
 """Share of spot or strike below which a time value is rounding."""
 
@@ -29,8 +32,8 @@ def stale_marks(stale: pl.DataFrame, market: Market, near_days: float) -> pl.Dat
     usable = market.quotes.filter((pl.col("ask") > 0) & (pl.col("bid") >= 0) & (pl.col("ask") >= pl.col("bid")))
     asked = stale.select("contract_id", "snapshot").unique()
     terms = market.quotes.unique("contract_id").select("contract_id", "expiration", "strike", "right")
-    now = _known(asked.join(terms, on="contract_id", how="left"), market, near_days)
-    before = _known(
+    now = known(asked.join(terms, on="contract_id", how="left"), market, near_days)
+    before = known(
         usable.filter(pl.col("contract_id").is_in(asked["contract_id"].unique().implode())), market, near_days
     )
     quoted: dict[str, list[dict[str, Any]]] = {}
@@ -47,7 +50,7 @@ def stale_marks(stale: pl.DataFrame, market: Market, near_days: float) -> pl.Dat
     return stale.join(found, on=["contract_id", "snapshot"], how="left")
 
 
-def _known(rows: pl.DataFrame, market: Market, near_days: float) -> pl.DataFrame:
+def known(rows: pl.DataFrame, market: Market, near_days: float) -> pl.DataFrame:
     """Rows with spot, rates and years to expiration at their snapshot."""
     spotted = with_rates(rows.join(spots(market.underlyings), on="snapshot", how="left"), market.rates, near_days)
     return spotted.with_columns(years=(pl.col("expiration") - pl.col("snapshot")).dt.total_nanoseconds() / YEAR_NS)
@@ -58,26 +61,26 @@ def _mark(row: dict[str, Any], quoted: list[dict[str, Any]]) -> float | None:
     if None in row.values() or row["years"] <= 0:
         return None
     for vol in _volatilities(row, quoted):
-        return _price(row, vol)
+        return price(row, vol)
     return None
 
 
 def _volatilities(row: dict[str, Any], quoted: list[dict[str, Any]]) -> Iterator[float]:
     for quote in quoted:  # latest first
-        if quote["snapshot"] < row["snapshot"] and (vol := _volatility(quote)) is not None:
+        if quote["snapshot"] < row["snapshot"] and (vol := volatility(quote)) is not None:
             yield vol
 
 
-def _price(terms: dict[str, Any], vol: float, *, side: float | None = None) -> float:
+def price(terms: dict[str, Any], vol: float, *, side: float | None = None) -> float:
     share = terms["market_spot"] * math.exp(-terms["dividend_yield"] * terms["years"])
     cash = terms["strike"] * math.exp(-terms["rate"] * terms["years"])
     side = side or _side(terms)
     deviation = vol * math.sqrt(terms["years"])
     d1 = math.log(share / cash) / deviation + 0.5 * deviation
-    return side * (share * _normal(side * d1) - cash * _normal(side * (d1 - deviation)))
+    return side * (share * normal(side * d1) - cash * normal(side * (d1 - deviation)))
 
 
-def _volatility(quote: dict[str, Any]) -> float | None:
+def volatility(quote: dict[str, Any]) -> float | None:
     """The volatility at which a contract costs its quote's mid; None where none does.
 
     Solved on the side that is worth time value alone, by parity.
@@ -92,16 +95,25 @@ def _volatility(quote: dict[str, Any]) -> float | None:
     if not NOISE * max(share, cash) < target < (share if side > 0 else cash):
         return None
     low, high = 1e-9, WIDEST / math.sqrt(quote["years"])
+    vol = min(high, max(low, math.sqrt(2.0 * math.pi / quote["years"]) * target / share))
     for _ in range(HALVINGS):
-        middle = 0.5 * (low + high)
-        low, high = (low, middle) if _price(quote, middle, side=side) > target else (middle, high)
-    return 0.5 * (low + high)
+        gap = price(quote, vol, side=side) - target
+        low, high = (low, vol) if gap > 0 else (vol, high)
+        # Newton's step, where it stays between what is known to be too low and too high
+        d1 = math.log(share / cash) / (deviation := vol * math.sqrt(quote["years"])) + 0.5 * deviation
+        slope = share * math.sqrt(quote["years"]) * math.exp(-0.5 * d1 * d1) / math.sqrt(2.0 * math.pi)
+        after = vol - gap / slope if slope > 0 else low
+        after = after if low < after < high else 0.5 * (low + high)
+        if abs(after - vol) <= PRECISE * vol:
+            return after
+        vol = after
+    return vol
 
 
 def _side(terms: dict[str, Any]) -> float:
     return 1.0 if terms["right"] == "C" else -1.0
 
 
-def _normal(x: float) -> float:
+def normal(x: float) -> float:
     """The standard normal distribution, precise in its lower tail."""
     return 0.5 * math.erfc(-x / math.sqrt(2.0))

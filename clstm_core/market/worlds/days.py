@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 
 import torch
 
+from clstm_core.config import FEWEST_SESSIONS
 from clstm_core.errors import MarketDataError
 from clstm_core.market.clock import DAYS_YEAR
 from clstm_core.market.tensors import MarketTensors
@@ -18,12 +19,12 @@ from clstm_core.market.worlds.sp500 import SLOW_DECAY, spread_scale
 from clstm_core.market.worlds.surface import Surface
 from clstm_core.specs import MARKET_FEATURES
 
-FEWEST_SESSIONS = 250
 JUMP_AT = 3.0
 """A return beyond so many deviations of the others counts as a jump."""
 LEAST_VIX, MOST_VIX = 0.08, 1.2
 LEVEL_DAYS = 30.0
 SESSION_YEARS = 1.0 / SESSIONS_YEAR
+_NOTHING = 1e-18
 
 
 class Days(NamedTuple):
@@ -124,8 +125,8 @@ def _fitted(close: torch.Tensor, vix: torch.Tensor, carry: torch.Tensor) -> tupl
     """Standardised moves [M - 1] of index and VIX [M] beyond a carry [M] per session, and what standardised them."""
     returns = close[1:] / close[:-1] - 1.0 - carry[:-1]
     unit, level = vix[:-1] / math.sqrt(SESSIONS_YEAR), torch.log(vix)
-    raw = (returns - returns.mean()) / unit
-    raw = raw - raw.mean()
+    drift = (returns / unit).mean() / (1.0 / unit).mean()  # calm days tell more of it than wild ones
+    raw = (returns - drift) / unit
     scale = raw.square().mean().sqrt()
     z = raw / scale
 
@@ -143,8 +144,8 @@ def _fitted(close: torch.Tensor, vix: torch.Tensor, carry: torch.Tensor) -> tupl
     calm = z.abs() <= JUMP_AT
     jump = raw[~calm] if bool((~calm).any()) else raw.new_zeros(1)
     figures = {
-        "drift": (returns - scale * unit * z).mean(),
-        "drift_error": returns.std() / math.sqrt(len(returns)),
+        "drift": drift,
+        "drift_error": scale / ((1.0 / unit).mean() * math.sqrt(len(returns))),
         "scale": scale,
         "scale_spread": _yearly_spread(z),
         "pull": -slope,
@@ -153,7 +154,7 @@ def _fitted(close: torch.Tensor, vix: torch.Tensor, carry: torch.Tensor) -> tupl
         "kappa": kappa,
         "theta": -constant / back,
         "xi": xi,
-        "rho": (z * noise).mean() / xi,
+        "rho": (z * noise).mean() / xi if bool(xi > _NOTHING) else xi,
         "calm_scale": raw[calm].square().mean().sqrt(),
         "jump_chance": (~calm).double().mean(),
         "jump_mean": jump.mean(),
@@ -163,9 +164,10 @@ def _fitted(close: torch.Tensor, vix: torch.Tensor, carry: torch.Tensor) -> tupl
 
 
 def _line(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Intercept and slope of the least squares of y on x."""
+    """Intercept and slope of the least squares of y, the change of x, on x; what never moves goes back at once."""
     centred = x - x.mean()
-    slope = (centred @ y) / (centred @ centred)
+    square = centred @ centred
+    slope = (centred @ y) / square if bool(square > _NOTHING) else square.new_tensor(-1.0)
     return y.mean() - slope * x.mean(), slope
 
 

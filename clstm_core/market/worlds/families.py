@@ -184,48 +184,59 @@ class FamilyPaths:
     def _key(self, path: torch.Tensor) -> torch.Tensor:
         return mix(torch.full_like(path, self.seed), path)
 
+    def resampled_surprise(self, point: PathPoint, index: torch.Tensor, day: torch.Tensor) -> Surprise:
+        """What a training day's move would surprise paths with that draw their days one by one.
+
+        Shapes: day int64, [N] or with dimensions before it, which the result has then
+        """
+        state, traits = point.state, self.traits(path_of(index))
+        return self._beyond_carry(state, traits, self._resampled(state, day, traits)).surprise
+
     def _move(self, point: PathPoint, index: torch.Tensor) -> Move:
         path, step, state = path_of(index), step_of(index), point.state
         key, traits = self._key(path), self.traits(path)
-        unit = state.vix / math.sqrt(SESSIONS_YEAR)
-        carry = (state.rate - state.dividend_yield) * SESSION_YEARS
-        drawn = self._resampled(state, key, step, traits, unit)
-        made = self._square_root(state, key, step, traits, unit)
+        drawn = self._resampled(state, self._day(key, step, traits), traits)
+        made = self._square_root(state, key, step, traits)
         squared = (traits.family == HESTON) | (traits.family == BATES)
         move = Move(
             torch.where(squared, made.gain, drawn.gain),
             torch.where(squared, made.vix, drawn.vix),
             Surprise(*(torch.where(squared, a, b) for a, b in zip(made.surprise, drawn.surprise, strict=True))),
         )
-        expected = carry + traits.drift
-        gain, surprise = expected + move.gain, move.surprise
+        move = self._beyond_carry(state, traits, move)
         known = (traits.family != BLOCKS) & (traits.family != HISTORY)
-        # (m + x)^2 - E(m + x)^2 = 2 m x + (x^2 - E x^2)
-        surprise = surprise._replace(square=surprise.square + 2.0 * expected * surprise.gain)
-        surprise = Surprise(*(torch.where(known, value, 0.0) for value in surprise))
-        return Move(gain, move.vix.clamp(LEAST_VIX, MOST_VIX), surprise)
+        surprise = Surprise(*(torch.where(known, value, 0.0) for value in move.surprise))
+        return Move(move.gain, move.vix.clamp(LEAST_VIX, MOST_VIX), surprise)
 
-    def _resampled(
-        self, state: PathState, key: torch.Tensor, step: torch.Tensor, traits: Traits, unit: torch.Tensor
-    ) -> Move:
-        """What a training day brought, scaled to today's VIX."""
-        days, fit, count = self.days, self.fit, len(self.days.gain)
+    def _beyond_carry(self, state: PathState, traits: Traits, move: Move) -> Move:
+        """A move of expectation zero with what the index is expected to gain."""
+        expected = (state.rate - state.dividend_yield) * SESSION_YEARS + traits.drift
+        news = move.surprise
+        # (m + x)^2 - E(m + x)^2 = 2 m x + (x^2 - E x^2)
+        return move._replace(
+            gain=expected + move.gain, surprise=news._replace(square=news.square + 2.0 * expected * news.gain)
+        )
+
+    def _day(self, key: torch.Tensor, step: torch.Tensor, traits: Traits) -> torch.Tensor:
+        """The training day whose move comes next [N]."""
+        count, place = len(self.days.gain), step + traits.phase
         alone = shift(mix(key, 4 * step), 1) % count
-        place = step + traits.phase
         block = shift(mix(key, 4 * torch.div(place, BLOCK, rounding_mode="floor") + 1), 1)
         in_block = (block % count + place % BLOCK) % count
         day = torch.where(traits.family == BLOCKS, in_block, alone)
-        day = torch.where(traits.family == HISTORY, (traits.day + step).clamp(max=count - 1), day)
-        deviation = fit.scale * traits.scale * unit
+        return torch.where(traits.family == HISTORY, (traits.day + step).clamp(max=count - 1), day)
+
+    def _resampled(self, state: PathState, day: torch.Tensor, traits: Traits) -> Move:
+        """What a training day brought, scaled to today's VIX."""
+        days, fit = self.days, self.fit
+        deviation = fit.scale * traits.scale * state.vix / math.sqrt(SESSIONS_YEAR)
         z, u = days.gain[day], days.vix_gain[day]
         level = torch.log(state.vix)
         expected = fit.bias * torch.exp(level + fit.pull * (fit.mean - level))
         news = Surprise(deviation * z, deviation**2 * (z**2 - 1.0), expected * (u - 1.0))
         return Move(deviation * z, expected * u, news)
 
-    def _square_root(
-        self, state: PathState, key: torch.Tensor, step: torch.Tensor, traits: Traits, unit: torch.Tensor
-    ) -> Move:
+    def _square_root(self, state: PathState, key: torch.Tensor, step: torch.Tensor, traits: Traits) -> Move:
         """Heston's variance, and Bates' jumps where the family has them."""
         fit, place = self.fit, 4 * step
         first, second, size = (normal(key, place + i) for i in range(3))
@@ -237,7 +248,7 @@ class FamilyPaths:
         chance = torch.where(traits.family == BATES, fit.jump_chance, 0.0)
         jump = torch.where(jumps, fit.jump_mean + fit.jump_deviation * size, 0.0) - chance * fit.jump_mean
         calm = torch.where(traits.family == BATES, fit.calm_scale, fit.scale)
-        unit = traits.scale * unit
+        unit = traits.scale * state.vix / math.sqrt(SESSIONS_YEAR)
         gain = unit * (calm * first + jump)
         second_moment = fit.jump_mean**2 + fit.jump_deviation**2
         expected_square = unit**2 * (calm**2 + chance * second_moment - (chance * fit.jump_mean) ** 2)

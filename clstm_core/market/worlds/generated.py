@@ -17,6 +17,7 @@ from clstm_core.market.worlds.listing import contract_names
 from clstm_core.market.worlds.paths import (
     FIRST_SESSIONS,
     PAST,
+    Dynamics,
     FairDynamics,
     FittedDynamics,
     GivenPath,
@@ -84,8 +85,12 @@ def simulated_world(
     tolerance: float = 0.5,
     fair: bool = False,
     surface: Surface | None = None,
+    planted: Dynamics | None = None,
 ) -> GeneratedWorld:
     """Seeded paths of an index and its VIX that move as the S&P 500 did in 1990-2012; `fair` gives P = Q.
+
+    Args:
+        planted: other dynamics, priced as in a fair world: what they move differently can be earned
 
     Units:  n_steps snapshots per path, all weekdays; near_days and far_days in calendar days
     Raises: ConfigError for paths too short or none at all
@@ -97,13 +102,15 @@ def simulated_world(
         near_days=near_days,
         far_days=far_days,
         tolerance=tolerance,
-        by_sessions=not fair,
+        by_sessions=not (fair or planted),
     )
-    dynamics = FairDynamics() if fair else FittedDynamics()
+    dynamics: Dynamics = planted or (FairDynamics() if fair else FittedDynamics())
     kind = "P = Q, one volatility" if fair else "S&P-like index and VIX, fitted to 1990-2012"
+    if planted:
+        kind = "a planted edge"
     return GeneratedWorld(
         paths=SimulatedPaths(dynamics=dynamics, listing=listing, n_steps=n_steps, n_paths=n_paths, seed=seed),
-        surface=surface or (FlatSurface() if fair else Surface()),
+        surface=surface or (FlatSurface() if fair or planted else Surface()),
         info={
             "source": "generated",
             "label": "simulated quotes",

@@ -107,6 +107,10 @@ class Dynamics(Protocol):
         """Log return of the index, and the next VIX."""
         ...
 
+    def surprise(self, state: PathState, dt_years: torch.Tensor, shocks: Shocks) -> Surprise | None:
+        """What of that move could not be expected; None where nobody knows."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FittedDynamics:
@@ -151,6 +155,10 @@ class FittedDynamics:
         y = torch.log(state.vix)
         moved = self.vol * (self.rho * shocks.first + own * shocks.second) + self.jump_response * jump
         return gain, torch.exp(y + self.pull * (self.mean - y) + moved).clamp(self.least, self.most)
+
+    def surprise(self, state: PathState, dt_years: torch.Tensor, shocks: Shocks) -> None:
+        """Nobody knows."""
+        return
 
 
 def fit_dynamics(close: np.ndarray, vix: np.ndarray, *, jump_at: float = 3.0) -> FittedDynamics:
@@ -198,8 +206,24 @@ class FairDynamics:
 
     def move(self, state: PathState, dt_years: torch.Tensor, shocks: Shocks) -> tuple[torch.Tensor, torch.Tensor]:
         """As `Dynamics`."""
-        drift = state.rate - state.dividend_yield - 0.5 * state.vix**2
-        return drift * dt_years + state.vix * torch.sqrt(dt_years) * shocks.first, state.vix
+        return diffused(state, state.vix, dt_years, shocks), state.vix
+
+    def surprise(self, state: PathState, dt_years: torch.Tensor, shocks: Shocks) -> Surprise:
+        """As `Dynamics`."""
+        return diffused_surprise(state, state.vix, dt_years, shocks)
+
+
+def diffused(state: PathState, vol: torch.Tensor, dt_years: torch.Tensor, shocks: Shocks) -> torch.Tensor:
+    """Log return of a geometric Brownian motion that carries what it costs to hold."""
+    drift = state.rate - state.dividend_yield - 0.5 * vol**2
+    return drift * dt_years + vol * torch.sqrt(dt_years) * shocks.first
+
+
+def diffused_surprise(state: PathState, vol: torch.Tensor, dt_years: torch.Tensor, shocks: Shocks) -> Surprise:
+    """What of that return, and of its square, could not be expected."""
+    gain, carried = torch.expm1(diffused(state, vol, dt_years, shocks)), (state.rate - state.dividend_yield) * dt_years
+    square = torch.exp(2.0 * carried + vol**2 * dt_years) - 2.0 * torch.exp(carried) + 1.0
+    return Surprise(gain - torch.expm1(carried), gain**2 - square, torch.zeros_like(gain))
 
 
 def moved(
@@ -342,9 +366,11 @@ class SimulatedPaths:
             torch.cat([point.log_close[1:], log_close[None]]),
         )
 
-    def surprise(self, point: PathPoint, index: torch.Tensor) -> None:
-        """Nobody knows."""
-        return
+    def surprise(self, point: PathPoint, index: torch.Tensor) -> Surprise | None:
+        """As `Paths`."""
+        clock = self.listing.session_ns_C
+        dt = (clock[point.session + 1] - clock[point.session]).double() / YEAR_NS
+        return self.dynamics.surprise(point.state, dt, draw(self.seed, path_of(index), step_of(index)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,128 @@
+"""The best that a fixed rule earns in a family of worlds: a grid of rules, all walked at once on the same paths.
+
+A rule opens one package again and again, to the brim of what the account allows or one at a time, and takes its delta
+out never, weekly or daily. The best of many on few paths flatters itself: the leaders are walked again on other paths,
+and what they earn there is what counts.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from clstm_core.config import EnvConfig
+from clstm_core.env.options_env import OptionsEnv
+from clstm_core.market.worlds.generated import GeneratedWorld
+from clstm_core.specs import ACTIONS, FIRST_TEMPLATE, HEDGE_DELTA, HOLD, OBSERVATION
+
+HEDGES = {"never": 0, "weekly": 5, "daily": 1}
+"""Sessions between two hedges."""
+
+PATHS, FINALISTS, FINAL_PATHS = 48, 8, 512
+RAW: dict[str, Any] = {"reward": "log_growth", "risk_aversion": 1.0, "expected_reward": False, "reward_scale": 1.0}
+"""Settings under which an env's reward is raw growth beyond cash, in basis points."""
+
+_LEGS_HELD = OBSERVATION.index("legs_held")
+
+
+class Rule(NamedTuple):
+    """One point of the grid."""
+
+    package: str
+    stacked: bool  # opened whenever it may be; else when nothing is held
+    hedge: str
+
+    @property
+    def words(self) -> str:
+        """For example `near short strangle, stacked, hedged daily`."""
+        size = "stacked" if self.stacked else "one at a time"
+        hedged = "" if self.hedge == "never" else f", hedged {self.hedge}"
+        return f"{self.package.replace('_', ' ')}, {size}{hedged}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RuleEarned:
+    """What a rule earned. Units: basis points of growth beyond cash per session."""
+
+    rule: Rule
+    episodes: int
+    growth: float
+    error: float  # of the mean, by episodes
+    deviation: float  # of a session
+
+    @property
+    def per_risk(self) -> float:
+        """Growth per unit of risk: the mean over the deviation of a session."""
+        return self.growth / self.deviation if self.deviation > 0 else 0.0
+
+
+def grid() -> list[Rule]:
+    """Every package, stacked or one at a time, with each hedge."""
+    return [
+        Rule(package, stacked, hedge)
+        for package in ACTIONS[FIRST_TEMPLATE:]
+        for stacked in (False, True)
+        for hedge in HEDGES
+    ]
+
+
+def best_rules(world: GeneratedWorld, config: EnvConfig, *, seed: int = 0) -> list[RuleEarned]:
+    """The finalists of the grid on paths that did not choose them, the best per unit of risk first.
+
+    Args:
+        config: the account's rules; its reward is read raw
+    """
+    rules = grid()
+    first = walk_rules(rules, world, config, paths=PATHS, seed=seed)
+    chosen = sorted(first, key=lambda found: found.per_risk, reverse=True)[:FINALISTS]
+    final = walk_rules([found.rule for found in chosen], world, config, paths=FINAL_PATHS, seed=seed + 1)
+    return sorted(final, key=lambda found: found.per_risk, reverse=True)
+
+
+@torch.no_grad()
+def walk_rules(
+    rules: Sequence[Rule], world: GeneratedWorld, config: EnvConfig, *, paths: int, seed: int
+) -> list[RuleEarned]:
+    """Each rule on the same paths, one whole episode of each."""
+    raw = dataclasses.replace(config, **RAW)
+    count = len(rules)
+    env = OptionsEnv(world, raw, n_envs=count * paths, seed=seed, stagger=False)
+    state = env.state_dict()
+    index = state["snapshot_index_N"][:paths].repeat(count)
+    env.load_state_dict({**state, "snapshot_index_N": index})
+    package = torch.tensor([ACTIONS.index(rule.package) for rule in rules]).repeat_interleave(paths)
+    stacked = torch.tensor([rule.stacked for rule in rules]).repeat_interleave(paths)
+    every = torch.tensor([HEDGES[rule.hedge] for rule in rules]).repeat_interleave(paths)
+    observation, mask = env.observe()
+    alive, total = torch.ones(count * paths, dtype=torch.bool), torch.zeros(count * paths, dtype=torch.float64)
+    sessions, squares = torch.zeros_like(total), torch.zeros_like(total)
+    for t in range(config.horizon):
+        due = (every > 0) & (t % every.clamp(min=1) == 0) & mask[:, HEDGE_DELTA]
+        may = mask.gather(1, package[:, None])[:, 0] & (stacked | (observation[:, _LEGS_HELD] == 0))
+        # a hedge that is due waits for what opens: with a daily one the package comes first when nothing is held
+        opens = may & (~due | (observation[:, _LEGS_HELD] == 0) | (t % 2 == 0))
+        action = torch.where(opens, package, torch.where(due, HEDGE_DELTA, HOLD))
+        step = env.step(action)
+        gain = torch.where(alive, step.reward, 0.0).double()
+        total, squares, sessions = total + gain, squares + gain**2, sessions + alive
+        alive = alive & ~(step.terminated | step.truncated)
+        assert step.action_mask is not None
+        observation, mask = step.observation, step.action_mask
+    return [
+        _earned(rule, *(part.view(count, paths)[place] for part in (total, squares, sessions)))
+        for place, rule in enumerate(rules)
+    ]
+
+
+def _earned(rule: Rule, total: torch.Tensor, squares: torch.Tensor, sessions: torch.Tensor) -> RuleEarned:
+    count = sessions.sum()
+    mean = total.sum() / count
+    return RuleEarned(
+        rule=rule,
+        episodes=len(total),
+        growth=float(mean),
+        error=float((total - mean * sessions).square().sum().sqrt() / count),
+        deviation=float((squares.sum() / count - mean**2).clamp(min=0.0).sqrt()),
+    )

@@ -1,0 +1,104 @@
+"""Proof 7 holds on honest worlds and catches those that are not."""
+
+import dataclasses
+
+import pytest
+
+from clstm_core.audit.proofs import training_worlds as proof
+from clstm_core.audit.sessions.scene import Scene
+from clstm_core.config import EnvConfig
+from clstm_core.env import options_env, turn
+from clstm_core.market.build.generated import generated_market
+from clstm_core.market.worlds.families import FamilyPaths
+from clstm_core.market.worlds.generated import simulated_world
+
+
+@pytest.fixture(scope="module")
+def market():
+    return generated_market(simulated_world(n_steps=420, n_paths=1, seed=3))
+
+
+def findings(market, **rules) -> dict[str, float]:
+    scene = Scene(market=market, config=EnvConfig(**rules), n_envs=96, n_steps=240)
+    return {found.check: found.ratio for found in proof.training_worlds(scene, market, visited=4)}
+
+
+@pytest.mark.parametrize("reward", ["profit", "log_growth", "mean_variance"])
+def test_honest_worlds_pass(market, reward):
+    found = findings(market, reward=reward, risk_aversion=3.0)
+    assert max(found.values()) <= 1.0, found
+    assert len(found) == 7
+
+
+def test_a_market_too_short_makes_none(market):
+    short = dataclasses.replace(market, info=market.info | {"splits": {"train": [0, 100]}})
+    scene = Scene(market=short, config=EnvConfig(), n_envs=8, n_steps=10)
+    (only,) = proof.training_worlds(scene, short, visited=1)
+    assert only.ratio == 0.0
+    assert "none is trained in" in only.detail
+
+
+def drifting_surprise(patch):
+    """What was to be expected is called a surprise."""
+    honest = FamilyPaths._beyond_carry
+
+    def dishonest(self, state, traits, move):
+        told = honest(self, state, traits, move)
+        return told._replace(surprise=told.surprise._replace(gain=told.gain))
+
+    patch.setattr(FamilyPaths, "_beyond_carry", dishonest)
+
+
+def squares_without_their_expectation(patch):
+    honest = FamilyPaths._move
+
+    def dishonest(self, point, index):
+        move = honest(self, point, index)
+        return move._replace(surprise=move.surprise._replace(square=move.surprise.gain**2))
+
+    patch.setattr(FamilyPaths, "_move", dishonest)
+
+
+def losses_alone_are_surprises(patch):
+    honest = proof.surprising_reward
+    patch.setattr(proof, "surprising_reward", lambda *given: honest(*given).clamp(max=0.0))
+
+
+def features_of_tomorrow(patch):
+    honest = turn.observe_accounts
+
+    def peek(view, account, book):
+        seen = honest(view, account, book)
+        if hasattr(view, "then"):
+            seen[:, 0] = view.then.features.T[:, 0]
+        return seen
+
+    for module in (turn, options_env):
+        patch.setattr(module, "observe_accounts", peek)
+
+
+def dividends_from_nowhere(patch):
+    from clstm_core.env import step
+
+    honest = step.settlement_cash
+
+    def generous(quantity, *rest):
+        return honest(quantity, *rest) + (quantity != 0).any(dim=1)
+
+    patch.setattr(step, "settlement_cash", generous)
+
+
+@pytest.mark.parametrize(
+    ("plant", "caught"),
+    [
+        (drifting_surprise, "expected surprise"),
+        (squares_without_their_expectation, "surprises expect nothing"),
+        (losses_alone_are_surprises, "surprises expect nothing"),
+        (features_of_tomorrow, "seen before it came"),
+        (dividends_from_nowhere, "flows add up"),
+    ],
+)
+def test_dishonest_worlds_are_caught(market, monkeypatch, plant, caught):
+    plant(monkeypatch)
+    found = findings(market)
+    assert found[caught] > 1.0, found

@@ -1,0 +1,45 @@
+"""The grid of fixed rules: walked together as alone, and a planted edge is found by the rule that is made for it."""
+
+import dataclasses
+
+from clstm_core.config import EnvConfig
+from clstm_core.evaluation import static_rules
+from clstm_core.evaluation.static_rules import HEDGES, Rule, best_rules, grid, walk_rules
+from clstm_core.market.worlds.generated import simulated_world
+from clstm_core.market.worlds.planted import PlantedDynamics
+from clstm_core.specs import ACTIONS, FIRST_TEMPLATE
+
+CONFIG = EnvConfig(horizon=25)
+
+
+def test_the_grid_is_every_package_at_each_size_and_hedge():
+    rules = grid()
+    assert len(set(rules)) == len(rules) == 2 * len(HEDGES) * (len(ACTIONS) - FIRST_TEMPLATE)
+    assert Rule("near_short_strangle", True, "daily").words == "near short strangle, stacked, hedged daily"
+    assert Rule("far_long_call", False, "never").words == "far long call, one at a time"
+
+
+def test_rules_walked_together_earn_what_each_earns_alone():
+    world = simulated_world(n_steps=30, near_days=7.0, far_days=14.0)
+    rules = [Rule("near_cash_secured_put", False, "daily"), Rule("far_long_call", True, "never")]
+    together = walk_rules(rules, world, CONFIG, paths=8, seed=3)
+    for rule, found in zip(rules, together, strict=True):
+        (alone,) = walk_rules([rule], world, CONFIG, paths=8, seed=3)
+        assert alone == found
+        assert found.deviation > 0
+
+
+def test_a_planted_edge_is_found_on_paths_that_did_not_choose_it(monkeypatch):
+    for name, value in (("PATHS", 16), ("FINALISTS", 3), ("FINAL_PATHS", 64)):
+        monkeypatch.setattr(static_rules, name, value)
+    packages = ("near_short_strangle", "near_long_straddle", "near_bear_put_spread")
+    monkeypatch.setattr(static_rules, "grid", lambda: [Rule(p, False, h) for p in packages for h in HEDGES])
+    world = simulated_world(n_steps=30, near_days=7.0, far_days=14.0, planted=PlantedDynamics(realised=(0.5, 0.5)))
+    best = best_rules(world, CONFIG)
+    assert best[0].rule.package == "near_short_strangle"
+    assert best[0].growth > 3.0 * best[0].error
+    assert [found.per_risk for found in best] == sorted((found.per_risk for found in best), reverse=True)
+    poor = dataclasses.replace(
+        world, paths=dataclasses.replace(world.paths, dynamics=PlantedDynamics(realised=(1.5, 1.5)))
+    )
+    assert best_rules(poor, CONFIG)[0].rule.package == "near_long_straddle"
