@@ -11,11 +11,13 @@ from clstm_core.env.options_env import OptionsEnv
 from clstm_core.errors import ConfigError
 from clstm_core.evaluation.generalisation import FRESH_WORLDS, with_gaps
 from clstm_core.generalisation.kinds import ARGMAX, COMPARED, EPISODES, STOCHASTIC, Kind, kinds_of
-from clstm_core.generalisation.walk import earned, habits, raw, walk_episodes
+from clstm_core.generalisation.walk import Lane, earned, habits, raw, walk_episodes
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.model.clstm import CLSTM
 
 Progress = Callable[[int, int], None]
+Policy = tuple[CLSTM, dict[str, Any]]
+Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,8 +28,8 @@ class Measured:
     habits: one per rung and tercile of volatility, on fresh worlds: `walk.habits`
     """
 
-    rows: list[dict[str, Any]]
-    habits: list[dict[str, Any]]
+    rows: Rows
+    habits: Rows
 
 
 def measure(
@@ -49,15 +51,12 @@ def measure(
     """
     policies = {milestone: load_policy(folder) for milestone, folder in ladder.items()}
     kinds = kinds_of(market, config, episodes=episodes, compared=compared)
-    rows: list[dict[str, Any]] = []
-    seen: list[dict[str, Any]] = []
+    rows: Rows = []
+    seen: Rows = []
     for done, kind in enumerate(kinds, start=1):
-        if (env := _env(kind, config)) is not None:
-            for milestone, (model, meta) in policies.items():
-                rung = {"milestone": milestone, "env_steps": int(meta.get("env_steps", 0))}
-                made, told = _walk(model, env, kind, config)
-                rows += [{**rung, **row} for row in made]
-                seen += [{**rung, **row} for row in told]
+        made, told = _walk(policies, kind, config)
+        rows += made
+        seen += told
         if progress is not None:
             progress(done, len(kinds))
     order = list(policies)
@@ -66,26 +65,25 @@ def measure(
     return Measured(rows=with_gaps(rows), habits=seen)
 
 
-def _env(kind: Kind, config: RunConfig) -> OptionsEnv | None:
-    """Accounts that begin together; None where no history in the window lasts an episode."""
-    account = raw(config.env)
+def _walk(policies: Mapping[str, Policy], kind: Kind, config: RunConfig) -> tuple[Rows, Rows]:
+    """Every rung's rows of a kind of market, and its habits where these are asked for.
+
+    Nothing where no history in the window lasts an episode.
+    """
+    rungs = [(milestone, mode) for milestone in policies for mode in kind.modes]
+    count = kind.episodes * len(rungs)
     try:
-        return OptionsEnv(
-            kind.market, account, n_envs=kind.episodes, seed=config.seed, window=kind.window, stagger=False
+        env = OptionsEnv(
+            kind.market, raw(config.env), n_envs=count, seed=config.seed, window=kind.window, stagger=False
         )
     except ConfigError:
-        return None
-
-
-def _walk(
-    model: CLSTM, env: OptionsEnv, kind: Kind, config: RunConfig
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """One rung's rows of a kind of market, and its habits where these are asked for."""
+        return [], []
+    lanes = [Lane(policies[milestone][0], mode == STOCHASTIC) for milestone, mode in rungs]
     rows, seen = [], []
-    for mode in kind.modes:
-        walked = walk_episodes(model, env, config.env, sampled=mode == STOCHASTIC, seed=config.seed)
+    for (milestone, mode), walked in zip(rungs, walk_episodes(lanes, env, config.env, seed=config.seed), strict=True):
+        rung = {"milestone": milestone, "env_steps": int(policies[milestone][1].get("env_steps", 0))}
         facts = {"kind": kind.name, "mode": mode, "label": kind.label}
-        rows.append({**facts, **asdict(earned(walked, config.ppo.gamma, kind.draws))})
+        rows.append({**rung, **facts, **asdict(earned(walked, config.ppo.gamma, kind.draws))})
         if kind.name == FRESH_WORLDS and mode == ARGMAX:
-            seen = habits(walked)
+            seen += [{**rung, **row} for row in habits(walked)]
     return rows, seen

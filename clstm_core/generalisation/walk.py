@@ -2,13 +2,15 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 
 from clstm_core.config import EnvConfig
 from clstm_core.env.options_env import OptionsEnv
+from clstm_core.env.protocol import BatchedEnv, EnvStep
 from clstm_core.env.rewards import excess_reward
 from clstm_core.model.clstm import CLSTM
 from clstm_core.ppo.diagnostics import foreseen, foresight
@@ -24,6 +26,13 @@ _VOLATILITY = OBSERVATION.index("near_atm_vol")
 _BPS = 1e4
 ROUNDING_BPS = 0.01
 """A session's growth nearer to cash's than this is cash's: float32 rounds equity to about a tenth of it."""
+
+
+class Lane(NamedTuple):
+    """A policy on its walk: drawing its actions, or taking the likeliest."""
+
+    model: CLSTM
+    sampled: bool = False
 
 
 class Episodes(NamedTuple):
@@ -65,45 +74,76 @@ def raw(config: EnvConfig) -> EnvConfig:
 
 
 @torch.no_grad()
-def walk_episodes(
-    model: CLSTM, env: OptionsEnv, trained: EnvConfig, *, sampled: bool = False, seed: int = 0
-) -> Episodes:
-    """One whole episode per account, all begun at once, with the critic's values of every step.
+def walk_episodes(lanes: Sequence[Lane], env: OptionsEnv, trained: EnvConfig, *, seed: int = 0) -> list[Episodes]:
+    """One whole episode per account of each lane, all lanes through the same ones, with the critics' values.
 
     Args:
-        env: of the `raw` configuration, not staggered; it is reset
-        trained: the configuration that the critic learned the rewards of
-        sampled: draw actions rather than take the likeliest
+        env: of the `raw` configuration, not staggered, with as many accounts for each lane; it is reset
+        trained: the configuration that the critics learned the rewards of
     """
-    steps, n = env.config.horizon, env.n_envs
-    rollout = Rollout.allocate(model, env, n_steps=steps, bptt_steps=steps)
-    generator = torch.Generator(device=env.device).manual_seed(seed)
-    observation, mask = env.reset()
-    first = state = model.initial_state(n, env.device)
-    start = torch.ones(n, dtype=torch.bool, device=env.device)
-    going, growth, alive = start, torch.zeros(steps, n), torch.zeros(steps, n, dtype=torch.bool)
+    steps, n = env.config.horizon, env.n_envs // len(lanes)
+    walks = [_Walk(lane, env, n, seed) for lane in lanes]
+    # an account lives by its seed: those of the first lane again, in every lane
+    env.reset()
+    state = env.state_dict()
+    env.load_state_dict({name: torch.cat([value[:n]] * len(lanes)) for name, value in state.items()})
+    observation, mask = env.observe()
+    parts = [slice(number * n, (number + 1) * n) for number in range(len(lanes))]
     for t in range(steps):
-        noise = torch.zeros(mask.shape, device=env.device)
-        if sampled:
-            noise.exponential_(generator=generator).log_()
-        action, log_prob, state = model.decide(observation, mask, state, start, noise)
-        rollout.write(t, observation=observation, mask=mask, start=start, action=action, log_prob=log_prob)
+        action = [walk.decide(t, observation[part], mask[part]) for walk, part in zip(walks, parts, strict=True)]
         equity, entry = env.state.equity_N, env.state.entry_equity_N
-        step = env.step(action)
+        step = env.step(torch.cat(action))
         assert step.action_mask is not None
-        growth[t], alive[t] = torch.where(step.reward.abs() < ROUNDING_BPS, 0.0, step.reward), going
-        rollout.write(
-            t,
-            reward=_as_trained(growth[t], equity, entry, trained),
-            terminated=step.terminated,
-            truncated=step.truncated,
-            final_observation=step.final_observation,
-        )
-        start = step.terminated | step.truncated
-        going = going & ~start
+        growth = torch.where(step.reward.abs() < ROUNDING_BPS, 0.0, step.reward)
+        told = step._replace(reward=_as_trained(growth, equity, entry, trained))
+        for walk, part in zip(walks, parts, strict=True):
+            walk.take(t, growth[part], EnvStep(*(field[part] for field in told if field is not None)))
         observation, mask = step.observation, step.action_mask
-    value_chunk(model, rollout, 0, model.critic_state(first))
-    return Episodes(growth, alive, rollout)
+    return [walk.valued() for walk in walks]
+
+
+class _Walk:
+    """One lane on its way."""
+
+    def __init__(self, lane: Lane, env: OptionsEnv, n: int, seed: int):
+        self._lane, self._model, steps = lane, lane.model, env.config.horizon
+        mine = cast(BatchedEnv, _Accounts(env, n))
+        self._rollout = Rollout.allocate(lane.model, mine, n_steps=steps, bptt_steps=steps)
+        self._generator = torch.Generator(device=env.device).manual_seed(seed)
+        self._first = self._state = lane.model.initial_state(n, env.device)
+        self._start = self._going = torch.ones(n, dtype=torch.bool, device=env.device)
+        self._growth, self._alive = torch.zeros(steps, n), torch.zeros(steps, n, dtype=torch.bool)
+
+    def decide(self, t: int, observation: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The action of each account at step t."""
+        noise = torch.zeros(mask.shape, device=mask.device)
+        if self._lane.sampled:
+            noise.exponential_(generator=self._generator).log_()
+        action, log_prob, self._state = self._model.decide(observation, mask, self._state, self._start, noise)
+        written = {"observation": observation, "mask": mask, "start": self._start, "action": action}
+        self._rollout.write(t, **written, log_prob=log_prob)
+        return action
+
+    def take(self, t: int, growth: torch.Tensor, step: EnvStep) -> None:
+        """What the step brought."""
+        self._growth[t], self._alive[t] = growth, self._going
+        names = ("reward", "terminated", "truncated", "final_observation")
+        self._rollout.write(t, **{name: getattr(step, name) for name in names})
+        self._start = step.terminated | step.truncated
+        self._going = self._going & ~self._start
+
+    def valued(self) -> Episodes:
+        """The walk with its critic's values."""
+        value_chunk(self._model, self._rollout, 0, self._model.critic_state(self._first))
+        return Episodes(self._growth, self._alive, self._rollout)
+
+
+class _Accounts:
+    """The shape of a lane's part of an env."""
+
+    def __init__(self, env: OptionsEnv, n: int):
+        self.n_envs, self.device = n, env.device
+        self.observation_size, self.n_actions = env.observation_size, env.n_actions
 
 
 def earned(walked: Episodes, gamma: float, draws: float = math.inf) -> Earned:

@@ -9,7 +9,7 @@ import torch
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.evaluation.generalisation import FRESH_WORLDS, TRAINING_WORLDS, gap, generalises, growth, with_gaps
 from clstm_core.generalisation.kinds import kinds_of
-from clstm_core.generalisation.walk import TERCILES, Episodes, earned, habits, raw, walk_episodes
+from clstm_core.generalisation.walk import TERCILES, Episodes, Lane, earned, habits, raw, walk_episodes
 from clstm_core.market.worlds.training import world_of
 from clstm_core.specs import ACTIONS
 
@@ -19,7 +19,7 @@ HORIZON = 6  # of the fixtures
 def walked(model, market, config, *, worlds=None, n=64, **options) -> Episodes:
     world = world_of(market, worlds or config.worlds, config.env.horizon)
     env = OptionsEnv(world, raw(config.env), n_envs=n, seed=0, stagger=False)
-    return walk_episodes(model, env, config.env, **options)
+    return walk_episodes([Lane(model, **options)], env, config.env)[0]
 
 
 def test_growth_is_what_the_accounts_made_beyond_cash(market, config, policies):
@@ -27,7 +27,7 @@ def test_growth_is_what_the_accounts_made_beyond_cash(market, config, policies):
     settings = config(historical=1.0)
     world = world_of(market, settings.worlds, HORIZON)
     env = OptionsEnv(world, raw(settings.env), n_envs=16, seed=0, stagger=False, dtype=torch.float64)
-    found = walk_episodes(policies["always"]("near_short_strangle"), env, settings.env)
+    (found,) = walk_episodes([Lane(policies["always"]("near_short_strangle"))], env, settings.env)
     env.reset()
     total = torch.zeros(16, dtype=torch.float64)
     for action in found.rollout.action:
@@ -73,6 +73,19 @@ def test_a_sampled_walk_is_repeated_and_takes_other_actions(market, config):
     assert torch.equal(one, two)
     assert not torch.equal(one, likeliest)
     assert likeliest.unique().numel() < one.unique().numel()
+
+
+def test_lanes_walk_the_same_episodes_and_each_as_if_alone(market, config, policies):
+    settings = config(historical=1.0, bates=1.0)
+    world = world_of(market, settings.worlds, HORIZON)
+    models = [policies["always"](name) for name in ("near_long_call", "near_long_put")]
+    env = OptionsEnv(world, raw(settings.env), n_envs=64, seed=0, stagger=False)
+    both = walk_episodes([Lane(model) for model in models], env, settings.env)
+    for model, found in zip(models, both, strict=True):
+        alone = walked(model, market, settings, n=32)
+        torch.testing.assert_close(found.growth, alone.growth, atol=0.02, rtol=1e-4)
+        torch.testing.assert_close(found.rollout.observation, alone.rollout.observation, atol=1e-4, rtol=1e-4)
+    assert torch.equal(both[0].rollout.observation[0], both[1].rollout.observation[0])
 
 
 def made_up(growth_TN: torch.Tensor, alive: torch.Tensor | None = None) -> Episodes:
