@@ -38,7 +38,14 @@ def ensure_generalisation(
     if kept is not None and kept.made_from == made_from:
         return kept
     market = load_market(places.tensors(identity), identity=identity)
-    found = measure({name: run.checkpoint(name) for name in rungs}, market, config, progress=progress, **counts)
+    found = measure(
+        {name: run.checkpoint(name) for name in rungs},
+        market,
+        config,
+        market_folder=places.tensors(identity),
+        progress=progress,
+        **counts,
+    )
     return GeneralisationManifest(
         run=run.name,
         made_from=made_from,

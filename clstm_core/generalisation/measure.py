@@ -1,7 +1,8 @@
 """The whole ladder through every kind of market: the figures from which the gap is told."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ from clstm_core.errors import ConfigError
 from clstm_core.evaluation.generalisation import FRESH_WORLDS, with_gaps
 from clstm_core.generalisation.kinds import ARGMAX, COMPARED, EPISODES, STOCHASTIC, Kind, kinds_of
 from clstm_core.generalisation.walk import Lane, earned, habits, raw, walk_episodes
-from clstm_core.market.tensors import MarketTensors
+from clstm_core.market.tensors import MarketTensors, load_market
 from clstm_core.model.clstm import CLSTM
+from clstm_core.process import beside
 
 Progress = Callable[[int, int], None]
 Policy = tuple[CLSTM, dict[str, Any]]
 Rows = list[dict[str, Any]]
+
+WORTH_A_PROCESS = 500_000
+"""Sessions of all accounts together from which on a process of its own is worth the seconds it takes to begin."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +44,7 @@ def measure(
     *,
     episodes: int = EPISODES,
     compared: int = COMPARED,
+    market_folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Measured:
     """Walk every rung through every kind of market, all rungs through the same episodes.
@@ -46,23 +52,61 @@ def measure(
     Args:
         ladder: folders of checkpoints by milestone, the earliest first
         market: that the run was trained on, or that its worlds are made of
+        market_folder: where `market` lies, for a second process that walks half of the kinds beside this one
 
     Raises: what `checkpoint.load_policy` raises
     """
-    policies = {milestone: load_policy(folder) for milestone, folder in ladder.items()}
     kinds = kinds_of(market, config, episodes=episodes, compared=compared)
-    rows: Rows = []
-    seen: Rows = []
-    for done, kind in enumerate(kinds, start=1):
-        made, told = _walk(policies, kind, config)
-        rows += made
-        seen += told
-        if progress is not None:
-            progress(done, len(kinds))
-    order = list(policies)
-    rows.sort(key=lambda row: order.index(row["milestone"]))  # and as they were walked within a rung
-    seen.sort(key=lambda row: order.index(row["milestone"]))
+    part = partial(_part, ladder, config=config, episodes=episodes, compared=compared)
+    mine, theirs = _halves(kinds)
+    sessions = sum(map(_accounts, kinds)) * len(ladder) * config.env.horizon
+    if market_folder is None or sessions < WORTH_A_PROCESS or not theirs:
+        found = part([kind.name for kind in kinds], market=market, progress=progress)
+    else:
+        with beside() as pool:
+            other = pool.submit(part, theirs, market=market_folder)
+            found = part(mine, market=market, progress=progress)
+            found = [*found, *other.result()]
+    order, names = list(ladder), [kind.name for kind in kinds]
+    found.sort(key=lambda made: names.index(made[0]))
+    rows = sorted((row for _, made, _ in found for row in made), key=lambda row: order.index(row["milestone"]))
+    seen = sorted((row for _, _, told in found for row in told), key=lambda row: order.index(row["milestone"]))
     return Measured(rows=with_gaps(rows), habits=seen)
+
+
+def _accounts(kind: Kind) -> int:
+    """Accounts that each rung has in a kind of market."""
+    return kind.episodes * len(kind.modes)
+
+
+def _halves(kinds: Sequence[Kind]) -> tuple[list[str], list[str]]:
+    """Names of the kinds, shared out so that both parts have about as many accounts."""
+    parts: tuple[list[Kind], list[Kind]] = ([], [])
+    for kind in sorted(kinds, key=_accounts, reverse=True):
+        min(parts, key=lambda part: sum(map(_accounts, part))).append(kind)
+    return [kind.name for kind in parts[0]], [kind.name for kind in parts[1]]
+
+
+def _part(
+    ladder: Mapping[str, Path],
+    names: Sequence[str],
+    *,
+    market: MarketTensors | Path,
+    config: RunConfig,
+    episodes: int,
+    compared: int,
+    progress: Progress | None = None,
+) -> list[tuple[str, Rows, Rows]]:
+    """Rows and habits of some kinds of market, by their names."""
+    opened = load_market(market, verify=False) if isinstance(market, Path) else market
+    policies = {milestone: load_policy(folder) for milestone, folder in ladder.items()}
+    found = []
+    for kind in kinds_of(opened, config, episodes=episodes, compared=compared):
+        if kind.name in names:
+            found.append((kind.name, *_walk(policies, kind, config)))
+            if progress is not None:
+                progress(len(found), len(names))
+    return found
 
 
 def _walk(policies: Mapping[str, Policy], kind: Kind, config: RunConfig) -> tuple[Rows, Rows]:

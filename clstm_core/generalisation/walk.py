@@ -14,12 +14,15 @@ from clstm_core.env.protocol import BatchedEnv, EnvStep
 from clstm_core.env.rewards import excess_reward
 from clstm_core.model.clstm import CLSTM
 from clstm_core.ppo.diagnostics import foreseen, foresight
-from clstm_core.ppo.rollout import value_chunk
+from clstm_core.ppo.rollout import value_steps
 from clstm_core.ppo.storage import Rollout
 from clstm_core.specs import ACTIONS, OBSERVATION
 
 SPAN = 5
 """Sessions over which the critic is held against the rewards that came."""
+
+AT_ONCE = 21
+"""Steps that a critic values at once: more of them leave the processor's caches."""
 
 TERCILES = ("calm", "middle", "wild")
 _VOLATILITY = OBSERVATION.index("near_atm_vol")
@@ -134,7 +137,11 @@ class _Walk:
 
     def valued(self) -> Episodes:
         """The walk with its critic's values."""
-        value_chunk(self._model, self._rollout, 0, self._model.critic_state(self._first))
+        rollout, state = self._rollout, self._model.critic_state(self._first)
+        for begin in range(0, rollout.n_steps, AT_ONCE):
+            steps = slice(begin, begin + AT_ONCE)
+            value, following = rollout.value[steps], rollout.next_value[steps]
+            state = value_steps(self._model, rollout, steps, state, value, following)
         return Episodes(self._growth, self._alive, self._rollout)
 
 

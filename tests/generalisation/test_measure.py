@@ -90,6 +90,23 @@ def test_every_rung_has_every_figure_and_the_same_again(market, config, ladder):
     assert "rung 100" in generalises(found.rows).words
 
 
+def test_two_processes_find_what_one_does(market, config, ladder, tmp_path, monkeypatch):
+    from clstm_core.generalisation import measure as measured
+    from clstm_core.market.tensors import write_market
+
+    (tmp_path / "market").mkdir()
+    write_market(market, tmp_path / "market")
+    settings = config(historical=1.0)
+    alone = measure(ladder, market, settings, **FEW)
+    monkeypatch.setattr(measured, "WORTH_A_PROCESS", 0)
+    both = measure(ladder, market, settings, market_folder=tmp_path / "market", **FEW)
+    assert [(row["milestone"], row["kind"], row["mode"]) for row in both.rows] == [
+        (row["milestone"], row["kind"], row["mode"]) for row in alone.rows
+    ]
+    assert [row["growth_bps"] for row in both.rows] == pytest.approx([row["growth_bps"] for row in alone.rows])
+    assert both.habits == alone.habits
+
+
 def test_what_cannot_be_measured_does_not_pass():
     found = generalises([])
     assert not found.passed
