@@ -9,7 +9,7 @@ import torch
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
 from clstm_core.env.book import Book, closable_legs, delta_at_fill
-from clstm_core.env.budget import may_hedge, most_units, room_for, unit_sides
+from clstm_core.env.budget import NEXT_TO_NOTHING, may_hedge, most_units, room_for, unit_sides
 from clstm_core.env.derived import Derived, put_columns
 from clstm_core.env.fills import contract_fee, fillable, share_fee, share_half_spread, side_price
 from clstm_core.env.margin import margin_requirement
@@ -253,7 +253,8 @@ def price_units(
     risk = torch.maximum(risk, MIN_RISK_OF_NOTIONAL * spot * sums.multiplier)
     cost, crash = slippage + fees, out[..., col.UNIT_CRASH].T
     sides = unit_sides(spot, sums.delta, sums.gross, shares, crash, sums.vega, sums.premium, cost, config)
-    scalars = (risk, cost, sums.call_notional, sums.put_notional, sums.available, *sides)
+    assignable = (notional.clamp(min=NEXT_TO_NOTHING) for notional in (sums.call_notional, sums.put_notional))
+    scalars = (cost, sums.available, risk, *assignable, *sides)
     put_columns(out, [values.T for values in scalars])
 
 
@@ -277,18 +278,9 @@ def sizes_and_mask(
     """
     unit, holdings = offered.unit_NAC, account.holdings
     equity = book.equity
-    room = config.assignable_fraction * equity
-    room_B = room_for(book, holdings.shares, account.premium_sold_N, config)
-    size = config.risk_fraction * equity[:, None] / unit[..., col.UNIT_RISK]
-    size = torch.floor(torch.minimum(size, most_units(room_B, unit[..., col.UNIT_BUDGET])))
-    for side, held in (
-        (col.UNIT_CALL_NOTIONAL, book.short_call_notional),
-        (col.UNIT_PUT_NOTIONAL, book.short_put_notional),
-    ):
-        notional = unit[..., side]
-        cap = torch.floor((room - held)[:, None] / notional)  # +-inf or NaN where the unit is short none
-        size = torch.where(notional > 0, torch.minimum(size, cap), size)
-    size = torch.where(unit[..., col.AVAILABLE] > 0, size.clamp(min=0.0), 0.0)
+    room = room_for(book, holdings.shares, account.premium_sold_N, config)
+    size = torch.floor(most_units(room, unit[..., col.UNIT_LIMITS]))
+    size = torch.where(unit[..., col.AVAILABLE] > 0, size, 0.0)
 
     worst = _least_profit(size, unit[..., col.UNIT_SCENARIOS :], book.pnl[:, 1:])
     shorts = book.short_contracts[:, None] + size * offered.short_contracts_A

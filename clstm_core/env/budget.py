@@ -35,6 +35,9 @@ MOST = 100.0
 """Largest use that is written down, in shares of equity, and the one of a book that has no equity."""
 
 LIMITS = (
+    "risk",
+    "short calls' strikes",
+    "short puts' strikes",
     "net long",
     "net short",
     "gross, shares long",
@@ -44,21 +47,24 @@ LIMITS = (
     "short vega",
     "premium",
 )
-"""The sides of the budget, each linear in the units of a package: the columns `columns.UNIT_BUDGET`."""
+"""What bounds the size of an action, each linear in the units of a package: the columns `columns.UNIT_LIMITS`. The
+first three are those of a trade and of what may be assigned; the others are the budget's, from either side."""
 
 NEXT_TO_NOTHING, LEAST_ROOM = 1e-20, 1e-9
 """Currency: what a unit takes of a limit that it makes room in, and the room that is never lacking for that."""
 
 
 class _Caps(NamedTuple):
-    """Caps on net, gross exposure, crash loss, vega and premium sold, in shares of equity [5].
+    """Caps, in shares of equity.
 
-    sides: what an action may use of each of LIMITS at its decision
-    at_fill: what a book may take of them where its order fills, before shares are trimmed; exact, per_spot, per_share
-    [2]: the caps on net and gross, and what each share sold takes off what exceeds them: spot x per_spot - per_share
+    limits: what an action may use of each of LIMITS at its decision
+    rounded: net, gross exposure and crash loss [3], a little above their caps
+    at_fill: these, vega and premium sold [5], of a book whose order fills, before shares are trimmed
+    exact, per_spot, per_share: the caps on net and gross [2], and what each share sold takes off what exceeds them:
+                                spot x per_spot - per_share
     """
 
-    sides: torch.Tensor
+    limits: torch.Tensor
     rounded: torch.Tensor
     at_fill: torch.Tensor
     exact: torch.Tensor
@@ -70,16 +76,17 @@ class _Caps(NamedTuple):
 def _caps(config: EnvConfig, dtype: torch.dtype, device: torch.device) -> _Caps:
     """Made once, where the first accounts stand: a step may neither wait for the device nor be compiled with them."""
     net, gross = config.max_net_exposure, config.max_gross_exposure
-    rest = (config.max_crash_loss, config.max_vega, config.max_premium_sold)
+    loss, vega, premium = config.max_crash_loss, config.max_vega, config.max_premium_sold
     # an order decided at its cap may find the market moved; shares are trimmed in the step that fills it
     grown = 1.0 / config.budget_headroom if config.fill_lag else 1.0
     exact = torch.tensor([net, gross], dtype=torch.float64)
-    loss, vega, premium = rest
-    sides = (net, net, gross, gross, loss, vega, vega, premium)
+    sides = [config.budget_headroom * cap for cap in (net, net, gross, gross, loss, vega, vega, premium)]
     tensors = (
-        config.budget_headroom * torch.tensor(sides, dtype=torch.float64),
-        (1.0 + ROUNDING) * torch.tensor([net, gross, *rest], dtype=torch.float64),
-        (1.0 + ROUNDING) * torch.tensor([net * grown, gross * grown, *rest], dtype=torch.float64),
+        torch.tensor(
+            [config.risk_fraction, config.assignable_fraction, config.assignable_fraction, *sides], dtype=torch.float64
+        ),
+        (1.0 + ROUNDING) * torch.tensor([net, gross, loss], dtype=torch.float64),
+        (1.0 + ROUNDING) * torch.tensor([net * grown, gross * grown, loss, vega, premium], dtype=torch.float64),
         exact,
         (1.0 - exact * share_half_spread(config)).clamp(min=0.25),  # the sign stays, however wide the spread
         exact * config.commission_per_share_usd,
@@ -106,7 +113,7 @@ def of_equity(use: torch.Tensor, equity: torch.Tensor) -> torch.Tensor:
 def over_budget(book: Book, holdings: Holdings, config: EnvConfig) -> torch.Tensor:
     """Whether books [N] take more of net, gross exposure or crash loss than they may; nothing held takes none."""
     use = taken(book, holdings.shares, book.spot)[:, :3]
-    caps = _caps(config, use.dtype, use.device).rounded[:3]
+    caps = _caps(config, use.dtype, use.device).rounded
     return (use > book.equity[:, None] * caps).any(dim=1) & holds_any(holdings)
 
 
@@ -121,7 +128,7 @@ def unit_sides(
     cost: torch.Tensor,
     config: EnvConfig,
 ) -> list[torch.Tensor]:
-    """What one unit of a package takes of each of LIMITS, with what its cost takes off the caps; any shape.
+    """What one unit of a package takes of the budget, from each side, with what its cost takes off the caps; any shape.
 
     Units: delta, gross and shares in shares, those of options without the package's own; crash the profit of the unit
            in it, shares included; vega per 1.00 of vol; the result in currency
@@ -129,7 +136,7 @@ def unit_sides(
     held = shares * spot
     net, gross, vega = delta * spot + held, gross * spot, POINT * vega
     sides = (net, -net, gross + held, gross - held, -crash, vega, -vega, premium)
-    caps = _caps(config, cost.dtype, cost.device).sides.unbind()
+    caps = _caps(config, cost.dtype, cost.device).limits[-len(sides) :].unbind()
     taken = (torch.addcmul(side, cost, cap) for side, cap in zip(sides, caps, strict=True))
     return [side.clamp(min=NEXT_TO_NOTHING) for side in taken]
 
@@ -138,17 +145,19 @@ def room_for(book: Book, shares: torch.Tensor, premium_sold: torch.Tensor, confi
     """What books leave of each of LIMITS for an action, in currency [N, len(LIMITS)]."""
     net, vega = book.delta * book.spot, POINT * book.sums[:, col.VEGA]
     gross, held = book.option_gross * book.spot, shares * book.spot
-    taken = torch.stack([net, -net, gross + held, gross - held, -book.crash, vega, -vega, premium_sold], dim=1)
-    caps = _caps(config, net.dtype, net.device).sides
+    assignable = (book.short_call_notional, book.short_put_notional)
+    sides = (net, -net, gross + held, gross - held, -book.crash, vega, -vega, premium_sold)
+    taken = torch.stack([torch.zeros_like(net), *assignable, *sides], dim=1)
+    caps = _caps(config, net.dtype, net.device).limits
     return (book.equity[:, None] * caps - taken).clamp(min=LEAST_ROOM)
 
 
 def most_units(room: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
-    """Largest size [N, A], not yet whole, at which each limit still holds after the trade.
+    """Largest size [N, A], not yet whole, at which each of LIMITS still holds after the trade.
 
         use + size x unit <= headroom x cap x equity after costs
 
-    Shapes:  room [N, limits] of `room_for`; unit [N, A, limits] of `unit_sides`
+    Shapes:  room [N, limits] of `room_for`; unit [N, A, limits]
     Assumes: what lowers a use is welcome at any size, whether or not that use is within its cap
     """
     return (room[:, None, :] / unit).amin(dim=-1)
@@ -168,7 +177,7 @@ def units_alone(
     none = torch.zeros_like(spot)
     gross, crash, vega = delta.abs().sum(dim=1), sums[:, col.CRASH], sums[:, col.VEGA]
     sides = unit_sides(spot, delta.sum(dim=1), gross, none, crash, vega, premium, none, config)
-    room = equity[:, None] * _caps(config, equity.dtype, equity.device).sides
+    room = equity[:, None] * _caps(config, equity.dtype, equity.device).limits[-len(sides) :]
     return (room.clamp(min=LEAST_ROOM) / torch.stack(sides, dim=1)).amin(dim=1)
 
 
@@ -205,27 +214,20 @@ def may_fill(
         after, candidate: the book with the order; held, book: without it
         premium: of the order's own sales to open; premium_sold: before it
     """
-    was = taken(book, held.shares, premium_sold)
-    use, equity = taken(candidate, after.shares, premium_sold + premium), candidate.equity[:, None]
-    caps = _caps(config, use.dtype, use.device)
-    raised, over = use > was, use > equity * caps.at_fill
+    was, use = taken(book, held.shares, premium_sold), taken(candidate, after.shares, premium_sold + premium)
+    raised = use > was
+    broken = raised & (use > candidate.equity[:, None] * _caps(config, use.dtype, use.device).at_fill)
     if config.fill_lag:
-        cure = trim(candidate, after.shares, config)
-        use = torch.cat([cure.taken, use[:, 3:]], dim=1)
-        over = over | (use > cure.equity[:, None] * caps.rounded)
-    return ~(over & raised).any(dim=1)
+        uncured = raised[:, :3] & trim(candidate, after.shares, config).over
+        return ~(broken.any(dim=1) | uncured.any(dim=1))
+    return ~broken.any(dim=1)
 
 
 class Trim(NamedTuple):
-    """Shares [N] to trade; whether what that leaves exceeds a cap still [N]; and what it leaves.
-
-    Shapes: taken [N, 3] of net, gross exposure and crash loss; equity [N] after the trade's cost
-    """
+    """Shares [N] to trade, and whether that leaves net, gross exposure and crash loss above their caps [N, 3]."""
 
     shares: torch.Tensor
     over: torch.Tensor
-    taken: torch.Tensor
-    equity: torch.Tensor
 
 
 def trim(book: Book, shares: torch.Tensor, config: EnvConfig) -> Trim:
@@ -246,4 +248,4 @@ def trim(book: Book, shares: torch.Tensor, config: EnvConfig) -> Trim:
     equity = book.equity - value * share_half_spread(config) - share_fee(count, config)
     crash = torch.add(book.crash, moved, alpha=config.crash_move)
     left = torch.stack([(net + moved).abs(), gross - value, -crash], dim=1)
-    return Trim(traded, (left > equity[:, None] * caps.rounded[:3]).any(dim=1), left, equity)
+    return Trim(traded, left > equity[:, None] * caps.rounded)

@@ -28,14 +28,13 @@ SPOT, RATE, DT, INTEREST_GROWTH, DIVIDEND_GROWTH = range(5)
 """Of a snapshot; the last three lead to the next one: years, e^{r dt} - 1, e^{q dt} - 1."""
 
 (
-    UNIT_RISK,
     UNIT_COST,  # slippage + fees
-    UNIT_CALL_NOTIONAL,  # short calls' strike x multiplier
-    UNIT_PUT_NOTIONAL,
     AVAILABLE,  # 1 where every leg is listed, distinct, and quoted on the side needed
+    UNIT_RISK,
+    UNIT_CALL_NOTIONAL,  # short calls' strike x multiplier; next to nothing where there is none
+    UNIT_PUT_NOTIONAL,
 ) = range(5)
-UNIT_BUDGET = slice(5, 13)
-"""What one unit takes of each limit of `budget.LIMITS`, its cost's share of the cap included."""
+UNIT_LIMITS, UNIT_BUDGET = slice(2, 13), slice(5, 13)
+"""What one unit takes of each of `budget.LIMITS`, and of the budget's alone, with what its cost takes off the caps."""
 UNIT_CRASH, UNIT_SCENARIOS = 13, 14
 """Profit of one unit in the crash, and the first of the S scenario columns."""
-"""Of one unit of a package."""

@@ -192,7 +192,8 @@ def liquidate(holdings: Holdings, book: Book, config: EnvConfig) -> Liquidation:
     Of accounts over their risk budget as well, unless trading some shares back is enough to keep it.
     """
     cure, something = trim(book, holdings.shares, config), holds_any(holdings)
-    breach = ((book.margin > book.equity) | cure.over) & something
+    uncured = cure.over.any(dim=1)
+    breach = ((book.margin > book.equity) | uncured) & something
     trades = closable_legs(holdings, book.facts) & breach[:, None]
     quantity = torch.where(trades, -holdings.quantity, 0.0)
     price = side_price(quantity, book.facts[..., col.BUY], book.facts[..., col.SELL])
@@ -217,5 +218,5 @@ def liquidate(holdings: Holdings, book: Book, config: EnvConfig) -> Liquidation:
         fees=fees,
         slippage=slippage,
         liquidated=breach,
-        over_budget=((cure.shares != 0) | cure.over) & something,
+        over_budget=((cure.shares != 0) | uncured) & something,
     )

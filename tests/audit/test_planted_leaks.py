@@ -164,11 +164,14 @@ def half_the_margin(patch):
 
 
 def mask_without_the_budget(patch):
-    _wrap(patch, "most_units", lambda size, *_: torch.full_like(size, torch.inf), actions)
+    def ask_the_others(room, *_):
+        return torch.cat([room[:, :3], torch.full_like(room[:, 3:], 1e30)], dim=1)
+
+    _wrap(patch, "room_for", ask_the_others, actions)
 
 
 def mask_up_to_the_whole_budget(patch):
-    _wrap(patch, "room_for", lambda room, *_: room / 0.9, actions)
+    _wrap(patch, "room_for", lambda room, *_: torch.cat([room[:, :3], room[:, 3:] / 0.9], dim=1), actions)
 
 
 def hedges_beyond_the_budget(patch):

@@ -90,17 +90,15 @@ def may_fill(ledger: "Ledger", before: "Account", after: "Account", t: int) -> b
     rules = ledger.rules
     was, would = taken(ledger, before, t).against(rules), taken(ledger, after, t).against(rules)
     raised = {name for (name, already, _), (_, use, _) in zip(was, would, strict=True) if use > already}
-    exposures = 1.0 / rules.budget_headroom if rules.fill_lag else 1.0
-    books = [(after, exposures)]
-    if rules.fill_lag:
-        books.append((with_shares(ledger, after, shares_to_trade(ledger, after, t), t), 1.0))
-    for book, grown in books:
-        equity = ledger.equity(book, t)
-        for name, use, cap in taken(ledger, book, t).against(rules):
-            most = cap * grown if name.endswith("exposure") else cap
-            if name in raised and use > most * equity * (1.0 + ROUNDING):
-                return False
-    return True
+    grown, equity = 1.0 / rules.budget_headroom if rules.fill_lag else 1.0, ledger.equity(after, t)
+    for name, use, cap in would:
+        most = cap * grown if name.endswith("exposure") else cap
+        if name in raised and use > most * equity * (1.0 + ROUNDING):
+            return False
+    if not rules.fill_lag:
+        return True
+    trimmed = with_shares(ledger, after, shares_to_trade(ledger, after, t), t)
+    return not raised.intersection(above(ledger, trimmed, t))
 
 
 def above(ledger: "Ledger", account: "Account", t: int) -> list[str]:
