@@ -17,7 +17,7 @@ from clstm_core.errors import EvaluationError
 from clstm_core.market.worlds.fair import WindowPaths
 from clstm_core.market.worlds.generated import GeneratedWorld
 from clstm_core.market.worlds.paths import Shocks, index_of
-from clstm_core.specs import ACTIONS
+from clstm_core.specs import ACTIONS, HOLD
 
 FREE: dict[str, Any] = {
     "commission_per_contract_usd": 0.0,
@@ -31,6 +31,9 @@ FREE: dict[str, Any] = {
 
 TOLERANCE = 1e-9
 """Of the capital: what rounding leaves of an expectation in float64."""
+
+PATIENCE, BUYING = 25, 3
+"""Half of the accounts trade in so many steps of so many, and hold what they have until it settles in the others."""
 
 BRIM_EVERY = 7
 """Some accounts buy shares to the brim of their risk budget every so many steps: the market moves them beyond it."""
@@ -67,12 +70,17 @@ class Accounts:
         return self.view.snapshot(self.view.index_N)[:, col.INTEREST_GROWTH]
 
     def orders(self, generator: torch.Generator, insist: torch.Tensor | None = None) -> tuple[torch.Tensor, Orders]:
-        """A legal action [N] at random, or the one insisted on where it is legal; and its orders."""
+        """A legal action [N] at random, or the one insisted on where it is legal; and its orders.
+
+        Args:
+            insist: actions [N], -1 for one at random
+        """
         offered = self.view.offered(self.view.index_N)
         size, mask = sizes_and_mask(offered, self.state, self.book, self.view.move_S, self.config)
         action = torch.where(mask, torch.rand(mask.shape, generator=generator), -1.0).argmax(dim=1)
         if insist is not None:
-            action = torch.where(mask.gather(1, insist[:, None])[:, 0], insist, action)
+            legal = mask.gather(1, insist.clamp(min=0)[:, None])[:, 0]
+            action = torch.where(legal & (insist >= 0), insist, action)
         return action, orders_of(action, offered, size, mask)
 
     def expected_excess(self, orders: Orders) -> tuple[torch.Tensor, Step]:
@@ -140,7 +148,10 @@ def prove_fair(world: GeneratedWorld, env_config: EnvConfig, *, steps: int = 50,
     generator, insist = torch.Generator().manual_seed(seed), torch.arange(len(ACTIONS))
     seen, worst, settled, liquidated = torch.zeros(len(ACTIONS), dtype=torch.bool), 0.0, 0, 0
     for turn in range(steps):
-        action, orders = accounts.orders(generator, insist if turn % 3 else None)
+        asked = insist if turn % 3 else torch.full_like(insist, -1)
+        if turn % PATIENCE >= BUYING:
+            asked = torch.where(insist % 2 == 1, HOLD, asked)
+        action, orders = accounts.orders(generator, asked)
         if turn % BRIM_EVERY == BRIM_EVERY - 1:
             book, most = accounts.book, env_config.max_net_exposure
             shares = torch.floor(most * book.equity / book.spot - book.delta)

@@ -1,0 +1,71 @@
+"""What is compared: one change each of the default recipe, by name."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from clstm_core.config import RunConfig, default_cpu
+
+Change = Callable[[RunConfig], RunConfig]
+
+
+def _ppo(**settings: Any) -> Change:
+    return lambda config: dataclasses.replace(config, ppo=dataclasses.replace(config.ppo, **settings))
+
+
+def _env(**settings: Any) -> Change:
+    return lambda config: dataclasses.replace(config, env=dataclasses.replace(config.env, **settings))
+
+
+def _model(**settings: Any) -> Change:
+    return lambda config: dataclasses.replace(config, model=dataclasses.replace(config.model, **settings))
+
+
+def _worlds(**settings: Any) -> Change:
+    return lambda config: dataclasses.replace(config, worlds=dataclasses.replace(config.worlds, **settings))
+
+
+def _dates(config: RunConfig) -> RunConfig:
+    """Train on the training dates themselves."""
+    return _worlds(**dict.fromkeys(config.worlds.shares, 0.0))(config)
+
+
+def _fixed(**settings: Any) -> Change:
+    """A fixed learning rate, as the published table has it."""
+    return _ppo(target_kl=None, **settings)
+
+
+YEARS: dict[str, Change] = {
+    "dates": _dates,
+    **{f"years-{years}": _worlds(years=float(years)) for years in (10, 30, 100, 1000)},
+    "unlimited": lambda config: config,
+}
+"""How many years of market there are to train in."""
+
+ABLATION: dict[str, Change] = {
+    "default": lambda config: config,
+    "try-a": _fixed(actor_lr=2e-4, critic_lr=2e-4, policy_epochs=2, clip_epsilon=0.2),
+    "try-b": _fixed(actor_lr=1e-4, critic_lr=1e-4, policy_epochs=2, clip_epsilon=0.15),
+    "try-c": _fixed(actor_lr=1e-4, critic_lr=4e-4, policy_epochs=1, clip_epsilon=0.10),
+    "policy-epochs-2": _ppo(policy_epochs=2),
+    "policy-epochs-4": _ppo(policy_epochs=4),
+    "clip-0.2": _ppo(clip_epsilon=0.2),
+    "single-trunk": _model(dual_trunk=False),
+    "no-attention": _model(use_attention=False),
+    "no-warmup": _ppo(warmup_rollouts=0),
+    "reward-scale-0.2": _env(reward_scale=0.2),
+    "gamma-0.99": _ppo(gamma=0.99),
+    "raw-reward": _env(expected_reward=False),
+    "aversion-1": _env(risk_aversion=1.0),
+    "aversion-10": _env(risk_aversion=10.0),
+    "no-budget": _env(**dict.fromkeys(("max_net_exposure", "max_gross_exposure", "max_crash_loss"), 100.0)),
+}
+"""The published tuning table and what else one would ask, on these worlds."""
+
+STUDIES: dict[str, dict[str, Change]] = {"years": YEARS, "ablation": ABLATION}
+
+
+def configuration(study: str, cell: str, *, steps: int, seed: int) -> RunConfig:
+    """The default recipe with a cell's change."""
+    changed = STUDIES[study][cell](default_cpu())
+    return dataclasses.replace(changed, timesteps=steps, seed=seed, recipe=f"{study}-{cell}")
