@@ -8,7 +8,7 @@ import pytest
 import torch
 from polars.testing import assert_frame_equal
 
-from clstm_core.config import EnvConfig
+from clstm_core.config import WITHOUT_BUDGET, EnvConfig
 from clstm_core.errors import EvaluationError
 from clstm_core.evaluation import ledgers, recompute
 from clstm_core.evaluation.attribution import TERMS, by_month
@@ -297,7 +297,7 @@ class Gambler(Rule):
 
 def test_a_ruined_account_ends_its_ledger_there_and_still_adds_up(market, tmp_path) -> None:
     # an account counts as ruined after losing a hundredth, so that a common day's move ruins it
-    config = dataclasses.replace(EnvConfig(), capital_usd=4_000_000.0, ruin_fraction=0.99)
+    config = EnvConfig(capital_usd=4_000_000.0, ruin_fraction=0.99, **WITHOUT_BUDGET)
     both = [Gambler("gambler", "Naked calls"), Rule("cash", "Cash")]
     results = run_backtests(both, market, config, "validation", out_dir=tmp_path)
     gambler, cash = results

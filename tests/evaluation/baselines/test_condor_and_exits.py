@@ -36,7 +36,10 @@ def test_each_trades_from_end_to_end_and_nothing_is_refused(walked, name) -> Non
     assert not decisions["rejected"].any()
     assert decisions["unfilled"].sum() <= 2
     assert result.manifest["notes"] == []
-    assert result.manifest["summary"]["n_liquidations"] == 0
+    # of its published size the condor outgrows a net exposure of one where a leg is tested, and is closed there
+    summary = result.manifest["summary"]
+    assert summary["n_liquidations"] == (summary["n_budget_breaches"] if name == "condor" else 0)
+    assert summary["n_liquidations"] <= 6
     held = result.table("positions")["step"].n_unique()
     settled = result.table("fills").filter(pl.col("reason") == "expiry")["step"].n_unique()
     assert held >= result.table("equity")["step"].max() - settled - 1
