@@ -53,8 +53,11 @@ class Fit:
     """How the index and its VIX moved from session to session, in figures.
 
         S' / S - 1 = (r - q) dt + drift + d scale z    d = VIX / sqrt(252); z of mean 0 and variance 1
-        ln VIX'    = ln VIX + pull (mean - ln VIX) + ln(bias u)                      u of mean 1
-        v'         = v + kappa (theta - v) dt + xi sqrt(v dt) w,   v = VIX^2: the square-root process of Heston
+        ln VIX'    = ln VIX + pull (mean + memory ln(slow) / 2 - ln VIX) + ln(bias u)         u of mean 1
+        v'         = v + kappa (theta + memory_v slow - v) dt + xi sqrt(v dt) w,   v = VIX^2: a square-root process
+
+    Both go back to an average of their own past (slow: of v, as the surface's term structure takes it), or a calm year
+    would promise a wilder one and options of two months would be cheap in it.
 
     Units: per session, kappa, theta and xi per year; a jump's mean and deviation in d
     """
@@ -65,9 +68,11 @@ class Fit:
     scale_spread: float  # standard deviation of the scale's logarithm from year to year, beyond chance
     pull: float
     mean: float
+    memory: float
     bias: float
     kappa: float
     theta: float
+    memory_v: float
     xi: float
     rho: float  # of z and w
     calm_scale: float  # the scale of returns that are no jumps
@@ -108,11 +113,12 @@ def days_of(market: MarketTensors, window: tuple[int, int], surface: Surface) ->
     close = market.spot_T[inside].double()
     dates = (market.snapshot_T[inside].cpu().numpy() // (86_400 * 10**9)).astype("datetime64[D]")
     rate, dividend_yield = market.rate_T[inside].double(), market.dividend_yield_T[inside].double()
-    gain, vix_gain, fit = _fitted(close, vix, (rate - dividend_yield) * SESSION_YEARS)
+    slow = _slow(vix**2)
+    gain, vix_gain, fit = _fitted(close, vix, slow, (rate - dividend_yield) * SESSION_YEARS)
     return Days(
         log_close=torch.log(close),
         vix=vix,
-        slow_variance=_slow(vix**2),
+        slow_variance=slow,
         rate=rate,
         dividend_yield=dividend_yield,
         spread_scale=torch.from_numpy(spread_scale(dates)).to(vix),
@@ -121,7 +127,9 @@ def days_of(market: MarketTensors, window: tuple[int, int], surface: Surface) ->
     ), fit
 
 
-def _fitted(close: torch.Tensor, vix: torch.Tensor, carry: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Fit]:
+def _fitted(
+    close: torch.Tensor, vix: torch.Tensor, slow: torch.Tensor, carry: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, Fit]:
     """Standardised moves [M - 1] of index and VIX [M] beyond a carry [M] per session, and what standardised them."""
     returns = close[1:] / close[:-1] - 1.0 - carry[:-1]
     unit, level = vix[:-1] / math.sqrt(SESSIONS_YEAR), torch.log(vix)
@@ -130,14 +138,16 @@ def _fitted(close: torch.Tensor, vix: torch.Tensor, carry: torch.Tensor) -> tupl
     scale = raw.square().mean().sqrt()
     z = raw / scale
 
-    intercept, slope = _line(level[:-1], level.diff())
-    moved = torch.exp(level.diff() - intercept - slope * level[:-1])
+    calmed = 0.5 * torch.log(slow)
+    intercept, slope, remembered = _plane(level[:-1], calmed[:-1], level.diff())
+    moved = torch.exp(level.diff() - intercept - slope * level[:-1] - remembered * calmed[:-1])
     bias = moved.mean()
 
     variance = vix**2
-    constant, back = _line(variance[:-1], variance.diff())
+    constant, back, own = _plane(variance[:-1], slow[:-1], variance.diff())
     kappa = -back * SESSIONS_YEAR
-    noise = (variance.diff() - constant - back * variance[:-1]) / torch.sqrt(variance[:-1] * SESSION_YEARS)
+    noise = variance.diff() - constant - back * variance[:-1] - own * slow[:-1]
+    noise = noise / torch.sqrt(variance[:-1] * SESSION_YEARS)
     noise = noise - noise.mean()
     xi = noise.square().mean().sqrt()
 
@@ -150,9 +160,11 @@ def _fitted(close: torch.Tensor, vix: torch.Tensor, carry: torch.Tensor) -> tupl
         "scale_spread": _yearly_spread(z),
         "pull": -slope,
         "mean": -intercept / slope,
+        "memory": -remembered / slope,
         "bias": bias,
         "kappa": kappa,
         "theta": -constant / back,
+        "memory_v": -own / back,
         "xi": xi,
         "rho": (z * noise).mean() / xi if bool(xi > _NOTHING) else xi,
         "calm_scale": raw[calm].square().mean().sqrt(),
@@ -163,12 +175,15 @@ def _fitted(close: torch.Tensor, vix: torch.Tensor, carry: torch.Tensor) -> tupl
     return z, moved / bias, Fit(**{name: float(value) for name, value in figures.items()})
 
 
-def _line(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Intercept and slope of the least squares of y, the change of x, on x; what never moves goes back at once."""
-    centred = x - x.mean()
-    square = centred @ centred
-    slope = (centred @ y) / square if bool(square > _NOTHING) else square.new_tensor(-1.0)
-    return y.mean() - slope * x.mean(), slope
+def _plane(x: torch.Tensor, slow: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Constant and slopes of y, the change of x, on x and slow (least squares); what never moves goes back at once."""
+    if bool(x.var() <= _NOTHING) or bool(slow.var() <= _NOTHING):
+        return y.mean() + x.mean(), x.new_tensor(-1.0), torch.zeros_like(x[0])
+    u, v, w = (values - values.mean() for values in (x, slow, y))
+    uu, vv, uv, uw, vw = u @ u, v @ v, u @ v, u @ w, v @ w
+    apart = uu * vv - uv * uv
+    own, other = (uw * vv - vw * uv) / apart, (vw * uu - uw * uv) / apart
+    return y.mean() - own * x.mean() - other * slow.mean(), own, other
 
 
 def _yearly_spread(z: torch.Tensor) -> torch.Tensor:

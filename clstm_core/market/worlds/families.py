@@ -195,7 +195,8 @@ class FamilyPaths:
     def _move(self, point: PathPoint, index: torch.Tensor) -> Move:
         path, step, state = path_of(index), step_of(index), point.state
         key, traits = self._key(path), self.traits(path)
-        drawn = self._resampled(state, self._day(key, step, traits), traits)
+        day = self._day(key, step, traits)
+        drawn = self._resampled(state, day, traits)
         made = self._square_root(state, key, step, traits)
         squared = (traits.family == HESTON) | (traits.family == BATES)
         move = Move(
@@ -204,9 +205,11 @@ class FamilyPaths:
             Surprise(*(torch.where(squared, a, b) for a, b in zip(made.surprise, drawn.surprise, strict=True))),
         )
         move = self._beyond_carry(state, traits, move)
-        known = (traits.family != BLOCKS) & (traits.family != HISTORY)
+        as_it_came = traits.family == HISTORY
+        known = (traits.family != BLOCKS) & ~as_it_came
+        vix = torch.where(as_it_came, self.days.vix[day + 1], move.vix.clamp(LEAST_VIX, MOST_VIX))
         surprise = Surprise(*(torch.where(known, value, 0.0) for value in move.surprise))
-        return Move(move.gain, move.vix.clamp(LEAST_VIX, MOST_VIX), surprise)
+        return Move(move.gain, vix, surprise)
 
     def _beyond_carry(self, state: PathState, traits: Traits, move: Move) -> Move:
         """A move of expectation zero with what the index is expected to gain."""
@@ -231,8 +234,8 @@ class FamilyPaths:
         days, fit = self.days, self.fit
         deviation = fit.scale * traits.scale * state.vix / math.sqrt(SESSIONS_YEAR)
         z, u = days.gain[day], days.vix_gain[day]
-        level = torch.log(state.vix)
-        expected = fit.bias * torch.exp(level + fit.pull * (fit.mean - level))
+        level, back_to = torch.log(state.vix), fit.mean + 0.5 * fit.memory * torch.log(state.slow_variance)
+        expected = fit.bias * torch.exp(level + fit.pull * (back_to - level))
         news = Surprise(deviation * z, deviation**2 * (z**2 - 1.0), expected * (u - 1.0))
         return Move(deviation * z, expected * u, news)
 
@@ -243,7 +246,8 @@ class FamilyPaths:
         w = fit.rho * first + math.sqrt(1.0 - fit.rho**2) * second
         variance = state.vix**2
         noise = fit.xi * torch.sqrt(variance * SESSION_YEARS) * w
-        after = variance + fit.kappa * (fit.theta - variance) * SESSION_YEARS + noise
+        back_to = fit.theta + fit.memory_v * state.slow_variance
+        after = variance + fit.kappa * (back_to - variance) * SESSION_YEARS + noise
         jumps = (traits.family == BATES) & (uniform(key, place + 3) < fit.jump_chance)
         chance = torch.where(traits.family == BATES, fit.jump_chance, 0.0)
         jump = torch.where(jumps, fit.jump_mean + fit.jump_deviation * size, 0.0) - chance * fit.jump_mean
