@@ -125,9 +125,11 @@ def rungs(run: RunFolder) -> list[str]:
 
 
 def measured_of(run: RunFolder) -> Sequence[Mapping[str, Any]]:
-    """What each rung earns in each kind of market; nothing where that was not measured."""
-    kept = GeneralisationManifest.kept(run.generalisation)
-    return kept.figures if kept else []
+    """What each rung earns in each kind of market; nothing where that was not measured.
+
+    Raises: ArtifactError for figures that were altered: the champion would be chosen by another rule
+    """
+    return GeneralisationManifest.read(run.generalisation).figures if run.generalisation.is_file() else []
 
 
 def chosen_by(measured: Sequence[Mapping[str, Any]]) -> list[str]:
