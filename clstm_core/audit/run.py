@@ -184,8 +184,6 @@ def _proofs(
             listed=rough(),
         ),
         "fees_never_help": lambda: fees_never_help(scene, listed(fair=False)),
-        "training_worlds": lambda: training_worlds(
-            walked(n_envs=effort.world_envs, n_steps=effort.worlds), market, visited=effort.visited
-        ),
+        "training_worlds": lambda: training_worlds(walked(n_envs=effort.world_envs, n_steps=effort.worlds), market),
         "invariance": lambda: invariance(walked(n_steps=20), listed(fair=False)),
     }

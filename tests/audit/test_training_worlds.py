@@ -20,7 +20,7 @@ def market():
 
 def findings(market, **rules) -> dict[str, float]:
     scene = Scene(market=market, config=EnvConfig(**rules), n_envs=96, n_steps=240)
-    return {found.check: found.ratio for found in proof.training_worlds(scene, market, visited=4)}
+    return {found.check: found.ratio for found in proof.training_worlds(scene, market)}
 
 
 @pytest.mark.parametrize("reward", ["profit", "log_growth", "mean_variance"])
@@ -33,7 +33,7 @@ def test_honest_worlds_pass(market, reward):
 def test_a_market_too_short_makes_none(market):
     short = dataclasses.replace(market, info=market.info | {"splits": {"train": [0, 100]}})
     scene = Scene(market=short, config=EnvConfig(), n_envs=8, n_steps=10)
-    (only,) = proof.training_worlds(scene, short, visited=1)
+    (only,) = proof.training_worlds(scene, short)
     assert only.ratio == 0.0
     assert "none is trained in" in only.detail
 
@@ -60,8 +60,21 @@ def squares_without_their_expectation(patch):
 
 
 def losses_alone_are_surprises(patch):
-    honest = proof.surprising_reward
-    patch.setattr(proof, "surprising_reward", lambda *given: honest(*given).clamp(max=0.0))
+    from clstm_core.env import step
+
+    honest = step.surprising_reward
+    patch.setattr(step, "surprising_reward", lambda *given: honest(*given).clamp(max=0.0))
+
+
+def sellers_are_paid_a_little(patch):
+    from clstm_core.env import step
+
+    honest = step.settlement_cash
+
+    def generous(quantity, *rest):
+        return honest(quantity, *rest) + 2000.0 * (quantity < 0).any(dim=1)
+
+    patch.setattr(step, "settlement_cash", generous)
 
 
 def features_of_tomorrow(patch):
@@ -96,6 +109,7 @@ def dividends_from_nowhere(patch):
         (losses_alone_are_surprises, "surprises expect nothing"),
         (features_of_tomorrow, "seen before it came"),
         (dividends_from_nowhere, "flows add up"),
+        (sellers_are_paid_a_little, "free where P = Q"),
     ],
 )
 def test_dishonest_worlds_are_caught(market, monkeypatch, plant, caught):

@@ -2,7 +2,8 @@
 
     reward less its surprise:   E[surprise | what is held] = 0,   whatever is held, near expiry and at a breach
 
-They are made of the market's training days, every family of them alike; a market too short for that trains in none.
+They are made of the market's training days, every family of them; a market too short for that trains in none. The
+surprise of a reward is what two equal accounts are paid differently, one of them by `expected_reward`.
 """
 
 import dataclasses
@@ -17,14 +18,8 @@ from clstm_core.audit.result import Finding
 from clstm_core.audit.sessions.accounting import without_costs
 from clstm_core.audit.sessions.orders import random_actions
 from clstm_core.audit.sessions.scene import Scene
-from clstm_core.audit.worlds.branch import spot_nodes
 from clstm_core.config import FEWEST_SESSIONS, EnvConfig, WorldsConfig
-from clstm_core.env import columns as col
-from clstm_core.env.budget import taken
-from clstm_core.env.packed_rows import unpack
-from clstm_core.env.rewards import surprising_reward
-from clstm_core.env.state import AccountState, Orders
-from clstm_core.env.step import Step, advance
+from clstm_core.env.state import EXPIRY, Orders, StepLedger
 from clstm_core.errors import MarketDataError
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.market.worlds.families import FAMILIES, RAW, FamilyPaths
@@ -35,9 +30,6 @@ from clstm_core.specs import ACTIONS, CLOSE_ALL, HOLD
 
 ROUNDING = 1e-9
 """Of the capital, per account and step; a surprise's own expectation, of its size."""
-
-FREE = 1e-6
-"""Of the capital: what one step may be expected to earn where P = Q."""
 
 SIGNIFICANCE = 1e-3
 """Chance that an honest world fails for the mean of some action's surprises, Bonferroni over the groups looked at."""
@@ -59,12 +51,11 @@ SWEPT = 64
 """Paths whose expected surprise is summed over every training day."""
 
 
-def training_worlds(scene: Scene, market: MarketTensors, *, visited: int) -> list[Finding]:
+def training_worlds(scene: Scene, market: MarketTensors) -> list[Finding]:
     """All of it, in worlds of every family made of the training days of `market`.
 
     Args:
         scene: the account's rules, and how many accounts walk for how long
-        visited: snapshots from which a step is branched where P = Q
     """
     worlds = WorldsConfig(historical=3.0, heston=3.0, bates=3.0, blocks=1.0, history=1.0)
     try:
@@ -82,28 +73,30 @@ def training_worlds(scene: Scene, market: MarketTensors, *, visited: int) -> lis
     return [
         *_walked(scene, world, config),
         *_future(scene, world, config),
-        _free(scene, config, visited),
+        _free(scene, config),
         _expected(world),
     ]
 
 
 def _walked(scene: Scene, world: GeneratedWorld, config: EnvConfig) -> list[Finding]:
     """Random accounts: every change of equity is a flow of the record, and surprises expect nothing."""
-    env = scene.factory(world, config, n_envs=scene.n_envs, seed=scene.seed, dtype=torch.float64, device="cpu")
-    mask, generator, worst = env.observe()[1], scene.generator(), 0.0
-    groups, opened, paths = _Groups(config), torch.zeros(scene.n_envs, dtype=torch.int64), _family_paths(world)
+    paths, groups, worst = _family_paths(world), _Groups(config), 0.0
+    opened = torch.zeros(scene.n_envs, dtype=torch.int64)
+    raw, less = (_env(scene, world, dataclasses.replace(config, expected_reward=e)) for e in (False, True))
+    mask, generator = raw.observe()[1], scene.generator()
+    told: Any = None
+    last: StepLedger | None = None
     for turn in range(scene.n_steps):
         action = _varied_actions(mask, turn, generator)
-        view, index = env.view, env.state.snapshot_index_N
-        told = env.step_orders(_to_the_brim(env, env.orders_for(action), turn))
-        worst = max(worst, float(_unexplained(env.last).max()) / config.capital_usd)
-        step, surprise = env._step(), view.surprise(index)
-        if surprise is not None:
-            news = surprising_reward(step.facts.interval.book, step.facts.before.entry_equity_N, surprise, config)
-            family = paths.traits(path_of(index)).family
-            groups.add(news, opened, step, family)
-            groups.add_parts(surprise, family, view.now.point.state.vix)
-        opened = torch.where(action == HOLD, opened, action)
+        index, point = raw.state.snapshot_index_N, raw.view.now.point
+        orders = _to_the_brim(raw, raw.orders_for(action), turn, last, told)
+        before, told, other = last, raw.step_orders(orders), less.step_orders(orders)
+        ended, last = told.terminated | told.truncated, raw.last
+        worst = max(worst, float(_unexplained(last).max()) / config.capital_usd)
+        family, surprise = paths.traits(path_of(index)).family, paths.surprise(point, index)
+        groups.add((told.reward - other.reward).double(), opened, before, last, family)
+        groups.add_parts(surprise, family, point.state.vix)
+        opened = torch.where(ended, HOLD, torch.where(action == HOLD, opened, action))
         mask = told.action_mask
     missing = groups.missing()
     return [
@@ -129,14 +122,21 @@ def _varied_actions(mask: torch.Tensor, turn: int, generator: torch.Generator) -
     return torch.where(mask.gather(1, wanted[:, None])[:, 0], wanted, 0)
 
 
-def _to_the_brim(env: Any, orders: Orders, turn: int) -> Orders:
-    """Orders of some accounts with shares to the brim, now and then."""
+def _to_the_brim(env: Any, orders: Orders, turn: int, last: StepLedger | None, told: Any) -> Orders:
+    """Orders of some accounts with shares to the brim, now and then; of none that has just begun."""
+    if last is None:
+        return orders
     account = torch.arange(env.n_envs)
-    spot = env.view.snapshot(env.state.snapshot_index_N)[:, col.SPOT]
-    times = spot.new_tensor(BRIM)[account % len(BRIM)]
-    shares = torch.floor(times * env.state.equity_N / spot).clamp(min=0.0)
-    wanted = (account % 5 < len(BRIM)) & ((account + turn) % BRIM_EVERY == 0)
+    times = last.spot_N.new_tensor(BRIM)[account % len(BRIM)]
+    shares = torch.floor(times * env.state.equity_N / last.spot_N).clamp(min=0.0)
+    wanted = (account % 5 < len(BRIM)) & ((account + turn) % BRIM_EVERY == 0) & ~(told.terminated | told.truncated)
     return orders._replace(share_quantity_N=orders.share_quantity_N + torch.where(wanted, shares, 0.0))
+
+
+def _env(scene: Scene, world: GeneratedWorld, config: EnvConfig, n_envs: int | None = None, **options: Any) -> Any:
+    """Accounts in float64 in a world."""
+    settings = {"seed": scene.seed, "dtype": torch.float64, "device": "cpu"}
+    return scene.factory(world, config, n_envs=n_envs or scene.n_envs, **(settings | options))
 
 
 def _unexplained(last: Any) -> torch.Tensor:
@@ -165,17 +165,27 @@ class _Groups:
         names = [*ACTIONS, "legs that settle next", "budget nearly used", *FAMILIES, *_PARTS]
         self.names, self.sums = names, torch.zeros(len(names), 3, dtype=torch.float64)
 
-    def add(self, news: torch.Tensor, action: torch.Tensor, step: Step, family: torch.Tensor) -> None:
-        """One step [N] by each account's last action before it; where nothing was held nothing could surprise."""
-        # of what is known before the move alone: who is liquidated after it has been surprised
-        held = step.facts.interval
-        use = taken(held.book, held.held.shares, torch.zeros_like(news))[:, :3]
-        close = (use > NEARLY * held.book.equity[:, None] * use.new_tensor(self._caps)).any(dim=1)
-        settles = held.settles.any(dim=1)
+    def add(
+        self,
+        news: torch.Tensor,
+        opened: torch.Tensor,
+        before: StepLedger | None,
+        last: StepLedger,
+        family: torch.Tensor,
+    ) -> None:
+        """One step [N] by each account's last action before it; where nothing was held nothing could surprise.
+
+        Of what is known before the move alone: who is liquidated after it has been surprised.
+        """
+        settles = ((last.fill_reason_NX == EXPIRY) & (last.fill_quantity_NX != 0)).any(dim=1)
+        close = torch.zeros_like(settles)
+        if before is not None:
+            use = torch.stack([before.net_exposure_N, before.gross_exposure_N, before.crash_loss_N], dim=1)
+            close = (use > NEARLY * use.new_tensor(self._caps)).any(dim=1) & (opened != HOLD)
         of = (
             torch.cat(
                 [
-                    torch.nn.functional.one_hot(action, len(ACTIONS)).bool(),
+                    torch.nn.functional.one_hot(opened, len(ACTIONS)).bool(),
                     torch.stack([settles, close], dim=1),
                     torch.nn.functional.one_hot(family, len(FAMILIES)).bool(),
                 ],
@@ -223,10 +233,7 @@ def _family_paths(world: GeneratedWorld) -> FamilyPaths:
 def _future(scene: Scene, world: GeneratedWorld, config: EnvConfig) -> Iterator[Finding]:
     """The same accounts on paths that go another way after a step: until then everything is the same."""
     other = dataclasses.replace(world, paths=_OtherFuture.of(world.paths))
-    made = [
-        scene.factory(w, config, n_envs=32, seed=scene.seed, dtype=torch.float64, device="cpu", stagger=False)
-        for w in (world, other)
-    ]
+    made = [_env(scene, each, config, 32, stagger=False) for each in (world, other)]
     generator, differ, parted = scene.generator(), 0, 0
     for step in range(CUT + 2):
         (seen, mask), other_seen = made[0].observe(), made[1].observe()
@@ -263,53 +270,22 @@ class _OtherFuture(FamilyPaths):
         return then._replace(state=state._replace(spot=spot, vix=vix), log_close=close)
 
 
-def _free(scene: Scene, config: EnvConfig, visited: int) -> Finding:
-    """Where P = Q, one step over quadrature nodes of tomorrow's spot: discounted equity expects itself."""
+def _free(scene: Scene, config: EnvConfig) -> Finding:
+    """Where P = Q and trading is free, what whole episodes earn less their surprises is nothing."""
+    free = dataclasses.replace(without_costs(config), reward="profit", risk_penalty=0.0, expected_reward=True)
     world = simulated_world(n_steps=HORIZON + 2, fair=True)
-    env = scene.factory(world, without_costs(config), n_envs=16, seed=scene.seed, dtype=torch.float64, device="cpu")
-    generator, worst, met = scene.generator(), 0.0, 0
+    env = _env(scene, world, free, stagger=False)
+    mask, generator, total = env.observe()[1], scene.generator(), torch.zeros(env.n_envs, dtype=torch.float64)
     for turn in range(HORIZON):
-        action = random_actions(env.observe()[1], generator)
-        for n in range(env.n_envs) if turn > HORIZON - 5 * visited else ():
-            kinks = _settling_strikes(env, n)
-            if kinks or n % 4 == turn % 4:
-                worst, met = max(worst, abs(_expected_gain(env, n, action, kinks))), met + bool(kinks)
-        env.step(action)
+        told = env.step(_varied_actions(mask, turn, generator))
+        mask, total = told.action_mask, total + told.reward.double()
+    score = abs(float(total.mean() / (total.std() / math.sqrt(len(total)))))
     return Finding(
         check="free where P = Q",
-        statistic=worst / config.capital_usd if met else math.inf,
-        threshold=FREE,
-        detail=f"of the capital, {met} of the accounts about to settle",
+        statistic=score,
+        threshold=NormalDist().inv_cdf(1 - SIGNIFICANCE / 2),
+        detail="standard errors of the mean episode",
     )
-
-
-def _settling_strikes(env: Any, n: int) -> list[float]:
-    """Strikes held by account n that settle at the next snapshot."""
-    account, point = env.state, env.view.now.point
-    held = unpack(account.leg_row_NL[n][account.leg_quantity_NL[n] != 0])
-    settles = env.market.paths.listing.settle_E[held.expiry] == point.session[n] + 1
-    return (held.strike * point.strike_step[n])[settles].tolist()
-
-
-def _expected_gain(env: Any, n: int, action: torch.Tensor, kinks: list[float]) -> float:
-    """What account n expects to gain, discounted, by its action and one step."""
-    view, account, point = env.view, env.state, env.view.now.point
-    rate, dividends = float(point.state.rate[n]), float(point.state.dividend_yield[n])
-    dt = float(view.snapshot(account.snapshot_index_N)[n, col.DT])
-    node, weight = spot_nodes(float(point.state.spot[n]), rate - dividends, float(point.state.vix[n]), dt, kinks)
-    many = torch.tensor([n]).expand(len(node))
-    then = view.then.at(many)
-    state = then.point.state._replace(spot=torch.from_numpy(node))
-    branched = dataclasses.replace(
-        view,
-        index_N=view.index_N[many],
-        now=view.now.at(many),
-        then=then._replace(point=then.point._replace(state=state)),
-    )
-    orders = Orders(*(field[many] for field in env.orders_for(action)))
-    step = advance(branched, env.config, AccountState(*(field[many] for field in account)), orders)
-    expected = float((torch.from_numpy(weight) * step.account.equity_N).sum()) * math.exp(-rate * dt)
-    return expected - float(account.equity_N[n])
 
 
 def _expected(world: GeneratedWorld) -> Finding:
