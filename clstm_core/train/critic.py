@@ -17,7 +17,7 @@ from clstm_core.ppo.rollout import begin, collect
 from clstm_core.ppo.storage import Rollout
 
 WINDOWS = ("train", "validation", "test")
-ACCOUNTS, EPISODES = 128, 4
+ACCOUNTS, EPISODES = 128, 2
 SHUFFLES = 16
 RIDGE = 1e-2  # per pair, on features of unit size
 
