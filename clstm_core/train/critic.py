@@ -17,7 +17,7 @@ from clstm_core.ppo.rollout import begin, collect
 from clstm_core.ppo.storage import Rollout
 
 WINDOWS = ("train", "validation", "test")
-ACCOUNTS, EPISODES = 128, 2
+ACCOUNTS, EPISODES, LEAST_STEPS = 128, 2, 84
 SHUFFLES = 16
 RIDGE = 1e-2  # per pair, on features of unit size
 
@@ -57,7 +57,7 @@ def critic_foresight(
     """
     model, _ = load_policy(checkpoint)
     gamma, horizon = config.ppo.gamma, config.env.horizon
-    steps = -(-EPISODES * horizon // config.ppo.bptt_steps) * config.ppo.bptt_steps
+    steps = -(-max(EPISODES * horizon, LEAST_STEPS) // config.ppo.bptt_steps) * config.ppo.bptt_steps
     found: list[Foresight] = []
     fits: dict[int, torch.Tensor] = {}
     for name in windows:
