@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from clstm_core.config import RECIPES, EnvConfig, MarketConfig, RunConfig
+from clstm_core.config import FEWEST_SESSIONS, RECIPES, EnvConfig, MarketConfig, RunConfig
 from clstm_core.errors import ConfigError
 from clstm_core.market.sources import default_config, source_names
 from clstm_core.recipe import Recipe
@@ -49,10 +49,12 @@ def test_the_account_is_the_same_wherever_it_is_asked_for(name):
 
 
 def test_a_market_is_its_sources_with_the_choices_of_the_recipe():
-    assert Recipe().market() == default_config("sp500_modelled")
-    assert Recipe(source="simulated", n_snapshots=260).market() == default_config("simulated", n_snapshots=260)
+    made = {"min_training_snapshots": FEWEST_SESSIONS}  # by default a policy trains in worlds
+    assert Recipe().market() == default_config("sp500_modelled", **made)
+    assert Recipe(source="simulated", n_snapshots=260).market() == default_config("simulated", n_snapshots=260, **made)
     for source in source_names():
-        assert Recipe(source=source).market() == default_config(source)
+        assert Recipe(source=source).market() == default_config(source, **made)
+        assert Recipe(source=source, name="seed_100m").market() == default_config(source)
 
 
 def test_what_is_chosen_is_in_the_runs_configuration_and_the_rest_is_the_settings():

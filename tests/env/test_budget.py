@@ -19,7 +19,7 @@ from clstm_core.specs import ACTIONS, CLOSE_ALL, HEDGE_DELTA
 
 N, STEPS = 200, 45
 USES = ("net_exposure_N", "gross_exposure_N", "crash_loss_N")
-MOST_OF = torch.tensor([CAPS["max_net_exposure"], CAPS["max_gross_exposure"], CAPS["max_crash_loss"]]).double()
+MOST_OF = torch.tensor([getattr(EnvConfig(), name) for name in CAPS[:3]]).double()
 GREEDS = {"long": 0, "short": 1, "gross": 2, "crash": 4, "vega": 5, "premium": 7}
 """Adversaries: which side of the budget the package that they choose takes most of."""
 
