@@ -36,6 +36,7 @@ from clstm_core.market.worlds.paths import (
     step_of,
     walk_to,
 )
+from clstm_core.market.worlds.sp500 import SLOW_DECAY
 from clstm_core.market.worlds.surface import PathState
 from clstm_core.market.worlds.weekly import Weekly, path_strike_step
 
@@ -89,7 +90,6 @@ class FamilyPaths:
     n_paths: int = 1 << 40
     seed: int = 0
     varied: float = 1.0
-    slow_decay: float = 0.998  # per session, as the history's slow average
 
     def __post_init__(self) -> None:
         longest = len(self.days.gain) - PAST
@@ -169,7 +169,7 @@ class FamilyPaths:
         """One session's move."""
         move, state = self._move(point, index), point.state
         log_close = point.log_close[-1] + torch.log1p(move.gain)
-        slow = self.slow_decay * state.slow_variance + (1.0 - self.slow_decay) * move.vix**2
+        slow = SLOW_DECAY * state.slow_variance + (1.0 - SLOW_DECAY) * move.vix**2
         return PathPoint(
             state._replace(spot=torch.exp(log_close), vix=move.vix, slow_variance=slow),
             point.session + 1,

@@ -26,7 +26,7 @@ from clstm_core.market.worlds.paths import (
     index_of,
 )
 from clstm_core.market.worlds.surface import PathState, Surface
-from clstm_core.market.worlds.weekly import open_expiries, weekdays, weekly_listing
+from clstm_core.market.worlds.weekly import Weekly, open_expiries, weekdays, weekly_listing
 
 Columns = dict[str, np.ndarray]
 
@@ -95,14 +95,8 @@ def simulated_world(
     Units:  n_steps snapshots per path, all weekdays; near_days and far_days in calendar days
     Raises: ConfigError for paths too short or none at all
     """
-    dates = weekdays(PAST + FIRST_SESSIONS + n_steps + DAYS_AHEAD)
-    listing = weekly_listing(
-        dates[:-DAYS_AHEAD],
-        dates,
-        near_days=near_days,
-        far_days=far_days,
-        tolerance=tolerance,
-        by_sessions=not (fair or planted),
+    listing = weekday_listing(
+        n_steps, near_days=near_days, far_days=far_days, tolerance=tolerance, by_sessions=not (fair or planted)
     )
     dynamics: Dynamics = planted or (FairDynamics() if fair else FittedDynamics())
     kind = "P = Q, one volatility" if fair else "S&P-like index and VIX, fitted to 1990-2012"
@@ -119,6 +113,21 @@ def simulated_world(
             "far_days": far_days,
             "notes": [f"Generated paths ({kind}), options priced by a modelled surface in closed form, unrounded."],
         },
+    )
+
+
+def weekday_listing(
+    n_steps: int, *, near_days: float, far_days: float, tolerance: float, by_sessions: bool = True
+) -> Weekly:
+    """The listing over as many weekdays as simulated paths of so many snapshots need."""
+    dates = weekdays(PAST + FIRST_SESSIONS + n_steps + DAYS_AHEAD)
+    return weekly_listing(
+        dates[:-DAYS_AHEAD],
+        dates,
+        near_days=near_days,
+        far_days=far_days,
+        tolerance=tolerance,
+        by_sessions=by_sessions,
     )
 
 

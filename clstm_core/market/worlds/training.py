@@ -10,10 +10,9 @@ from clstm_core.config import WorldsConfig
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.market.worlds.days import days_of
 from clstm_core.market.worlds.families import FAMILIES, FamilyPaths
-from clstm_core.market.worlds.generated import DAYS_AHEAD, GeneratedWorld
-from clstm_core.market.worlds.paths import FIRST_SESSIONS, PAST, SESSIONS_YEAR
+from clstm_core.market.worlds.generated import GeneratedWorld, weekday_listing
+from clstm_core.market.worlds.paths import SESSIONS_YEAR
 from clstm_core.market.worlds.surface import Surface
-from clstm_core.market.worlds.weekly import weekdays, weekly_listing
 
 
 def world_of(
@@ -31,14 +30,8 @@ def world_of(
     surface = surface or Surface()
     near, far = (float(market.info.get(key, days)) for key, days in (("near_days", 30.0), ("far_days", 60.0)))
     n_steps = horizon + 1
-    dates = weekdays(PAST + FIRST_SESSIONS + n_steps + DAYS_AHEAD)
-    listing = weekly_listing(
-        dates[:-DAYS_AHEAD],
-        dates,
-        near_days=near,
-        far_days=far,
-        tolerance=float(market.info.get("tenor_tolerance", 0.5)),
-    )
+    tolerance = float(market.info.get("tenor_tolerance", 0.5))
+    listing = weekday_listing(n_steps, near_days=near, far_days=far, tolerance=tolerance)
     days, fit = days_of(market, market.split(window), surface)
     shares = np.array(list(worlds.shares.values()))
     paths = FamilyPaths(
