@@ -24,7 +24,12 @@ JUMP_AT = 3.0
 LEAST_VIX, MOST_VIX = 0.08, 1.2
 LEVEL_DAYS = 30.0
 SESSION_YEARS = 1.0 / SESSIONS_YEAR
-_NOTHING = 1e-18
+MOST_POWER = 0.5
+RECENT_DECAY = 0.82
+"""Memory of the VIX's recent average, per session: five sessions or so."""
+MONTH = 21
+LEAST_KAPPA, MOST_KAPPA = 0.25, 12.0
+_NOTHING, _SCORINGS = 1e-18, 50
 
 
 class Days(NamedTuple):
@@ -36,6 +41,7 @@ class Days(NamedTuple):
 
     log_close: torch.Tensor
     vix: torch.Tensor
+    recent: torch.Tensor  # average of the VIX's logarithm over the last days, RECENT_DECAY as its memory
     slow_variance: torch.Tensor
     rate: torch.Tensor
     dividend_yield: torch.Tensor
@@ -52,33 +58,39 @@ class Days(NamedTuple):
 class Fit:
     """How the index and its VIX moved from session to session, in figures.
 
-        S' / S - 1 = (r - q) dt + drift + d scale z    d = VIX / sqrt(252); z of mean 0 and variance 1
-        ln VIX'    = ln VIX + pull (mean + memory ln(slow) / 2 - ln VIX) + ln(bias u)         u of mean 1
-        v'         = v + kappa (theta + memory_v slow - v) dt + xi sqrt(v dt) w,   v = VIX^2: a square-root process
+        S' / S - 1 = (r - q) dt + drift + d scale z    d = VIX (VIX / usual)^power / sqrt(252); z of mean 0, variance 1
+        ln VIX'    = ln VIX + back (recent - ln VIX) + pull (mean - ln VIX) + ln(bias u)      u of mean 1
+        v'         = v + kappa (theta - v) dt + xi sqrt(v dt) w,   v = VIX^2: a square-root process, fitted to months
 
-    Both go back to an average of their own past (slow: of v, as the surface's term structure takes it), or a calm year
-    would promise a wilder one and options of two months would be cheap in it.
+    The power says how much more of its VIX the index realises in wild markets than in calm ones. A good part of a day's
+    move of the VIX is gone within days; what is left goes back over months. Without the one or the other options would
+    be cheap in calm worlds: they would promise a rise of volatility that history does not bring.
 
     Units: per session, kappa, theta and xi per year; a jump's mean and deviation in d
     """
 
     drift: float  # in excess of carry
     drift_error: float  # standard error of the drift
-    scale: float  # volatility realised over that of the VIX: below 1, option sellers are paid a premium
+    scale: float  # volatility realised over that of a usual VIX: below 1, option sellers are paid a premium
+    usual: float  # the VIX's geometric mean
+    power: float
     scale_spread: float  # standard deviation of the scale's logarithm from year to year, beyond chance
+    back: float
     pull: float
     mean: float
-    memory: float
     bias: float
     kappa: float
     theta: float
-    memory_v: float
     xi: float
     rho: float  # of z and w
     calm_scale: float  # the scale of returns that are no jumps
     jump_chance: float
     jump_mean: float
     jump_deviation: float
+
+    def unit(self, vix: torch.Tensor) -> torch.Tensor:
+        """The d of each VIX: a return's deviation per session where the scale is 1."""
+        return vix * (vix / self.usual) ** self.power / math.sqrt(SESSIONS_YEAR)
 
 
 def level_of(market: MarketTensors, surface: Surface) -> torch.Tensor:
@@ -113,12 +125,13 @@ def days_of(market: MarketTensors, window: tuple[int, int], surface: Surface) ->
     close = market.spot_T[inside].double()
     dates = (market.snapshot_T[inside].cpu().numpy() // (86_400 * 10**9)).astype("datetime64[D]")
     rate, dividend_yield = market.rate_T[inside].double(), market.dividend_yield_T[inside].double()
-    slow = _slow(vix**2)
-    gain, vix_gain, fit = _fitted(close, vix, slow, (rate - dividend_yield) * SESSION_YEARS)
+    recent = _average(torch.log(vix), RECENT_DECAY)
+    gain, vix_gain, fit = _fitted(close, vix, recent, (rate - dividend_yield) * SESSION_YEARS)
     return Days(
         log_close=torch.log(close),
         vix=vix,
-        slow_variance=slow,
+        recent=recent,
+        slow_variance=_average(vix**2, SLOW_DECAY),
         rate=rate,
         dividend_yield=dividend_yield,
         spread_scale=torch.from_numpy(spread_scale(dates)).to(vix),
@@ -128,28 +141,30 @@ def days_of(market: MarketTensors, window: tuple[int, int], surface: Surface) ->
 
 
 def _fitted(
-    close: torch.Tensor, vix: torch.Tensor, slow: torch.Tensor, carry: torch.Tensor
+    close: torch.Tensor, vix: torch.Tensor, recent: torch.Tensor, carry: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, Fit]:
     """Standardised moves [M - 1] of index and VIX [M] beyond a carry [M] per session, and what standardised them."""
     returns = close[1:] / close[:-1] - 1.0 - carry[:-1]
-    unit, level = vix[:-1] / math.sqrt(SESSIONS_YEAR), torch.log(vix)
+    level = torch.log(vix)
+    usual = torch.exp(level[:-1].mean())
+    power = _power(returns / vix[:-1], level[:-1] - level[:-1].mean())
+    unit = vix[:-1] * (vix[:-1] / usual) ** power / math.sqrt(SESSIONS_YEAR)
     drift = (returns / unit).mean() / (1.0 / unit).mean()  # calm days tell more of it than wild ones
     raw = (returns - drift) / unit
     scale = raw.square().mean().sqrt()
     z = raw / scale
 
-    calmed = 0.5 * torch.log(slow)
-    intercept, slope, remembered = _plane(level[:-1], calmed[:-1], level.diff())
-    moved = torch.exp(level.diff() - intercept - slope * level[:-1] - remembered * calmed[:-1])
+    back, pull = _goes_back(level[:-1], recent[:-1], level.diff())
+    to_come = level.diff() - back * (recent - level)[:-1] + pull * level[:-1]
+    mean = to_come.mean() / pull
+    moved = torch.exp(to_come - pull * mean)
     bias = moved.mean()
 
     variance = vix**2
-    constant, back, own = _plane(variance[:-1], slow[:-1], variance.diff())
-    kappa = -back * SESSIONS_YEAR
-    noise = variance.diff() - constant - back * variance[:-1] - own * slow[:-1]
-    noise = noise / torch.sqrt(variance[:-1] * SESSION_YEARS)
+    kappa, theta, xi = _square_root(variance[:-MONTH], variance[MONTH:] - variance[:-MONTH], MONTH * SESSION_YEARS)
+    noise = variance.diff() / torch.sqrt(variance[:-1])
     noise = noise - noise.mean()
-    xi = noise.square().mean().sqrt()
+    spread = noise.square().mean().sqrt()
 
     calm = z.abs() <= JUMP_AT
     jump = raw[~calm] if bool((~calm).any()) else raw.new_zeros(1)
@@ -157,16 +172,17 @@ def _fitted(
         "drift": drift,
         "drift_error": scale / ((1.0 / unit).mean() * math.sqrt(len(returns))),
         "scale": scale,
+        "usual": usual,
+        "power": power,
         "scale_spread": _yearly_spread(z),
-        "pull": -slope,
-        "mean": -intercept / slope,
-        "memory": -remembered / slope,
+        "back": back,
+        "pull": pull,
+        "mean": mean,
         "bias": bias,
         "kappa": kappa,
-        "theta": -constant / back,
-        "memory_v": -own / back,
+        "theta": theta,
         "xi": xi,
-        "rho": (z * noise).mean() / xi if bool(xi > _NOTHING) else xi,
+        "rho": (z * noise).mean() / spread if bool(spread > _NOTHING) else spread,
         "calm_scale": raw[calm].square().mean().sqrt(),
         "jump_chance": (~calm).double().mean(),
         "jump_mean": jump.mean(),
@@ -175,15 +191,45 @@ def _fitted(
     return z, moved / bias, Fit(**{name: float(value) for name, value in figures.items()})
 
 
-def _plane(x: torch.Tensor, slow: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Constant and slopes of y, the change of x, on x and slow (least squares); what never moves goes back at once."""
-    if bool(x.var() <= _NOTHING) or bool(slow.var() <= _NOTHING):
-        return y.mean() + x.mean(), x.new_tensor(-1.0), torch.zeros_like(x[0])
-    u, v, w = (values - values.mean() for values in (x, slow, y))
-    uu, vv, uv, uw, vw = u @ u, v @ v, u @ v, u @ w, v @ w
-    apart = uu * vv - uv * uv
-    own, other = (uw * vv - vw * uv) / apart, (vw * uu - uw * uv) / apart
-    return y.mean() - own * x.mean() - other * slow.mean(), own, other
+def _power(returns: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    """The b of variances proportional to e^{2 b level} that the squares of returns [M] agree with best.
+
+    The normal law's quasi-likelihood, by scoring; a level [M] of mean zero that hardly moves tells nothing.
+    """
+    squares, spread = returns.square(), level.square().mean()
+    power = torch.zeros_like(spread)
+    if bool(spread <= _NOTHING):
+        return power
+    for _ in range(_SCORINGS):
+        seen = squares * torch.exp(-2.0 * power * level)
+        power = (power + ((seen / seen.mean() - 1.0) * level).mean() / (2.0 * spread)).clamp(-MOST_POWER, MOST_POWER)
+    return power
+
+
+def _goes_back(level: torch.Tensor, recent: torch.Tensor, change: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How much of its distance to its recent average, and to its mean, a level goes back: least squares.
+
+    What never moves goes back at once; a pull is at least that of a year, or a short history that rises would rise on.
+    """
+    apart, level, change = (values - values.mean() for values in (recent - level, level, change))
+    least = level.new_tensor(SESSION_YEARS)
+    if bool(level.square().mean() <= _NOTHING) or bool(apart.square().mean() <= _NOTHING):
+        return torch.zeros_like(least), torch.ones_like(least)
+    aa, ll, al, ac, lc = apart @ apart, level @ level, apart @ level, apart @ change, level @ change
+    pull = torch.maximum((al * ac - aa * lc) / (aa * ll - al * al), least)
+    return (ac + pull * al) / aa, pull
+
+
+def _square_root(variance: torch.Tensor, change: torch.Tensor, years: float) -> tuple[torch.Tensor, ...]:
+    """Kappa, theta and xi of a square-root process by its changes [M] over some years: least squares in sqrt(v)."""
+    weight = 1.0 / variance
+    count, whole = weight.sum(), variance.sum()
+    determinant = count * whole - len(variance) ** 2
+    slope = (count * change.sum() - len(variance) * (change * weight).sum()) / determinant.clamp(min=_NOTHING)
+    kappa = (-slope / years).clamp(LEAST_KAPPA, MOST_KAPPA)
+    theta = ((change + kappa * years * variance) * weight).sum() / (kappa * years * count)
+    noise = change - kappa * years * (theta - variance)
+    return kappa, theta, (noise.square() * weight).mean().div(years).sqrt()
 
 
 def _yearly_spread(z: torch.Tensor) -> torch.Tensor:
@@ -195,11 +241,11 @@ def _yearly_spread(z: torch.Tensor) -> torch.Tensor:
     return (logs.var(correction=0) - chance).clamp(min=0.0).sqrt() if len(years) > 1 else z.new_zeros(())
 
 
-def _slow(values: torch.Tensor) -> torch.Tensor:
-    """Average of all values so far, older ones counting less; as the modelled history's."""
+def _average(values: torch.Tensor, decay: float) -> torch.Tensor:
+    """Average of all values so far, older ones counting less; as the modelled history's slow one."""
     out, level, weight = [], 0.0, 0.0
     for value in values.tolist():
-        level, weight = SLOW_DECAY * level + value, SLOW_DECAY * weight + 1.0
+        level, weight = decay * level + value, decay * weight + 1.0
         out.append(level / weight)
     return torch.tensor(out, dtype=values.dtype, device=values.device)
 

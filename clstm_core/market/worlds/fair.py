@@ -135,7 +135,11 @@ class WindowPaths:
         n, first = len(index), self.first
         state = PathState(*(field.expand(n).clone() for field in first.state))
         return PathPoint(
-            state, first.session.expand(n).clone(), first.strike_step.expand(n).clone(), first.log_close.expand(-1, n)
+            state,
+            first.session.expand(n).clone(),
+            first.strike_step.expand(n).clone(),
+            first.log_close.expand(-1, n),
+            first.memory.expand(n),
         )
 
     def at(self, index: torch.Tensor) -> PathPoint:
@@ -157,7 +161,7 @@ class WindowPaths:
         known = (self.rate_C[session], self.dividend_yield_C[session], self.spread_scale_C[session])
         after = PathState(torch.exp(newest), vix, slow, *known, state.smile_scale)
         closes = torch.cat([log_close[1:], newest[None]]) if newest.dim() == 1 else log_close
-        return PathPoint(after, session, point.strike_step, closes)
+        return PathPoint(after, session, point.strike_step, closes, point.memory)
 
     def surprise(self, point: PathPoint, index: torch.Tensor) -> None:
         """Nothing is expected of anything here."""
@@ -251,4 +255,5 @@ def _first_point(market: MarketTensors, start: int, surface: Surface, near_days:
     log_close = torch.cat([known[0] + 0.5 * step * swing, known])[:, None]
     nothing = torch.zeros_like(spot)
     state = PathState(spot, vix, slow.expand(1).clone(), nothing, nothing, nothing, torch.ones_like(spot))
-    return PathPoint(state, torch.tensor([PAST - 1]), path_strike_step(spot, vix, near_days), log_close)
+    step = path_strike_step(spot, vix, near_days)
+    return PathPoint(state, torch.tensor([PAST - 1]), step, log_close, nothing)

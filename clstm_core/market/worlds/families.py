@@ -21,13 +21,11 @@ import torch
 
 from clstm_core.errors import ConfigError
 from clstm_core.market.worlds.counter import mix, normal, shift, uniform
-from clstm_core.market.worlds.days import LEAST_VIX, MOST_VIX, SESSION_YEARS, Days, Fit
+from clstm_core.market.worlds.days import LEAST_VIX, MOST_VIX, RECENT_DECAY, SESSION_YEARS, Days, Fit
 from clstm_core.market.worlds.paths import (
     FIRST_SESSIONS,
     MAX_STEPS,
     PAST,
-    SESSIONS_YEAR,
-    START_LEVEL,
     PathPoint,
     Surprise,
     check_horizon,
@@ -139,12 +137,11 @@ class FamilyPaths:
         return Traits(family, day, phase, scale, drift)
 
     def start(self, index: torch.Tensor) -> PathPoint:
-        """Where a training day stood, with the closes before it, moved to one level."""
+        """Where a training day stood, with the closes before it: ticks weigh what they weighed then."""
         path, days = path_of(index), self.days
         key, traits = self._key(path), self.traits(path)
         back = traits.day - torch.arange(PAST - 1, -1, -1, device=index.device)[:, None]
         log_close = days.log_close[back]
-        log_close = log_close - log_close[-1] + math.log(START_LEVEL)
         made = traits.family != HISTORY
 
         def between(place: int, bounds: tuple[float, float]) -> torch.Tensor:
@@ -163,7 +160,8 @@ class FamilyPaths:
             smile_scale=between(6, SMILES),
         )
         session = PAST - 1 + shift(mix(key, torch.full_like(path, _TRAIT - 7)), 1) % FIRST_SESSIONS
-        return PathPoint(state, session, path_strike_step(state.spot, vix, self.listing.near_days), log_close)
+        step = path_strike_step(state.spot, vix, self.listing.near_days)
+        return PathPoint(state, session, step, log_close, days.recent[traits.day])
 
     def after(self, point: PathPoint, index: torch.Tensor) -> PathPoint:
         """One session's move."""
@@ -175,6 +173,7 @@ class FamilyPaths:
             point.session + 1,
             point.strike_step,
             torch.cat([point.log_close[1:], log_close[None]]),
+            RECENT_DECAY * point.memory + (1.0 - RECENT_DECAY) * torch.log(move.vix),
         )
 
     def surprise(self, point: PathPoint, index: torch.Tensor) -> Surprise:
@@ -190,13 +189,13 @@ class FamilyPaths:
         Shapes: day int64, [N] or with dimensions before it, which the result has then
         """
         state, traits = point.state, self.traits(path_of(index))
-        return self._beyond_carry(state, traits, self._resampled(state, day, traits)).surprise
+        return self._beyond_carry(state, traits, self._resampled(point, day, traits)).surprise
 
     def _move(self, point: PathPoint, index: torch.Tensor) -> Move:
         path, step, state = path_of(index), step_of(index), point.state
         key, traits = self._key(path), self.traits(path)
         day = self._day(key, step, traits)
-        drawn = self._resampled(state, day, traits)
+        drawn = self._resampled(point, day, traits)
         made = self._square_root(state, key, step, traits)
         squared = (traits.family == HESTON) | (traits.family == BATES)
         move = Move(
@@ -229,13 +228,13 @@ class FamilyPaths:
         day = torch.where(traits.family == BLOCKS, in_block, alone)
         return torch.where(traits.family == HISTORY, (traits.day + step).clamp(max=count - 1), day)
 
-    def _resampled(self, state: PathState, day: torch.Tensor, traits: Traits) -> Move:
+    def _resampled(self, point: PathPoint, day: torch.Tensor, traits: Traits) -> Move:
         """What a training day brought, scaled to today's VIX."""
-        days, fit = self.days, self.fit
-        deviation = fit.scale * traits.scale * state.vix / math.sqrt(SESSIONS_YEAR)
+        days, fit, state = self.days, self.fit, point.state
+        deviation = fit.scale * traits.scale * fit.unit(state.vix)
         z, u = days.gain[day], days.vix_gain[day]
-        level, back_to = torch.log(state.vix), fit.mean + 0.5 * fit.memory * torch.log(state.slow_variance)
-        expected = fit.bias * torch.exp(level + fit.pull * (back_to - level))
+        level = torch.log(state.vix)
+        expected = fit.bias * torch.exp(level + fit.back * (point.memory - level) + fit.pull * (fit.mean - level))
         news = Surprise(deviation * z, deviation**2 * (z**2 - 1.0), expected * (u - 1.0))
         return Move(deviation * z, expected * u, news)
 
@@ -246,13 +245,12 @@ class FamilyPaths:
         w = fit.rho * first + math.sqrt(1.0 - fit.rho**2) * second
         variance = state.vix**2
         noise = fit.xi * torch.sqrt(variance * SESSION_YEARS) * w
-        back_to = fit.theta + fit.memory_v * state.slow_variance
-        after = variance + fit.kappa * (back_to - variance) * SESSION_YEARS + noise
+        after = variance + fit.kappa * (fit.theta - variance) * SESSION_YEARS + noise
         jumps = (traits.family == BATES) & (uniform(key, place + 3) < fit.jump_chance)
         chance = torch.where(traits.family == BATES, fit.jump_chance, 0.0)
         jump = torch.where(jumps, fit.jump_mean + fit.jump_deviation * size, 0.0) - chance * fit.jump_mean
         calm = torch.where(traits.family == BATES, fit.calm_scale, fit.scale)
-        unit = traits.scale * state.vix / math.sqrt(SESSIONS_YEAR)
+        unit = traits.scale * fit.unit(state.vix)
         gain = unit * (calm * first + jump)
         second_moment = fit.jump_mean**2 + fit.jump_deviation**2
         expected_square = unit**2 * (calm**2 + chance * second_moment - (chance * fit.jump_mean) ** 2)

@@ -52,6 +52,7 @@ class PathPoint(NamedTuple):
     session: torch.Tensor  # int64, of the calendar
     strike_step: torch.Tensor  # fixed when the path starts
     log_close: torch.Tensor
+    memory: torch.Tensor  # what else its dynamics remember of their own past; nothing depends on it where they do not
 
     def where(self, flag: torch.Tensor, other: "PathPoint") -> "PathPoint":
         """This point where the flag [N] holds, else the other."""
@@ -60,6 +61,7 @@ class PathPoint(NamedTuple):
             torch.where(flag, self.session, other.session),
             torch.where(flag, self.strike_step, other.strike_step),
             torch.where(flag, self.log_close, other.log_close),
+            torch.where(flag, self.memory, other.memory),
         )
 
 
@@ -351,7 +353,8 @@ class SimulatedPaths:
             smile_scale=torch.ones_like(vix),
         )
         session = PAST - 1 + shift(mix(key, torch.full_like(path, -1 - PAST)), 1) % FIRST_SESSIONS
-        return PathPoint(state, session, path_strike_step(spot, vix, self.listing.near_days), log_close)
+        step = path_strike_step(spot, vix, self.listing.near_days)
+        return PathPoint(state, session, step, log_close, torch.zeros_like(spot))
 
     def after(self, point: PathPoint, index: torch.Tensor) -> PathPoint:
         """One step of the dynamics."""
@@ -364,6 +367,7 @@ class SimulatedPaths:
             point.session + 1,
             point.strike_step,
             torch.cat([point.log_close[1:], log_close[None]]),
+            point.memory,
         )
 
     def surprise(self, point: PathPoint, index: torch.Tensor) -> Surprise | None:
@@ -413,7 +417,8 @@ class GivenPath:
         back = session - torch.arange(PAST - 1, -1, -1, device=index.device)[:, None]
         first = self.states.at(torch.full_like(session, PAST - 1))
         step = path_strike_step(first.spot, first.vix, self.listing.near_days)
-        return PathPoint(self.states.at(session), session, step, torch.log(self.states.spot[back]))
+        state = self.states.at(session)
+        return PathPoint(state, session, step, torch.log(self.states.spot[back]), torch.zeros_like(state.spot))
 
     def start(self, index: torch.Tensor) -> PathPoint:
         """As `at`."""
