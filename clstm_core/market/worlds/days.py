@@ -24,7 +24,8 @@ JUMP_AT = 3.0
 LEAST_VIX, MOST_VIX = 0.08, 1.2
 LEVEL_DAYS = 30.0
 SESSION_YEARS = 1.0 / SESSIONS_YEAR
-MOST_POWER = 0.5
+MOST_POWER, LEAST_SPREAD = 0.5, 0.01
+"""Bounds of the power; of the deviation of ln VIX below which it is not looked for."""
 RECENT_DECAY = 0.82
 """Memory of the VIX's recent average, per session: five sessions or so."""
 MONTH = 21
@@ -73,6 +74,8 @@ class Fit:
     drift_error: float  # standard error of the drift
     scale: float  # volatility realised over that of a usual VIX: below 1, option sellers are paid a premium
     usual: float  # the VIX's geometric mean
+    least: float  # its extremes
+    most: float
     power: float
     scale_spread: float  # standard deviation of the scale's logarithm from year to year, beyond chance
     back: float
@@ -90,7 +93,8 @@ class Fit:
 
     def unit(self, vix: torch.Tensor) -> torch.Tensor:
         """The d of each VIX: a return's deviation per session where the scale is 1."""
-        return vix * (vix / self.usual) ** self.power / math.sqrt(SESSIONS_YEAR)
+        seen = vix.clamp(self.least, self.most)  # beyond what was seen nobody knows of a power
+        return vix * (seen / self.usual) ** self.power / math.sqrt(SESSIONS_YEAR)
 
 
 def level_of(market: MarketTensors, surface: Surface) -> torch.Tensor:
@@ -173,6 +177,8 @@ def _fitted(
         "drift_error": scale / ((1.0 / unit).mean() * math.sqrt(len(returns))),
         "scale": scale,
         "usual": usual,
+        "least": vix.min(),
+        "most": vix.max(),
         "power": power,
         "scale_spread": _yearly_spread(z),
         "back": back,
@@ -194,16 +200,19 @@ def _fitted(
 def _power(returns: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
     """The b of variances proportional to e^{2 b level} that the squares of returns [M] agree with best.
 
-    The normal law's quasi-likelihood, by scoring; a level [M] of mean zero that hardly moves tells nothing.
+    The normal law's quasi-likelihood, by scoring, shrunk as far as chance may have made it; a level [M] of mean zero
+    that hardly moves tells nothing.
     """
     squares, spread = returns.square(), level.square().mean()
     power = torch.zeros_like(spread)
-    if bool(spread <= _NOTHING):
+    if bool(spread <= LEAST_SPREAD**2):
         return power
+    seen = squares
     for _ in range(_SCORINGS):
-        seen = squares * torch.exp(-2.0 * power * level)
         power = (power + ((seen / seen.mean() - 1.0) * level).mean() / (2.0 * spread)).clamp(-MOST_POWER, MOST_POWER)
-    return power
+        seen = squares * torch.exp(-2.0 * power * level)
+    chance = ((seen / seen.mean()).square().mean() - 1.0) / (4.0 * len(level) * spread)
+    return power**3 / (power**2 + chance)
 
 
 def _goes_back(level: torch.Tensor, recent: torch.Tensor, change: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -221,15 +230,21 @@ def _goes_back(level: torch.Tensor, recent: torch.Tensor, change: torch.Tensor) 
 
 
 def _square_root(variance: torch.Tensor, change: torch.Tensor, years: float) -> tuple[torch.Tensor, ...]:
-    """Kappa, theta and xi of a square-root process by its changes [M] over some years: least squares in sqrt(v)."""
+    """Kappa, theta and xi of a square-root process by its changes [M] over some years: least squares in sqrt(v).
+
+    E change = g (theta - v),   its variance xi^2 (v g (1 - g) + theta g^2 / 2) / kappa,   g = 1 - e^{-kappa T}
+    """
     weight = 1.0 / variance
     count, whole = weight.sum(), variance.sum()
     determinant = count * whole - len(variance) ** 2
     slope = (count * change.sum() - len(variance) * (change * weight).sum()) / determinant.clamp(min=_NOTHING)
-    kappa = (-slope / years).clamp(LEAST_KAPPA, MOST_KAPPA)
-    theta = ((change + kappa * years * variance) * weight).sum() / (kappa * years * count)
-    noise = change - kappa * years * (theta - variance)
-    return kappa, theta, (noise.square() * weight).mean().div(years).sqrt()
+    fast, lazy = (math.expm1(-kappa * years) for kappa in (MOST_KAPPA, LEAST_KAPPA))
+    kappa = -torch.log1p(slope.clamp(fast, lazy)) / years
+    gone = -torch.expm1(-kappa * years)  # share of the distance to theta that is gone after so long
+    theta = ((change + gone * variance) * weight).sum() / (gone * count)
+    noise = change - gone * (theta - variance)
+    of_one = (len(variance) * gone * (1.0 - gone) + count * theta * gone.square() / 2.0) / kappa
+    return kappa, theta, ((noise.square() * weight).sum() / of_one).sqrt()
 
 
 def _yearly_spread(z: torch.Tensor) -> torch.Tensor:

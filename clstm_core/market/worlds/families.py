@@ -43,7 +43,12 @@ HISTORICAL, BLOCKS, HESTON, BATES, HISTORY = range(len(FAMILIES))
 RAW = (BLOCKS, HISTORY)
 """Families in which tomorrow is mostly fixed by today: a move's surprise is not known there."""
 
+UNLIMITED = 1 << 40
+"""As many paths as are never met twice."""
+
 BLOCK = 21
+WORST_GAIN = -0.6
+"""No session loses more: far below any that was seen, and above what has no logarithm."""
 SPREADS, SMILES = (0.5, 2.0), (0.8, 1.25)
 """Bounds of a path's spreads as multiples of its first day's, and of its smile's strength: an assumption, log-even."""
 
@@ -76,6 +81,7 @@ class FamilyPaths:
     Args:
         edges: shares of the families, accumulated [len(FAMILIES)]; the last is 1
         varied: 1: traits vary as fitted and assumed; 0: every path has the fitted ones
+        level_shift: added to the logarithm of every close
 
     Assumes: the listing holds at least PAST + FIRST_SESSIONS + n_steps + 1 sessions
     """
@@ -85,9 +91,10 @@ class FamilyPaths:
     edges: torch.Tensor
     listing: Weekly
     n_steps: int
-    n_paths: int = 1 << 40
+    n_paths: int = UNLIMITED
     seed: int = 0
     varied: float = 1.0
+    level_shift: float = 0.0
 
     def __post_init__(self) -> None:
         longest = len(self.days.gain) - PAST
@@ -132,7 +139,8 @@ class FamilyPaths:
         day = PAST - 1 + shift(mix(key, torch.full_like(path, _TRAIT - 1)), 1) % starts
         phase = shift(mix(key, torch.full_like(path, _TRAIT - 2)), 1) % BLOCK
         made = family != HISTORY
-        scale = torch.exp(torch.where(made, fit.scale_spread * normally(3), 0.0))
+        spread = self.varied * fit.scale_spread  # the fitted scale is that of the mean square
+        scale = torch.exp(torch.where(made, fit.scale_spread * normally(3) - spread**2, 0.0))
         drift = fit.drift + torch.where(made, fit.drift_error * normally(4), 0.0)
         return Traits(family, day, phase, scale, drift)
 
@@ -141,7 +149,7 @@ class FamilyPaths:
         path, days = path_of(index), self.days
         key, traits = self._key(path), self.traits(path)
         back = traits.day - torch.arange(PAST - 1, -1, -1, device=index.device)[:, None]
-        log_close = days.log_close[back]
+        log_close = days.log_close[back] + self.level_shift
         made = traits.family != HISTORY
 
         def between(place: int, bounds: tuple[float, float]) -> torch.Tensor:
@@ -166,7 +174,7 @@ class FamilyPaths:
     def after(self, point: PathPoint, index: torch.Tensor) -> PathPoint:
         """One session's move."""
         move, state = self._move(point, index), point.state
-        log_close = point.log_close[-1] + torch.log1p(move.gain)
+        log_close = point.log_close[-1] + torch.log1p(move.gain.clamp(min=WORST_GAIN))
         slow = SLOW_DECAY * state.slow_variance + (1.0 - SLOW_DECAY) * move.vix**2
         return PathPoint(
             state._replace(spot=torch.exp(log_close), vix=move.vix, slow_variance=slow),
@@ -205,7 +213,8 @@ class FamilyPaths:
         )
         move = self._beyond_carry(state, traits, move)
         as_it_came = traits.family == HISTORY
-        known = (traits.family != BLOCKS) & ~as_it_came
+        # a path that comes again can be recognised, and its days are no surprise then: the reward stays raw there too
+        known = (traits.family != BLOCKS) & ~as_it_came & (self.n_paths >= UNLIMITED)
         vix = torch.where(as_it_came, self.days.vix[day + 1], move.vix.clamp(LEAST_VIX, MOST_VIX))
         surprise = Surprise(*(torch.where(known, value, 0.0) for value in move.surprise))
         return Move(move.gain, vix, surprise)
@@ -247,9 +256,9 @@ class FamilyPaths:
         noise = fit.xi * torch.sqrt(variance * SESSION_YEARS) * w
         after = variance + fit.kappa * (fit.theta - variance) * SESSION_YEARS + noise
         jumps = (traits.family == BATES) & (uniform(key, place + 3) < fit.jump_chance)
-        chance = torch.where(traits.family == BATES, fit.jump_chance, 0.0)
+        chance = torch.where(traits.family == BATES, torch.full_like(variance, fit.jump_chance), 0.0)
         jump = torch.where(jumps, fit.jump_mean + fit.jump_deviation * size, 0.0) - chance * fit.jump_mean
-        calm = torch.where(traits.family == BATES, fit.calm_scale, fit.scale)
+        calm = torch.where(traits.family == BATES, torch.full_like(variance, fit.calm_scale), fit.scale)
         unit = traits.scale * fit.unit(state.vix)
         gain = unit * (calm * first + jump)
         second_moment = fit.jump_mean**2 + fit.jump_deviation**2

@@ -117,10 +117,25 @@ def simulated_world(
 
 
 def weekday_listing(
-    n_steps: int, *, near_days: float, far_days: float, tolerance: float, by_sessions: bool = True
+    n_steps: int,
+    *,
+    near_days: float,
+    far_days: float,
+    tolerance: float,
+    by_sessions: bool = True,
+    closed_every: int | None = None,
 ) -> Weekly:
-    """The listing over as many weekdays as simulated paths of so many snapshots need."""
-    dates = weekdays(PAST + FIRST_SESSIONS + n_steps + DAYS_AHEAD)
+    """The listing over as many sessions as simulated paths of so many snapshots need: weekdays.
+
+    Args:
+        closed_every: one weekday of so many is no session; None: no holidays
+    """
+    needed = PAST + FIRST_SESSIONS + n_steps + DAYS_AHEAD
+    if closed_every is None:
+        dates = weekdays(needed)
+    else:
+        all_days = weekdays(needed + needed // (closed_every - 1) + 1)
+        dates = np.delete(all_days, slice(closed_every - 1, None, closed_every))[:needed]
     return weekly_listing(
         dates[:-DAYS_AHEAD],
         dates,
