@@ -16,6 +16,7 @@ from clstm_core.config import ModelConfig
 from clstm_core.model.encoder import Encoder
 from clstm_core.model.policy_kernel import decide
 from clstm_core.model.trunk import Steps, Trunk, TrunkState, reset_rows
+from clstm_core.specs import HOLD
 
 ILLEGAL_LOGIT = -1e9
 """Far enough below any logit that an illegal action's probability is exactly zero, and finite in float32."""
@@ -97,6 +98,8 @@ class CLSTM(nn.Module):
         for head, gain in ((self.policy_head, 0.01), (self.value_head, 1.0)):
             nn.init.orthogonal_(head.weight, gain=gain)
             nn.init.zeros_(head.bias)
+        # who trades at every step is never without positions, and never learns what having none is worth
+        nn.init.constant_(self.policy_head.bias[HOLD : HOLD + 1], config.hold_bias)
 
     def actor_parameters(self) -> list[nn.Parameter]:
         """What the actor's optimizer moves: encoder, actor trunk, policy head."""

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from clstm_core.config import ModelConfig
+from clstm_core.errors import ConfigError
 from clstm_core.model.clstm import CLSTM, RecurrentState
 from clstm_core.model.lstm import LSTM, _Unroll
 from clstm_core.model.trunk import Trunk, TrunkState, visible_slots
+from clstm_core.specs import HOLD
 
 STEPS, ENVS, FEATURES, ACTIONS = 23, 6, 5, 4
 VARIANTS = {
@@ -77,6 +79,19 @@ def test_act_equals_step_and_leaves_the_critic_alone():
     assert torch.equal(logits, expected)
     assert all(torch.equal(a, b) for a, b in zip(acted.actor, stepped.actor, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(acted.critic, state.critic, strict=True))
+
+
+def test_an_untrained_policy_waits_as_readily_as_it_is_told_to():
+    """Every other action is as likely as the next."""
+    model = CLSTM(FEATURES, ACTIONS, ModelConfig(hidden_dim=16, hold_bias=3.0))
+    model.policy_head.weight.data.zero_()
+    observation, mask = torch.randn(ENVS, FEATURES), torch.ones(ENVS, ACTIONS, dtype=torch.bool)
+    logits, _ = model.act(observation, mask, model.initial_state(ENVS))
+    chance = logits.softmax(-1)
+    torch.testing.assert_close(chance[:, HOLD] / chance[:, HOLD + 1], torch.full((ENVS,), 3.0).exp())
+    torch.testing.assert_close(chance[:, HOLD + 1], chance[:, HOLD + 2])
+    with pytest.raises(ConfigError, match="hold_bias=11"):
+        ModelConfig(hold_bias=11.0)
 
 
 def test_illegal_actions_have_probability_zero():
