@@ -4,11 +4,12 @@
     gross exposure   (|shares| + sum |weight x delta|) x S          <= max_gross_exposure x equity
     crash loss       V(S, vol) - V(S (1 + crash), vol (1 + shock))  <= max_crash_loss     x equity
     vega             |sum(weight x vega)| x 0.01                    <= max_vega           x equity
-    premium sold     of options sold to open, in PREMIUM_SESSIONS   <= max_premium_sold   x equity
+    premium sold     of options sold to open, in a stretch          <= max_premium_sold   x equity
 
 weight = contracts x multiplier. The first three hold at every decision: the mask sizes actions to `budget_headroom` of
 them, an order that would exceed them is rejected, and a book that the market moved beyond them is brought back. The
-last two cap what is opened and nothing else.
+last two cap what is opened and nothing else. Stretches are PREMIUM_SESSIONS long and do not roll: what fills at the
+ages 0 .. 20 of an account is one, what fills at 21 .. 41 the next.
 """
 
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from clstm_core.env.state import Holdings, holds_any
 from clstm_core.once import made_once
 
 PREMIUM_SESSIONS = 21
-"""Premium sold is counted from each multiple of so many snapshots of an episode's age."""
+"""Premium sold is counted from each multiple of so many snapshots of an episode's age, the age at the fill."""
 
 POINT = 0.01
 """One point of implied vol."""
@@ -102,6 +103,14 @@ def taken(book: Book, shares: torch.Tensor, premium_sold: torch.Tensor) -> torch
     gross = (book.option_gross + shares.abs()) * book.spot
     vega = POINT * book.sums[:, col.VEGA]
     return torch.stack([(book.delta * book.spot).abs(), gross, -book.crash, vega.abs(), premium_sold], dim=1)
+
+
+def still_counted(premium_sold: torch.Tensor, age: torch.Tensor, config: EnvConfig) -> torch.Tensor:
+    """What of the premium sold by accounts [N] of an age [N] counts against the orders that they decide next.
+
+    Nothing where these fill at a multiple of PREMIUM_SESSIONS: the mask and the fill look at the stretch of the fill.
+    """
+    return torch.where((age + config.fill_lag) % PREMIUM_SESSIONS == 0, 0.0, premium_sold)
 
 
 def of_equity(use: torch.Tensor, equity: torch.Tensor) -> torch.Tensor:

@@ -60,7 +60,7 @@ class AccountState(NamedTuple):
     age_N: torch.Tensor  # int64 snapshots since the episode began (a staggered first episode begins older)
     episode_N: torch.Tensor  # int64
     seed_N: torch.Tensor  # int64: of this env alone; with episode_N it determines the episode
-    premium_sold_N: torch.Tensor  # by options sold to open, in the present stretch of the episode's age
+    premium_sold_N: torch.Tensor  # by options sold to open, in the stretch in which the next order fills
 
     @classmethod
     def fresh(
@@ -175,7 +175,7 @@ class StepLedger(NamedTuple):
     gross_exposure_N: torch.Tensor
     crash_loss_N: torch.Tensor
     vega_N: torch.Tensor  # per point of implied vol
-    premium_sold_N: torch.Tensor  # since the last multiple of 21 snapshots of age, this step's fills included
+    premium_sold_N: torch.Tensor  # in the stretch of 21 ages that this step's fills are in, they included
     # flows
     interest_N: torch.Tensor
     dividends_N: torch.Tensor

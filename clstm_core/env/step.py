@@ -11,7 +11,7 @@ import torch
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
 from clstm_core.env.book import Book, value_book
-from clstm_core.env.budget import PREMIUM_SESSIONS
+from clstm_core.env.budget import still_counted
 from clstm_core.env.rewards import excess_reward, surprising_reward
 from clstm_core.env.settlement import HoldingFlows, holding_flows, settlement_cash
 from clstm_core.env.state import AccountState, Holdings, Orders
@@ -129,7 +129,7 @@ def advance(
     age = account.age_N + 1
     terminated = book.equity <= config.ruin_fraction * account.entry_equity_N
     truncated = ~terminated & ((age >= config.horizon) | view.ends_after(index))
-    premium_sold = torch.where(age % PREMIUM_SESSIONS == 0, 0.0, account.premium_sold_N + execution.premium)
+    premium_sold = still_counted(account.premium_sold_N + execution.premium, age, config)
     after = account.moved(
         held, equity_N=book.equity, snapshot_index_N=index + 1, age_N=age, premium_sold_N=premium_sold
     )

@@ -10,8 +10,9 @@ from clstm_core.env import columns as col
 from clstm_core.env import margin
 from clstm_core.env.budget import MOST, ROUNDING, of_equity
 from clstm_core.env.options_env import OptionsEnv
-from clstm_core.env.state import Orders
+from clstm_core.env.state import OPEN, Orders
 from clstm_core.errors import ConfigError
+from clstm_core.market.build.generated import generated_market
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.market.worlds.generated import simulated_world
 from clstm_core.options.black_scholes import greeks
@@ -24,9 +25,22 @@ GREEDS = {"long": 0, "short": 1, "gross": 2, "crash": 4, "vega": 5, "premium": 7
 """Adversaries: which side of the budget the package that they choose takes most of."""
 
 
+SELL = ACTIONS.index("near_cash_secured_put")
+
+
 @pytest.fixture(scope="module")
 def paths():
     return simulated_world(n_steps=80)
+
+
+@pytest.fixture(scope="module")
+def long_paths():
+    return simulated_world(n_steps=140)
+
+
+@pytest.fixture(scope="module")
+def long_table():
+    return generated_market(simulated_world(n_steps=190, n_paths=1, seed=3))
 
 
 def make(world, lag: int = 1, dtype=torch.float64, n: int = N, **changes) -> OptionsEnv:
@@ -48,6 +62,14 @@ def stacking(env: OptionsEnv) -> torch.Tensor:
     mask = env.observe()[1][:, wanted]
     first = mask.to(torch.int8).argmax(dim=1)
     return torch.where(mask.any(dim=1), torch.tensor(wanted)[first], 0)
+
+
+def filled_premium(env: OptionsEnv, action: torch.Tensor) -> torch.Tensor:
+    """What accounts [N] are paid for the options that they sell to open in the step of an action."""
+    env.step(action)
+    last = env.last
+    opened = (last.fill_reason_NX == OPEN) & (last.fill_multiplier_NX > 1.0)
+    return (opened * (-last.fill_quantity_NX).clamp(min=0.0) * last.fill_price_NX * last.fill_multiplier_NX).sum(dim=1)
 
 
 def uses(env: OptionsEnv) -> torch.Tensor:
@@ -188,6 +210,44 @@ def test_premium_is_counted_until_the_next_multiple_of_21_snapshots(world):
     torch.testing.assert_close(fill.premium_sold_N * fill.equity_N, -sold, rtol=0, atol=1e-6)
     assert bool((sold < 0).all())
     torch.testing.assert_close(env.state.premium_sold_N, torch.where(env.state.age_N == 21, 0.0, -sold))
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_premium_counts_in_the_stretch_in_which_it_fills(world, lag):
+    """Sold at a multiple of 21 it counts for the 20 ages that follow, and what was sold before it counts no longer."""
+    env = make(world, lag, n=4, max_premium_sold=0.02)
+    age, before = 20 - lag + torch.arange(4), torch.full((4,), 1e6, dtype=torch.float64)
+    env.load_state_dict(env.state_dict() | {"age_N": age, "premium_sold_N": before * (age + lag < 21)})
+    sold = filled_premium(env, torch.full((4,), SELL))
+    # the first of them has no room in the stretch that ends; the others fill where one begins, and after
+    assert (sold > 0).tolist() == [False, True, True, True]
+    torch.testing.assert_close(env.state.premium_sold_N, torch.where(age + lag == 20, 0.0, sold))
+
+
+@pytest.mark.parametrize("where", ["tables", "paths"])
+@pytest.mark.parametrize("lag", [0, 1])
+def test_no_stretch_of_21_sessions_sells_more_premium_than_its_cap(long_table, long_paths, where, lag):
+    """Accounts that begin to sell at one age each and then sell as much as they may at every step, as they filled."""
+    cap, n = 0.01, 66
+    config = EnvConfig(horizon=131, fill_lag=lag, max_premium_sold=cap, risk_fraction=0.1, assignable_fraction=1.0)
+    world, fixed = (long_table, True) if where == "tables" else (long_paths, False)
+    env = OptionsEnv(world, config, n_envs=n, dtype=torch.float64, stagger=False, fixed_start=fixed)
+    total, most, stretches = torch.zeros(n).double(), torch.zeros(n).double(), torch.zeros(n)
+    for step in range(130):
+        age, mask = env.state.age_N.clone(), env.observe()[1]
+        assert bool((age == step).all())
+        action = greedy(env, GREEDS["premium"])
+        action = torch.where((action == 0) & mask[:, CLOSE_ALL] & (step % 3 == 2), CLOSE_ALL, action)
+        sold = filled_premium(env, torch.where(step >= torch.arange(n), action, 0))
+        begins = (step + lag) % 21 == 0
+        total = sold if begins else total + sold
+        # at the fill: what is closed or trimmed later in the step has its own costs
+        equity = env.last.equity_N + env.last.fees_N + env.last.slippage_N if lag else env.last.equity_before_N
+        use = torch.where(sold > 0, total / equity, 0.0)
+        assert bool((use <= cap * (1.0 + 2.0 * ROUNDING)).all()), (step, use.argmax(), use.max())
+        most = use if begins else torch.maximum(most, use)
+        stretches += (most > 0.8 * cap) if (step + lag) % 21 == 20 else 0
+    assert bool((stretches >= 2).all())
 
 
 def test_openings_are_sized_to_the_headroom_of_vega_and_premium(world):
