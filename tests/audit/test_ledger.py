@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from clstm_core.audit.reference.budget import premium_sold
 from clstm_core.audit.reference.ledger import Account, Contract, Fill, Ledger, Order, PlainMarket, Quote, Snapshot
 from clstm_core.audit.reference.rules import Rules, black_scholes, vega
 
@@ -156,13 +157,23 @@ def test_an_order_of_eight_times_the_equity_in_shares_is_rejected() -> None:
     assert account.shares == 0.0
 
 
-def test_what_was_sold_to_open_counts_until_the_next_multiple_of_21_snapshots() -> None:
-    account = Account(1_000_000.0, age=19)
-    ledger = Ledger(three_days(), BUDGET)
-    ledger.step(account, Order([(PUT, -10.0)]), 0)
-    assert account.premium == pytest.approx(10 * 100 * 0.8)
-    ledger.step(account, Order([]), 1)
-    assert account.premium == 0.0
+@pytest.mark.parametrize(("lag", "price"), [(0, 1.0), (1, 0.8)])
+@pytest.mark.parametrize(("age_at_fill", "counts"), [(19, True), (20, False), (21, True), (41, False)])
+def test_what_was_sold_to_open_counts_in_the_stretch_of_21_ages_that_it_was_filled_in(lag, price, age_at_fill, counts):
+    """For the order after it, filled one snapshot later: unless that snapshot begins a stretch."""
+    account = Account(1_000_000.0, age=age_at_fill - lag)
+    ledger = Ledger(three_days(), dataclasses.replace(BUDGET, fill_lag=lag))
+    day = ledger.step(account, Order([(PUT, -10.0)]), 0)
+    assert day.premium_sold * day.equity == pytest.approx(10 * 100 * price)
+    assert premium_sold(ledger, account) == (pytest.approx(10 * 100 * price) if counts else 0.0)
+
+
+def test_premium_of_the_stretch_before_does_not_bar_what_fills_where_one_begins() -> None:
+    """All of the cap sold at the age of 20: an order that fills there is too much, one that fills at 21 is not."""
+    for age, rejected in ((19, True), (20, False)):
+        account = Account(1_000_000.0, sold=[(20, 250_000.0)], age=age)
+        day = Ledger(three_days(), BUDGET).step(account, Order([(PUT, -10.0)]), 0)
+        assert day.rejected == rejected
 
 
 def test_vega_is_the_slope_of_the_price() -> None:

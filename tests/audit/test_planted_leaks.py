@@ -210,11 +210,21 @@ def a_cure_of_half_the_shares(patch):
 
 
 def premium_forgotten_every_day(patch):
-    patch.setattr(step, "PREMIUM_SESSIONS", 1)
+    patch.setattr(budget, "PREMIUM_SESSIONS", 1)
 
 
 def premium_never_forgotten(patch):
-    patch.setattr(step, "PREMIUM_SESSIONS", 10_000)
+    patch.setattr(budget, "PREMIUM_SESSIONS", 10_000)
+
+
+def premium_forgotten_where_it_was_just_sold(patch):
+    """What a lagged order sells at a multiple of 21 goes with what the stretch before it sold."""
+    honest = step.still_counted
+
+    def hasty(premium_sold, age, config):
+        return honest(premium_sold, age, dataclasses.replace(config, fill_lag=0))
+
+    patch.setattr(step, "still_counted", hasty)
 
 
 def a_crash_without_its_vol(patch):
@@ -507,6 +517,7 @@ LEAKS: list[tuple[Plant, str]] = [
             fills_beyond_the_budget,
             a_cure_that_does_nothing,
             premium_forgotten_every_day,
+            premium_forgotten_where_it_was_just_sold,
             a_crash_without_its_vol,
             gross_exposure_of_the_net,
         )

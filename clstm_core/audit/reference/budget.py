@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from clstm_core.audit.reference.ledger import Account, Ledger
 
 PREMIUM_SESSIONS = 21
+"""Ages of an account at which fills count together: 0 .. 20, 21 .. 41, and so on."""
+
 ROUNDING = 1e-6
 """Of a cap: how much above it still counts as at it."""
 
@@ -72,7 +74,19 @@ def taken(ledger: "Ledger", account: "Account", t: int) -> Taken:
         net, gross = net + delta, gross + abs(delta)
         vega += weight * ledger.market.vega(t, contract)
         crash += weight * ledger.market.crash(t, contract, rules)
-    return Taken(net * now.spot, gross * now.spot, account.shares * now.spot, -crash, 0.01 * vega, account.premium)
+    premium = premium_sold(ledger, account)
+    return Taken(net * now.spot, gross * now.spot, account.shares * now.spot, -crash, 0.01 * vega, premium)
+
+
+def age_at_fill(ledger: "Ledger", account: "Account") -> int:
+    """The age that an account will have where an order decided now is filled."""
+    return account.age + ledger.rules.fill_lag
+
+
+def premium_sold(ledger: "Ledger", account: "Account") -> float:
+    """What was taken for options sold to open in the same stretch of ages as an order decided now will fill in."""
+    stretch = age_at_fill(ledger, account) // PREMIUM_SESSIONS
+    return sum((premium for age, premium in account.sold if age // PREMIUM_SESSIONS == stretch), 0.0)
 
 
 def share_of(use: float, equity: float) -> float:

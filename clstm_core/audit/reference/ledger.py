@@ -148,7 +148,7 @@ class Account:
     cash: float
     shares: float = 0.0
     legs: list[tuple[int, float]] = field(default_factory=list)
-    premium: float = 0.0  # taken for options sold to open, since the last multiple of 21 snapshots of age
+    sold: list[tuple[int, float]] = field(default_factory=list)  # options to open: age at the fill, premium taken
     age: int = 0  # snapshots since the episode began
 
 
@@ -198,8 +198,6 @@ class Ledger:
         day.breached = day.margin > day.equity
         self._state_budget(account, t + 1, day)
         account.age += 1
-        if account.age % budget.PREMIUM_SESSIONS == 0:
-            account.premium = 0.0
         return day
 
     def liquidation_equity(self, account: Account, t: int) -> float:
@@ -243,7 +241,8 @@ class Ledger:
             self._trade_option(after, contract, quantity, t, "open", trades)
             after.legs.append((contract, quantity))
             if quantity < 0:
-                after.premium += -quantity * self.market.contracts[contract].multiplier * trades.fills[-1].price
+                premium = -quantity * self.market.contracts[contract].multiplier * trades.fills[-1].price
+                after.sold = [*after.sold, (budget.age_at_fill(self, account), premium)]
         self._trade_shares(after, order.shares, t, "open", trades)
         self._trade_shares(after, hedge, t, "hedge", trades)
         fits = len(after.legs) <= rules.max_legs and self.margin(after, t) <= self.equity(after, t)
@@ -251,7 +250,7 @@ class Ledger:
             day.rejected = True
             return
         account.cash, account.shares, account.legs = after.cash, after.shares, after.legs
-        account.premium = after.premium
+        account.sold = after.sold
         day.fees += trades.fees
         day.slippage += trades.slippage
         day.fills += trades.fills

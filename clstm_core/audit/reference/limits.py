@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from clstm_core.audit.reference.budget import taken, with_shares
+from clstm_core.audit.reference.budget import age_at_fill, taken, with_shares
 from clstm_core.audit.reference.ledger import Account, Ledger, Order
 from clstm_core.config import EnvConfig
 from clstm_core.specs import (
@@ -145,13 +145,15 @@ def _within_budget(ledger: Ledger, account: Account, t: int, equity: float, unit
     Each use must keep its headroom after the trade, unless the trade lowers it.
     """
     rules = ledger.rules
-    one = taken(ledger, Account(0.0, unit.shares, unit.legs, _premium(ledger, unit, t)), t).sides(rules)
+    premium, age = _premium(ledger, unit, t), age_at_fill(ledger, account)
+    alone = Account(0.0, unit.shares, unit.legs, [(age, premium)], account.age)
+    one = taken(ledger, alone, t).sides(rules)
     raised = [use + rules.budget_headroom * cap * unit.cost > 0.0 for use, cap in one]
 
     def room(size: int) -> float:
         legs = [*account.legs, *((c, q * size) for c, q in unit.legs)]
-        premium = account.premium + size * _premium(ledger, unit, t)
-        book = taken(ledger, Account(0.0, account.shares + unit.shares * size, legs, premium), t)
+        sold = [*account.sold, (age, size * premium)]
+        book = taken(ledger, Account(0.0, account.shares + unit.shares * size, legs, sold, account.age), t)
         left = [rules.budget_headroom * cap * (equity - size * unit.cost) - use for use, cap in book.sides(rules)]
         return min((x for x, up in zip(left, raised, strict=True) if up), default=math.inf)
 

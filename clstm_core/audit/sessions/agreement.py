@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from clstm_core.audit.reference.budget import share_of
+from clstm_core.audit.reference.budget import premium_sold, share_of
 from clstm_core.audit.reference.ledger import YEAR_NS, Account, Day, Fill, Ledger, Quote
 from clstm_core.audit.result import Finding
 from clstm_core.audit.sessions.records import Before
@@ -124,7 +124,7 @@ class Agreement:
             ),
             "gross_exposure": day.gross_exposure,
             "crash_loss": day.crash_loss,
-            "premium_sold": share_of(account.premium, day.equity),
+            "premium_sold": share_of(premium_sold(self.ledger, account), day.equity),
             "stale_legs": sum(quote is not None and not quote.quoted for quote in quotes) / MAX_LEGS,
             **dict(zip(MARKET_FEATURES, market.features_TF[t].tolist(), strict=True)),
         }
