@@ -18,7 +18,7 @@ YEAR_NS = 365 * 86_400 * 10**9
 SUMS = ("delta", "gamma", "vega", "theta", "crash")
 
 PREMIUM_STEPS = 21
-"""Premium sold is forgotten at every multiple of so many steps."""
+"""Premium counts until the account is so many steps old, or a multiple of that, where the next order fills."""
 
 MOST_OF_EQUITY = 100.0
 
@@ -41,13 +41,13 @@ def book_features(result: Backtest, market: MarketFiles, env: EnvConfig) -> npt.
         unrealised_pnl=marked.sum() / env.capital_usd,
         stale_legs=pl.col("count").filter("stale").sum() / MAX_LEGS,
     )
-    capital, spot = env.capital_usd, pl.col("spot")
+    capital, spot, next_fill = env.capital_usd, pl.col("spot"), pl.col("step") + env.fill_lag
     seen = (
         equity.join(held, on="step", how="left")
         .join(_premium(result), on="step", how="left")
         .sort("step")
-        .with_columns(premium=pl.col("premium").fill_null(0.0).cum_sum().over((pl.col("step") - 1) // PREMIUM_STEPS))
-        .with_columns(premium=pl.when(pl.col("step") % PREMIUM_STEPS == 0).then(0.0).otherwise("premium"))
+        .with_columns(premium=pl.col("premium").fill_null(0.0).cum_sum().over((next_fill - 1) // PREMIUM_STEPS))
+        .with_columns(premium=pl.when(next_fill % PREMIUM_STEPS == 0).then(0.0).otherwise("premium"))
         .with_columns(
             pl.col(*SUMS, "gross", "legs_held", "nearest_expiry_years", "unrealised_pnl", "stale_legs").fill_null(0.0)
         )

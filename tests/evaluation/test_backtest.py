@@ -310,3 +310,26 @@ def test_a_ruined_account_ends_its_ledger_there_and_still_adds_up(market, tmp_pa
     assert recompute.main([str(gambler.folder)]) == 0
     aligned = series(results)
     assert aligned["gambler"].log_returns.shape == aligned["cash"].log_returns.shape
+
+
+class Seller(Rule):
+    """Sells one call to open in every session, closing what it has in every third."""
+
+    def write(self, env, state, orders):
+        orders.close_all_N[:] = state.age_N % 3 == 0
+        orders.leg_row_NP[:, :1] = cell_rows(env, state, "near_call_20")
+        orders.leg_quantity_NP[:, 0] = -1
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_premium_sold_starts_anew_with_the_fills_of_every_21st_session(market, tmp_path, capsys, lag) -> None:
+    result = run_backtest(Seller("seller", "Seller"), market, EnvConfig(fill_lag=lag), "test", out_dir=tmp_path)
+    assert recompute.main([str(result.folder)]) == 0, capsys.readouterr().out
+    equity, fills = result.table("equity"), result.table("fills")
+    premium = (equity["premium_sold"] * equity["equity_usd"]).to_numpy()
+    opened = fills.filter(pl.col("reason") == "open").sort("step")
+    sold = -(opened["quantity"] * opened["multiplier"] * opened["price"]).to_numpy()
+    assert len(sold) == len(premium) - 1 > 63  # every session fills
+    for step in range(1, len(premium)):
+        begins = (step - 1 + lag) // 21 * 21 - lag + 1  # the step whose fill is the first of the stretch
+        assert premium[step] == pytest.approx(sold[max(begins, 1) - 1 : step].sum(), rel=1e-9)

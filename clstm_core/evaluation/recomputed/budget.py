@@ -3,7 +3,7 @@
     net, gross   |shares + sum(w delta)| S, (|shares| + sum |w delta|) S        w = contracts x multiplier
     crash loss   sum w (V(S, vol) - V(S (1 + move), vol (1 + shock))) - shares S move
     vega         |sum(w vega)| x 0.01
-    premium      of options sold to open since the last multiple of 21 steps
+    premium      of options sold to open in the stretch of 21 ages that the step's fills are in
 
 All as shares of equity. Polars and the standard library alone; volatilities are solved for here.
 """
@@ -20,6 +20,8 @@ from clstm_core.evaluation.recomputed.marks import known, normal, price, volatil
 
 USES = ("net_exposure", "gross_exposure", "crash_loss", "vega_per_point", "premium_sold")
 PREMIUM_STEPS = 21
+"""Fills at the ages 0 .. 20 of an account count together, those at 21 .. 41, and so on."""
+
 POINT = 0.01
 
 MOST = 100.0
@@ -100,7 +102,8 @@ def _taken(
         .group_by(STEP)
         .agg(sold=(-pl.col("quantity") * pl.col("own_multiplier") * pl.col("own_price")).sum())
     )
-    stretch = ((pl.col("step") - 1) // PREMIUM_STEPS).alias("stretch")
+    age_at_fill = pl.col("step") - 1 + int(env["fill_lag"])
+    stretch = (age_at_fill // PREMIUM_STEPS).alias("stretch")
     all_of = books.join(sums, on=STEP, how="left").join(sold, on=STEP, how="left").sort(STEP)
     all_of = all_of.with_columns(pl.col("net", "gross", "vega", "crash", "sold").fill_null(0.0), stretch).with_columns(
         premium=pl.col("sold").cum_sum().over("episode", "stretch", order_by="step")
