@@ -3,14 +3,18 @@
 import dataclasses
 
 import pytest
+import torch
 
 from clstm_core.audit.proofs import training_worlds as proof
 from clstm_core.audit.sessions.scene import Scene
-from clstm_core.config import EnvConfig
+from clstm_core.config import EnvConfig, MarketConfig, WorldsConfig
 from clstm_core.env import options_env, turn
 from clstm_core.market.build.generated import generated_market
+from clstm_core.market.build.simulated import simulated_market
 from clstm_core.market.worlds.families import FamilyPaths
 from clstm_core.market.worlds.generated import simulated_world
+from clstm_core.market.worlds.paths import Surprise
+from clstm_core.market.worlds.training import world_of
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,51 @@ def test_a_market_too_short_makes_none(market):
     (only,) = proof.training_worlds(scene, short)
     assert only.ratio == 0.0
     assert "none is trained in" in only.detail
+
+
+def parts(gain: torch.Tensor, vix: torch.Tensor) -> proof._Groups:
+    groups, flat = proof._Groups(EnvConfig()), torch.full_like(gain, 0.2)
+    groups.add_parts(Surprise(gain, gain**2 - 1.0, vix), torch.zeros(len(gain), dtype=torch.int64), flat)
+    return groups
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-17])
+def test_what_never_surprises_expects_nothing(noise):
+    """A market whose VIX does not move: its part is nothing, or what rounding left, all of one sign."""
+    drawn = torch.randn(400, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = parts(drawn, torch.full_like(drawn, noise)).finding()
+    assert found.ratio <= 1.0
+    assert "return" in found.detail or "square" in found.detail
+
+
+def test_where_nothing_surprises_at_all_nothing_is_wrong():
+    groups, none = proof._Groups(EnvConfig()), torch.zeros(400, dtype=torch.float64)
+    groups.add_parts(Surprise(none, none, none), torch.zeros(400, dtype=torch.int64), none + 0.2)
+    assert groups.finding().ratio == 0.0
+
+
+def test_a_surprise_that_is_always_the_same_is_found():
+    drawn = torch.randn(400, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = parts(drawn, torch.full_like(drawn, 1e-4)).finding()
+    assert found.ratio > 1.0
+    assert "the VIX's surprise" in found.detail
+
+
+def test_what_adds_up_to_nothing_is_measured_by_its_size_and_rounding_is_not():
+    honest, lopsided = torch.tensor([1.0, -1.0, 0.5, -0.5]).double(), torch.tensor([1.0, 1.0, 1.0, -1.0]).double()
+    for part, expected in ((honest, 0.0), (lopsided, 0.5), (0.0 * honest, 0.0), (1e-17 * lopsided, 0.0)):
+        assert float(proof._off_balance(part)) == expected
+    assert bool(proof._off_balance(honest * torch.nan).isnan())
+
+
+def test_a_market_whose_vix_does_not_move_expects_no_surprise_of_it():
+    """Over its days the VIX's surprises are what rounding leaves of nothing: no size to hold their sum against."""
+    config = MarketConfig(source="simulated", premium=False, n_snapshots=330)
+    flat = simulated_market(config, embargo=0)
+    flat = dataclasses.replace(flat, info=flat.info | {"splits": flat.info["splits"] | {"train": [0, 329]}})
+    worlds = WorldsConfig(historical=3.0, heston=3.0, bates=3.0, blocks=1.0, history=1.0)
+    found = proof._expected(world_of(flat, worlds, proof.HORIZON))
+    assert found.ratio <= 1.0
 
 
 def drifting_surprise(patch):

@@ -31,6 +31,9 @@ from clstm_core.specs import ACTIONS, CLOSE_ALL, HOLD
 ROUNDING = 1e-9
 """Of the capital, per account and step; a surprise's own expectation, of its size."""
 
+NEXT_TO_NOTHING = 1e-12
+"""Size up to which surprises are what rounding leaves of none at all."""
+
 SIGNIFICANCE = 1e-3
 """Chance that an honest world fails for the mean of some action's surprises, Bonferroni over the groups looked at."""
 
@@ -208,10 +211,10 @@ class _Groups:
         return [name for name, n in zip(self.names, counts, strict=True) if n < FEWEST and name not in none]
 
     def finding(self) -> Finding:
-        """The mean furthest from zero, in standard errors."""
+        """The mean furthest from zero, in standard errors; what never surprises expects nothing."""
         count, total, square = self.sums[self.sums[:, 0] >= FEWEST].T
         error = ((square - total**2 / count).clamp(min=0.0)).sqrt()
-        score = (total / error).abs()
+        score = torch.where(square <= NEXT_TO_NOTHING**2 * count, 0.0, (total / error).abs())
         limit = NormalDist().inv_cdf(1 - SIGNIFICANCE / (2 * max(1, len(score))))
         far = int(score.argmax()) if len(score) else 0
         named = [name for name, n in zip(self.names, self.sums[:, 0].tolist(), strict=True) if n >= FEWEST]
@@ -288,6 +291,12 @@ def _free(scene: Scene, config: EnvConfig) -> Finding:
     )
 
 
+def _off_balance(part: torch.Tensor) -> torch.Tensor:
+    """How far surprises [days, ...] are from adding up to nothing [...], as a share of their size; 0 of none at all."""
+    size = part.abs().mean(dim=0)
+    return torch.where(size < NEXT_TO_NOTHING, 0.0, part.mean(dim=0).abs() / size)
+
+
 def _expected(world: GeneratedWorld) -> Finding:
     """Over all days that a resampled path may draw next, each surprise adds up to nothing."""
     paths = _family_paths(world)
@@ -295,7 +304,7 @@ def _expected(world: GeneratedWorld) -> Finding:
     point = paths.start(index)
     count = len(paths.days.gain)
     surprise = paths.resampled_surprise(point, index, torch.arange(count)[:, None])
-    worst = max(float((part.mean(dim=0).abs() / part.abs().mean(dim=0)).max()) for part in surprise)
+    worst = float(torch.stack([_off_balance(part).max() for part in surprise]).max())
     return Finding(
         check="expected surprise", statistic=worst, threshold=ROUNDING, detail=f"of its size, over {count:,} days"
     )
