@@ -173,6 +173,11 @@ class EnvConfig:
             0 < self.risk_aversion < float("inf"),
             f"risk_aversion={self.risk_aversion}: expected a positive number, 1 for growth in the long run.",
         )
+        _require(
+            self.reward == "profit" or self.risk_penalty == 0.0,
+            f"risk_penalty={self.risk_penalty} with reward={self.reward!r}: the penalty is of the profit alone, and "
+            "would be left out. Use risk_penalty=0 and a larger risk_aversion, or reward='profit'.",
+        )
         _require(self.scan_points >= 2, f"scan_points={self.scan_points}: expected at least 2, e.g. 10.")
         for name in CAPS:
             _require(

@@ -21,7 +21,13 @@ HEDGES = {"never": 0, "weekly": 5, "daily": 1}
 """Sessions between two hedges."""
 
 PATHS, FINALISTS, FINAL_PATHS = 48, 8, 512
-RAW: dict[str, Any] = {"reward": "log_growth", "risk_aversion": 1.0, "expected_reward": False, "reward_scale": 1.0}
+RAW: dict[str, Any] = {
+    "reward": "log_growth",
+    "risk_aversion": 1.0,
+    "risk_penalty": 0.0,
+    "expected_reward": False,
+    "reward_scale": 1.0,
+}
 """Settings under which an env's reward is raw growth beyond cash, in basis points."""
 
 _LEGS_HELD = OBSERVATION.index("legs_held")

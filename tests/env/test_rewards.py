@@ -31,7 +31,7 @@ def f64(*values: float) -> torch.Tensor:
 @pytest.mark.parametrize("reward", ["profit", "log_growth", "mean_variance"])
 @pytest.mark.parametrize("aversion", [1.0, 5.0])
 def test_rewards_are_what_the_reference_says(reward, aversion):
-    config = EnvConfig(reward=reward, risk_aversion=aversion, risk_penalty=0.1)
+    config = EnvConfig(reward=reward, risk_aversion=aversion, risk_penalty=0.1 if reward == "profit" else 0.0)
     before, after, entry = f64(100.0, 90.0, 50.0, 100.0), f64(101.0, 45.0, -20.0, 100.5), f64(100.0, 100.0, 80.0, 100.0)
     margin, growth = f64(3.0, 0.0, 7.0, 1.0), 0.005
     found = excess_reward(before, after, torch.full_like(before, growth), entry, margin, config)
@@ -56,6 +56,12 @@ def test_unknown_rewards_and_aversions_are_named():
         EnvConfig(reward="sharpe")
     with pytest.raises(ConfigError, match="risk_aversion=0"):
         EnvConfig(risk_aversion=0.0)
+
+
+@pytest.mark.parametrize("reward", ["log_growth", "mean_variance"])
+def test_a_penalty_that_a_reward_would_leave_out_is_refused(reward):
+    with pytest.raises(ConfigError, match=rf"risk_penalty=0.1 with reward='{reward}'.*risk_aversion"):
+        EnvConfig(reward=reward, risk_penalty=0.1)
 
 
 def walked(world, expected: bool, steps=HORIZON, n=512, **rules) -> tuple[torch.Tensor, torch.Tensor]:

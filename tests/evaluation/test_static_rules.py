@@ -29,6 +29,12 @@ def test_rules_walked_together_earn_what_each_earns_alone():
         assert found.deviation > 0
 
 
+def test_rules_are_judged_by_growth_alone_whatever_the_account_is_rewarded_by():
+    world = simulated_world(n_steps=30, near_days=7.0, far_days=14.0)
+    rules, penalised = [Rule("far_long_call", True, "never")], dataclasses.replace(CONFIG, risk_penalty=0.1)
+    assert walk_rules(rules, world, penalised, paths=8, seed=3) == walk_rules(rules, world, CONFIG, paths=8, seed=3)
+
+
 def test_a_planted_edge_is_found_on_paths_that_did_not_choose_it(monkeypatch):
     for name, value in (("PATHS", 16), ("FINALISTS", 3), ("FINAL_PATHS", 64)):
         monkeypatch.setattr(static_rules, name, value)
