@@ -55,6 +55,10 @@ NEXT_TO_NOTHING, LEAST_ROOM = 1e-20, 1e-9
 """Currency: what a unit takes of a limit that it makes room in, and the room that is never lacking for that."""
 
 
+LEAST_PER_SHARE = 0.25
+"""Of its price: what a share sold takes off an exposure at least, so that the sign stays however dear it is to sell."""
+
+
 class _Caps(NamedTuple):
     """Caps, in shares of equity.
 
@@ -62,7 +66,7 @@ class _Caps(NamedTuple):
     rounded: net, gross exposure and crash loss [3], a little above their caps
     at_fill: these, vega and premium sold [5], of a book whose order fills, before shares are trimmed
     exact, per_spot, per_share: the caps on net and gross [2], and what each share sold takes off what exceeds them:
-                                spot x per_spot - per_share
+                                spot x per_spot - per_share, at least LEAST_PER_SHARE x spot
     """
 
     limits: torch.Tensor
@@ -89,7 +93,7 @@ def _caps(config: EnvConfig, dtype: torch.dtype, device: torch.device) -> _Caps:
         (1.0 + ROUNDING) * torch.tensor([net, gross, loss], dtype=torch.float64),
         (1.0 + ROUNDING) * torch.tensor([net * grown, gross * grown, loss, vega, premium], dtype=torch.float64),
         exact,
-        (1.0 - exact * share_half_spread(config)).clamp(min=0.25),  # the sign stays, however wide the spread
+        1.0 - exact * share_half_spread(config),
         exact * config.commission_per_share_usd,
     )
     return _Caps(*(t.to(device, dtype) for t in tensors))
@@ -250,7 +254,8 @@ def trim(book: Book, shares: torch.Tensor, config: EnvConfig) -> Trim:
     spot, side, held = book.spot, shares.sign(), shares.abs()
     net, gross = book.delta * spot, (book.option_gross + held) * spot
     excess = torch.stack([net * side, gross], dim=1) - book.equity[:, None] * caps.exact
-    needed = (excess / torch.addcmul(-caps.per_share, spot[:, None], caps.per_spot)).amax(dim=1)
+    off = torch.addcmul(-caps.per_share, spot[:, None], caps.per_spot)
+    needed = (excess / torch.maximum(off, LEAST_PER_SHARE * spot[:, None])).amax(dim=1)
     count = torch.minimum(torch.ceil(needed).clamp(min=0.0), held)
     traded, value = -count * side, count * spot
     moved = traded * spot

@@ -51,7 +51,7 @@ class Execution(NamedTuple):
 def decide(orders: Orders, book: Book, facts: torch.Tensor, config: EnvConfig) -> Decision:
     """Fix the hedge's whole shares at the decision: minus the delta of the book as it will stand after this order.
 
-    Shapes: facts [N, P, SCENARIOS], the quotes of the rows ordered, read where a hedge is ordered too
+    Shapes: facts [N, P, CRASH], `MarketView.quotes` of the rows ordered, read where a hedge is ordered too
     """
     dtype = facts.dtype
     quantity = torch.where(orders.leg_row_NP >= 0, orders.leg_quantity_NP.to(dtype), 0.0)

@@ -5,12 +5,16 @@ import dataclasses
 import pytest
 import torch
 
+from clstm_core.audit.reference.budget import shares_to_trade
+from clstm_core.audit.reference.ledger import Account, Ledger, PlainMarket, Snapshot
+from clstm_core.audit.reference.rules import Rules
 from clstm_core.config import CAPS, WITHOUT_BUDGET, EnvConfig
 from clstm_core.env import columns as col
 from clstm_core.env import margin
-from clstm_core.env.budget import MOST, ROUNDING, of_equity
+from clstm_core.env.budget import MOST, ROUNDING, of_equity, trim
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.env.state import OPEN, Orders
+from clstm_core.env.step import value_account
 from clstm_core.errors import ConfigError
 from clstm_core.market.build.generated import generated_market
 from clstm_core.market.tensors import MarketTensors
@@ -166,6 +170,24 @@ def test_an_order_that_a_move_carried_past_its_cap_is_trimmed_in_the_step_that_f
     one_more = (env.last.shares_N + 1.0) * env.last.spot_N / env.last.equity_N
     assert bool((one_more[rose] > 1.0).all())
     assert not bool(env.last.liquidated_N.any())
+
+
+@pytest.mark.parametrize("fee", [0.005, 60.0, 80.0, 120.0])
+@pytest.mark.parametrize("spread", [1.0, 16_000.0])
+def test_the_fewest_shares_are_the_references_however_dear_a_share_is_to_sell(tiny_market, tiny_config, fee, spread):
+    """A share sold takes a quarter of its price off what is too much, or more, commission and spread counted."""
+    config = dataclasses.replace(
+        tiny_config, max_net_exposure=1.0, commission_per_share_usd=fee, share_spread_bps=spread
+    )
+    env = OptionsEnv(tiny_market, config, n_envs=1, dtype=torch.float64, fixed_start=True)
+    state = env.state_dict()
+    state["shares_N"], state["cash_N"] = state["shares_N"] + 10_000.0, 0.0 * state["cash_N"] - 100_000.0
+    env.load_state_dict(state)
+    spot = env.view.snapshot(env.state.snapshot_index_N)[:, col.SPOT]
+    found = trim(value_account(env.view, config, env.state), env.state.shares_N, config).shares
+    plain = PlainMarket([Snapshot(0, float(spot), 0.0, 0.0, {})], [], [[]])
+    account = Account(-100_000.0, shares=10_000.0)
+    assert float(found) == shares_to_trade(Ledger(plain, Rules.of(config)), account, 0) < 0.0
 
 
 def test_orders_that_make_room_are_let_through_whatever_stands(tiny_market, tiny_config):
