@@ -36,6 +36,7 @@ from clstm_core.deployment.export import (
     stamp_onnx,
 )
 from clstm_core.deployment.parity import MAX_LOGIT_DIFFERENCE, ParityResult, check_parity, measure_latency
+from clstm_core.env.budget import PREMIUM_SESSIONS
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.errors import BundleError
 from clstm_core.model.policy_step import PolicyStep
@@ -139,7 +140,10 @@ def build_bundle(
             schema=schema,
             schema_sha256=schema_sha256,
             memory_sessions=memory,
-            account=dataclasses.asdict(RunConfig.from_dict(meta["config"]).env),
+            account={
+                **dataclasses.asdict(RunConfig.from_dict(meta["config"]).env),
+                "premium_sessions": PREMIUM_SESSIONS,
+            },
             graphs={
                 name: {"inputs": input_names(step), "outputs": output_names(step)}
                 for name, step in (("policy.onnx", actor), ("policy.ts", actor), ("policy_full.onnx", full))
@@ -306,6 +310,7 @@ def _shapes(step: PolicyStep) -> dict[str, dict[str, Any]]:
 
 def _budget(account: Mapping[str, Any]) -> list[str]:
     """The caps that the policy was trained and judged under, and what a runtime has to do about them."""
+    sessions = account["premium_sessions"]
     return [
         "The policy was trained and judged in an account that keeps these caps; whoever trades it must keep them too "
         "(`account` in `manifest.json`):",
@@ -314,7 +319,10 @@ def _budget(account: Mapping[str, Any]) -> list[str]:
         f"- loss of the whole book at spot {account['crash_move']:+.0%} and implied volatilities "
         f"{account['crash_vol_shock']:+.0%}: {account['max_crash_loss']:.0%} of equity;",
         f"- vega, opened: {account['max_vega']:.2%} of equity per volatility point;",
-        f"- premium sold to open within 21 sessions: {account['max_premium_sold']:.0%} of equity.",
+        f"- premium sold to open: {account['max_premium_sold']:.0%} of equity in each stretch of {sessions} sessions "
+        f"of the account's age: fills at the ages 0 to {sessions - 1}, then {sessions} to {2 * sessions - 1}, and so "
+        f"on, not rolling. Up to twice as much may be sold within {sessions} sessions across a boundary. The policy "
+        "observes the amount that counts against its next order, and not how much of the stretch is left.",
         f"Actions are masked and sized to {account['budget_headroom']:.0%} of each; an order beyond one is rejected; a "
         "book that the market moves beyond one of the first three is brought back at once, shares first.",
     ]

@@ -230,7 +230,7 @@ FIGURES: tuple[Figure, ...] = (
         "largest_premium_sold",
         "DOUBLE",
         "fraction",
-        "most premium sold to open within 21 sessions, over equity",
+        "most premium sold to open in one stretch of 21 sessions of the account's age (not rolling), over equity",
         lambda books: books.most("premium_sold"),
         "premium sold",
         "percent",

@@ -14,6 +14,7 @@ from clstm_core.deployment import bundle
 from clstm_core.deployment.bundle import build_bundle, load_bundle
 from clstm_core.deployment.export import actor_step, export_onnx, full_step, load_torchscript
 from clstm_core.deployment.runtimes import eager, onnx_metadata
+from clstm_core.env.budget import PREMIUM_SESSIONS
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.errors import BundleError
 from clstm_core.evaluation.policies import load_checkpoint
@@ -70,10 +71,13 @@ def test_a_bundle_is_verified_and_decides_as_the_policy(original, policy):
 
 def test_a_bundle_states_the_risk_budget_that_its_policy_was_judged_under(original):
     account = load_bundle(original.folder).manifest.account
+    assert account.pop("premium_sessions") == PREMIUM_SESSIONS == 21
     assert EnvConfig(**account) == EnvConfig(horizon=MEMORY)
     card = (original.folder / "MODEL_CARD.md").read_text()
     assert "net exposure, |delta of the whole book| x spot: 1 x equity;" in card
     assert "loss of the whole book at spot -20% and implied volatilities +100%: 25% of equity;" in card
+    assert "premium sold to open: 25% of equity in each stretch of 21 sessions of the account's age" in card
+    assert "ages 0 to 20, then 21 to 41, and so on, not rolling" in card
 
 
 @pytest.mark.parametrize("name", ["policy.onnx", "policy.ts", "golden.safetensors", "MODEL_CARD.md"])
