@@ -186,17 +186,17 @@ class TrainingRun:
                     f"run folder {self.run_dir} was begun with another configuration: {', '.join(different)} differ. "
                     f"Pass another run folder, or the configuration in its {INPUTS}."
                 )
-            if market and kept.training_data_sha256 not in (None, market):
+            if kept.training_data_sha256 not in (None, market):
                 raise CheckpointError(
-                    f"run folder {self.run_dir} was begun on other market tensors: found {market[:12]}, expected "
-                    f"{str(kept.training_data_sha256)[:12]}. Pass another run folder, or the market it was begun on."
+                    f"run folder {self.run_dir} was begun on other market tensors: found {market[:12] or 'none'}, "
+                    f"expected {kept.training_data_sha256[:12]}. Pass another run folder, or the market it was begun "
+                    "on."
                 )
             return kept
-        if (kept_inputs := RunInputs.kept(place)) is not None and not began:
-            same = config_of(kept_inputs) == self.config
-            # a generated world has no identity of its own: the market that it is made of stands in the inputs
-            if same and (not market or kept_inputs.training_data_sha256 in (None, market)):
-                return kept_inputs
+        if (written := RunInputs.kept(place)) is not None and not began:
+            same = market == (written.training_data_sha256 or "")
+            if same and config_of(written) == self.config:
+                return written
         names = ("source", "label", "spread", "quotes_sha256")
         return RunInputs(
             run=self.run_dir.name,

@@ -63,6 +63,7 @@ class GeneratedWorld:
     surface: Surface
     instrument: Instrument = SIMULATED
     info: dict[str, Any] = field(default_factory=dict)  # as MarketTensors.info: label, scaler, notes
+    identity: str = ""  # of the market that it is made of; empty for one that is made of none, or was never written
 
     def to(self, device: torch.device | str) -> "GeneratedWorld":
         """The same world with its calendar and states on another device."""

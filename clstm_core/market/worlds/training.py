@@ -62,6 +62,7 @@ def world_of(
     return GeneratedWorld(
         paths=paths,
         surface=surface,
+        identity=market.identity,
         info={
             **{key: market.info[key] for key in ("scaler",) if key in market.info},
             "source": "worlds",
