@@ -15,7 +15,7 @@ from assets.resources import Metrics, ProjectPaths, Recipe
 from assets.support import check, numbers, record_gates, run_stage, tag_by_inputs, tag_run
 from clstm_core.artifacts.folder import json_sha256
 from clstm_core.artifacts.places import Places, RunFolder
-from clstm_core.train.inputs import config_of
+from clstm_core.train.inputs import config_of, trained_on
 
 if TYPE_CHECKING:
     from clstm_core.artifacts.manifests import RunInputs
@@ -148,8 +148,13 @@ def run_inputs(run: str, recipe: "CoreRecipe", places: Places) -> "RunInputs":
         facts={
             **{name: evaluation.info[name] for name in ("source", "label", "spread", "quotes_sha256")},
             "quotes_dir": str(Path(evaluation.info["quotes_path"]).parent),
-            "trained_on": found.reason,
-            "trained_label": training.info["label"],
+            **trained_on(
+                config.worlds,
+                source=training.info["source"],
+                label=training.info["label"],
+                sessions=train[1] - train[0],
+                reason=found.reason,
+            ),
             "training_snapshots": train[1] - train[0],
             "heldout_snapshots": test[1] - test[0],
         },

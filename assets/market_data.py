@@ -10,6 +10,7 @@ from assets.check_specs import check_specs
 from assets.code_versions import MARKET, code_version
 from assets.resources import ProjectPaths, Recipe
 from assets.support import PARTITION_TAG, check, column_schema, long_table, stage, table, tag_by_recipe, trains
+from clstm_core.train.inputs import trained_on
 
 GROUP = "market_data"
 FRESH_DAYS = 7
@@ -148,11 +149,16 @@ def market_tensors(context: dg.AssetExecutionContext, recipe: Recipe, paths: Pro
             "training_folder": dg.MetadataValue.path(str(found.training)),
             "source": evaluation.info["source"],
             "label": evaluation.info["label"],
-            "trained_label": training.info["label"],
             "spread": evaluation.info["spread"],
             "identity": evaluation.identity,
             "training_identity": training.identity,
-            "trained_on": found.reason,
+            **trained_on(
+                chosen.run_config().worlds,
+                source=training.info["source"],
+                label=training.info["label"],
+                sessions=train_stop - training.info["splits"]["train"][0],
+                reason=found.reason,
+            ),
             "snapshots": evaluation.n_snapshots,
             "contracts": evaluation.strike_K.shape[0],
             "rows": evaluation.n_rows,

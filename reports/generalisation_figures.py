@@ -115,7 +115,10 @@ def _where(row: dict[str, Any]) -> str:
 
 
 def _label(data: Evidence) -> str:
-    return f"{WORLDS_LABEL}; dates: {data.trained_label or data.label or 'quotes of unknown origin'}"
+    """What the quotes are: dates have their market's own label, whatever the policy was trained on."""
+    dates = (row.get("label") for row in data.generalisation if str(row.get("kind")).endswith("_dates"))
+    own = ", ".join(dict.fromkeys(str(label) for label in dates if label))
+    return f"{WORLDS_LABEL}; dates: {own or data.label or 'quotes of unknown origin'}"
 
 
 def _percent(milestone: str) -> str:

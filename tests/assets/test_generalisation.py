@@ -85,6 +85,16 @@ def test_the_report_shows_it(in_worlds):
     assert "worlds: simulated quotes" in page
 
 
+def test_it_is_said_to_be_trained_on_worlds_wherever_that_is_said(in_worlds):
+    worlds = "worlds (historical 50%, heston 50%) made of the"
+    page = (in_worlds.home / "reports" / "generated" / "one" / "index.html").read_text()
+    bundle = BundleManifest.read(in_worlds.data / "bundles" / "one" / "manifest.json")
+    (row,) = MetricsStore(in_worlds.data / "metrics.duckdb").query("SELECT * FROM runs WHERE run = 'one'")
+    for said in (page, bundle.provenance["trained_on"], row["trained_on"]):
+        assert worlds in said
+    assert row["trained_label"] == "simulated quotes"
+
+
 def test_a_ladder_of_which_no_rung_qualifies_has_no_champion(in_worlds, stages):
     """Five iterations teach nothing: what is shown is the last rung, and everything that leaves says what it is."""
     planted(in_worlds, growth=-5.0)

@@ -55,7 +55,7 @@ def test_every_figure_carries_the_data_label(report_data, tmp_path):
     subtitles = {figure["layout"]["title"]["subtitle"]["text"] for figure in figures_in(page)}
     assert subtitles == {
         "modelled quotes, modelled spread",
-        "trained on modelled quotes",
+        "trained on simulated quotes",
         "worlds: simulated quotes; dates: modelled quotes",
     }
     assert "nobody quoted them" in page
