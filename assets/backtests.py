@@ -124,19 +124,21 @@ def rungs(run: RunFolder) -> list[str]:
     return [file_sha256(place) if place.is_file() else "missing" for place in places]
 
 
-def measured_of(run: RunFolder) -> Sequence[Mapping[str, Any]]:
-    """What each rung earns in each kind of market; nothing where that was not measured.
+def measured_of(run: RunFolder) -> Sequence[Mapping[str, Any]] | None:
+    """What the champion is chosen by: what each rung earns in each kind of market; None where its backtests decide.
 
-    Raises: ArtifactError for figures that were altered: the champion would be chosen by another rule
+    The run's configuration says which. Without figures a run in generated worlds has no rows: no rung qualifies.
+
+    Raises: ArtifactError for figures that were altered
     """
+    if not config_of(RunInputs.read(run.inputs)).worlds.generated:
+        return None
     return GeneralisationManifest.read(run.generalisation).figures if run.generalisation.is_file() else []
 
 
-def chosen_by(measured: Sequence[Mapping[str, Any]]) -> list[str]:
+def chosen_by(measured: Sequence[Mapping[str, Any]] | None) -> list[str]:
     """Identity of what the champion is chosen by besides its backtests; empty where these alone decide."""
-    from clstm_core.evaluation.qualification import applies
-
-    return [json_sha256(list(measured))] if applies(measured) else []
+    return [] if measured is None else [json_sha256(list(measured))]
 
 
 def results_of(run: RunFolder, asset: str, places: Places) -> "tuple[BacktestSet, list[BacktestResult]]":

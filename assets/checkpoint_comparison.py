@@ -42,7 +42,7 @@ PARENTS = ("policy_backtests", "baseline_backtests", "twin_backtests", "stressed
 def checkpoint_comparison(
     context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics, report_server: ReportServer
 ) -> dg.MaterializeResult:
-    """Which checkpoint to believe, chosen on validation dates, and what may be said of it on the test dates."""
+    """Which checkpoint to believe, chosen without the test dates, and what may be said of it on these."""
     with run_stage(context, "comparison", paths) as (progress, run):
         from clstm_core.evaluation.companions import companion_sentence
         from clstm_core.evaluation.compare import compare
@@ -86,7 +86,7 @@ def checkpoint_comparison(
         written = ComparisonManifest(
             run=run.name,
             comparison=asdict(comparison),
-            parents={**parents, **_generalisation(run), "luck": walked.identity, "inputs": inputs.identity},
+            parents={**parents, **_earned(run), "luck": walked.identity, "inputs": inputs.identity},
         ).write(run.comparison)
         store.record(written)
         progress(1, 1)
@@ -105,7 +105,7 @@ def checkpoint_comparison(
             ),
             check(
                 "beats_baselines",
-                bool(beaten) and not others and champion.get("qualified", True),
+                bool(beaten) and not others and champion.get("qualified", False),
                 f"Distinguishably better than: {', '.join(beaten) or 'none'}. Not better than, or not distinguishable "
                 f"from: {', '.join(others) or 'none'}.",
                 better_than=len(beaten),
@@ -151,16 +151,17 @@ def checkpoint_comparison(
     )
 
 
-def _generalisation(run: RunFolder) -> dict[str, str]:
-    """The figures that the champion is chosen by, or that stand beside it, as a parent."""
-    kept = GeneralisationManifest.kept(run.generalisation)
-    return {"generalisation": kept.identity} if kept else {}
+def _earned(run: RunFolder) -> dict[str, str]:
+    """The figures that the champion is chosen by, or that stand beside it, as a parent; ArtifactError where altered."""
+    if not run.generalisation.is_file():
+        return {}
+    return {GeneralisationManifest.kind: GeneralisationManifest.read(run.generalisation).identity}
 
 
 def _champion(champion: dict[str, Any]) -> str:
     """The champion's rung; in words that there is none where none qualifies."""
     milestone = str(champion.get("milestone", ""))
-    return milestone if champion.get("qualified", True) else f"none qualifies; {milestone} is shown, unqualified"
+    return milestone if champion.get("qualified", False) else f"none qualifies; {milestone} is shown, unqualified"
 
 
 def _figures(comparison: "Comparison") -> dict[str, Any]:
@@ -185,6 +186,6 @@ def _answer(comparison: "Comparison") -> str:
     cash = next((pair for pair in comparison.judged() if pair["against"] == "cash"), {})
     luck = f", luck p {found['luck_p_value']:.1%}" if "luck_p_value" in found else ""
     drawdown = f"drawdown {-found.get('max_drawdown', 0.0):.1%}"
-    unqualified = "" if (comparison.champion or {}).get("qualified", True) else "No rung qualifies. The last one: "
+    unqualified = "" if (comparison.champion or {}).get("qualified", False) else "No rung qualifies. The last one: "
     said = cash.get("verdict", "no verdict")
     return f"{unqualified}{found['total_return']:+.1%} on the test dates, {drawdown}; {said}{luck}."

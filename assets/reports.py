@@ -127,6 +127,7 @@ def _evidence(
     said = [*(found for found in verdicts if found and found.identity in mine), *filter(None, gates)]
     results = {name: results_of(run, name, places)[1] for name in PARENTS}
     findings = places.root / facts["quotes_dir"] / "findings.parquet"
+    earned = _earned(run, comparison)
     judged = RealismVerdict.kept(realism_place(places.cache, inputs.parents["quotes"]))
     return build_evidence(
         run=run.name,
@@ -142,9 +143,21 @@ def _evidence(
         latency=bundle.latency,
         realism=judged.content() if judged else None,
         critic=critic.rows_by_window if (critic := CriticManifest.kept(run.critic)) else [],
-        generalisation=earned.figures if (earned := GeneralisationManifest.kept(run.generalisation)) else [],
+        generalisation=earned.figures if earned else [],
         habits=earned.habits if earned else [],
         luck=walked.luck if (walked := LuckManifest.kept(run.luck)) else None,
         findings=pl.read_parquet(findings).to_dicts() if findings.is_file() else [],
         generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def _earned(run: RunFolder, comparison: ComparisonManifest) -> GeneralisationManifest | None:
+    """What the ladder earns in each kind of market, as the comparison knew it; None where it knew of none.
+
+    Raises: ArtifactError where it is gone, altered or another one
+    """
+    if GeneralisationManifest.kind not in comparison.parents and not run.generalisation.is_file():
+        return None
+    found = GeneralisationManifest.read(run.generalisation)
+    comparison.require_parent(GeneralisationManifest.kind, found)
+    return found

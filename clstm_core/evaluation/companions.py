@@ -61,7 +61,7 @@ def backtest_companion(
     ladder: Sequence[BacktestResult] = (),
     seed: int = 0,
     meta: Mapping[str, Any] | None = None,
-    measured: Sequence[Mapping[str, Any]] = (),
+    measured: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[BacktestResult]:
     """Each checkpoint's likeliest action over the test dates of a companion `market`, beside every baseline.
 

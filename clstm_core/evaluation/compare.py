@@ -12,7 +12,7 @@ from clstm_core.evaluation.figures import FIGURE, MEAN_METRIC, SHARPE_METRIC
 from clstm_core.evaluation.headline import champion_of, headline_of, judged_pairs, window_rank
 from clstm_core.evaluation.pairing import Key, counterpart, group, rungs_of, series
 from clstm_core.evaluation.protocol import Backtest
-from clstm_core.evaluation.qualification import applies, standings
+from clstm_core.evaluation.qualification import standings
 from clstm_core.evaluation.statistics import (
     REPLICATIONS,
     Interval,
@@ -68,7 +68,7 @@ def compare(
     stressed: Sequence[Backtest] = (),
     *,
     luck: "Luck | None" = None,
-    measured: Sequence[Mapping[str, Any]] = (),
+    measured: Sequence[Mapping[str, Any]] | None = None,
     trials: int | None = None,
     run: str | None = None,
     seed: int = 0,
@@ -83,7 +83,7 @@ def compare(
             must be beaten there as well
         luck: the champion's place among fair worlds, where it was walked through them: what is beaten must be more
             than luck
-        measured: what each rung earns in each kind of market (`generalisation.measure`), where that was measured
+        measured: as `headline.champion_of` takes it
         trials: policies that were ever evaluated on the test window, from the registry; counted from `results` when
             left out
         run: name of the run that the rows belong to; that of the results when left out
@@ -296,10 +296,12 @@ def _luck_notes(luck: "Luck | None") -> list[str]:
     ]
 
 
-def _standing_notes(measured: Sequence[Mapping[str, Any]]) -> list[str]:
+def _standing_notes(measured: Sequence[Mapping[str, Any]] | None) -> list[str]:
     """Why each rung qualifies or does not, where that is asked."""
-    if not applies(measured):
+    if measured is None:
         return []
+    if not measured:
+        return ["No rung qualifies: what the ladder earns in fresh worlds was not measured."]
     said = (
         f"{rung.milestone} {'qualifies' if rung.qualifies else 'does not'}: {rung.words}"
         for rung in standings(measured)

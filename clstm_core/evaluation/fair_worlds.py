@@ -99,7 +99,7 @@ def place_champion(
     walked: Mapping[str, Floats] | None = None,
     worlds: int = WORLDS,
     baseline_worlds: int = BASELINE_WORLDS,
-    measured: Sequence[Mapping[str, Any]] = (),
+    measured: Sequence[Mapping[str, Any]] | None = None,
     progress: Progress | None = None,
 ) -> Luck:
     """Walk the champion and others through fair worlds, and place what it did on the test window among them.

@@ -10,7 +10,7 @@ from clstm_core.errors import EvaluationError
 from clstm_core.evaluation.figures import MEAN_METRIC
 from clstm_core.evaluation.pairing import Key, counterpart, group, rungs_of
 from clstm_core.evaluation.protocol import Backtest
-from clstm_core.evaluation.qualification import BEST, NONE, applies, champion_milestone
+from clstm_core.evaluation.qualification import BEST, NONE, champion_milestone
 from clstm_core.evaluation.statistics import MIN_OBSERVATIONS
 
 WINDOWS = ("test", "validation", "in_sample")
@@ -43,7 +43,7 @@ class Choice(NamedTuple):
 
 
 def champion_of(
-    groups: Mapping[Key, Sequence[Backtest]], headline: Key, measured: Sequence[Mapping[str, Any]] = ()
+    groups: Mapping[Key, Sequence[Backtest]], headline: Key, measured: Sequence[Mapping[str, Any]] | None = None
 ) -> Choice:
     """The champion's backtest in the headline, and why it is the champion.
 
@@ -53,12 +53,13 @@ def champion_of(
     there is no validation window long enough. The headline's own dates take no part in the choice.
 
     Args:
-        measured: what each rung earns in each kind of market, where that was measured
+        measured: what each rung earns in each kind of market, of a run that trains in generated worlds: without rows
+            of fresh ones no rung qualifies; None of a run that trains on dates
     """
     tested = rungs_of(groups[headline])
     if not tested:
         return Choice(None, "no checkpoint was backtested")
-    if applies(measured):
+    if measured is not None:
         chosen = champion_milestone(measured, [rung.manifest["milestone"] for rung in tested])
         if chosen is None:
             return Choice(tested[-1], NONE, qualified=False)
@@ -75,7 +76,7 @@ def champion_of(
     return Choice(counterpart(tested, best), "the best Sharpe ratio on the validation window")
 
 
-def champion_among(results: Sequence[Backtest], measured: Sequence[Mapping[str, Any]] = ()) -> Backtest:
+def champion_among(results: Sequence[Backtest], measured: Sequence[Mapping[str, Any]] | None = None) -> Backtest:
     """The champion of a ladder's backtests, or the rung that is judged in its place; baselines would change nothing.
 
     Args:

@@ -122,7 +122,7 @@ def matched_random(
     fill_lag: int,
     *,
     seed: int = 0,
-    measured: Sequence[Mapping[str, Any]] = (),
+    measured: Sequence[Mapping[str, Any]] | None = None,
 ) -> MatchedRandom | None:
     """A random trader of `market` as busy as the ladder's champion; None where that holds no options.
 
@@ -164,7 +164,7 @@ def backtest_matched(
     *,
     seed: int = 0,
     meta: Mapping[str, Any] | None = None,
-    measured: Sequence[Mapping[str, Any]] = (),
+    measured: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[BacktestResult]:
     """Backtest `matched_random` on the headline's window, at the configured lag; empty where there is none."""
     policy = matched_random(ladder, market, env_config.fill_lag, seed=seed, measured=measured)

@@ -8,7 +8,7 @@ window takes no part.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clstm_core.evaluation.generalisation import ARGMAX, FRESH_WORLDS, TRAINING_WORLDS, VALIDATION_DATES, Row, growth
+from clstm_core.evaluation.generalisation import ARGMAX, FRESH_WORLDS, VALIDATION_DATES, Row, growth
 
 BEST = "the best growth per unit of risk on fresh worlds and validation dates of those that qualify"
 NONE = "no rung qualifies: keep the champion there was, or cash"
@@ -25,12 +25,6 @@ class Standing:
     qualifies: bool
     score: float
     words: str
-
-
-def applies(rows: Sequence[Row]) -> bool:
-    """Whether the choice follows from these rows: of a run that trains in generated worlds, with fresh ones walked."""
-    kinds = {row["kind"] for row in rows}
-    return {TRAINING_WORLDS, FRESH_WORLDS} <= kinds
 
 
 def standings(rows: Sequence[Row]) -> list[Standing]:

@@ -112,20 +112,24 @@ def load_case(
 ) -> Case:
     """Read what a run left; the backtests are loaded (and verified) already.
 
-    Raises: ArtifactError naming the manifest that is missing or altered
+    Raises: ArtifactError naming the manifest that is missing or altered, or is not what the comparison was made from
     """
-    inputs = RunInputs.read(run.inputs)
+    inputs, comparison = RunInputs.read(run.inputs), ComparisonManifest.read(run.comparison)
+    comparison.require_parent("inputs", inputs)
+    earned = GeneralisationManifest.read(run.generalisation) if run.generalisation.is_file() else None
+    if earned is not None:
+        comparison.require_parent(GeneralisationManifest.kind, earned)
     evaluation = MarketFiles(places, str(inputs.data_sha256))
     own = inputs.training_data_sha256 in (None, inputs.data_sha256)
     return Case(
         run=run,
         places=places,
         inputs=inputs,
-        comparison=ComparisonManifest.read(run.comparison).comparison,
+        comparison=comparison.comparison,
         evaluation=evaluation,
         training=evaluation if own else MarketFiles(places, str(inputs.training_data_sha256)),
         ladder=ladder,
         baselines=baselines,
         beside=beside,
-        earned=GeneralisationManifest.read(run.generalisation) if run.generalisation.is_file() else None,
+        earned=earned,
     )

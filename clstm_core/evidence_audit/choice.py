@@ -56,9 +56,9 @@ def _held(
     if (champion["name"], champion["milestone"]) != (best.name, best.manifest["milestone"]):
         shown = ", ".join(f"{name} {ratio:+.3f}" for name, ratio in ratios.items()) or "no validation books"
         wrong.append(f"{champion['name']} is called champion, expected {best.name} by {why} ({shown})")
-    if champion.get("qualified", True) != qualified:
+    if champion.get("qualified", False) != qualified:
         wrong.append(f"{champion['name']} is called a champion, expected none" if not qualified else UNSAID)
-    wrong += _of_other_rungs(case)
+    wrong += [*_unwalked(case, tested), *_of_other_rungs(case)]
     if champion["backtest_id"] not in {result.id for result in tested if result.name == champion["name"]}:
         wrong.append(f"the champion's backtest {champion['backtest_id']} is none of its own on the test window")
     for world, results in case.beside.items():
@@ -76,13 +76,12 @@ def _held(
 def _by_worlds(case: Case, tested: list[Backtest]) -> tuple[Backtest, str, dict[str, float], bool] | None:
     """The choice by what each rung earns in fresh worlds and on validation dates; None for a run under the other rule.
 
-    From recorded means, errors and numbers of independent episodes alone: both ends of a 95% interval by Student's
-    distribution.
+    Which rule it is, the run's configuration says: without figures no rung of a run in worlds qualifies. From recorded
+    means, errors and numbers of independent episodes alone: both ends of a 95% interval by Student's distribution.
     """
-    rows = case.earned.figures if case.earned is not None else []
-    found = {(row["milestone"], row["kind"]): row for row in rows if row["mode"] == "argmax"}
-    if not case.config.worlds.generated or not any(kind == "fresh_worlds" for _, kind in found):
+    if not case.config.worlds.generated:
         return None
+    found = _likeliest(case)
     scores: dict[str, float] = {}
     for rung in tested:
         fresh, dates = (found.get((rung.manifest["milestone"], kind)) for kind in ("fresh_worlds", "validation_dates"))
@@ -102,6 +101,23 @@ def _end(row: Mapping[str, Any], side: int) -> float:
     if row["error_bps"] is None or not row["draws"] > 1.0:
         return side * math.inf
     return float(row["growth_bps"] + side * stats.t.isf(0.025, row["draws"] - 1.0) * row["error_bps"])
+
+
+def _likeliest(case: Case) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """What each rung's likeliest actions earn, by rung and kind of market."""
+    rows = case.earned.figures if case.earned is not None else []
+    return {(row["milestone"], row["kind"]): row for row in rows if row["mode"] == "argmax"}
+
+
+def _unwalked(case: Case, tested: list[Backtest]) -> list[str]:
+    """Rungs of a run in generated worlds of which nothing says what they earn in fresh ones."""
+    if not case.config.worlds.generated:
+        return []
+    if case.earned is None:
+        return ["nothing says what the rungs earn in fresh worlds, by which they qualify"]
+    found, rungs = _likeliest(case), [rung.manifest["milestone"] for rung in tested]
+    missing = [rung for rung in rungs if (rung, "fresh_worlds") not in found]
+    return [f"rung {', '.join(missing)} was not walked through fresh worlds"] if missing else []
 
 
 def _of_other_rungs(case: Case) -> list[str]:

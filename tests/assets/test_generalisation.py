@@ -8,6 +8,7 @@ import pytest
 from assets.checkpoint_comparison import checkpoint_comparison
 from assets.evidence_audit import evidence_audit
 from assets.exports import policy_bundle
+from assets.reports import backtest_report
 from assets.training import trained_policy
 from clstm_core.artifacts.manifests import BundleManifest, ComparisonManifest, GeneralisationManifest
 from clstm_core.deployment import runtimes
@@ -134,6 +135,21 @@ def test_the_rung_that_earns_in_fresh_worlds_is_champion_and_the_audit_agrees(in
     bundle = BundleManifest.read(in_worlds.data / "bundles" / "one" / "manifest.json")
     assert (bundle.policy["milestone"], bundle.qualified) == ("040", True)
     assert not (in_worlds.data / "bundles" / "one" / "UNQUALIFIED.md").exists()
+
+
+def test_without_its_figures_no_rung_is_champion_and_the_audit_stops_the_chain(in_worlds, said):
+    (in_worlds.folder / "generalisation.json").unlink()
+    in_worlds.does(checkpoint_comparison)
+    assert not judged(in_worlds).qualified
+    result = in_worlds.stage(evidence_audit)
+    (found,) = (one for one in result.get_asset_check_evaluations() if not one.passed)
+    assert "nothing says what the rungs earn in fresh worlds" in found.description
+
+
+def test_figures_that_the_comparison_was_not_made_from_are_refused(in_worlds, said):
+    planted(in_worlds, growth=5.0)
+    for stage in (evidence_audit, backtest_report):
+        assert "was made from another generalisation" in said(in_worlds.stage(stage))
 
 
 def test_a_champion_by_another_rule_is_named_by_the_audit(in_worlds, monkeypatch):

@@ -258,9 +258,12 @@ def test_where_no_rung_qualifies_the_last_is_shown_and_called_no_champion(result
     assert {pair["policy_name"] for pair in found.judged()} == {"clstm_100_argmax"}
 
 
-def test_a_run_on_dates_is_chosen_by_its_validation_books_whatever_it_earns_in_worlds(result_of) -> None:
-    measured = [row for row in earned(r020=(-9.0, -9.0), r100=(9.0, 9.0)) if row["kind"] != "training_worlds"]
-    assert compare(two_rungs(result_of), measured=measured).champion["milestone"] == "020"
+@pytest.mark.parametrize("kept", [(), ("training_worlds", "validation_dates")])
+def test_a_run_in_worlds_without_figures_of_fresh_ones_has_no_champion(result_of, kept) -> None:
+    measured = [row for row in earned(r020=(9.0, 9.0), r100=(9.0, 9.0)) if row["kind"] in kept]
+    found = compare(two_rungs(result_of), measured=measured)
+    assert (found.champion["milestone"], found.champion["qualified"]) == ("100", False)
+    assert any("fresh worlds" in note for note in found.notes)
 
 
 def test_a_rung_that_never_traded_is_no_worse_than_cash_when_choosing(result_of) -> None:

@@ -13,7 +13,7 @@ from clstm_core.evaluation.generalisation import (
     with_gaps,
 )
 from clstm_core.evaluation.habits import WORDS, sentence
-from clstm_core.evaluation.qualification import applies, champion_milestone, standings
+from clstm_core.evaluation.qualification import champion_milestone, standings
 from clstm_core.specs import ACTIONS
 
 
@@ -101,7 +101,6 @@ def test_less_at_home_than_elsewhere_is_told_too():
 )
 def test_the_champion_earns_in_fresh_worlds_and_loses_on_no_validation_dates(rungs, champion):
     rows = ladder(**rungs)
-    assert applies(rows)
     assert champion_milestone(rows, [name.removeprefix("r") for name in rungs]) == champion
 
 
@@ -122,10 +121,9 @@ def test_only_rungs_that_were_backtested_can_be_champion():
     assert champion_milestone(ladder(r020=(2.0, 1.0), r040=(3.0, 1.0)), ["020"]) == "020"
 
 
-def test_the_rule_is_for_runs_in_generated_worlds():
-    assert not applies([row(TRAINING_DATES, 1.0), row(FRESH_WORLDS, 1.0)])
-    assert not applies([row(TRAINING_WORLDS, 1.0)])
-    assert not applies([])
+@pytest.mark.parametrize("kinds", [(), (TRAINING_WORLDS, VALIDATION_DATES)])
+def test_no_rung_qualifies_that_was_not_walked_through_fresh_worlds(kinds):
+    assert champion_milestone([row(kind, 9.0) for kind in kinds], ["100"]) is None
 
 
 def test_habits_are_said_in_words_that_a_trader_uses():

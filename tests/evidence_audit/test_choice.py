@@ -90,6 +90,24 @@ def test_figures_of_other_checkpoints_are_named(case):
     assert found.wrong == ["what rung 060 earns was measured of another checkpoint"]
 
 
+def test_a_run_in_worlds_of_which_nothing_says_what_it_earns_is_named(case):
+    """Deleting its figures makes no champion of a rung, whatever the comparison says."""
+    gone = case((-3.0, -3.0, -3.0), (1.0, 1.0, 1.0), "060")
+    gone.earned = None
+    found = champion_on_validation(gone)
+    assert "is called a champion, expected none" in found.wrong[0]
+    assert "nothing says what the rungs earn in fresh worlds" in found.wrong[1]
+    gone = case((-3.0, -3.0, -3.0), (1.0, 1.0, 1.0), "060", qualified=False)
+    gone.earned.figures = [row for row in gone.earned.figures if row["kind"] != "fresh_worlds"]
+    assert champion_on_validation(gone).wrong == ["rung 020, 040, 060 was not walked through fresh worlds"]
+
+
+def test_a_champion_that_nothing_calls_qualified_is_none(case):
+    unsaid = case((2.0, 3.0, 1.0), (1.0, 1.0, 1.0), "040")
+    del unsaid.comparison["champion"]["qualified"]
+    assert champion_on_validation(unsaid).wrong == ["no rung is said to qualify, though one does"]
+
+
 def test_both_ways_of_choosing_agree_on_figures_at_random(case):
     import numpy as np
 

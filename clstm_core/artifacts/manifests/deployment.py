@@ -49,8 +49,8 @@ class BundleManifest(Manifest):
 
     @property
     def standing(self) -> str:
-        """How its policy was chosen; begins with `UNQUALIFIED` where no rung of its ladder qualified."""
-        return str(self.provenance.get("standing", ""))
+        """How its policy was chosen; begins with `UNQUALIFIED` where no rung of its ladder is said to qualify."""
+        return str(self.provenance.get("standing") or f"{UNQUALIFIED}: nothing says that it was chosen")
 
     @property
     def qualified(self) -> bool:

@@ -130,8 +130,8 @@ class ComparisonManifest(Manifest):
 
     @property
     def qualified(self) -> bool:
-        """Whether the judged rung is a champion: False where no rung qualifies."""
-        return bool(self.champion.get("qualified", True))
+        """Whether the judged rung is a champion: False where no rung qualifies, or none is said to."""
+        return bool(self.champion.get("qualified", False))
 
     def rows(self) -> Rows:
         run = {
