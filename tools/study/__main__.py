@@ -4,7 +4,8 @@
     python -m tools.study ablation --market data/cache/tensors/<id> --steps 2000000 --seeds 5
 
 A job of hours that may be stopped: what is trained is resumed, what is measured stands in
-docs/generalisation/<study>.jsonl and is not measured again. `--table` prints what there is.
+docs/generalisation/<study>.jsonl and is not measured again. Rows of another market, of other settings or of other code
+are left alone and not counted. `--table` prints what there is.
 """
 
 import argparse
@@ -13,58 +14,98 @@ import json
 import platform
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from clstm_core.artifacts.code import git_commit
+from clstm_core.artifacts.code import code_sha256, git_commit
 from clstm_core.artifacts.folder import read_jsonl
+from clstm_core.artifacts.places import DIGITS
 from clstm_core.config import RunConfig
-from clstm_core.evaluation.generalisation import with_gaps
+from clstm_core.errors import ClstmError, ConfigError
 from clstm_core.generalisation.measure import measure
-from clstm_core.market.tensors import load_market
+from clstm_core.market.tensors import MarketTensors, load_market
 from clstm_core.specs import RUNGS
 from clstm_core.train.envs import envs_on
 from clstm_core.train.loop import train
 from tools.study.cells import STUDIES, configuration
-from tools.study.table import table
+from tools.study.table import tables
 
 RESULTS = Path("docs/generalisation")
+CODE = ("clstm_core.train.envs", "clstm_core.train.loop", "clstm_core.generalisation.measure")
+KEY = ("cell", "seed", "steps", "episodes", "market", "code", "config")
+"""What a row is of; of two rows that differ in one of these neither stands for the other."""
 
 
-def main() -> int:
-    """Run the command line."""
-    options = _parser().parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code: 0 done, 2 a user's mistake."""
+    options = _parser().parse_args(arguments)
     place = RESULTS / f"{options.study}.jsonl"
-    kept = read_jsonl(place) if place.is_file() else []
     if options.table:
-        print(table(kept))
+        print(tables(read_jsonl(place)))
         return 0
-    torch.set_num_threads(1)
-    done = {(row["cell"], row["seed"], row["steps"]) for row in kept}
-    cells = options.cells or list(STUDIES[options.study])
-    for seed in range(options.seeds):
-        for cell in cells:
-            if (cell, seed, options.steps) in done:
-                continue
-            config = configuration(options.study, cell, steps=options.steps, seed=seed)
-            row = {"cell": cell, "seed": seed, "steps": options.steps, **_trained(config, options)}
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with place.open("a") as handle:
-                handle.write(json.dumps(row) + "\n")
-            print(json.dumps(row), flush=True)
+    try:
+        if options.market is None:
+            raise ConfigError(
+                "no --market: expected a folder of market tensors, e.g. data/cache/tensors/<id>. Pass the one to train "
+                "on, or --table to see what there is."
+            )
+        _study(options, place, load_market(options.market))
+    except ClstmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
-def _trained(config: RunConfig, options: argparse.Namespace) -> dict[str, Any]:
+def _study(options: argparse.Namespace, place: Path, market: MarketTensors) -> None:
+    """Train and measure every cell and seed that has no row of this market, these settings and this code yet."""
+    torch.set_num_threads(1)
+    done = {key_of(row) for row in read_jsonl(place)}
+    for seed in range(options.seeds):
+        for cell in options.cells or list(STUDIES[options.study]):
+            config = configuration(options.study, cell, steps=options.steps, seed=seed)
+            key = {
+                "cell": cell,
+                "seed": seed,
+                "steps": options.steps,
+                "episodes": options.episodes,
+                "market": market.identity,
+                "code": code_sha256(*CODE),
+                "config": config.sha256,
+            }
+            if key_of(key) in done:
+                continue
+            row = {**key, **_trained(config, market, options, key["code"])}
+            append(place, row)
+            print(json.dumps(row), flush=True)
+
+
+def key_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a row is of, as `KEY` names it."""
+    return tuple(row.get(name) for name in KEY)
+
+
+def append(place: Path, row: Mapping[str, Any]) -> None:
+    """Write a row as a line of its own, also behind one that was torn."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("ab+") as handle:
+        if handle.tell():
+            handle.seek(-1, 2)
+            if handle.read(1) != b"\n":
+                handle.write(b"\n")
+        handle.write(json.dumps(row).encode() + b"\n")
+
+
+def _trained(config: RunConfig, market: MarketTensors, options: argparse.Namespace, code: str) -> dict[str, Any]:
     """One cell, trained and measured; figures of every rung."""
-    market = load_market(options.market)
-    folder = options.runs / f"{config.recipe}-{config.timesteps}-{config.seed}"
+    made_by = f"{market.identity[:DIGITS]}-{code[:DIGITS]}"  # what another market or other code trained is not resumed
+    folder = options.runs / made_by / f"{config.recipe}-{config.timesteps}-{config.seed}"
     env, heldout = envs_on(config, market)
     result = train(config, env, run_dir=folder, heldout_env=heldout)
     ladder = {name: folder / "checkpoints" / name for name in RUNGS}
-    rows = with_gaps(measure(ladder, market, config, episodes=options.episodes, compared=options.episodes).rows)
+    rows = measure(ladder, market, config, episodes=options.episodes, compared=options.episodes).rows
     metrics = read_jsonl(folder / "metrics.jsonl")
     last = metrics[-max(1, len(metrics) // 10) :]
     names = ("milestone", "env_steps", "kind", "mode", "growth_bps", "error_bps", "deviation_bps", "per_risk")

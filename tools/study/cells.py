@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from clstm_core.config import RunConfig, default_cpu
+from clstm_core.config import WITHOUT_BUDGET, RunConfig, default_cpu
 
 Change = Callable[[RunConfig], RunConfig]
 
@@ -58,7 +58,7 @@ ABLATION: dict[str, Change] = {
     "raw-reward": _env(expected_reward=False),
     "aversion-1": _env(risk_aversion=1.0),
     "aversion-10": _env(risk_aversion=10.0),
-    "no-budget": _env(**dict.fromkeys(("max_net_exposure", "max_gross_exposure", "max_crash_loss"), 100.0)),
+    "no-budget": _env(**WITHOUT_BUDGET),
 }
 """The published tuning table and what else one would ask, on these worlds."""
 
@@ -66,6 +66,7 @@ STUDIES: dict[str, dict[str, Change]] = {"years": YEARS, "ablation": ABLATION}
 
 
 def configuration(study: str, cell: str, *, steps: int, seed: int) -> RunConfig:
-    """The default recipe with a cell's change."""
+    """The default recipe with a cell's change; each seed has weights, envs and worlds of its own."""
     changed = STUDIES[study][cell](default_cpu())
-    return dataclasses.replace(changed, timesteps=steps, seed=seed, recipe=f"{study}-{cell}")
+    worlds = dataclasses.replace(changed.worlds, seed=seed)
+    return dataclasses.replace(changed, timesteps=steps, seed=seed, worlds=worlds, recipe=f"{study}-{cell}")
