@@ -5,8 +5,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from clstm_core.config import RunConfig, WorldsConfig
-from clstm_core.errors import ConfigError, MarketDataError
+import torch
+
+from clstm_core.config import FEWEST_SESSIONS, RunConfig, WorldsConfig
+from clstm_core.env.episodes import last_snapshots
 from clstm_core.evaluation.generalisation import (
     FRESH_WORLDS,
     TRAINING_DATES,
@@ -16,6 +18,7 @@ from clstm_core.evaluation.generalisation import (
 )
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.market.worlds.generated import GeneratedWorld
+from clstm_core.market.worlds.paths import PAST
 from clstm_core.market.worlds.training import only, world_of
 
 EPISODES, COMPARED = 256, 512
@@ -84,17 +87,17 @@ def kinds_of(
 def _dates(
     market: MarketTensors, config: RunConfig, name: str, window: str, modes: tuple[str, ...], episodes: int
 ) -> Kind | None:
-    """Dates of the market itself; None where a window is absent or shorter than an episode."""
+    """Dates of the market itself; None where a window is absent or none of its histories lasts an episode."""
     if window not in market.info.get("splits", {}):
         return None
     start, stop = market.split(window)
-    if stop - start <= config.env.horizon:
+    if not (sessions := _sessions_met(market, (start, stop), config.env.horizon)):
         return None
     return Kind(
         name=name,
         market=market,
         label=str(market.info.get("label") or "quotes of unknown origin"),
-        draws=(stop - start) / config.env.horizon,
+        draws=sessions / config.env.horizon,
         window=(start, stop),
         episodes=episodes,
         modes=modes,
@@ -110,16 +113,34 @@ def _world(
     modes: tuple[str, ...],
     episodes: int,
 ) -> Kind | None:
-    """Worlds made of a window's days; None where these are too few to be fitted to."""
-    if window not in market.info.get("splits", {}):
+    """Worlds made of a window's days; None where these are too few to be fitted to.
+
+    Those that the run was trained in were made before: what is wrong with them now is no short window.
+    """
+    trained_in = config.worlds.generated and window == "train"
+    if not trained_in and not _makes_worlds(market, window, config.env.horizon):
         return None
-    try:
-        world = world_of(market, worlds, config.env.horizon, window=window)
-    except (ConfigError, MarketDataError):
-        return None
+    world = world_of(market, worlds, config.env.horizon, window=window)
     start, stop = market.split(window)
     # episodes of history share its days with each other: of the mean's variance that family has the share's square
     share = worlds.history / sum(worlds.shares.values())
     days = math.inf if not share else (stop - start) / config.env.horizon / share**2
     limit = math.inf if worlds.years is None else float(getattr(world.paths, "n_paths", math.inf))
     return Kind(name=name, market=world, label=LABEL, draws=min(days, limit), episodes=episodes, modes=modes)
+
+
+def _sessions_met(market: MarketTensors, window: tuple[int, int], horizon: int) -> int:
+    """Sessions of a window that any episode walks: 0 where no history in it lasts one."""
+    start, stop = window
+    index = torch.arange(start, stop)
+    first = index[last_snapshots(market.segment_end_T.cpu(), stop)[start:stop] - index >= horizon]
+    return len(torch.unique(first[:, None] + torch.arange(horizon)))
+
+
+def _makes_worlds(market: MarketTensors, window: str, horizon: int) -> bool:
+    """Whether a window holds one unbroken history that is long enough for `world_of` to be fitted to and walked."""
+    if window not in market.info.get("splits", {}):
+        return False
+    start, stop = market.split(window)
+    broken = bool(market.segment_end_T[start : stop - 1].any())
+    return not broken and stop - start >= max(FEWEST_SESSIONS, horizon + PAST + 3)

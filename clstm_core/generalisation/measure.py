@@ -4,25 +4,39 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from clstm_core.checkpoint import load_policy
+import torch
+
+from clstm_core.checkpoint import load_checkpoint, load_policy
 from clstm_core.config import RunConfig
 from clstm_core.env.options_env import OptionsEnv
-from clstm_core.errors import ConfigError
-from clstm_core.evaluation.generalisation import FRESH_WORLDS, with_gaps
+from clstm_core.evaluation.generalisation import FRESH_WORLDS, TRAINING_WORLDS, with_gaps
 from clstm_core.generalisation.kinds import ARGMAX, COMPARED, EPISODES, STOCHASTIC, Kind, kinds_of
+from clstm_core.generalisation.trained import newest_met
 from clstm_core.generalisation.walk import Lane, earned, habits, raw, walk_episodes
 from clstm_core.market.tensors import MarketTensors, load_market
+from clstm_core.market.worlds.generated import GeneratedWorld
 from clstm_core.model.clstm import CLSTM
 from clstm_core.process import beside
 
 Progress = Callable[[int, int], None]
-Policy = tuple[CLSTM, dict[str, Any]]
 Rows = list[dict[str, Any]]
 
 WORTH_A_PROCESS = 500_000
 """Sessions of all accounts together from which on a process of its own is worth the seconds it takes to begin."""
+
+
+class Rung(NamedTuple):
+    """A rung on its walk.
+
+    env_steps: that it was trained on
+    state: of its checkpoint: which episodes these were
+    """
+
+    model: CLSTM
+    env_steps: int
+    state: Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,14 +61,18 @@ def measure(
     market_folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Measured:
-    """Walk every rung through every kind of market, all rungs through the same episodes.
+    """Walk every rung through every kind of market.
+
+    All rungs through the same episodes, but in the worlds of training: there each walks the paths that it was trained
+    on, the newest first. On any others of that seed nobody was trained.
 
     Args:
         ladder: folders of checkpoints by milestone, the earliest first
         market: that the run was trained on, or that its worlds are made of
         market_folder: where `market` lies, for a second process that walks half of the kinds beside this one
 
-    Raises: what `checkpoint.load_policy` raises
+    Raises: what `checkpoint.load_policy` raises, CheckpointError where a checkpoint of a run in worlds tells nothing of
+            its envs
     """
     kinds = kinds_of(market, config, episodes=episodes, compared=compared)
     part = partial(_part, ladder, config=config, episodes=episodes, compared=compared)
@@ -99,33 +117,56 @@ def _part(
 ) -> list[tuple[str, Rows, Rows]]:
     """Rows and habits of some kinds of market, by their names."""
     opened = load_market(market, verify=False) if isinstance(market, Path) else market
-    policies = {milestone: load_policy(folder) for milestone, folder in ladder.items()}
+    rungs = {milestone: _opened(folder) for milestone, folder in ladder.items()}
     found = []
     for kind in kinds_of(opened, config, episodes=episodes, compared=compared):
         if kind.name in names:
-            found.append((kind.name, *_walk(policies, kind, config)))
+            found.append((kind.name, *walk_kind(rungs, kind, config)))
             if progress is not None:
                 progress(len(found), len(names))
     return found
 
 
-def _walk(policies: Mapping[str, Policy], kind: Kind, config: RunConfig) -> tuple[Rows, Rows]:
-    """Every rung's rows of a kind of market, and its habits where these are asked for.
+def _opened(folder: Path) -> Rung:
+    policy, meta = load_policy(folder)
+    return Rung(policy, int(meta.get("env_steps", 0)), load_checkpoint(folder).state)
 
-    Nothing where no history in the window lasts an episode.
+
+def walk_kind(rungs: Mapping[str, Rung], kind: Kind, config: RunConfig) -> tuple[Rows, Rows]:
+    """Every rung's rows of a kind of market, by milestone, and its habits where these are asked for.
+
+    Raises: as `measure`
     """
-    rungs = [(milestone, mode) for milestone in policies for mode in kind.modes]
-    count = kind.episodes * len(rungs)
-    try:
-        env = OptionsEnv(
-            kind.market, raw(config.env), n_envs=count, seed=config.seed, window=kind.window, stagger=False
-        )
-    except ConfigError:
-        return [], []
-    lanes = [Lane(policies[milestone][0], mode == STOCHASTIC) for milestone, mode in rungs]
+    if kind.name != TRAINING_WORLDS:
+        return _walk(rungs, kind, config)
+    apart = [_walk({milestone: rung}, kind, config, _met(rung, kind, config)) for milestone, rung in rungs.items()]
+    return [row for rows, _ in apart for row in rows], [row for _, seen in apart for row in seen]
+
+
+def _met(rung: Rung, kind: Kind, config: RunConfig) -> torch.Tensor:
+    """Where accounts begin that stand on the paths a rung was trained on: snapshot index [M]."""
+    horizon = config.env.horizon
+    met = newest_met(rung.state, env_steps=rung.env_steps, horizon=horizon, wanted=kind.episodes)
+    assert isinstance(kind.market, GeneratedWorld)
+    return kind.market.paths.begin(met.seed, met.episode, horizon, fixed=False)
+
+
+def _walk(
+    rungs: Mapping[str, Rung], kind: Kind, config: RunConfig, begin: torch.Tensor | None = None
+) -> tuple[Rows, Rows]:
+    """Rungs side by side.
+
+    Args:
+        begin: snapshot index [n] at which the accounts of each rung begin; the env's own choice when left out
+    """
+    asked = [(milestone, mode) for milestone in rungs for mode in kind.modes]
+    count = (kind.episodes if begin is None else len(begin)) * len(asked)
+    env = OptionsEnv(kind.market, raw(config.env), n_envs=count, seed=config.seed, window=kind.window, stagger=False)
+    lanes = [Lane(rungs[milestone].model, mode == STOCHASTIC) for milestone, mode in asked]
+    walks = walk_episodes(lanes, env, config.env, seed=config.seed, begin=begin)
     rows, seen = [], []
-    for (milestone, mode), walked in zip(rungs, walk_episodes(lanes, env, config.env, seed=config.seed), strict=True):
-        rung = {"milestone": milestone, "env_steps": int(policies[milestone][1].get("env_steps", 0))}
+    for (milestone, mode), walked in zip(asked, walks, strict=True):
+        rung = {"milestone": milestone, "env_steps": rungs[milestone].env_steps}
         facts = {"kind": kind.name, "mode": mode, "label": kind.label}
         rows.append({**rung, **facts, **asdict(earned(walked, config.ppo.gamma, kind.draws))})
         if kind.name == FRESH_WORLDS and mode == ARGMAX:

@@ -27,6 +27,8 @@ AT_ONCE = 21
 TERCILES = ("calm", "middle", "wild")
 _VOLATILITY = OBSERVATION.index("near_atm_vol")
 _BPS = 1e4
+FEWEST = 1.5
+"""Independent episodes that an error takes: fewer are one stretch, whose episodes are all alike and vary in nothing."""
 ROUNDING_BPS = 0.01
 """A session's growth nearer to cash's than this is cash's: float32 rounds equity to about a tenth of it."""
 
@@ -55,7 +57,7 @@ class Earned:
     """What came of the episodes of one kind of market.
 
     Units: growth, error and deviation in basis points per session; error: standard error of the mean growth, None where
-           one stretch is all there is; draws: how many independent episodes these are worth
+           there are fewer than `FEWEST` stretches; draws: how many independent episodes these are worth
     """
 
     episodes: int
@@ -77,18 +79,28 @@ def raw(config: EnvConfig) -> EnvConfig:
 
 
 @torch.no_grad()
-def walk_episodes(lanes: Sequence[Lane], env: OptionsEnv, trained: EnvConfig, *, seed: int = 0) -> list[Episodes]:
+def walk_episodes(
+    lanes: Sequence[Lane],
+    env: OptionsEnv,
+    trained: EnvConfig,
+    *,
+    seed: int = 0,
+    begin: torch.Tensor | None = None,
+) -> list[Episodes]:
     """One whole episode per account of each lane, all lanes through the same ones, with the critics' values.
 
     Args:
         env: of the `raw` configuration, not staggered, with as many accounts for each lane; it is reset
         trained: the configuration that the critics learned the rewards of
+        begin: snapshot index at which the accounts of every lane begin [n]; the env's own choice when left out
     """
     steps, n = env.config.horizon, env.n_envs // len(lanes)
     walks = [_Walk(lane, env, n, seed) for lane in lanes]
     # an account lives by its seed: those of the first lane again, in every lane
     env.reset()
     state = env.state_dict()
+    if begin is not None:
+        state["snapshot_index_N"] = begin
     env.load_state_dict({name: torch.cat([value[:n]] * len(lanes)) for name, value in state.items()})
     observation, mask = env.observe()
     parts = [slice(number * n, (number + 1) * n) for number in range(len(lanes))]
@@ -177,7 +189,7 @@ def earned(walked: Episodes, gamma: float, draws: float = math.inf) -> Earned:
         draws=worth,
         sessions=int(sessions),
         growth_bps=float(mean),
-        error_bps=float((left * n / (worth - 1.0)).sqrt() / sessions) if worth > 1.0 else None,
+        error_bps=float((left * n / (worth - 1.0)).sqrt() / sessions) if worth >= FEWEST else None,
         deviation_bps=float(deviation),
         per_risk=float(mean / deviation) if float(deviation) > 0.0 else 0.0,  # cash has no such ratio
         explained_variance_5=_explained(walked, gamma),

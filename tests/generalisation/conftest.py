@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from clstm_core.config import EnvConfig, MarketConfig, ModelConfig, RunConfig, WorldsConfig, smoke
+from clstm_core.env.options_env import OptionsEnv
 from clstm_core.market.build.simulated import simulated_market
+from clstm_core.market.worlds.training import world_of
 from clstm_core.model.clstm import CLSTM
 from clstm_core.specs import ACTIONS, OBSERVATION
 
@@ -29,6 +31,22 @@ def config():
         return dataclasses.replace(smoke(), env=EnvConfig(horizon=HORIZON), worlds=WorldsConfig(**worlds))
 
     return build
+
+
+@pytest.fixture
+def trained_through(market):
+    """Where a training of `n` envs stands after `steps` sessions in a run's worlds: the state of its checkpoint.
+
+    Those of `warmup` were walked before, by a policy that was not trained yet.
+    """
+
+    def walk(config, *, n, steps, warmup=0):
+        env = OptionsEnv(world_of(market, config.worlds, config.env.horizon), config.env, n_envs=n, seed=config.seed)
+        for _ in range(warmup + steps):
+            env.step(torch.zeros(n, dtype=torch.int64))
+        return {f"env.{name}": value for name, value in env.state_dict().items()}
+
+    return walk
 
 
 class Once(CLSTM):

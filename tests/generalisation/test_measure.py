@@ -7,18 +7,21 @@ import pytest
 import torch
 
 from clstm_core.checkpoint import save_checkpoint
-from clstm_core.evaluation.generalisation import KINDS, generalises, home_of
+from clstm_core.errors import ConfigError, MarketDataError
+from clstm_core.evaluation.generalisation import KINDS, generalises, growth, home_of
+from clstm_core.generalisation import kinds
 from clstm_core.generalisation.kinds import kinds_of
-from clstm_core.generalisation.measure import measure
+from clstm_core.generalisation.measure import Rung, measure, walk_kind
 from clstm_core.model.clstm import CLSTM
 from clstm_core.specs import ACTIONS, OBSERVATION
 
+HORIZON = 6  # of the fixtures
 FEW = {"episodes": 12, "compared": 16}
 
 
 @pytest.fixture
-def ladder(tmp_path, config):
-    """Two rungs of a run that trains in worlds."""
+def ladder(tmp_path, config, trained_through):
+    """Two rungs of a run that trains in worlds, 16 envs for some steps each."""
     settings = config(historical=1.0)
 
     def rung(milestone: str):
@@ -26,12 +29,13 @@ def ladder(tmp_path, config):
         model = CLSTM(len(OBSERVATION), len(ACTIONS), settings.model)
         meta = {
             "milestone": milestone,
-            "env_steps": int(milestone),
+            "env_steps": 16 * int(milestone),
             "config": settings.to_dict(),
             "observation_size": len(OBSERVATION),
             "n_actions": len(ACTIONS),
         }
-        return save_checkpoint(tmp_path / "checkpoints" / milestone, model=model.state_dict(), state={}, meta=meta)
+        state = trained_through(settings, n=16, steps=int(milestone), warmup=5)
+        return save_checkpoint(tmp_path / "checkpoints" / milestone, model=model.state_dict(), state=state, meta=meta)
 
     return {milestone: rung(milestone) for milestone in ("020", "100")}
 
@@ -68,13 +72,53 @@ def test_a_market_too_short_for_worlds_is_walked_on_its_dates(market, config):
     assert [kind.name for kind in kinds_of(short, config())] == ["training_dates"]
 
 
+@pytest.mark.parametrize("error", [ConfigError, MarketDataError])
+def test_what_else_goes_wrong_is_raised_and_not_called_a_short_window(market, config, monkeypatch, error):
+    def broken(*_, **__):
+        raise error("something else")
+
+    monkeypatch.setattr(kinds, "world_of", broken)
+    for settings in (config(), config(historical=1.0)):
+        with pytest.raises(error, match="something else"):
+            kinds_of(market, settings)
+
+
+def test_worlds_are_made_of_any_window_that_is_long_enough_and_of_no_other(market, config):
+    from clstm_core.market.worlds.training import world_of
+
+    longest = market.split("train")[1]
+    for horizon in (6, 200, 220, 240, longest - 26, longest - 25, longest - 24, longest):
+        settings = config()
+        settings = dataclasses.replace(settings, env=dataclasses.replace(settings.env, horizon=horizon))
+        made = "fresh_worlds" in [kind.name for kind in kinds_of(market, settings)]
+        try:
+            world_of(market, config(historical=1.0).worlds, horizon)
+        except ConfigError:
+            assert not made
+        else:
+            assert made
+
+
+@pytest.mark.parametrize(("room", "told"), [(0, False), (1, False), (HORIZON, True)])
+def test_a_window_with_room_for_one_start_has_no_interval(market, config, policies, room, told):
+    """Episodes that all begin on one date are one, and one after it shares all but a session with it."""
+    start, _ = market.split("validation")
+    splits = market.info["splits"] | {"validation": (start, start + HORIZON + 1 + room)}
+    short = dataclasses.replace(market, info={**market.info, "splits": splits})
+    (kind,) = [kind for kind in kinds_of(short, config(), episodes=64) if kind.name == "validation_dates"]
+    assert kind.draws == (HORIZON + room) / HORIZON
+    (row,), _ = walk_kind({"100": Rung(policies["always"]("near_long_call"), 0, {})}, kind, config())
+    assert (row["error_bps"] is not None) == told
+    assert ("too few episodes for an interval" in str(growth(row))) != told
+
+
 def test_every_rung_has_every_figure_and_the_same_again(market, config, ladder):
     settings = config(historical=1.0)
     told = []
     found = measure(ladder, market, settings, progress=lambda done, total: told.append((done, total)), **FEW)
-    kinds = kinds_of(market, settings)
-    walks = sum(len(kind.modes) for kind in kinds)
-    assert told == [(n, len(kinds)) for n in range(1, len(kinds) + 1)]
+    found_kinds = kinds_of(market, settings)
+    walks = sum(len(kind.modes) for kind in found_kinds)
+    assert told == [(n, len(found_kinds)) for n in range(1, len(found_kinds) + 1)]
     assert [row["milestone"] for row in found.rows] == ["020"] * walks + ["100"] * walks
     assert home_of(found.rows) == "training_worlds"
     for row in found.rows:

@@ -9,6 +9,8 @@ import torch
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.evaluation.generalisation import FRESH_WORLDS, TRAINING_WORLDS, gap, generalises, growth, with_gaps
 from clstm_core.generalisation.kinds import kinds_of
+from clstm_core.generalisation.measure import Rung, walk_kind
+from clstm_core.generalisation.trained import newest_met
 from clstm_core.generalisation.walk import TERCILES, Episodes, Lane, earned, habits, raw, walk_episodes
 from clstm_core.market.worlds.training import world_of
 from clstm_core.specs import ACTIONS
@@ -174,6 +176,39 @@ def test_a_policy_that_memorised_its_paths_is_caught_and_one_that_did_not_is_not
     assert caught.gap.low > 0
     assert "memorised: rung 100" in caught.words
     assert honest.passed, honest.words
+
+
+@pytest.mark.parametrize("years", [None, 4.0])
+def test_a_policy_that_memorised_what_its_envs_met_is_caught_by_all_that_it_would_gain(
+    market, config, policies, trained_through, years
+):
+    """128 envs, nine episodes each: of more accounts than there are envs, each stands where one of them stood."""
+    settings = config(historical=1.0, years=years)
+    state, steps = trained_through(settings, n=128, steps=64, warmup=10), 64
+    met = newest_met(state, env_steps=128 * steps, horizon=HORIZON, wanted=10_000)
+    world = world_of(market, settings.worlds, HORIZON)
+    begin = world.paths.begin(met.seed, met.episode, HORIZON, fixed=False)
+    bets, tried = [ACTIONS.index(name) for name in ("near_long_call", "near_long_put")], []
+    for bet in bets:
+        env = OptionsEnv(world, raw(settings.env), n_envs=len(begin), stagger=False)
+        tried += walk_episodes([Lane(policies["always"](ACTIONS[bet]))], env, settings.env, begin=begin)
+    paid = torch.stack([one.growth.sum(dim=0) for one in tried])
+    memoriser = policies["memoriser"]()
+    memoriser.remember(tried[0].rollout.observation[0], torch.tensor(bets)[paid.argmax(dim=0)])
+    would_gain = float(paid.max(dim=0).values.mean()) / HORIZON
+
+    def rows(model):
+        kinds = [kind for kind in kinds_of(market, settings) if kind.name in (TRAINING_WORLDS, FRESH_WORLDS)]
+        rungs = {"100": Rung(model, 128 * steps, state)}
+        return with_gaps([row for kind in kinds for row in walk_kind(rungs, kind, settings)[0]])
+
+    found = {row["kind"]: row for row in rows(memoriser) if row["mode"] == "argmax"}
+    assert found[TRAINING_WORLDS]["episodes"] == 512
+    assert found[TRAINING_WORLDS]["growth_bps"] == pytest.approx(would_gain, abs=3.0)
+    caught = generalises(list(found.values()))
+    assert not caught.passed
+    assert caught.gap.low > 5.0
+    assert generalises(rows(policies["always"]("near_long_call"))).passed
 
 
 def test_habits_split_decisions_by_volatility(market, config, policies):
