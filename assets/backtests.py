@@ -1,7 +1,6 @@
 """Backtests: every rung and every baseline through the environment they were trained in, and the books checked."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 CODE = "clstm_core.evaluation.ladder"
 COLUMNS = ["name", "mode", "window", "fill_lag", "total_return", "sharpe", "max_drawdown", "n_fills", "fees_usd"]
-CENT = 0.01
-BEYOND_ROUNDING = 1.0 + 2e-6
 PANELS = {"policy_backtests": "ladder", "baseline_backtests": "equity"}
 """Where the report shows what an asset left; the companions' are among the worlds."""
 
@@ -44,7 +41,7 @@ def book_checks(asset: str) -> list[dg.AssetCheckSpec]:
         asset,
         blocking={
             "ledgers_recompute": "Every account's equity follows to the cent from its fills and the canonical tables.",
-            "margin_enforced": "No account stands above its margin without having been liquidated.",
+            "margin_enforced": "No account stands above its margin but in what could not be traded.",
             "budget_enforced": "No account stands above its risk budget but in what could not be traded.",
         },
     )
@@ -195,7 +192,7 @@ def materialize(
         ).write(run.backtests(asset))
     store.record(*(result.artifact for result in results))
     enter(places, results, datetime.now(UTC).isoformat(timespec="seconds"))
-    checked = [_books(results, places), _margin(results), _budget(results)]
+    checked = [_books(results, places), _margin(results, places), _budget(results, places)]
     record_gates(metrics, run, identity, asset, checked)
     label = results[0].manifest["label"]
     shown = [row for result in results for row in result.artifact.rows()["backtests"]]
@@ -253,37 +250,33 @@ def _books(results: "Sequence[BacktestResult]", places: Places) -> dg.AssetCheck
     return check("ledgers_recompute", not wrong, "; ".join(wrong) or words, blocking=True, largest_usd=worst)
 
 
-def _margin(results: "Sequence[BacktestResult]") -> dg.AssetCheckResult:
-    """Where margin exceeds equity after a step, the account must have been liquidated as far as quotes allowed."""
-    breached = []
-    for result in results:
-        equity = result.table("equity")
-        over = equity.filter((equity["margin_usd"] > equity["equity_usd"] + CENT) & ~equity["liquidated"])
-        breached += [f"{result.name} step {step}" for step in over["step"].to_list()]
-    words = f"No account of {len(results)} stands above its margin without having been liquidated."
+def _margin(results: "Sequence[BacktestResult]", places: Places) -> dg.AssetCheckResult:
+    """Where margin exceeds equity after a step, nothing may be left that trades."""
+    from clstm_core.evaluation.limits import above_margin
+
+    breached = [f"{result.name} step {step}" for result in results for step in above_margin(result, places)["step"]]
+    words = f"No account of {len(results)} stands above its margin but in what could not be traded."
     return check(
         "margin_enforced", not breached, ", ".join(breached[:8]) or words, blocking=True, breaches=len(breached)
     )
 
 
-def _budget(results: "Sequence[BacktestResult]") -> dg.AssetCheckResult:
-    """Where a use is above its cap after a step, what trades must have been closed; nothing else may be left."""
-    from clstm_core.config import EnvConfig
+def _budget(results: "Sequence[BacktestResult]", places: Places) -> dg.AssetCheckResult:
+    """Where a use is above its cap after a step, nothing may be left that trades."""
+    from clstm_core.evaluation.limits import above_budget
 
-    usual = asdict(EnvConfig())
-    standing, cured = [], 0
-    for result in results:
-        equity, env = result.table("equity"), result.manifest["env"]
-        over = equity["step"] < 0
-        for use in ("net_exposure", "gross_exposure", "crash_loss"):
-            over |= equity[use] > env.get(f"max_{use}", usual[f"max_{use}"]) * BEYOND_ROUNDING
-        closed = equity["over_budget"] & equity["liquidated"] & (equity["shares"] == 0.0)
-        standing += [f"{result.name} step {step}" for step in equity.filter(over & ~closed)["step"].to_list()]
-        cured += int(equity["over_budget"].sum())
+    standing = [f"{result.name} step {step}" for result in results for step in above_budget(result, places)["step"]]
+    cured = sum(_cured(result) for result in results)
     words = (
-        f"No account of {len(results)} stands above its risk budget but in what could not be traded; {cured} breaches "
-        "by the market's moves were cured at the session that showed them."
+        f"No account of {len(results)} stands above its risk budget but in what could not be traded; in {cured} "
+        "sessions what the market had moved beyond a limit was trimmed or closed."
     )
     return check(
         "budget_enforced", not standing, ", ".join(standing[:8]) or words, blocking=True, breaches=len(standing)
     )
+
+
+def _cured(result: "BacktestResult") -> int:
+    """Sessions in which an account was trimmed or closed, by its fills."""
+    fills = result.table("fills")
+    return int(fills.filter(fills["reason"] == "liquidation").select("episode", "step").n_unique())
