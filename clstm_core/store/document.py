@@ -11,14 +11,24 @@ def as_markdown(tables: dict[str, Table] = TABLES) -> str:
     blocks = []
     for table in tables.values():
         rows = [
-            f"| `{column.name}` | {'key' if column.name in table.key else ''} | {column.type} | {column.unit} "
-            f"| {column.note}{f'; default `{column.default}`' if column.default else ''} |"
+            _row(
+                f"`{column.name}`",
+                "key" if column.name in table.key else "",
+                column.type,
+                column.unit,
+                f"{column.note}{f'; default `{column.default}`' if column.default else ''}",
+            )
             for column in table.columns
         ]
         head = [f"### `{table.name}`", "", table.note, ""]
         titles = ["| column | key | type | unit | meaning |", "|---|---|---|---|---|"]
         blocks.append("\n".join(head + titles + rows))
     return "\n\n".join(blocks) + "\n"
+
+
+def _row(*cells: str) -> str:
+    """A line of a Markdown table; a bar within a cell would end it."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def update_document(text: str) -> str:

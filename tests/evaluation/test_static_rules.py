@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import torch
+
 from clstm_core.config import EnvConfig
 from clstm_core.evaluation import static_rules
 from clstm_core.evaluation.static_rules import HEDGES, Rule, best_rules, grid, walk_rules
 from clstm_core.market.worlds.generated import simulated_world
 from clstm_core.market.worlds.planted import PlantedDynamics
-from clstm_core.specs import ACTIONS, FIRST_TEMPLATE
+from clstm_core.specs import ACTIONS, FIRST_TEMPLATE, HEDGE_DELTA
 
 CONFIG = EnvConfig(horizon=25)
 
@@ -33,6 +35,24 @@ def test_rules_are_judged_by_growth_alone_whatever_the_account_is_rewarded_by():
     world = simulated_world(n_steps=30, near_days=7.0, far_days=14.0)
     rules, penalised = [Rule("far_long_call", True, "never")], dataclasses.replace(CONFIG, risk_penalty=0.1)
     assert walk_rules(rules, world, penalised, paths=8, seed=3) == walk_rules(rules, world, CONFIG, paths=8, seed=3)
+
+
+def test_a_hedge_that_an_opening_comes_before_is_made_a_session_later(monkeypatch):
+    """Stacked, so that it opens at every even session: weekly hedges are due at 5, 10, 15 and 20."""
+    taken = []
+
+    class Recorded(static_rules.OptionsEnv):
+        def step(self, action):
+            taken.append(action.clone())
+            return super().step(action)
+
+    monkeypatch.setattr(static_rules, "OptionsEnv", Recorded)
+    world = simulated_world(n_steps=30)
+    walk_rules([Rule("near_short_strangle", True, "weekly")], world, CONFIG, paths=16, seed=0)
+    hedges = (torch.stack(taken) == HEDGE_DELTA).float().mean(dim=1)
+    assert 0 < hedges[21] < 1
+    assert hedges[[10, 20]].sum() + hedges[[11, 21]].sum() == 2  # every account that holds a strangle
+    assert hedges[[t for t in range(CONFIG.horizon) if t % 5 > 1]].sum() == 0
 
 
 def test_a_planted_edge_is_found_on_paths_that_did_not_choose_it(monkeypatch):

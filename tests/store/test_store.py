@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -362,6 +363,12 @@ def test_the_reference_in_the_docs_is_the_schema():
     assert reference.strip() == as_markdown().strip(), (
         "docs/metrics.md is out of step: run `python -m clstm_core.store.document docs/metrics.md`"
     )
+
+
+def test_every_line_of_the_reference_has_its_five_cells():
+    lines = [line for line in as_markdown().splitlines() if line.startswith("| ")]
+    assert len(lines) > 100
+    assert [line for line in lines if len(re.split(r"(?<!\\)\|", line)) != 7] == []
 
 
 def test_every_column_says_what_it_is():
