@@ -145,6 +145,7 @@ def _evidence(
         critic=critic.rows_by_window if (critic := CriticManifest.kept(run.critic)) else [],
         generalisation=earned.figures if earned else [],
         habits=earned.habits if earned else [],
+        rules=earned.rules if earned else [],
         luck=walked.luck if (walked := LuckManifest.kept(run.luck)) else None,
         findings=pl.read_parquet(findings).to_dicts() if findings.is_file() else [],
         generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

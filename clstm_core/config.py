@@ -129,7 +129,7 @@ class EnvConfig:
     crash_vol_shock: float = 1.0  # of implied vol, relative, in that crash: twice as high
     max_crash_loss: float = 0.25  # of equity: what the whole book may lose in it
     max_vega: float = 0.005  # of equity per point of vol, either sign; caps openings alone
-    max_premium_sold: float = 0.25  # of equity per 21 sessions: options sold to open; caps openings alone
+    max_premium_sold: float = 0.25  # of equity per stretch of 21 sessions of the account: options sold to open
     budget_headroom: float = 0.9  # share of each cap above that an action may use at the marks it is decided on
     reward: str = "profit"  # profit in excess of cash; log_growth and mean_variance mind risk (`env.rewards`)
     risk_aversion: float = 1.0  # of the rewards that mind risk: 1 is growth in the long run, more is caution

@@ -110,6 +110,19 @@ def habits_table(data: Evidence) -> Table:
     return table(data.habits, columns)
 
 
+def rules_table(data: Evidence) -> Table:
+    """What the best fixed rules earn on fresh worlds."""
+    columns = {
+        "rule": ("rule", ""),
+        "growth_bps": ("growth, bps per session", ""),
+        "error_bps": ("standard error", ""),
+        "deviation_bps": ("deviation of a session, bps", ""),
+        "per_risk": ("growth per unit of risk", ""),
+        "episodes": ("episodes", "count"),
+    }
+    return table(data.rules, columns)
+
+
 def _where(row: dict[str, Any]) -> str:
     return str(row.get("where") or row.get("kind"))
 

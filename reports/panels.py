@@ -7,7 +7,12 @@ from clstm_core.evaluation.figures import COSTS, LIMITS, PERFORMANCE, columns
 from reports import figures
 from reports.charts import NOTHING, Chart, Panel, Table, table
 from reports.generalisation_figures import NOTHING as UNMEASURED
-from reports.generalisation_figures import figures_table, generalisation_charts, habits_table
+from reports.generalisation_figures import (
+    figures_table,
+    generalisation_charts,
+    habits_table,
+    rules_table,
+)
 from reports.luck_figures import luck_chart, luck_sentence
 from reports.realism_figures import realism_charts
 from reports.training_figures import PUBLISHED_NOTE, training_charts
@@ -147,7 +152,10 @@ def _generalisation(data: Evidence) -> Panel:
         return Panel(id="generalisation", title=title, message=UNMEASURED)
     tables = [("What the policy does on fresh worlds (simulated quotes)", habits_table(data))] if data.habits else []
     tables.append(("Growth in each kind of market (worlds: simulated quotes)", figures_table(data)))
-    message = " ".join(words for words in (data.habits_words, data.generalisation_answer) if words)
+    if data.rules:
+        tables.append(("The best fixed rules on fresh worlds (simulated quotes)", rules_table(data)))
+    said = (data.habits_words, data.rules_words, data.generalisation_answer)
+    message = " ".join(words for words in said if words)
     return Panel(id="generalisation", title=title, message=message, charts=charts, tables=tables)
 
 

@@ -11,7 +11,7 @@ from clstm_core.evaluation.attribution import by_month, residual_share
 from clstm_core.evaluation.compare import Comparison
 from clstm_core.evaluation.evidence import Curve, Evidence, Rows
 from clstm_core.evaluation.figures import FIGURE
-from clstm_core.evaluation.generalisation import generalises, growth, home_of, words_of
+from clstm_core.evaluation.generalisation import generalises, growth, home_of, share_of_rule, words_of
 from clstm_core.evaluation.habits import WORDS, sentence
 from clstm_core.evaluation.headline import headline_of, judged_of
 from clstm_core.evaluation.pairing import group
@@ -61,6 +61,7 @@ def build_evidence(
     luck: Mapping[str, Any] | None = None,
     generalisation: Sequence[Mapping[str, Any]] = (),
     habits: Sequence[Mapping[str, Any]] = (),
+    rules: Sequence[Mapping[str, Any]] = (),
     trials: int | None = None,
     generated_at: str = "",
 ) -> Evidence:
@@ -73,7 +74,8 @@ def build_evidence(
         training_rows: of metrics.jsonl; gates: of gate_results; findings: of the quotes' findings table
         critic: what the champion's critic foresees, by window and span
         luck: the champion's place among fair worlds, where it was walked through them
-        generalisation: what each rung earns in each kind of market; habits: what each does on fresh worlds
+        generalisation: what each rung earns in each kind of market; habits: what each does on fresh worlds; rules: what
+                        the best fixed rules earn there
         realism: the outside judge's verdict, bands, indices and volatility, where there is one
         exports: files of the bundle; parity, latency: of the bundle's manifest
         trials: the registry's count of policies that looked at the test window; the comparison's when left out
@@ -141,6 +143,8 @@ def build_evidence(
         generalisation=_rows(_earned(row, home_of(generalisation)) for row in generalisation),
         generalisation_answer=generalises(generalisation).words if generalisation else "",
         **_habits(habits, champion),
+        rules=_rows(rules),
+        rules_words=share_of_rule(generalisation, rules, champion["milestone"] if champion else None),
         exports=_rows({name: value for name, value in row.items() if name != "folder"} for row in exports),
         parity=_with_latency(_rows(parity), _rows(latency)),
     )

@@ -72,6 +72,7 @@ class Evidence:
     generalisation: what each rung earns in each kind of market, one row per rung, kind and mode; its answer in words
     habits:         what the judged rung does on fresh worlds: an action per row, its share in calm, middle and wild
                     markets; habits_words says it in a sentence
+    rules:          the best fixed rules on fresh worlds; rules_words says how much of the best the judged rung earns
     gates, exports: results of checks, files of the bundle; parity: one row per runtime; quality: findings in the data
     """
 
@@ -114,6 +115,8 @@ class Evidence:
     generalisation_answer: str = ""
     habits: Rows = field(default_factory=list)
     habits_words: str = ""
+    rules: Rows = field(default_factory=list)
+    rules_words: str = ""
     exports: Rows = field(default_factory=list)
     parity: Rows = field(default_factory=list)
 

@@ -8,6 +8,7 @@ Source: Cobbe et al. 2020, arXiv:1912.01588, section 3
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 from clstm_core.evaluation.statistics import CONFIDENCE
@@ -147,6 +148,42 @@ def generalises(rows: Sequence[Row]) -> Generalises:
         f"{words_of(where, where)} and {fresh['growth_bps']:+.2f} in {words_of(FRESH_WORLDS, where)}, a gap of {found}."
     )
     return Generalises(found.sign == 0, f"{words} Beside it: {others}." if others else words, found)
+
+
+def share_of_rule(rows: Sequence[Row], rules: Sequence[Row], milestone: str | None = None) -> str:
+    """In words, how much of the best fixed rule's growth per unit of risk a rung earns on fresh worlds.
+
+    Args:
+        rows: of the gap
+        rules: the best fixed rules, the best first
+        milestone: the rung; the last one when left out
+    """
+    mine = [row for row in rows if (row["kind"], row["mode"]) == (FRESH_WORLDS, ARGMAX)]
+    wanted = milestone or max((row["milestone"] for row in mine), default=None)
+    found = next((row for row in mine if row["milestone"] == wanted), None)
+    if found is None or not rules:
+        return ""
+    best = rules[0]
+    beside = (
+        f"The best of the fixed rules that were tried there, {best['rule']}, grows {best['growth_bps']:+.2f} bp per "
+        f"session, {best['per_risk']:.3f} per unit of risk"
+    )
+    share = ratio(found, best)
+    return f"{beside}; rung {wanted} earns {found['per_risk']:.3f}" + (f", {share}." if share else ".")
+
+
+def ratio(mine: Row, best: Row) -> str:
+    """Growth per unit of risk as a share of another's, with a 95% interval by the delta method; empty where none is.
+
+    Assumes: the deviations are known so well that the means' errors are all that counts
+    """
+    if not (mine["error_bps"] and best["error_bps"] and best["per_risk"] > 0 and mine["deviation_bps"] > 0):
+        return ""
+    share = mine["per_risk"] / best["per_risk"]
+    own, other = mine["error_bps"] / mine["deviation_bps"], best["error_bps"] / best["deviation_bps"]
+    error = math.hypot(own, share * other) / best["per_risk"]
+    reach = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2.0) * error
+    return f"{share:.0%} of it ({share - reach:.0%} to {share + reach:.0%})"
 
 
 def last_rung(rows: Sequence[Row]) -> dict[str, Row]:

@@ -51,5 +51,6 @@ def ensure_generalisation(
         made_from=made_from,
         figures=found.rows,
         habits=found.habits,
+        rules=found.rules,
         parents={**rungs, TENSORS: identity},
     ).write(run.generalisation)

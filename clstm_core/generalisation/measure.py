@@ -12,6 +12,7 @@ from clstm_core.checkpoint import load_checkpoint, load_policy
 from clstm_core.config import RunConfig
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.evaluation.generalisation import FRESH_WORLDS, TRAINING_WORLDS, with_gaps
+from clstm_core.evaluation.static_rules import FINAL_PATHS, PATHS, best_rules
 from clstm_core.generalisation.kinds import ARGMAX, COMPARED, EPISODES, STOCHASTIC, Kind, kinds_of
 from clstm_core.generalisation.trained import newest_met
 from clstm_core.generalisation.walk import Lane, earned, habits, raw, walk_episodes
@@ -22,6 +23,9 @@ from clstm_core.process import beside
 
 Progress = Callable[[int, int], None]
 Rows = list[dict[str, Any]]
+
+RULES_SEED = 7_001
+"""Added to a run's seed for the paths that fixed rules are walked on: none of the policy's."""
 
 WORTH_A_PROCESS = 500_000
 """Sessions of all accounts together from which on a process of its own is worth the seconds it takes to begin."""
@@ -45,10 +49,12 @@ class Measured:
 
     rows:   one per rung, kind and mode: what it was, `walk.Earned`, and its gap
     habits: one per rung and tercile of volatility, on fresh worlds: `walk.habits`
+    rules:  the best fixed rules on fresh worlds, the best per unit of risk first: `static_rules.RuleEarned`
     """
 
     rows: Rows
     habits: Rows
+    rules: Rows
 
 
 def measure(
@@ -89,7 +95,17 @@ def measure(
     found.sort(key=lambda made: names.index(made[0]))
     rows = sorted((row for _, made, _ in found for row in made), key=lambda row: order.index(row["milestone"]))
     seen = sorted((row for _, _, told in found for row in told), key=lambda row: order.index(row["milestone"]))
-    return Measured(rows=with_gaps(rows), habits=seen)
+    return Measured(rows=with_gaps(rows), habits=seen, rules=_rules(kinds, config, episodes))
+
+
+def _rules(kinds: Sequence[Kind], config: RunConfig, episodes: int) -> Rows:
+    """The best fixed rules on fresh worlds, on paths of their own; none where there are no such worlds."""
+    fresh = [kind.market for kind in kinds if kind.name == FRESH_WORLDS]
+    if not fresh or not isinstance(fresh[0], GeneratedWorld):
+        return []
+    few, many = min(PATHS, max(1, episodes // 8)), min(FINAL_PATHS, 2 * episodes)
+    found = best_rules(fresh[0], config.env, seed=config.seed + RULES_SEED, paths=few, final_paths=many)
+    return [rule.to_row() for rule in found]
 
 
 def _accounts(kind: Kind) -> int:

@@ -143,7 +143,14 @@ def evidence(results, comparison) -> Evidence:
         generalisation=[
             {
                 **{"milestone": "080", "kind": kind, "mode": "argmax", "label": "simulated quotes", "draws": 65.0},
-                **{"growth_bps": growth, "error_bps": 0.5, "per_risk": 0.1, "gap_bps": None, "actions": {"hold": 1.0}},
+                **{
+                    "growth_bps": growth,
+                    "error_bps": 0.5,
+                    "deviation_bps": 10.0,
+                    "per_risk": 0.1,
+                    "gap_bps": None,
+                    "actions": {"hold": 1.0},
+                },
             }
             for kind, growth in (("training_dates", 3.0), ("fresh_worlds", 1.0))
         ],
@@ -152,9 +159,24 @@ def evidence(results, comparison) -> Evidence:
             for rung, other in (("020", "near_long_call"), ("080", "far_iron_condor"))
             for name in ("calm", "middle", "wild")
         ],
+        rules=[
+            {
+                "rule": "near long call, stacked",
+                "growth_bps": 2.0,
+                "error_bps": 0.1,
+                "deviation_bps": 10.0,
+                "per_risk": 0.2,
+            }
+        ],
         findings=[{"check": "wide", "severity": "info"}, {"check": "odd"}, {"check": "copied", "severity": "error"}],
         generated_at="2026-01-05 10:00 UTC",
     )
+
+
+def test_the_best_fixed_rule_stands_beside_the_judged_rung(evidence):
+    assert evidence.rules[0]["rule"] == "near long call, stacked"
+    assert "near long call, stacked, grows +2.00 bp per session, 0.200 per unit of risk" in evidence.rules_words
+    assert "rung 080 earns 0.100, 50% of it (1% to 99%)." in evidence.rules_words
 
 
 def test_what_is_earned_elsewhere_arrives_with_its_interval_and_in_words(evidence):

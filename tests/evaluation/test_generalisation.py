@@ -1,5 +1,7 @@
 """The gap by hand, and which rung may be believed: every way in which a rung qualifies or does not, and none at all."""
 
+from typing import Any
+
 import pytest
 
 from clstm_core.evaluation.generalisation import (
@@ -10,6 +12,8 @@ from clstm_core.evaluation.generalisation import (
     gap,
     generalises,
     growth,
+    ratio,
+    share_of_rule,
     with_gaps,
 )
 from clstm_core.evaluation.habits import WORDS, sentence
@@ -142,3 +146,30 @@ def test_habits_are_said_in_words_that_a_trader_uses():
         "(from 20%) it waits in 98%, closes everything in 2% of sessions and opens nothing."
     )
     assert sentence([]) == ""
+
+
+def rule(per_risk: float, error: float) -> dict[str, Any]:
+    return {
+        "rule": "far put",
+        "growth_bps": 10.0 * per_risk,
+        "error_bps": error,
+        "deviation_bps": 10.0,
+        "per_risk": per_risk,
+    }
+
+
+def test_a_share_of_a_rule_has_the_error_of_both():
+    """Of two means with errors of a tenth each: 0.5 +- 1.96 sqrt(0.1^2 + (0.5 x 0.1)^2) ... over one."""
+    mine, best = rule(0.5, 1.0), rule(1.0, 1.0)
+    reach = 1.96 * (0.1**2 + (0.5 * 0.1) ** 2) ** 0.5
+    assert ratio(mine, best) == f"50% of it ({0.5 - reach:.0%} to {0.5 + reach:.0%})"
+    assert ratio(rule(-0.5, 1.0), best).startswith("-50% of it")
+    assert ratio(mine, rule(-0.1, 1.0)) == "", "a share of what loses says nothing"
+    assert ratio({**mine, "error_bps": None}, best) == ""
+
+
+def test_no_share_is_told_where_there_is_no_rule_or_no_rung():
+    fresh = {"kind": "fresh_worlds", "mode": "argmax", "milestone": "100", **rule(0.5, 1.0)}
+    assert "rung 100 earns 0.500, 50% of it" in share_of_rule([fresh], [rule(1.0, 1.0)])
+    assert share_of_rule([fresh], []) == share_of_rule([], [rule(1.0, 1.0)]) == ""
+    assert share_of_rule([fresh], [rule(1.0, 1.0)], "020") == ""

@@ -130,6 +130,7 @@ def test_every_rung_has_every_figure_and_the_same_again(market, config, ladder):
         assert (row["gap_bps"] is None) == (at_home or not alone)
     assert {row["milestone"] for row in found.habits} == set(ladder)
     assert len(found.habits) == 6
+    assert found.rules[0]["per_risk"] == max(rule["per_risk"] for rule in found.rules)
     assert measure(ladder, market, settings, **FEW) == found
     assert "rung 100" in generalises(found.rows).words
 

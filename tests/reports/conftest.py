@@ -246,6 +246,8 @@ def report_data() -> Evidence:
             {"action": "sells a strangle of the near expiry", "calm": 0.1, "middle": 0.2, "wild": 0.5},
         ],
         habits_words="In calm markets it waits; in wild ones it sells a strangle.",
+        rules=[{"rule": "near short strangle, stacked", "growth_bps": 0.24, "per_risk": 0.05, "episodes": 512}],
+        rules_words="The best of the fixed rules that were tried there earns 0.054; rung 100 0.041, 76% of it.",
         exports=[{"file": "policy.onnx", "format": "onnx", "sha256": "e" * 64, "bytes": 9}],
         parity=[
             {"runtime": "onnx", "batch": 1, "steps": 1000, "actions_differing": 0, "p50_us": 140.0, "passed": True}

@@ -26,6 +26,7 @@ ROWS = (
     "parity",
     "generalisation",
     "habits",
+    "rules",
 )
 PANELS = (
     *("verdict", "equity", "worlds", "attribution", "trading", "fill-lag", "ladder", "generalisation", "training"),
@@ -93,7 +94,17 @@ def test_values_that_are_no_numbers_break_nothing(report_data, tmp_path, bad):
         **{name: spoil(getattr(report_data, name)) for name in ("backtests", "worlds", "attribution", "actions")},
         **{
             name: spoil(getattr(report_data, name))
-            for name in ("ladder", "overfitting", "training", "gates", "quality", "parity", "generalisation", "habits")
+            for name in (
+                "ladder",
+                "overfitting",
+                "training",
+                "gates",
+                "quality",
+                "parity",
+                "generalisation",
+                "habits",
+                "rules",
+            )
         },
     )
     page = render_report(spoilt, tmp_path).read_text()
@@ -133,6 +144,8 @@ def test_text_from_data_is_escaped_everywhere(report_data, tmp_path):
         generalisation_answer=EVIL,
         habits=[{"action": EVIL, "calm": 1.0}],
         habits_words=EVIL,
+        rules=[{"rule": EVIL}],
+        rules_words=EVIL,
         trained_label=EVIL,
     )
     page = render_report(hostile, tmp_path).read_text()

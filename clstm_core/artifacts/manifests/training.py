@@ -109,6 +109,7 @@ class GeneralisationManifest(Manifest):
 
     figures: one row per rung, kind of market and mode (`generalisation.measure`)
     habits:  one row per rung and tercile of volatility, on fresh worlds: what was done there
+    rules:   the best fixed rules on fresh worlds, the best per unit of risk first
     """
 
     kind: ClassVar[str] = "generalisation"
@@ -119,6 +120,7 @@ class GeneralisationManifest(Manifest):
     made_from: str
     figures: Sequence[JsonObject]
     habits: Sequence[JsonObject]
+    rules: Sequence[JsonObject]
 
     def rows(self) -> Rows:
         return {"generalisation": [{**row, "run": self.run} for row in self.figures]}
