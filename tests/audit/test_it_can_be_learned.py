@@ -1,4 +1,4 @@
-"""Proof 5, its first half: where there is something to learn, PPO finds it."""
+"""Proof 5: where there is something to learn, PPO finds it; where there is nothing, it holds cash."""
 
 import dataclasses
 
@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from clstm_core.checkpoint import load_policy
-from clstm_core.config import EnvConfig, MarketConfig, ModelConfig, PPOConfig, RunConfig
+from clstm_core.config import EnvConfig, MarketConfig, ModelConfig, PPOConfig, RunConfig, default_cpu
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.market.build.simulated import simulated_market
 from clstm_core.specs import MARKET_FEATURES
 from clstm_core.train.loop import train
+from tools.study.known import found_in
 
 pytestmark = pytest.mark.slow
 
@@ -99,3 +100,14 @@ def test_a_leaked_tomorrow_is_found_through_touch_costs(tmp_path):
     share = (earned.mean() / possible.mean()).item()
     assert possible.mean() > 0
     assert share >= 0.70, f"PPO found {share:.0%} of the oracle's profit"
+
+
+def test_cash_is_held_where_nothing_can_be_earned():
+    found = found_in("edge-free", dataclasses.replace(default_cpu(), timesteps=300_000), episodes=256)
+    assert found["idle"] >= 0.95
+    assert abs(found["growth_bps"]) < 0.02
+
+
+def test_overpaid_sellers_are_found_and_do_as_well_as_the_best_fixed_rule():
+    found = found_in("overpaid", dataclasses.replace(default_cpu(), timesteps=500_000), episodes=256)
+    assert found["growth_bps"] >= 0.70 * found["rule_growth"]["growth_bps"]

@@ -5,11 +5,18 @@ import json
 import pytest
 
 from clstm_core.artifacts.folder import read_jsonl
-from clstm_core.config import CAPS, NO_CAP
+from clstm_core.config import CAPS, NO_CAP, EnvConfig, ModelConfig, PPOConfig, RunConfig
+from clstm_core.evaluation.static_rules import Rule, RuleEarned
 from tools.study import __main__ as study
+from tools.study import known
 from tools.study.cells import STUDIES, configuration
-from tools.study.table import HEAD, table, tables
+from tools.study.table import HEAD, edges, table, tables
 
+RULE = RuleEarned(rule=Rule("near_strangle", False, "never"), episodes=8, growth=0.4, error=0.1, deviation=2.0)
+FOUND = {
+    **{"idle": 0.03, "growth_bps": 0.6, "error_bps": 0.1, "deviation_bps": 4.0, "per_risk": 0.15, "actions": {}},
+    **{key: {"rule": "near strangle", "growth_bps": 0.4, "per_risk": 0.3} for key in ("rule_per_risk", "rule_growth")},
+}
 MARKET, OTHER = "a" * 64, "b" * 64
 
 
@@ -121,3 +128,29 @@ def test_no_budget_is_none_at_all():
 def test_every_cell_is_a_configuration():
     for name, cells in STUDIES.items():
         assert all(configuration(name, cell, steps=1000, seed=1).recipe == f"{name}-{cell}" for cell in cells)
+
+
+def test_a_world_with_a_known_edge_is_a_row_beside_its_best_rules(monkeypatch, tmp_path):
+    monkeypatch.setattr(study, "RESULTS", tmp_path)
+    monkeypatch.setattr(study, "found_in", lambda name, config, episodes: FOUND)
+    arguments = ["known", "--steps", "1000", "--cells", "overpaid"]
+    assert study.main(arguments) == study.main(arguments) == 0
+    (row,) = read_jsonl(tmp_path / "known.jsonl")
+    assert (row["cell"], row["market"]) == ("overpaid", "")
+    told = edges([row])
+    assert column(told, "nothing held") == ["3.0%"]
+    assert column(told, "best rule per risk") == ["near strangle, 0.300"]
+    assert column(told, "share") == ["50%"]
+
+
+def test_what_is_found_in_a_known_world_is_told_with_its_rules(monkeypatch):
+    """A moment of training: the figures are there, whatever they are."""
+    small = {"n_envs": 16, "n_steps": 16, "batch_size": 64, "bptt_steps": 8, "extra_critic_epochs": 1}
+    config = RunConfig(
+        timesteps=256, env=EnvConfig(horizon=10), model=ModelConfig(hidden_dim=16), ppo=PPOConfig(**small)
+    )
+    monkeypatch.setattr(known, "best_rules", lambda *args, **kwargs: [RULE])
+    found = known.found_in("overpaid", config, episodes=8)
+    assert 0.0 <= found["idle"] <= 1.0
+    assert found["rule_growth"] == found["rule_per_risk"] == RULE.to_row()
+    assert "rule_growth" not in known.found_in("edge-free", config, episodes=8)

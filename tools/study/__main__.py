@@ -2,6 +2,7 @@
 
     python -m tools.study years --market data/cache/tensors/<id> --steps 2000000 --seeds 1
     python -m tools.study ablation --market data/cache/tensors/<id> --steps 2000000 --seeds 5
+    python -m tools.study known --steps 500000 --seeds 3
 
 A job of hours that may be stopped: what is trained is resumed, what is measured stands in
 docs/generalisation/<study>.jsonl and is not measured again. Rows of another market, of other settings or of other code
@@ -31,7 +32,8 @@ from clstm_core.specs import RUNGS
 from clstm_core.train.envs import envs_on
 from clstm_core.train.loop import train
 from tools.study.cells import STUDIES, configuration
-from tools.study.table import tables
+from tools.study.known import found_in
+from tools.study.table import edges, tables
 
 RESULTS = Path("docs/generalisation")
 CODE = ("clstm_core.train.envs", "clstm_core.train.loop", "clstm_core.generalisation.measure")
@@ -44,9 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     place = RESULTS / f"{options.study}.jsonl"
     if options.table:
-        print(tables(read_jsonl(place)))
+        print((edges if options.study == "known" else tables)(read_jsonl(place)))
         return 0
     try:
+        if options.study == "known":
+            _study(options, place, None)
+            return 0
         if options.market is None:
             raise ConfigError(
                 "no --market: expected a folder of market tensors, e.g. data/cache/tensors/<id>. Pass the one to train "
@@ -59,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _study(options: argparse.Namespace, place: Path, market: MarketTensors) -> None:
+def _study(options: argparse.Namespace, place: Path, market: MarketTensors | None) -> None:
     """Train and measure every cell and seed that has no row of this market, these settings and this code yet."""
     torch.set_num_threads(1)
     done = {key_of(row) for row in read_jsonl(place)}
@@ -71,13 +76,17 @@ def _study(options: argparse.Namespace, place: Path, market: MarketTensors) -> N
                 "seed": seed,
                 "steps": options.steps,
                 "episodes": options.episodes,
-                "market": market.identity,
+                "market": market.identity if market else "",
                 "code": code_sha256(*CODE),
                 "config": config.sha256,
             }
             if key_of(key) in done:
                 continue
-            row = {**key, **_trained(config, market, options, key["code"])}
+            if market is None:
+                found = found_in(cell, config, episodes=options.episodes)
+            else:
+                found = _trained(config, market, options, key["code"])
+            row = {**key, **found, **_circumstances()}
             append(place, row)
             print(json.dumps(row), flush=True)
 
@@ -117,6 +126,12 @@ def _trained(config: RunConfig, market: MarketTensors, options: argparse.Namespa
         "clip_fraction": _mean(last, "clip_fraction"),
         "entropy_pct": metrics[-1]["entropy_pct"],
         "entropy_pct_after_a_tenth": metrics[len(metrics) // 10]["entropy_pct"],
+    }
+
+
+def _circumstances() -> dict[str, Any]:
+    """Where and when a row was made."""
+    return {
         "hardware": platform.processor() or platform.machine(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": git_commit(),

@@ -12,7 +12,7 @@ import torch
 
 from clstm_core.config import RunConfig
 from clstm_core.env.options_env import OptionsEnv
-from clstm_core.evaluation.static_rules import RuleEarned, best_rules, growth, per_risk
+from clstm_core.evaluation.static_rules import best_rules, growth, per_risk
 from clstm_core.generalisation.walk import Lane, earned, raw, walk_episodes
 from clstm_core.market.worlds.generated import GeneratedWorld, simulated_world
 from clstm_core.market.worlds.planted import PlantedDynamics
@@ -77,7 +77,7 @@ def found_in(name: str, config: RunConfig, *, episodes: int) -> dict[str, Any]:
         name: best_rules(searched, config.env, seed=config.seed, by=by)[0]
         for name, by in (("rule_per_risk", per_risk), ("rule_growth", growth))
     }
-    return row | {name: _rule(found) for name, found in best.items()}
+    return row | {name: found.to_row() for name, found in best.items()}
 
 
 def _learned(config: RunConfig, world: GeneratedWorld) -> Any:
@@ -89,13 +89,3 @@ def _learned(config: RunConfig, world: GeneratedWorld) -> Any:
         learner.iterate()
     torch.set_grad_enabled(True)
     return learner.model
-
-
-def _rule(found: RuleEarned) -> dict[str, Any]:
-    return {
-        "rule": found.rule.words,
-        "growth_bps": found.growth,
-        "error_bps": found.error,
-        "deviation_bps": found.deviation,
-        "per_risk": found.per_risk,
-    }

@@ -52,6 +52,23 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def edges(rows: Sequence[dict[str, Any]]) -> str:
+    """What was found in worlds whose edge is known: one line per row, beside the best fixed rules there."""
+    head = ["world", "steps", "seed", "nothing held", "growth", "per risk"]
+    head += ["best rule per risk", "share", "best rule by growth", "share"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in rows:
+        cells = [row["cell"], f"{row['steps']:,}", str(row["seed"]), f"{row['idle']:.1%}"]
+        cells += [f"{row['growth_bps']:+.2f} ± {row['error_bps']:.2f}", f"{row['per_risk']:.3f}"]
+        for name, figure, form in (("rule_per_risk", "per_risk", ".3f"), ("rule_growth", "growth_bps", "+.2f")):
+            if rule := row.get(name):
+                cells += [f"{rule['rule']}, {rule[figure]:{form}}", f"{row[figure] / rule[figure]:.0%}"]
+            else:
+                cells += ["", ""]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def _last_rung(row: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Figures of a row's last rung and likeliest action, by kind."""
     return {f["kind"]: f for f in row["figures"] if (f["milestone"], f["mode"]) == ("100", "argmax")}
