@@ -118,6 +118,8 @@ def test_without_a_market_there_is_a_sentence(capsys, tmp_path):
     assert "no --market: expected a folder of market tensors" in capsys.readouterr().err
     assert study.main(["years", "--market", str(tmp_path / "none")]) == 2
     assert "no market tensors at" in capsys.readouterr().err
+    assert study.main(["years", "--market", str(tmp_path), "--cells", "default"]) == 2
+    assert "no cell default in years: expected of dates, years-10" in capsys.readouterr().err
 
 
 def test_no_budget_is_none_at_all():

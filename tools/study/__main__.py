@@ -57,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "no --market: expected a folder of market tensors, e.g. data/cache/tensors/<id>. Pass the one to train "
                 "on, or --table to see what there is."
             )
+        known = STUDIES[options.study]
+        if strange := sorted(set(options.cells or ()) - set(known)):
+            raise ConfigError(
+                f"no cell {', '.join(strange)} in {options.study}: expected of {', '.join(known)}. Correct --cells."
+            )
         _study(options, place, load_market(options.market))
     except ClstmError as error:
         print(f"error: {error}", file=sys.stderr)
