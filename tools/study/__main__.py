@@ -118,7 +118,7 @@ def _trained(config: RunConfig, market: MarketTensors, options: argparse.Namespa
     folder = options.runs / made_by / f"{config.recipe}-{config.timesteps}-{config.seed}"
     env, heldout = envs_on(config, market)
     result = train(config, env, run_dir=folder, heldout_env=heldout)
-    ladder = {name: folder / "checkpoints" / name for name in RUNGS}
+    ladder = {name: folder / "checkpoints" / name for name in options.rungs}
     rows = measure(ladder, market, config, episodes=options.episodes, compared=options.episodes).rows
     metrics = read_jsonl(folder / "metrics.jsonl")
     last = metrics[-max(1, len(metrics) // 10) :]
@@ -155,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     out.add_argument("--steps", type=int, default=2_000_000, help="env steps per cell")
     out.add_argument("--seeds", type=int, default=1)
     out.add_argument("--cells", nargs="*", help="some cells alone")
+    out.add_argument("--rungs", nargs="*", choices=RUNGS, default=list(RUNGS), help="that are measured")
     out.add_argument("--episodes", type=int, default=512, help="per kind of market when measuring")
     out.add_argument("--runs", type=Path, default=Path("data/study"), help="where runs are kept, to be resumed")
     out.add_argument("--table", action="store_true", help="print what there is and train nothing")
