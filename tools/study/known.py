@@ -42,10 +42,13 @@ KNOWN: dict[str, Known] = {
     "overpaid": Known(
         "the index moves by 0.7 of the volatility that options are priced at", PlantedDynamics(realised=(0.7, 0.7))
     ),
-    "regimes": Known(
-        "calm: 0.7 of it, wild: 1.3 times; a change every 60 sessions, everybody sees which it is",
-        PlantedDynamics(quoted=(0.14, 0.22), realised=(0.7, 1.3), switch=1 / 60),
-    ),
+    **{
+        f"regimes-{sessions}": Known(
+            f"calm: 0.7 of it, wild: 1.3 times; a change every {sessions} sessions, everybody sees which it is",
+            PlantedDynamics(quoted=(0.14, 0.22), realised=(0.7, 1.3), switch=1 / sessions),
+        )
+        for sessions in (250, 60)
+    },
 }
 
 
