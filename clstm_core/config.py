@@ -445,8 +445,8 @@ families are left to judge in, since training never meets them."""
 
 CAUTIOUS = EnvConfig(horizon=126, reward="log_growth", risk_aversion=60.0, expected_reward=True)
 """Half a year per episode, so that crashes happen inside; the reward is growth, less what nobody could expect of it. At
-this aversion risk costs a third of what the policy earns: at a lower one it takes the premium and hedges less, and earns
-less per unit of risk."""
+this aversion risk costs a third of what the policy earns: at a lower one it takes the premium and hedges less, for less
+per unit of risk."""
 
 
 def steady_100m() -> RunConfig:
