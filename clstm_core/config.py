@@ -239,7 +239,7 @@ class ModelConfig:
     memory_steps: int = 128  # at the start, LSTM units forget over 2 .. this many steps: memory beyond BPTT's reach
     use_attention: bool = True
     dual_trunk: bool = True
-    hold_bias: float = 0.0  # logit of `hold` at the start beyond every other action's: 2 lets an untrained policy wait
+    hold_bias: float = 0.0  # logit of `hold` at the start beyond every other action's; the entropy bonus pulls there
 
     def __post_init__(self) -> None:
         _require(

@@ -4,14 +4,27 @@ from typing import NamedTuple
 
 import torch
 
+from clstm_core.specs import HOLD
+
 
 class PolicyLoss(NamedTuple):
-    """Scalars on the device."""
+    """Scalars on the device; `waits` is the mean probability of `hold`."""
 
     loss: torch.Tensor
     entropy: torch.Tensor
+    waits: torch.Tensor
     approx_kl: torch.Tensor
     clip_fraction: torch.Tensor
+
+    def regularised(self, coefficient: float | torch.Tensor, lean: float) -> torch.Tensor:
+        """The loss with the bonus that pulls to the policy that training began with.
+
+            L - c (H + b pi(hold)) = L + c KL(pi || first) + constant,   first: the logit of hold is b, of others 0
+
+        Where b is 0 that is the entropy bonus: it pulls to every legal action alike.
+        """
+        bonus = self.entropy + lean * self.waits if lean else self.entropy
+        return self.loss - coefficient * bonus
 
 
 def masked_mean(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -54,11 +67,13 @@ def policy_loss(
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1 - clip_epsilon, 1 + clip_epsilon)
     surrogate = torch.minimum(ratio * advantage, clipped * advantage)
-    entropy = -(log_probs.exp() * log_probs).sum(dim=-1)
+    probs = log_probs.exp()
+    entropy = -(probs * log_probs).sum(dim=-1)
     with torch.no_grad():
         approx_kl = approximate_kl(log_ratio, weight)
         clip_fraction = masked_mean(((ratio - 1).abs() > clip_epsilon).to(weight.dtype), weight)
-    return PolicyLoss(-masked_mean(surrogate, weight), masked_mean(entropy, weight), approx_kl, clip_fraction)
+    waits = masked_mean(probs[..., HOLD], weight)
+    return PolicyLoss(-masked_mean(surrogate, weight), masked_mean(entropy, weight), waits, approx_kl, clip_fraction)
 
 
 def value_loss(value: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:

@@ -136,7 +136,7 @@ def update(
                 given.append(helper.submit(fit_critic, features.detach(), batch.start, batch.state.critic, index))
                 logits, _ = model.unroll_actor(features, batch.mask, batch.start, batch.state.actor)
                 policy = _policy_loss(logits, batch, gain, config, ranks)
-                loss = policy.loss - bonus * policy.entropy
+                loss = policy.regularised(bonus, model.config.hold_bias)
                 policy_norm = _fit(optimizers.actor, loss, config, ranks)
             actor.add(
                 index,
@@ -184,7 +184,7 @@ def _fit_shared(
     policy, critic_loss = _policy_loss(logits, batch, advantage, config, ranks), value_loss(value, target)
     optimizers.actor.zero_grad()
     optimizers.critic.zero_grad()
-    (policy.loss - bonus * policy.entropy + critic_loss).backward()
+    (policy.regularised(bonus, model.config.hold_bias) + critic_loss).backward()
     norms = (descend(each, config.max_grad_norm, ranks) for each in (optimizers.actor, optimizers.critic))
     policy_norm, value_norm = norms
     return policy, policy_norm, critic_loss, value_norm

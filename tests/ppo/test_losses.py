@@ -47,7 +47,19 @@ def test_forced_steps_have_no_voice():
     (forced.loss - forced.entropy).backward()
     assert (logits.grad[1] == 0).all()
     nobody = loss([0.2, 0.5], [1.0, 0.0], free=torch.zeros(2, dtype=torch.bool))
-    assert [value.item() for value in nobody] == [0, 0, 0, 0]
+    assert [value.item() for value in nobody] == [0, 0, 0, 0, 0]
+
+
+def test_the_bonus_pulls_to_the_policy_that_training_began_with():
+    """The divergence from it, up to a constant that the policy does not move."""
+    logits = torch.randn(2, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    found = loss([0.25, 0.5], [0.0, 0.0], logits=logits)
+    first = torch.tensor([2.0, 0.0]).log_softmax(-1)
+    (pulled,) = torch.autograd.grad(found.regularised(0.3, 2.0), logits, retain_graph=True)
+    probs = logits.softmax(-1)
+    (divergence,) = torch.autograd.grad(0.3 * (probs * (probs.log() - first)).sum(-1).mean(), logits)
+    torch.testing.assert_close(pulled, divergence)
+    assert found.regularised(0.3, 0.0).item() == (found.loss - 0.3 * found.entropy).item()
 
 
 def test_illegal_actions_do_not_poison_the_entropy():
