@@ -12,6 +12,7 @@ import typer
 from orchestration.data_commands import data_app
 from orchestration.home import project_home
 from orchestration.launch import FAILED, INTERRUPTED, USER_ERROR, execute
+from orchestration.report_commands import report, runs
 from orchestration.schedule_commands import schedule_app
 from orchestration.serve import LAST_PORT, LOCAL, REPORT_PORT, UI_PORT, serve
 
@@ -30,8 +31,22 @@ app.add_typer(schedule_app, name="schedule")
 UsageError: Any = typer.BadParameter.__base__  # typer names no public one
 
 
+def _version(asked: bool) -> None:
+    """Say which release this is, and end."""
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"clstm-options {version('clstm-options')}")
+        raise typer.Exit
+
+
 @app.callback(invoke_without_command=True)
-def _root(context: typer.Context) -> None:
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="say which release this is, and end")
+    ] = False,
+) -> None:
     """Option-market data to a deployed trading policy."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -223,6 +238,10 @@ def prune(
     typer.echo(f"{size / 1e6:,.1f} MB, {len(launches)} launches of Dagster's event log among it")
     if dry_run:
         typer.echo("Nothing was removed: leave out --dry-run.")
+
+
+for command in (runs, report):
+    app.command()(command)
 
 
 def _recipe(source: str, data: Path | None, name: str, snapshots: int | None, **others: Any) -> "Recipe":
