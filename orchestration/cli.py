@@ -12,7 +12,8 @@ import typer
 from orchestration.data_commands import data_app
 from orchestration.home import project_home
 from orchestration.launch import FAILED, INTERRUPTED, USER_ERROR, execute
-from orchestration.report_commands import report, runs
+from orchestration.policy_commands import evaluate
+from orchestration.report_commands import compare, report, runs
 from orchestration.schedule_commands import schedule_app
 from orchestration.serve import LAST_PORT, LOCAL, REPORT_PORT, UI_PORT, serve
 
@@ -240,7 +241,7 @@ def prune(
         typer.echo("Nothing was removed: leave out --dry-run.")
 
 
-for command in (runs, report):
+for command in (runs, report, compare, evaluate):
     app.command()(command)
 
 

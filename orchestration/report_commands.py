@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +11,9 @@ from orchestration.launch import USER_ERROR, fail
 
 if TYPE_CHECKING:
     from clstm_core.artifacts.places import Places
+
+
+WIDEST = 64  # characters of a cell in the terminal
 
 
 @contextmanager
@@ -68,6 +70,36 @@ def report(run: Annotated[str, typer.Argument(help="name of the training run")])
         written, page = write_report(folder, places, home / "reports" / "generated", url)
         MetricsStore(places.root / "metrics.duckdb").record(written)
     typer.echo(f"Verdict: {written.verdict}\nReport:  {page}")
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="name of a run")],
+    b: Annotated[str, typer.Argument(metavar="B", help="name of another")],
+) -> None:
+    """Lay two runs side by side: settings, data, outcome, and whether they can be told apart; here and as a page."""
+    from clstm_core.artifacts.places import Places
+
+    with one_sentence():
+        from clstm_core.evaluation.side_by_side import side_by_side
+        from reports.side_by_side import render_pair
+
+        home = project_home()
+        pair = side_by_side(Places(home / "data"), a, b)
+        page = render_pair(pair, home / "reports" / "generated")
+    typer.echo(pair.answer)
+    for warning in pair.warnings:
+        typer.echo(f"Warning: {warning}")
+    for section in pair.sections:
+        typer.echo(f"\n{section.title}")
+        rows = [tuple(_short(cell) for cell in row) for row in section.rows] or [("none", "", "")]
+        for line in shown(("", a, b), rows):
+            typer.echo(f"  {line}")
+    typer.echo(f"\nPage: {page}")
+
+
+def _short(text: str) -> str:
+    """A cell that leaves room for its neighbour; the page has the whole text."""
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 3].rstrip()}..."
 
 
 def _require_idle(places: "Places", run: str) -> None:

@@ -1,4 +1,4 @@
-"""Every training run of a data folder in one line each, from the files that it left; whatever is not there stays empty."""
+"""Every training run of a data folder in one line each, from the files that it left; what is not there stays empty."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
