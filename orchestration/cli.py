@@ -12,7 +12,7 @@ import typer
 from orchestration.data_commands import data_app
 from orchestration.home import project_home
 from orchestration.launch import FAILED, INTERRUPTED, USER_ERROR, execute
-from orchestration.policy_commands import evaluate
+from orchestration.policy_commands import decide, evaluate
 from orchestration.report_commands import compare, report, runs
 from orchestration.schedule_commands import schedule_app
 from orchestration.serve import LAST_PORT, LOCAL, REPORT_PORT, UI_PORT, serve
@@ -241,7 +241,7 @@ def prune(
         typer.echo("Nothing was removed: leave out --dry-run.")
 
 
-for command in (runs, report, compare, evaluate):
+for command in (runs, report, compare, evaluate, decide):
     app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""`clstm evaluate`: a trained policy outside the chain, on a window of a market."""
+"""`clstm evaluate|decide`: a trained policy outside the chain, on a window of a market, and on the quotes of today."""
 
 import sys
 from enum import StrEnum
@@ -67,6 +67,35 @@ def evaluate(
             progress=_percent,
         )
         _show(found, folder)
+
+
+def decide(
+    bundle: Annotated[Path, typer.Option(help="folder of a bundle, e.g. data/bundles/RUN")],
+    quotes: Annotated[Path, typer.Option(help="table of quotes (docs/data.md) with past sessions; the last is now")],
+    account: Annotated[Path | None, typer.Option(help="JSON: cash, shares, legs; cash alone when left out")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON, for a program")] = False,
+) -> None:
+    """Say what a bundle's policy would do today, what stands after it, and what it may not do and why."""
+    import json
+
+    from clstm_core.artifacts.manifest import FILE
+    from clstm_core.errors import ConfigError
+
+    with one_sentence():
+        if not (bundle / FILE).is_file():
+            raise ConfigError(
+                f"no bundle at {bundle}: expected a folder with {FILE}, e.g. data/bundles/RUN. Pass one as --bundle."
+            )
+        from clstm_core.deployment.bundle import load_bundle
+        from clstm_core.deployment.decide import decide_now
+        from clstm_core.deployment.decided_words import lines_of
+
+        found = decide_now(load_bundle(bundle), quotes, account)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=1))
+        return
+    for line in lines_of(found):
+        typer.echo(line)
 
 
 def _percent(done: int, total: int) -> None:
