@@ -68,6 +68,7 @@ def demo(
     snapshots: Snapshots = None,
 ) -> None:
     """Run the whole chain: market data, audit, training, backtests, bundle, report."""
+    _require_name(run)
     chosen = _recipe(source, data, recipe, snapshots)
     chosen.require_hardware()
     _tell(execute("train_and_evaluate", run or f"demo-{source}", chosen))
@@ -103,6 +104,7 @@ def train(
 ) -> None:
     """Train and evaluate one run, with every setting of the launch form; the same name goes on where it stopped."""
     settings = {"timesteps": timesteps, "seed": seed, "device": device, "audit": audit, "policy_of": policy_of}
+    _require_name(run)
     chosen = _recipe(source, data, recipe, snapshots, **settings)
     chosen.require_hardware()
     _tell(execute("train_and_evaluate", run or f"{recipe}-{datetime.now(UTC):%Y%m%d-%H%M%S}", chosen))
@@ -243,6 +245,14 @@ def prune(
 
 for command in (runs, report, compare, evaluate, decide):
     app.command()(command)
+
+
+def _require_name(run: str) -> None:
+    """Refuse what cannot name a run before anything is loaded; left out, it is made."""
+    from clstm_core.artifacts.places import run_name
+
+    if run:
+        run_name(run)
 
 
 def _recipe(source: str, data: Path | None, name: str, snapshots: int | None, **others: Any) -> "Recipe":

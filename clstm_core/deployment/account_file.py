@@ -94,7 +94,7 @@ def _row_of(path: Path, name: str, known: dict[str, int]) -> int:
     if (row := known.get(_plain(name))) is None:
         raise ConfigError(
             f"contract {name!r} in {path} is none of the {len(known)} that the quotes follow now: expected one that "
-            "the policy was offered in a session of the file. Correct the name, or add the session in which it was opened."
+            "the policy was offered in a session of the file. Correct the name, or add the session that opened it."
         )
     return row
 

@@ -10,7 +10,8 @@ from clstm_core.deployment.decide import Decided
 def lines_of(found: Decided) -> Iterator[str]:
     """The decision for a person: action, orders, the book after it, what may not be done and why."""
     if not found.qualified:
-        yield f"{UNQUALIFIED}: this policy is no champion and is not to be traded ({found.standing})."
+        why = found.standing.removeprefix(f"{UNQUALIFIED}: ")
+        yield f"{UNQUALIFIED}: this policy is no champion and is not to be traded ({why})."
     yield f"On the quotes of {found.session} ({found.label}) the policy of run {found.run} {found.words}."
     shares = ", ".join(f"{name} {share:.0%}" for name, share in found.probabilities.items())
     yield f"Action: {found.action} (likeliest: {shares})"

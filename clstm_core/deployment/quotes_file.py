@@ -36,6 +36,10 @@ def market_of_file(path: Path, trained: MarketConfig) -> Today:
 
     Raises: MarketDataError for a table that cannot be traded, or with too few sessions for the features
     """
+    if not path.exists():
+        raise MarketDataError(
+            f"no quotes at {path}: found nothing, expected a table in the format of docs/data.md. Pass one as --quotes."
+        )
     config = dataclasses.replace(trained, source="table", data_dir=str(path), train_until=None, validation_until=None)
     source = Table(config)
     read = source.parse_all(source.raw_files())
@@ -47,8 +51,8 @@ def market_of_file(path: Path, trained: MarketConfig) -> Today:
     if looked_back[-1] < needed:
         raise MarketDataError(
             f"{path} has {looked_back[-1]} sessions before its last one, {_day(tables)}: expected the {needed} that "
-            f"the features look back over; {needed - looked_back[-1]} are missing. Add them to the table, or their closes "
-            "to underlyings.csv beside it."
+            f"the features look back over; {needed - looked_back[-1]} are missing. Add them to the table, or "
+            "their closes to underlyings.csv beside it."
         )
     market = build_market_tensors(
         to_columns(tables.quotes.select(*QUOTES, *(name for name in SIZES if name in tables.quotes.columns))),

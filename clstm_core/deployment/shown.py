@@ -60,9 +60,9 @@ def after_of(book: Book, holdings: Holdings) -> dict[str, float]:
     Units: currency of the account; delta in shares; dollar gamma per 1% of spot; vega per volatility point; theta per
            calendar day
     """
-    spot, equity = float(book.spot), float(book.equity)
+    spot = float(book.spot)
     return {
-        "equity": equity,
+        "equity": float(book.equity),
         "cash": float(holdings.cash),
         "shares": float(holdings.shares),
         "option_legs": float((holdings.quantity != 0).sum()),
@@ -72,7 +72,7 @@ def after_of(book: Book, holdings: Holdings) -> dict[str, float]:
         "vega_per_point": POINT * float(book.sums[0, col.VEGA]),
         "theta_per_day": float(book.sums[0, col.THETA]) / DAYS_YEAR,
         "margin": float(book.margin),
-        "margin_of_equity": float(book.margin) / equity if equity > 0 else float("inf"),
+        "margin_of_equity": float(of_equity(book.margin, book.equity)),
         "loss_in_the_crash": -float(book.crash),
     }
 

@@ -71,7 +71,7 @@ def _package(
     template, rows = TEMPLATES[index], offered.row_NAP[0, index]
     legs = list(zip(template.legs, rows.tolist(), strict=False))
     if missing := [cell for (cell, _), row in legs if row < 0]:
-        return f"no contract is listed and quoted near {', '.join(cell.replace('_', ' ') for cell in missing)}"
+        return f"no contract is listed and quoted for the cell {', '.join(cell.replace('_', ' ') for cell in missing)}"
     facts, quantity = view.facts(rows)[: len(legs)], offered.quantity_AP[index, : len(legs)]
     quoted = fillable(quantity, facts[:, col.CAN_BUY], facts[:, col.CAN_SELL])
     if not quoted.all():
