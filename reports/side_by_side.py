@@ -40,6 +40,7 @@ def render_pair(pair: Pair, out_dir: Path) -> Path:
         kinds=[label_kind(label) for label in pair.labels],
         picture="data:image/svg+xml;base64," + b64encode(chart.encode()).decode(),
         csp=CSP,
+        inline=None,  # style and scripts are files beside the page
     )
     write_shared(out_dir)
     index = out_dir / "+".join(pair.names) / "index.html"
