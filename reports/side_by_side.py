@@ -34,7 +34,8 @@ class Pair(Protocol):
 def render_pair(pair: Pair, out_dir: Path) -> Path:
     """Write `<out_dir>/<a>+<b>/index.html`, a name that no run can have, and the files it shares; the page's path."""
     # inside a picture the chart needs no script and no leave of the content security policy beyond `img-src data:`
-    chart = line_chart(pair.curves, "Growth of 1, each on its own test window", subtitle="; ".join(set(pair.labels)))
+    kinds = dict.fromkeys(label.split(" (")[0] for label in pair.labels)
+    chart = line_chart(pair.curves, "Growth of 1, each on its own test window", subtitle="; ".join(kinds))
     page = _template().render(
         pair=pair,
         kinds=[label_kind(label) for label in pair.labels],

@@ -61,7 +61,7 @@ def after_of(book: Book, holdings: Holdings) -> dict[str, float]:
            calendar day
     """
     spot = float(book.spot)
-    return {
+    found = {
         "equity": float(book.equity),
         "cash": float(holdings.cash),
         "shares": float(holdings.shares),
@@ -75,6 +75,7 @@ def after_of(book: Book, holdings: Holdings) -> dict[str, float]:
         "margin_of_equity": float(of_equity(book.margin, book.equity)),
         "loss_in_the_crash": -float(book.crash),
     }
+    return {name: value + 0.0 for name, value in found.items()}  # nothing of something is 0 and not -0
 
 
 def budget_of(book: Book, holdings: Holdings, premium: torch.Tensor, config: EnvConfig) -> list[dict[str, Any]]:
@@ -92,7 +93,7 @@ def budget_of(book: Book, holdings: Holdings, premium: torch.Tensor, config: Env
         "premium sold": config.max_premium_sold,
     }
     return [
-        {"limit": name, "used": used, "cap": cap, "for_actions": config.budget_headroom * cap}
+        {"limit": name, "used": used + 0.0, "cap": cap, "for_actions": config.budget_headroom * cap}
         for used, (name, cap) in zip(use, caps.items(), strict=True)
     ]
 

@@ -85,7 +85,7 @@ def _package(
     size = torch.floor(room / taken).amin()
     if size < 1:
         needs, left = float(taken[least]), float(room[least])
-        return f"one unit takes {needs:,.0f} of the limit of {LIMITS[least]}, {left:,.0f} is left"
+        return f"one unit takes {needs:,.0f} of the limit on {LIMITS[least]}, {left:,.0f} is left"
     free = int((account.leg_quantity_NL[0] == 0).sum())
     if len(legs) > free:
         return f"it has {len(legs)} legs, and {free} more may be held"

@@ -65,7 +65,7 @@ def _outcome(*sides: JudgedRun) -> list[tuple[str, str, str]]:
     rows = {
         "outcome": [outcome_words(side.comparison) for side in sides],
         "champion": [champion_words(side.champion) for side in sides],
-        "env steps of it": [_text(side.champion.get("env_steps")) for side in sides],
+        "its env steps": [_text(side.champion.get("env_steps")) for side in sides],
         "chosen because": [str(side.champion.get("reason", "")) for side in sides],
         "policies that looked at the window": [_text(side.comparison.get("trials")) for side in sides],
         "verdict": [str(side.comparison["verdict"]) for side in sides],

@@ -139,7 +139,7 @@ def test_reasons_name_what_is_full(bundle, table, held):
     stated = json.loads(held.read_text())
     held.write_text(json.dumps(stated | {"premium_sold": 10_000_000}))
     found = decide_now(bundle, table, held)
-    assert "limit of premium" in found.refused["near_cash_secured_put"]
+    assert "limit on premium" in found.refused["near_cash_secured_put"]
     assert "0 is left" in found.refused["near_cash_secured_put"]
 
 
