@@ -1,6 +1,7 @@
 """The report: what it shows, computed once and kept beside the run, and one page that opens without a network."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -59,35 +60,12 @@ def backtest_report(
 ) -> dg.MaterializeResult:
     """Verdict, equity against baselines, ladder, attribution, training and gates on one self-contained page."""
     with run_stage(context, "report", paths) as (progress, run):
-        from clstm_core.evaluation.evidence import load_evidence, save_evidence
-        from reports.render import figure_count, render_report
-
-        store, places = metrics.store(), paths.places
-        inputs, comparison = RunInputs.read(run.inputs), ComparisonManifest.read(run.comparison)
-        bundle = BundleManifest.read(places.bundle(run.name) / "manifest.json")
-        bundle.require_parent("comparison", comparison)
-        files = save_evidence(_evidence(run, inputs, comparison, bundle, places), run.evidence)
-        parents = {"comparison": comparison.identity, "bundle": bundle.identity, "inputs": inputs.identity}
-        named = {f"{run.evidence.name}/{name}": sha256 for name, sha256 in files.items()}
-        evidence = EvidenceManifest(run=run.name, files=named, parents=parents).write(run.path / "evidence.json")
-        page = render_report(load_evidence(run.evidence), paths.reports)
+        report, page = write_report(run, paths.places, paths.reports, report_server.page(run.name))
         progress(1, 1)
-        figures, text = figure_count(page), page.read_text()
-        remote = [mark for mark in REMOTE if mark in text]
-        url, verdict = report_server.page(run.name), comparison.comparison["verdict"]
-        report = ReportManifest(
-            run=run.name,
-            path=places.relative(page),
-            sha256=file_sha256(page),
-            url=url,
-            label=inputs.facts["label"],
-            verdict=verdict,
-            figures=figures,
-            bytes=page.stat().st_size,
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            parents={**parents, "evidence": evidence.identity},
-        ).write(run.report)
+        store, inputs = metrics.store(), RunInputs.read(run.inputs)
         store.record(report)
+        text, figures = page.read_text(), report.figures
+        remote = [mark for mark in REMOTE if mark in text]
         results = [
             check("opens_offline", not remote, f"Loads {', '.join(remote)}." if remote else "Loads nothing remote."),
             check("figures_present", figures > 0, f"{figures} figures."),
@@ -97,8 +75,8 @@ def backtest_report(
     shown: dict[str, Any] = {"label": inputs.facts["label"], "figures": figures}
     return dg.MaterializeResult(
         metadata={
-            "report": dg.MetadataValue.url(url),
-            "summary": dg.MetadataValue.md(escaped(verdict)[:990]),
+            "report": dg.MetadataValue.url(report.url),
+            "summary": dg.MetadataValue.md(escaped(report.verdict or "")[:990]),
             "report_path": dg.MetadataValue.path(str(page)),
             **shown,
             "published_metrics": dg.MetadataValue.path(str(published)),
@@ -106,6 +84,40 @@ def backtest_report(
         data_version=dg.DataVersion(report.sha256[:16]),
         check_results=results,
     )
+
+
+def write_report(run: RunFolder, places: Places, reports: Path, url: str) -> tuple[ReportManifest, Path]:
+    """Compute a run's evidence from its files, keep it beside the run, and draw its page; the manifest and the page.
+
+    Args:
+        reports: folder of the pages; url: where the page is shown
+
+    Raises: ArtifactError for what an earlier stage did not leave, or left altered
+    """
+    from clstm_core.evaluation.evidence import load_evidence, save_evidence
+    from reports.render import figure_count, render_report
+
+    inputs, comparison = RunInputs.read(run.inputs), ComparisonManifest.read(run.comparison)
+    bundle = BundleManifest.read(places.bundle(run.name) / "manifest.json")
+    bundle.require_parent("comparison", comparison)
+    files = save_evidence(_evidence(run, inputs, comparison, bundle, places), run.evidence)
+    parents = {"comparison": comparison.identity, "bundle": bundle.identity, "inputs": inputs.identity}
+    named = {f"{run.evidence.name}/{name}": sha256 for name, sha256 in files.items()}
+    evidence = EvidenceManifest(run=run.name, files=named, parents=parents).write(run.path / "evidence.json")
+    page = render_report(load_evidence(run.evidence), reports)
+    report = ReportManifest(
+        run=run.name,
+        path=places.relative(page),
+        sha256=file_sha256(page),
+        url=url,
+        label=inputs.facts["label"],
+        verdict=comparison.comparison["verdict"],
+        figures=figure_count(page),
+        bytes=page.stat().st_size,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        parents={**parents, "evidence": evidence.identity},
+    ).write(run.report)
+    return report, page
 
 
 def _evidence(

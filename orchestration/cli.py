@@ -12,6 +12,8 @@ import typer
 from orchestration.data_commands import data_app
 from orchestration.home import project_home
 from orchestration.launch import FAILED, INTERRUPTED, USER_ERROR, execute
+from orchestration.policy_commands import decide, evaluate
+from orchestration.report_commands import compare, report, runs
 from orchestration.schedule_commands import schedule_app
 from orchestration.serve import LAST_PORT, LOCAL, REPORT_PORT, UI_PORT, serve
 
@@ -30,8 +32,22 @@ app.add_typer(schedule_app, name="schedule")
 UsageError: Any = typer.BadParameter.__base__  # typer names no public one
 
 
+def _version(asked: bool) -> None:
+    """Say which release this is, and end."""
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"clstm-options {version('clstm-options')}")
+        raise typer.Exit
+
+
 @app.callback(invoke_without_command=True)
-def _root(context: typer.Context) -> None:
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="say which release this is, and end")
+    ] = False,
+) -> None:
     """Option-market data to a deployed trading policy."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -52,6 +68,7 @@ def demo(
     snapshots: Snapshots = None,
 ) -> None:
     """Run the whole chain: market data, audit, training, backtests, bundle, report."""
+    _require_name(run)
     chosen = _recipe(source, data, recipe, snapshots)
     chosen.require_hardware()
     _tell(execute("train_and_evaluate", run or f"demo-{source}", chosen))
@@ -87,6 +104,7 @@ def train(
 ) -> None:
     """Train and evaluate one run, with every setting of the launch form; the same name goes on where it stopped."""
     settings = {"timesteps": timesteps, "seed": seed, "device": device, "audit": audit, "policy_of": policy_of}
+    _require_name(run)
     chosen = _recipe(source, data, recipe, snapshots, **settings)
     chosen.require_hardware()
     _tell(execute("train_and_evaluate", run or f"{recipe}-{datetime.now(UTC):%Y%m%d-%H%M%S}", chosen))
@@ -223,6 +241,18 @@ def prune(
     typer.echo(f"{size / 1e6:,.1f} MB, {len(launches)} launches of Dagster's event log among it")
     if dry_run:
         typer.echo("Nothing was removed: leave out --dry-run.")
+
+
+for command in (runs, report, compare, evaluate, decide):
+    app.command()(command)
+
+
+def _require_name(run: str) -> None:
+    """Refuse what cannot name a run before anything is loaded; left out, it is made."""
+    from clstm_core.artifacts.places import run_name
+
+    if run:
+        run_name(run)
 
 
 def _recipe(source: str, data: Path | None, name: str, snapshots: int | None, **others: Any) -> "Recipe":
