@@ -13,6 +13,14 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 REFERENCE = "#8C8C8C"
 MAX_POINTS, MAX_TABLE_ROWS, LONG_CELL = 1_500, 250, 30
 NOTHING = "–"
+MIXED = 1e5
+"""Numbers of one column that lie further apart than this are of several units."""
+
+FLAT = 10
+"""Up to so many categories have names that lie flat under the axis."""
+
+LABELS = ("year", "seed")
+"""Columns whose whole numbers are names, not counts: written without commas."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,8 +63,12 @@ def number(value: Any) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def text(value: Any, kind: str = "") -> str:
-    """One cell: kind `percent`, `usd`, `count`, `bps` or plain; a dash for what is missing."""
+def text(value: Any, kind: str = "", decimals: int | None = None) -> str:
+    """One cell: kind `percent`, `usd`, `count`, `bps` or plain; a dash for what is missing.
+
+    Args:
+        decimals: of a plain number; four significant digits when left out
+    """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return NOTHING
     if isinstance(value, bool):
@@ -64,26 +76,65 @@ def text(value: Any, kind: str = "") -> str:
     if not isinstance(value, (int, float)):
         return str(value)
     if kind == "percent":
-        return f"{100 * value:.2f}%"
+        return f"{_unsigned_zero(100 * value, 2):.2f}%"
     if kind in ("usd", "count"):
-        return f"{value:,.0f}"
+        return f"{_unsigned_zero(value, 0):,.0f}"
+    if decimals is not None:
+        return f"{_unsigned_zero(value, decimals):,.{decimals}f}"
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.0f}" if 1_000 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
+def decimals_of(values: Iterable[Any]) -> int | None:
+    """Decimals that a column of plain numbers has in common: two, or three digits of the largest where that is small.
+
+    None for whole numbers, for millionths, and where units are mixed: thousands and thousandths have no decimals in
+    common.
+    """
+    known = [value for value in values if number(value) is not None]
+    sizes = [abs(float(value)) for value in known if value]
+    if not sizes or all(isinstance(value, int) for value in known) or max(sizes) > MIXED * min(sizes):
+        return None
+    magnitude = math.floor(math.log10(max(sizes)))
+    if magnitude < -1:
+        return 2 - magnitude if magnitude > -6 else None
+    return max(0, min(2, 3 - magnitude))
+
+
+def _unsigned_zero(value: float, decimals: int) -> float:
+    """The rounded value; what rounds to zero has no sign."""
+    return round(value, decimals) + 0.0
+
+
 def table(rows: Sequence[dict[str, Any]], columns: dict[str, tuple[str, str]]) -> Table:
-    """Rows as text: `columns` maps a key to its heading and its kind (see `text`). Long tables are thinned evenly."""
+    """Rows as text: `columns` maps a key to its heading and its kind (see `text`).
+
+    A column's numbers have their decimals in common; rows that say that something did not hold come first; long tables
+    are thinned evenly.
+    """
     shown = thin(rows, MAX_TABLE_ROWS)
     note = "" if len(shown) == len(rows) else f"{len(shown)} of {len(rows)} rows, evenly spaced, the last included."
-    cells = [[text(row.get(key), kind) for key, (_, kind) in columns.items()] for row in shown]
+    shown.sort(key=lambda row: not _failed(row))
+    decimals = {key: decimals_of(row.get(key) for row in shown) for key in columns}
+    cells = [
+        [
+            str(row[key]) if key in LABELS and row.get(key) is not None else text(row.get(key), kind, decimals[key])
+            for key, (_, kind) in columns.items()
+        ]
+        for row in shown
+    ]
     return Table(
         columns=[heading for heading, _ in columns.values()],
         rows=cells,
         kinds=[_kind(shown, key, [row[index] for row in cells]) for index, key in enumerate(columns)],
-        failed=[row.get("passed") is False or row.get("severity") == "error" for row in shown],
+        failed=[_failed(row) for row in shown],
         note=note,
     )
+
+
+def _failed(row: dict[str, Any]) -> bool:
+    return row.get("passed") is False or row.get("severity") == "error"
 
 
 def _kind(rows: Sequence[dict[str, Any]], key: str, cells: list[str]) -> str:
@@ -149,5 +200,7 @@ def framed(traces: list[Any], title: str, subtitle: str, y_title: str, *, height
     )
     figure.update_layout(**layout)
     below = 70 if figure.layout.xaxis.title.text else 36  # pixels that the axis and its title need above the legend
+    if figure.layout.xaxis.type == "category" and max((len(trace.x or ()) for trace in figure.data), default=0) > FLAT:
+        below += 44  # so many names are written upright
     figure.update_layout(legend_y=-below / (height - 110))
     return figure.to_plotly_json()

@@ -7,9 +7,8 @@ import plotly.graph_objects as go
 from clstm_core.evaluation.evidence import Curve, Evidence
 from clstm_core.evaluation.figures import ATTRIBUTION, MEAN_METRIC
 from reports.charts import Chart, Table, framed, line, number, table, text
-from reports.palette import OKABE_ITO
+from reports.palette import FLOWS, OKABE_ITO
 
-_COLOURS = (*OKABE_ITO[:6], "#F0E442", "#F0E442", "#8C8C8C")
 _PATTERNS = ("", "/", "x", ".", "\\", "+", "", "x", "")
 _HATCH = {"fillmode": "overlay", "fgcolor": "#000000", "fgopacity": 0.35, "size": 7, "solidity": 0.2}
 LARGE_RESIDUAL = 0.25
@@ -56,7 +55,7 @@ def equity_charts(data: Evidence) -> list[Chart]:
         return Chart(
             id=identity,
             title=title,
-            figure=framed(traces, title, data.data_label, "%", height=400, **few),
+            figure=framed(traces, title, data.data_label, f"{title.lower()}, %", height=400, **few),
             caption=caption,
             table=_by_date(curves, series),
         )
@@ -95,7 +94,7 @@ def attribution_chart(data: Evidence) -> Chart | None:
     for index, (key, name) in enumerate(ATTRIBUTION.items()):
         values = [number(row.get(key)) for row in data.attribution]
         if any(values):
-            colour, pattern = _COLOURS[index], {"shape": _PATTERNS[index], **_HATCH}
+            colour, pattern = FLOWS[key], {"shape": _PATTERNS[index], **_HATCH}
             traces.append(go.Bar(x=months, y=values, name=name, marker={"color": colour, "pattern": pattern}))
     totals = [sum(number(row.get(key)) or 0.0 for key in ATTRIBUTION) for row in data.attribution]
     total = {"mode": "markers", "marker": {"symbol": "diamond", "size": 9, "color": "#E5E5E5", "line": {"width": 1.5}}}
@@ -141,7 +140,9 @@ def action_chart(data: Evidence) -> Chart | None:
         title="Actions chosen",
         figure=framed([bar], "Actions chosen", data.data_label, "", **layout),
         caption=f"Decisions of {data.policy_name} over the window, one per session.",
-        table=table(rows[::-1], {"action": ("action", ""), "count": ("decisions", "count"), "share": ("", "percent")}),
+        table=table(
+            rows[::-1], {"action": ("action", ""), "count": ("decisions", "count"), "share": ("share", "percent")}
+        ),
     )
 
 

@@ -39,7 +39,7 @@ def realism_charts(data: Evidence) -> list[Chart]:
             Chart(
                 id="realism-indices",
                 title=title,
-                figure=framed(traces, title, data.data_label, "%", barmode="group"),
+                figure=framed(traces, title, data.data_label, "return of the year, %", barmode="group"),
                 caption="At mid, without costs, rolled on the day of expiry, by the published rules.",
                 table=table(sorted(known, key=lambda row: (row["year"], row["index"])), columns),
             )

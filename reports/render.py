@@ -1,31 +1,33 @@
 """Write a report: one HTML page per run, a gallery of all of them, and the scripts that they share.
 
-    <out_dir>/index.html  plotly.min.js  report.js  report.css     shared
-    <out_dir>/<run>/index.html  summary.json                       per run
+    <out_dir>/index.html  compare.html  plotly.min.js  report.js  gallery.js  report.css     shared
+    <out_dir>/<run>/index.html  summary.json                                                 per run
 
 Everything is local: the pages open from disk without a network, and their content security policy lets nothing else in.
+A page of one file, to mail, has the same scripts inside and a policy that names each by its hash.
 """
 
+import base64
+import hashlib
 import json
 import re
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from clstm_core.artifacts.folder import write_text
 from clstm_core.errors import ReportError
 from clstm_core.evaluation.evidence import Evidence
+from reports import tiles
 from reports.charts import Panel
+from reports.gallery import write_gallery
+from reports.names import renamed, renaming
+from reports.pages import CSP, TEMPLATES, policy, template
 from reports.panels import panels_of
 
-CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src data: blob:; "
-    "font-src data:; connect-src 'none'; base-uri 'none'; form-action 'none'"
-)
-"""Scripts from files beside the page alone. Plotly sets styles inline and downloads images as data."""
+FOLDED = ("training",)
+"""Panels whose figures are shown on demand: they say how it was trained, not what came of it."""
 
 MEANINGS = {
     "real": "Prices are quotes of listed options, with every fault of the vendor's files counted below.",
@@ -53,24 +55,56 @@ def render_report(data: Evidence, out_dir: Path) -> Path:
             f"run {data.run!r} cannot name a report's folder: expected letters, digits, '_', '-', '.' and spaces, "
             "a letter, digit or '_' first. Rename the run."
         )
-    panels = panels_of(data)
+    panels = shown_panels(data)
     folder = out_dir / data.run
     folder.mkdir(parents=True, exist_ok=True)
     write_shared(out_dir)
-    page = _template("report.html").render(
-        data=data,
-        panels=panels,
-        kind=label_kind(data.label),
-        meaning=MEANINGS[label_kind(data.label)],
-        shortness=shortness(data),
-        provenance=provenance(data),
-        csp=CSP,
-    )
     index = folder / "index.html"
-    write_text(index, page)
+    write_text(index, _page(data, panels, csp=CSP, inline=None))
     write_text(folder / "summary.json", json.dumps(_summary(data, panels), indent=1))
     write_gallery(out_dir)
     return index
+
+
+def render_single_file(data: Evidence) -> str:
+    """The report as one HTML file, to mail or keep: scripts and style inside, admitted by their hashes alone.
+
+    Units: about 5 MB, nearly all of it Plotly's script
+    """
+    scripts = [get_plotlyjs(), _asset("report.js")]
+    inline = {"style": _asset("report.css"), "scripts": scripts}
+    return _page(data, shown_panels(data), csp=policy(map(_source_of, scripts)), inline=inline)
+
+
+def shown_panels(data: Evidence) -> list[Panel]:
+    """The panels of a page, in a reader's names."""
+    rename = renaming(data)
+    return [renamed(panel, rename) for panel in panels_of(data)]
+
+
+def _page(data: Evidence, panels: list[Panel], *, csp: str, inline: dict[str, Any] | None) -> str:
+    kind, rename = label_kind(data.label), renaming(data)
+    return template("report.html").render(
+        data=data,
+        panels=panels,
+        folded=FOLDED,
+        kind=kind,
+        meaning=MEANINGS[kind],
+        outcome=tiles.outcome(data),
+        others=tiles.others(data),
+        tiles=tiles.tiles(data),
+        failures=tiles.failures(data),
+        points=[rename(point) for point in data.verdict_points],
+        shortness=shortness(data),
+        provenance=tiles.facts(provenance(data)),
+        csp=csp,
+        inline=inline,
+    )
+
+
+def _source_of(script: str) -> str:
+    """How a content security policy names an inline script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def figure_count(index: Path) -> int:
@@ -86,24 +120,12 @@ def write_shared(out_dir: Path) -> None:
     script = get_plotlyjs()
     if not plotly.is_file() or plotly.stat().st_size != len(script.encode()):
         write_text(plotly, script)
-    for name in ("report.js", "report.css"):
-        write_text(out_dir / name, (Path(__file__).parent / "templates" / name).read_text())
+    for name in ("report.js", "gallery.js", "report.css"):
+        write_text(out_dir / name, _asset(name))
 
 
-def write_gallery(out_dir: Path) -> Path:
-    """`<out_dir>/index.html`: every report there is, the newest first."""
-    summaries = []
-    for path in out_dir.glob("*/summary.json"):
-        try:
-            summary = json.loads(path.read_text())
-        except ValueError:
-            continue
-        if isinstance(summary, dict) and (path.parent / "index.html").is_file():
-            summaries.append({**summary, "run": path.parent.name})
-    summaries.sort(key=lambda summary: str(summary.get("generated_at") or ""), reverse=True)
-    index = out_dir / "index.html"
-    write_text(index, _template("gallery.html").render(reports=summaries, csp=CSP))
-    return index
+def _asset(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def label_kind(label: str | None) -> str:
@@ -147,13 +169,5 @@ def _summary(data: Evidence, panels: list[Panel]) -> dict[str, Any]:
         "sessions": sessions,
         "generated_at": data.generated_at,
         "figures": sum(len(panel.charts) for panel in panels),
+        **tiles.summary(data),
     }
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined)
-
-
-def _template(name: str) -> Any:
-    return _environment().get_template(name)

@@ -50,7 +50,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     Diagnostic(
         title="Entropy, % of initial",
         series={"entropy_pct": "entropy"},
-        y_title="%",
+        y_title="entropy, % of initial",
         caption="A fall to a few percent early on means that exploration has stopped.",
     ),
     Diagnostic(
@@ -71,7 +71,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     Diagnostic(
         title="Learning rates",
         series={"actor_lr": "actor", "critic_lr": "critic"},
-        y_title="",
+        y_title="learning rate",
         published=(("final", 0.0),),
         caption="Annealed over the run.",
     ),
@@ -104,7 +104,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     Diagnostic(
         title="Correlation of values and returns",
         series={"value_correlation": "correlation"},
-        y_title="",
+        y_title="correlation",
         published=(("early", 0.92), ("final", 0.69)),
         caption="Predicted values against Monte Carlo returns. Early published: 0.90-0.95.",
     ),

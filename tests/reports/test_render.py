@@ -45,9 +45,10 @@ def test_a_full_report_has_every_panel_and_shared_files(report_data, tmp_path):
     page = index.read_text()
     assert index == tmp_path / "demo" / "index.html"
     assert [identity for identity in PANELS if f'<section id="{identity}"' not in page] == []
-    assert {"plotly.min.js", "report.js", "report.css", "index.html", "demo"} == {p.name for p in tmp_path.iterdir()}
+    shared = {"plotly.min.js", "report.js", "gallery.js", "report.css", "index.html", "compare.html"}
+    assert {*shared, "demo"} == {p.name for p in tmp_path.iterdir()}
     assert len(figures_in(page)) == figure_count(index) == 25
-    assert page.count("<details>") == 25
+    assert page.count('<details class="data">') == 25
     assert not re.search(r"(?:src|href)=.(?:https?:)?//", page), "nothing may come from a network"
 
 
@@ -123,7 +124,7 @@ def test_growth_and_gap_are_drawn_by_kind_of_market_with_their_intervals(report_
     assert fresh["error_y"]["arrayminus"] == pytest.approx([1.2] * 5)
     assert dates["error_y"]["array"] == [None] * 5
     panel = page.split('<section id="generalisation"')[1].split("</section>")[0]
-    assert panel.index("In calm markets it waits") < panel.index("memorised.") < panel.index("<figure>")
+    assert panel.index("In calm markets it waits") < panel.index("memorised.") < panel.index("<figure ")
     assert "sells a strangle of the near expiry" in panel
     assert "simulated quotes" in panel
 

@@ -1,0 +1,111 @@
+"""The gallery: every report in one table, and a page that lays two runs side by side."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from clstm_core.artifacts.folder import write_text
+from reports.charts import NOTHING, number
+from reports.pages import CSP, template
+
+UNTOLD = {"kind": "none", "word": "No verdict yet", "rest": ""}
+
+COMPARED = (
+    *("outcome", "excess over cash", "total return", "Sharpe ratio", "largest drawdown"),
+    *("fees paid, USD", "spread paid, USD", "checks failed", "data", "window", "sessions", "rendered"),
+)
+
+
+def write_gallery(out_dir: Path) -> Path:
+    """`<out_dir>/index.html`: every report there is, the newest first; `compare.html` for two of them."""
+    summaries = summaries_in(out_dir)
+    rows = [gallery_row(summary) for summary in summaries]
+    index = out_dir / "index.html"
+    write_text(index, template("gallery.html").render(rows=rows, csp=CSP, inline=None))
+    compared = {row["run"]: compared_lines(row, summary) for row, summary in zip(rows, summaries, strict=True)}
+    page = template("compare.html").render(runs=compared, csp=CSP, inline=None)
+    write_text(out_dir / "compare.html", page)
+    return index
+
+
+def summaries_in(out_dir: Path) -> list[dict[str, Any]]:
+    """The summaries of whole reports below a folder, the newest first; what cannot be read is passed over."""
+    found = []
+    for path in out_dir.glob("*/summary.json"):
+        try:
+            summary = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            continue
+        if isinstance(summary, dict) and (path.parent / "index.html").is_file():
+            found.append({**summary, "run": path.parent.name})
+    return sorted(found, key=lambda summary: str(summary.get("generated_at") or ""), reverse=True)
+
+
+def gallery_row(summary: dict[str, Any]) -> dict[str, Any]:
+    """One run's cells; each number beside the value that it is sorted by."""
+    failed, excess = summary.get("checks_failed"), summary.get("excess") or {}
+    return {
+        "run": summary["run"],
+        "date": str(summary.get("generated_at") or "unknown"),
+        "kind": str(summary.get("kind") or "unknown"),
+        "data_label": str(summary.get("data_label") or "quotes of unknown origin"),
+        "recipe": _text(summary.get("recipe")),
+        "seed": _text(summary.get("seed")),
+        "outcome": summary.get("outcome") or UNTOLD,
+        "verdict": str(summary.get("verdict") or ""),
+        "excess": _excess(excess),
+        "excess_by": number(excess.get("estimate")),
+        "sharpe": _decimals(summary.get("sharpe")),
+        "sharpe_by": number(summary.get("sharpe")),
+        "drawdown": _percent(summary.get("max_drawdown")),
+        "drawdown_by": number(summary.get("max_drawdown")),
+        "failed": NOTHING if failed is None else f"{failed} of {summary.get('checks', 0)}",
+        "failed_by": failed,
+    }
+
+
+def compared_lines(row: dict[str, Any], summary: dict[str, Any]) -> list[list[str]]:
+    """What a comparison shows of a run: pairs of name and text, figures first, then where they come from."""
+    cells = (
+        f"{row['outcome']['word']} {row['outcome']['rest']}".strip(),
+        row["excess"],
+        _percent(summary.get("total_return")),
+        row["sharpe"],
+        row["drawdown"],
+        *(_usd(summary.get(key)) for key in ("fees_usd", "spread_usd")),
+        row["failed"],
+        row["data_label"],
+        _text(summary.get("window")),
+        NOTHING if (count := number(summary.get("sessions_count"))) is None else f"{count:,.0f}",
+        row["date"],
+    )
+    known = [[str(name), str(value)] for name, value in summary.get("provenance") or []]
+    return [*([name, cell] for name, cell in zip(COMPARED, cells, strict=True)), *known]
+
+
+def _excess(found: dict[str, Any]) -> str:
+    estimate, low, high = (number(found.get(key)) for key in ("estimate", "low", "high"))
+    if estimate is None:
+        return NOTHING
+    interval = "" if low is None or high is None else f" ({low:+.1f} to {high:+.1f})"
+    span = "" if found.get("span") == "per year" else f" {str(found.get('span')).replace('over the', 'in')}"
+    return f"{estimate:+.1f}%{interval}{span}"
+
+
+def _percent(value: Any) -> str:
+    found = number(value)
+    return NOTHING if found is None else f"{100 * found:+.1f}%"
+
+
+def _decimals(value: Any) -> str:
+    found = number(value)
+    return NOTHING if found is None else f"{found:.2f}"
+
+
+def _usd(value: Any) -> str:
+    found = number(value)
+    return NOTHING if found is None else f"{found:,.0f}"
+
+
+def _text(value: Any) -> str:
+    return NOTHING if value in (None, "") else str(value)
