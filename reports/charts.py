@@ -19,6 +19,12 @@ MIXED = 1e5
 FLAT = 10
 """Up to so many categories have names that lie flat under the axis."""
 
+FEW_ROWS = 4
+"""So few rows keep every column."""
+
+ANSWERS = ("passed", "holds", "blocks")
+"""Columns that are worth reading where they say the same in every row."""
+
 LABELS = ("year", "seed")
 """Columns whose whole numbers are names, not counts: written without commas."""
 
@@ -130,6 +136,33 @@ def table(rows: Sequence[dict[str, Any]], columns: dict[str, tuple[str, str]]) -
         kinds=[_kind(shown, key, [row[index] for row in cells]) for index, key in enumerate(columns)],
         failed=[_failed(row) for row in shown],
         note=note,
+    )
+
+
+def without_constants(found: Table) -> Table:
+    """The table without columns of words that say the same in every row; the note says it once.
+
+    The first column stays, and so does whether something held.
+    """
+    if len(found.rows) < FEW_ROWS:
+        return found
+    said = {
+        index: found.rows[0][index]
+        for index, heading in enumerate(found.columns)
+        if index
+        and heading not in ANSWERS
+        and found.kinds[index] != "number"
+        and len({row[index] for row in found.rows}) == 1
+    }
+    kept = [index for index in range(len(found.columns)) if index not in said]
+    words = [f"{found.columns[index]}: {text}" for index, text in said.items() if text not in ("", NOTHING)]
+    notes = [found.note, f"In every row: {'; '.join(words)}." if words else ""]
+    return Table(
+        columns=[found.columns[index] for index in kept],
+        rows=[[row[index] for index in kept] for row in found.rows],
+        kinds=[found.kinds[index] for index in kept],
+        failed=found.failed,
+        note=" ".join(filter(None, notes)),
     )
 
 

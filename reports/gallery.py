@@ -7,6 +7,7 @@ from typing import Any
 from clstm_core.artifacts.folder import write_text
 from reports.charts import NOTHING, number
 from reports.pages import CSP, template
+from reports.tiles import facts
 
 UNTOLD = {"kind": "none", "word": "No verdict yet", "rest": ""}
 
@@ -54,6 +55,7 @@ def gallery_row(summary: dict[str, Any]) -> dict[str, Any]:
         "outcome": summary.get("outcome") or UNTOLD,
         "verdict": str(summary.get("verdict") or ""),
         "excess": _excess(excess),
+        "span": _span(excess),
         "excess_by": number(excess.get("estimate")),
         "sharpe": _decimals(summary.get("sharpe")),
         "sharpe_by": number(summary.get("sharpe")),
@@ -67,8 +69,8 @@ def gallery_row(summary: dict[str, Any]) -> dict[str, Any]:
 def compared_lines(row: dict[str, Any], summary: dict[str, Any]) -> list[list[str]]:
     """What a comparison shows of a run: pairs of name and text, figures first, then where they come from."""
     cells = (
-        f"{row['outcome']['word']} {row['outcome']['rest']}".strip(),
-        row["excess"],
+        f"{row['outcome']['word']}{row['outcome']['rest']}",
+        f"{row['excess']} {row['span']}".strip(),
         _percent(summary.get("total_return")),
         row["sharpe"],
         row["drawdown"],
@@ -79,17 +81,22 @@ def compared_lines(row: dict[str, Any], summary: dict[str, Any]) -> list[list[st
         NOTHING if (count := number(summary.get("sessions_count"))) is None else f"{count:,.0f}",
         row["date"],
     )
-    known = [[str(name), str(value)] for name, value in summary.get("provenance") or []]
-    return [*([name, cell] for name, cell in zip(COMPARED, cells, strict=True)), *known]
+    known = facts([(str(name), str(value)) for name, value in summary.get("provenance") or []])
+    figures = zip(COMPARED, cells, strict=True)
+    return [*map(list, figures), *([fact.name, fact.short or fact.value] for fact in known)]
 
 
 def _excess(found: dict[str, Any]) -> str:
     estimate, low, high = (number(found.get(key)) for key in ("estimate", "low", "high"))
     if estimate is None:
         return NOTHING
-    interval = "" if low is None or high is None else f" ({low:+.1f} to {high:+.1f})"
-    span = "" if found.get("span") == "per year" else f" {str(found.get('span')).replace('over the', 'in')}"
-    return f"{estimate:+.1f}%{interval}{span}"
+    return f"{estimate:+.1f}%" + ("" if low is None or high is None else f" ({low:+.1f} to {high:+.1f})")
+
+
+def _span(found: dict[str, Any]) -> str:
+    """What the excess is of, where it is not a year."""
+    span = str(found.get("span") or "")
+    return "" if span == "per year" else span.replace("over the", "in")
 
 
 def _percent(value: Any) -> str:

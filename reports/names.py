@@ -11,7 +11,7 @@ from typing import Any
 from clstm_core.evaluation.evidence import Evidence
 from clstm_core.evaluation.figures import MEAN_METRIC, SHARPE_METRIC
 from clstm_core.evaluation.words import plain
-from reports.charts import Chart, Panel, Table
+from reports.charts import Chart, Panel, Table, without_constants
 
 METRICS = {MEAN_METRIC: "mean difference, bps per session", SHARPE_METRIC: "Sharpe ratio"}
 _RUNG = re.compile(r"clstm_(\d+)_(\w+)")
@@ -20,7 +20,7 @@ Renaming = Callable[[str], str]
 
 
 def policy_name(name: str) -> str:
-    """A policy as the verdict calls it: `PUT`, `buy and hold`; a rung is `checkpoint 80%`, and its mode if no argmax."""
+    """A policy as the verdict calls it: `PUT`, `buy and hold`; a rung is `checkpoint 80%`, or with its mode."""
     rung = _RUNG.fullmatch(name)
     if rung is None:
         return plain(name)
@@ -61,12 +61,12 @@ def renaming(data: Evidence) -> Renaming:
 
 
 def renamed(panel: Panel, rename: Renaming) -> Panel:
-    """The panel with display names in its words, figures and tables; identities stay."""
+    """The panel with display names in its words, figures and tables, and no column of one word; identities stay."""
     return dataclasses.replace(
         panel,
         message=rename(panel.message),
         charts=[_chart(chart, rename) for chart in panel.charts],
-        tables=[(rename(caption), _table(table, rename)) for caption, table in panel.tables],
+        tables=[(rename(caption), without_constants(_table(table, rename))) for caption, table in panel.tables],
     )
 
 

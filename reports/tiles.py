@@ -19,7 +19,7 @@ HASH_SHOWN = 8
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The verdict as a reader takes it in: a kind that has a colour, its word, and the rest of the line.
+    """The verdict as a reader takes it in: a kind that has a colour, its word, and the rest of the line after it.
 
     kind: beats, worse, level, ahead, unqualified, short or none
     """
@@ -66,8 +66,8 @@ def outcome(data: Evidence) -> Outcome:
         return Outcome("none", "No verdict yet")
     found = _against_cash(relation_of(pair))
     if pair.get("champion") is False:
-        said = f"{found.word} {found.rest}".strip()
-        return Outcome("unqualified", "Unqualified", f"no rung is a champion; the last one: {_lower(said)}")
+        said = ("" if found.kind in ("beats", "worse") else "is ") + _lower(found.word + found.rest)
+        return Outcome("unqualified", "Unqualified", f": no champion; the last rung {said}")
     return found
 
 
@@ -204,12 +204,12 @@ def _against_cash(said: str) -> Outcome:
     known = {
         "beats": Outcome("beats", "Beats cash"),
         "trails": Outcome("worse", "Does worse than cash"),
-        relation(-1.0, 1.0): Outcome("level", "Not distinguishable", "from cash"),
-        relation(None, None): Outcome("short", "Too short to tell", "from cash"),
+        relation(-1.0, 1.0): Outcome("level", "Not distinguishable", " from cash"),
+        relation(None, None): Outcome("short", "Too short to tell", " from cash"),
     }
     # ahead of cash by its interval, with a reason why that does not count
-    reason = said.removeprefix("is ahead, ").removesuffix(" of").removesuffix(",")
-    return known.get(said) or Outcome("ahead", "Ahead of cash, not proven", reason)
+    reason = said.removeprefix("is ahead, ").removeprefix("but ").removesuffix(" of").removesuffix(",")
+    return known.get(said) or Outcome("ahead", "Ahead of cash, not proven", f": {reason}")
 
 
 def _excess_tile(data: Evidence) -> Tile:
@@ -239,6 +239,8 @@ def _sharpe_note(data: Evidence) -> str:
         None,
     )
     interval = _interval(pair) if pair else None
+    if interval is None and number(policy_row(data).get("sharpe")) is None:
+        return "not told of less than a year"
     return f"interval {interval[0]:.2f} to {interval[1]:.2f}" if interval else "per year, beyond cash"
 
 

@@ -14,6 +14,31 @@
     return getComputedStyle(root).getPropertyValue(name).trim();
   }
 
+  const half = (chart) => printing && chart.node.closest(".grid") !== null;
+  const room = (chart) => (printing ? (half(chart) ? PAPER.half : PAPER.whole) : chart.node.clientWidth) || 600;
+
+  // A title that is wider than its figure goes on in another line
+  function wrapped(text, letters) {
+    const lines = [""];
+    for (const word of text.split(" ")) {
+      if (lines.at(-1) && lines.at(-1).length + word.length >= letters) lines.push("");
+      lines[lines.length - 1] += (lines.at(-1) ? " " : "") + word;
+    }
+    return lines;
+  }
+
+  function titled(out, width) {
+    const title = wrapped(out.title.text, Math.floor(width / (out.title.font.size * 0.56)));
+    const subtitle = wrapped(out.title.subtitle.text, Math.floor(width / (out.title.subtitle.font.size * 0.56)));
+    const more = (title.length - 1) * out.title.font.size * 1.3 + (subtitle.length - 1) * 16;
+    out.title.text = title.join("<br>");
+    out.title.subtitle.text = subtitle.join("<br>");
+    if (more === 0) return;
+    out.margin = { ...out.margin, t: out.margin.t + more };
+    out.height = (out.height || 360) + more;
+    out.title = { ...out.title, yref: "container", y: 1 - 14 / out.height, yanchor: "top" };
+  }
+
   function themed(chart) {
     const out = structuredClone(chart.figure.layout);
     const ink = printing ? "#000000" : colour("--ink");
@@ -32,27 +57,31 @@
       out.height = (out.height || 360) + 18 * entries;
       out.font.size = 11;
       out.margin = { ...out.margin, l: 44, r: 8 };
+      out.title = { ...out.title, xref: "container", font: { ...out.title.font, size: 14 } };
+      out.title.subtitle.font.size = 11;
       out.xaxis.nticks = 4;
       if (out.xaxis.type === "category") out.legend.y -= 44 / (out.height - 110); // names are written upright
     }
     if (printing) {
-      const half = chart.node.closest(".grid");
-      out.width = half ? PAPER.half : PAPER.whole;
-      if (half) {
-        out.height = (out.height || 360) + 10 * entries;
+      out.width = room(chart);
+      if (half(chart)) {
+        out.height = (out.height || 360) + 14 * entries;
         out.font.size = 9;
-        out.title.font = { ...out.title.font, size: 12 };
+        out.legend.font = { size: 9 };
+        out.title = { ...out.title, xref: "container", font: { ...out.title.font, size: 12 } };
+        out.title.subtitle.font.size = 9;
         out.xaxis.nticks = 4;
       }
     }
+    titled(out, room(chart) - 24);
     return out;
   }
 
   // The palette's blue is too dark for dark paper; its place is kept, its lightness raised.
-  function traces(figure) {
-    const text = JSON.stringify(figure.data);
+  function traces(chart) {
+    const text = JSON.stringify(chart.figure.data);
     const data = JSON.parse(dark.matches && !printing ? text.replaceAll("#0072B2", "#3D9BE0") : text);
-    for (const trace of narrow() ? data : []) {
+    for (const trace of narrow() || half(chart) ? data : []) {
       if (trace.name) trace.name = trace.name.replace(" (", "<br>(").replace(": ", ":<br>");
     }
     return data;
@@ -60,7 +89,7 @@
 
   function draw(chart) {
     chart.seen = true;
-    return Plotly.react(chart.node, traces(chart.figure), themed(chart), {
+    return Plotly.react(chart.node, traces(chart), themed(chart), {
       responsive: true,
       displaylogo: false,
       displayModeBar: narrow() || printing ? false : "hover",

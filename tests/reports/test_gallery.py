@@ -21,7 +21,7 @@ def test_a_run_is_a_row_of_numbers(report_data, tmp_path):
     render_report(report_data, tmp_path)
     page = (tmp_path / "index.html").read_text()
     row = cells(page, "demo")
-    assert row[:5] == ["demo", "2026-01-05 10:00 UTC", "modelled quotes, modelled spread", "default_cpu", "–"]
+    assert row[:5] == ["demo", "2026-01-05", "modelled quotes, modelled spread", "default_cpu", "–"]
     assert row[5:] == ["Not distinguishable from cash", "+1.8% (-4.5 to +8.3)", "0.40", row[8], "1 of 6"]
     assert re.fullmatch(r"-\d+\.\d%", row[8])
     assert page.count('scope="col"') == len(row)

@@ -93,3 +93,13 @@ def test_every_flow_has_a_colour_of_its_own():
 def test_an_axis_in_percent_says_of_what(report_data):
     axes = [chart.figure["layout"]["yaxis"]["title"].get("text") for p in panels_of(report_data) for chart in p.charts]
     assert [title for title in axes if title in ("%", "")] == []
+
+
+def test_a_column_of_one_word_is_said_once():
+    rows = [{"name": f"p{k}", "fills": "touch", "passed": True, "n": 1.0} for k in range(4)]
+    shown = {"name": ("policy", ""), "fills": ("fills", ""), "passed": ("passed", ""), "n": ("n", "")}
+    found = charts.without_constants(charts.table(rows, shown))
+    assert (found.columns, found.note) == (["policy", "passed", "n"], "In every row: fills: touch.")
+    assert found.rows[0] == ["p0", "yes", "1.00"]
+    few = charts.table(rows[:3], shown)
+    assert charts.without_constants(few) == few
