@@ -30,7 +30,8 @@
   function titled(out, width) {
     const title = wrapped(out.title.text, Math.floor(width / (out.title.font.size * 0.56)));
     const subtitle = wrapped(out.title.subtitle.text, Math.floor(width / (out.title.subtitle.font.size * 0.56)));
-    const more = (title.length - 1) * out.title.font.size * 1.3 + (subtitle.length - 1) * 16;
+    const above = (out.annotations || []).some((note) => note.yref === "paper" && note.y >= 1) ? 18 : 0;
+    const more = (title.length - 1) * out.title.font.size * 1.3 + (subtitle.length - 1) * 16 + above;
     out.title.text = title.join("<br>");
     out.title.subtitle.text = subtitle.join("<br>");
     if (more === 0) return;
