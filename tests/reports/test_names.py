@@ -103,3 +103,9 @@ def test_a_column_of_one_word_is_said_once():
     assert found.rows[0] == ["p0", "yes", "1.00"]
     few = charts.table(rows[:3], shown)
     assert charts.without_constants(few) == few
+
+
+def test_the_bars_of_a_month_are_told_apart_by_colour(report_data):
+    chart = next(chart for panel in panels_of(report_data) for chart in panel.charts if chart.id == "attribution")
+    colours = [trace["marker"]["color"] for trace in chart.figure["data"] if trace["type"] == "bar"]
+    assert len(set(colours)) == len(colours) == len(FLOWS)
