@@ -15,7 +15,7 @@ from reports.render import render_report, render_single_file, shown_panels
 CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if os.path.exists(path)), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no /usr/bin/chromium: the report is NOT looked at")
 
-TALL = 22_000  # pixels: every figure is in view, so that every one is drawn
+TALL = 40_000  # pixels: every figure is in view, so that every one is drawn
 FRAME = """<!DOCTYPE html><body style="margin:0">
 <iframe src="demo/index.html#training" style="width:{width}px;height:{height}px;border:0"></iframe>
 <script>
