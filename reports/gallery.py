@@ -7,7 +7,7 @@ from typing import Any
 from clstm_core.artifacts.folder import write_text
 from reports.charts import NOTHING, number
 from reports.pages import CSP, template
-from reports.tiles import facts
+from reports.tiles import facts, signed_percent, two_decimals
 
 UNTOLD = {"kind": "none", "word": "No verdict yet", "rest": ""}
 
@@ -57,9 +57,9 @@ def gallery_row(summary: dict[str, Any]) -> dict[str, Any]:
         "excess": _excess(excess),
         "span": _span(excess),
         "excess_by": number(excess.get("estimate")),
-        "sharpe": _decimals(summary.get("sharpe")),
+        "sharpe": two_decimals(summary.get("sharpe")),
         "sharpe_by": number(summary.get("sharpe")),
-        "drawdown": _percent(summary.get("max_drawdown")),
+        "drawdown": signed_percent(summary.get("max_drawdown")),
         "drawdown_by": number(summary.get("max_drawdown")),
         "failed": NOTHING if failed is None else f"{failed} of {summary.get('checks', 0)}",
         "failed_by": failed,
@@ -71,7 +71,7 @@ def compared_lines(row: dict[str, Any], summary: dict[str, Any]) -> list[list[st
     cells = (
         f"{row['outcome']['word']}{row['outcome']['rest']}",
         f"{row['excess']} {row['span']}".strip(),
-        _percent(summary.get("total_return")),
+        signed_percent(summary.get("total_return")),
         row["sharpe"],
         row["drawdown"],
         *(_usd(summary.get(key)) for key in ("fees_usd", "spread_usd")),
@@ -97,16 +97,6 @@ def _span(found: dict[str, Any]) -> str:
     """What the excess is of, where it is not a year."""
     span = str(found.get("span") or "")
     return "" if span == "per year" else span.replace("over the", "in")
-
-
-def _percent(value: Any) -> str:
-    found = number(value)
-    return NOTHING if found is None else f"{100 * found:+.1f}%"
-
-
-def _decimals(value: Any) -> str:
-    found = number(value)
-    return NOTHING if found is None else f"{found:.2f}"
 
 
 def _usd(value: Any) -> str:

@@ -97,12 +97,12 @@ def tiles(data: Evidence) -> list[Tile]:
     window = f"{data.first_date} to {data.last_date}" if data.first_date and data.last_date else ""
     checked = sum(1 for gate in data.gates if gate.get("passed") is not None) + len(data.parity)
     cash = next((other for other in data.backtests if other.get("headline") and other.get("name") == CASH), {})
-    beside = f"cash {_percent(cash.get('total_return'))}" if cash else ""
+    beside = f"cash {signed_percent(cash.get('total_return'))}" if cash else ""
     return [
-        Tile("total return", _percent(row.get("total_return")), beside, "equity"),
+        Tile("total return", signed_percent(row.get("total_return")), beside, "equity"),
         _excess_tile(data),
-        Tile("Sharpe ratio", _decimals(row.get("sharpe")), _sharpe_note(data), "equity"),
-        Tile("largest drawdown", _percent(row.get("max_drawdown")), "from its own peak", "equity"),
+        Tile("Sharpe ratio", two_decimals(row.get("sharpe")), _sharpe_note(data), "equity"),
+        Tile("largest drawdown", signed_percent(row.get("max_drawdown")), "from its own peak", "equity"),
         Tile(
             "spread and fees paid",
             NOTHING if paid is None else f"{paid:,.0f} USD",
@@ -244,12 +244,14 @@ def _sharpe_note(data: Evidence) -> str:
     return f"interval {interval[0]:.2f} to {interval[1]:.2f}" if interval else "per year, beyond cash"
 
 
-def _percent(value: Any) -> str:
+def signed_percent(value: Any) -> str:
+    """A fraction as `+1.2%`; a dash for what is no number."""
     found = number(value)
     return NOTHING if found is None else f"{100 * found:+.1f}%"
 
 
-def _decimals(value: Any) -> str:
+def two_decimals(value: Any) -> str:
+    """A ratio as `0.29`; a dash for what is no number."""
     found = number(value)
     return NOTHING if found is None else f"{found:.2f}"
 
