@@ -117,7 +117,6 @@
     },
     { rootMargin: "400px 0px" },
   );
-  for (const chart of charts) watch.observe(chart.node);
   dark.addEventListener("change", () => charts.filter((chart) => chart.seen).forEach(draw));
 
   // Data tables
@@ -206,6 +205,13 @@
   }
   window.addEventListener("hashchange", unfold);
   unfold();
+
+  // What is in view at once is drawn at once, the rest when it comes into view
+  for (const chart of charts) {
+    const inView = chart.node.checkVisibility() && chart.node.getBoundingClientRect().top < window.innerHeight;
+    if (inView) draw(chart);
+    else watch.observe(chart.node);
+  }
 
   // Hashes are shown by their first digits and copied whole
   async function copy(text) {
