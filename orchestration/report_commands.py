@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,7 +51,10 @@ def runs() -> None:
         typer.echo(line)
 
 
-def report(run: Annotated[str, typer.Argument(help="name of the training run")]) -> None:
+def report(
+    run: Annotated[str, typer.Argument(help="name of the training run")],
+    single_file: Annotated[Path | None, typer.Option(help="write the page as one HTML file too, to mail")] = None,
+) -> None:
     """Write the report of a run again, from the files that it left, and say where it is."""
     from clstm_core.artifacts.places import Places
     from clstm_core.evaluation.run_list import require_run
@@ -69,7 +73,25 @@ def report(run: Annotated[str, typer.Argument(help="name of the training run")])
         url = earlier.url if earlier else ReportServer(home=str(home)).page(run)
         written, page = write_report(folder, places, home / "reports" / "generated", url)
         MetricsStore(places.root / "metrics.duckdb").record(written)
+        if single_file is not None:
+            _write_single(folder.evidence, single_file)
     typer.echo(f"Verdict: {written.verdict}\nReport:  {page}")
+    if single_file is not None:
+        typer.echo(f"One file: {single_file.resolve()}")
+
+
+def _write_single(evidence: Path, place: Path) -> None:
+    """The page with all that it needs inside."""
+    from clstm_core.artifacts.folder import write_text
+    from clstm_core.errors import ConfigError
+    from clstm_core.evaluation.evidence import load_evidence
+    from reports.render import render_single_file
+
+    if place.is_dir() or not place.parent.is_dir():
+        raise ConfigError(
+            f"cannot write a page to {place}: expected a file in a folder that is there. Pass another --single-file."
+        )
+    write_text(place, render_single_file(load_evidence(evidence)))
 
 
 def compare(

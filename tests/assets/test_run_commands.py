@@ -69,6 +69,17 @@ def test_a_report_is_written_again_from_files(home):
     assert (home / "reports" / "generated" / "report.css").is_file()
 
 
+def test_a_report_is_written_as_one_file(home, tmp_path):
+    place = tmp_path / "page.html"
+    done = clstm("report", "one", "--single-file", place)
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[-1] == f"One file: {place}"
+    assert "<script src=" not in place.read_text()
+    done = clstm("report", "one", "--single-file", tmp_path)
+    assert done.exit_code == 2
+    assert "expected a file in a folder that is there" in done.output
+
+
 def test_a_run_at_work_is_left_alone(home):
     with lock(home / "data" / "launches" / "one" / "lock", "run one"):
         done = clstm("report", "one")
