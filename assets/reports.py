@@ -160,7 +160,7 @@ def _evidence(
         habits=earned.habits if earned else [],
         rules=earned.rules if earned else [],
         luck=walked.luck if (walked := LuckManifest.kept(run.luck)) else None,
-        implied=implied_by_date(places.tensors(inputs.data_sha256)),
+        implied=implied_by_date(places.tensors(inputs.data_sha256 or "")),
         findings=pl.read_parquet(findings).to_dicts() if findings.is_file() else [],
         generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
