@@ -4,9 +4,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from clstm_core.evaluation.attribution import LARGE_RESIDUAL
 from clstm_core.evaluation.evidence import Evidence
-from clstm_core.evaluation.figures import ATTRIBUTION
+from clstm_core.evaluation.figures import ATTRIBUTION, LARGE_RESIDUAL
 from reports.charts import Chart, Table, framed, number, table, text
 from reports.palette import OKABE_ITO
 

@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from clstm_core.evaluation.evidence import Evidence
-from clstm_core.evaluation.periods import ROLLING
+from clstm_core.evaluation.figures import ROLLING
 from reports.account_figures import percents
 from reports.charts import REFERENCE, Chart, framed, line, number, table
 from reports.palette import OKABE_ITO

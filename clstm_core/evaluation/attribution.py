@@ -10,15 +10,11 @@ from typing import Any
 
 import polars as pl
 
-from clstm_core.evaluation.figures import ATTRIBUTION
+from clstm_core.evaluation.figures import ATTRIBUTION, LARGE_RESIDUAL
 
 _COSTS = {"spread_usd": -pl.col("slippage_usd"), "fees_usd": -pl.col("fees_usd")}
 TERMS: dict[str, pl.Expr] = {name: _COSTS.get(name, pl.col(name)) for name in ATTRIBUTION}
 """Terms and how they follow from the columns of the `equity` ledger; costs are negative: all add up to pnl_usd."""
-
-
-LARGE_RESIDUAL = 0.25
-"""A residual above this share of all movement is flagged: the Greeks then explain too little."""
 
 
 def by_month(equity: pl.DataFrame) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from clstm_core.evaluation.figures import ROLLING
 from clstm_core.evaluation.statistics import (
     CONFIDENCE,
     MIN_OBSERVATIONS,
@@ -23,9 +24,6 @@ from clstm_core.evaluation.statistics import (
 )
 
 Rows = list[dict[str, Any]]
-
-ROLLING = 63
-"""Sessions of a rolling figure: a quarter of a year, and so never annualised."""
 
 WORST = 5
 
