@@ -161,6 +161,7 @@ def _evidence(
         rules=earned.rules if earned else [],
         luck=walked.luck if (walked := LuckManifest.kept(run.luck)) else None,
         implied=implied_by_date(places.tensors(inputs.data_sha256 or "")),
+        discount=(inputs.config.get("ppo") or {}).get("gamma"),
         findings=pl.read_parquet(findings).to_dicts() if findings.is_file() else [],
         generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )

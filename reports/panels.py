@@ -15,6 +15,7 @@ from reports.account_panels import (
     trips_panel,
 )
 from reports.charts import NOTHING, Panel, Table, table
+from reports.critic_figures import calibration_chart
 from reports.generalisation_figures import NOTHING as UNMEASURED
 from reports.generalisation_figures import (
     figures_table,
@@ -192,10 +193,11 @@ def _critic(data: Evidence) -> Panel:
         "everywhere scores 0; below 0, its changes mislead. The ceiling is a linear fit of those rewards to what the "
         "encoder sees, made on training dates."
     )
-    if not data.critic:
+    charts = present(calibration_chart(data))
+    if not data.critic and not charts:
         return Panel(id="critic", title="Does the critic foresee rewards?", message="The critic was not judged.")
-    tables = [("The judged checkpoint's critic", table(data.critic, shown))]
-    return Panel(id="critic", title="Does the critic foresee rewards?", message=message, tables=tables)
+    tables = [("The judged checkpoint's critic", table(data.critic, shown))] if data.critic else []
+    return Panel(id="critic", title="Does the critic foresee rewards?", message=message, charts=charts, tables=tables)
 
 
 def _realism(data: Evidence) -> Panel:

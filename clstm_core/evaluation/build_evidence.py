@@ -65,6 +65,7 @@ def build_evidence(
     rules: Sequence[Mapping[str, Any]] = (),
     trials: int | None = None,
     implied: Mapping[str, float] | None = None,
+    discount: float | None = None,
     generated_at: str = "",
 ) -> Evidence:
     """Everything there is about a run, as a report shows it; what is missing stays empty.
@@ -82,6 +83,7 @@ def build_evidence(
         exports: files of the bundle; parity, latency: of the bundle's manifest
         trials: the registry's count of policies that looked at the test window; the comparison's when left out
         implied: implied volatility of the market by ISO date, to tell calm from wild by; realised where left out
+        discount: of the critic's rewards per session, to judge what it foresaw by
         generated_at: shown as when it was made
 
     Raises: EvaluationError when the comparison's champion is none of the results, or a policy comes twice
@@ -129,7 +131,7 @@ def build_evidence(
         attribution=months,
         residual_share=residual_share(months),
         actions=_actions(judged) if judged else [],
-        **(_account(judged, implied or {}) if judged else {}),
+        **(_account(judged, implied or {}, discount) if judged else {}),
         ladder=sorted(_rows(said.get("pairs") or []), key=lambda pair: [str(pair.get(name)) for name in _LADDER_ORDER]),
         overfitting=_rows(map(_gap, overfitting.get("rows") or [])),
         overfitting_answer=str(overfitting.get("answer") or ""),
@@ -190,14 +192,16 @@ def _curve(result: Backtest, *, is_policy: bool) -> Curve:
     )
 
 
-def _account(result: Backtest, implied: Mapping[str, float]) -> dict[str, Any]:
+def _account(result: Backtest, implied: Mapping[str, float], discount: float | None) -> dict[str, Any]:
     """What is shown of the judged account alone, as plain JSON types."""
     equity = _first_episode(result, "equity")
     # an account that never traded has no fills: another's are not its own
     mine = pl.col("episode") == equity["episode"][0]
     tables = {name: result.table(name).filter(mine) for name in ("fills", "positions", "decisions")}
     simulated = str(result.manifest.get("label") or "simulated").startswith("simulated")
-    found = judged_account({"equity": equity, **tables}, result.manifest.get("env") or {}, implied, simulated=simulated)
+    found = judged_account(
+        {"equity": equity, **tables}, result.manifest.get("env") or {}, implied, simulated=simulated, discount=discount
+    )
     return {name: _rows(value) if isinstance(value, list) else value for name, value in found.items()}
 
 

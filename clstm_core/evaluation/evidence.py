@@ -70,6 +70,7 @@ class Evidence:
     tear_sheet:     its figures, each with how it is worked out; years, months, drawdowns: what it earned and lost when
     trades:         its packages of options, one row each; trade_figures: by the action that opened them; worst_trades
     regimes:        what it earned by third of volatility (regimes_words says which); crises: in named crises
+    calibration:    what the critic foresaw on it and what came, bin by bin
     ladder:         the comparison's paired differences
     overfitting:    one row per rung: milestone, in_sample_bps, held_out_bps, gap, gap_low, gap_high
     training:       the iterations' metrics, in order
@@ -116,6 +117,7 @@ class Evidence:
     regimes: Rows = field(default_factory=list)
     regimes_words: str = ""
     crises: Rows = field(default_factory=list)
+    calibration: Rows = field(default_factory=list)
     ladder: Rows = field(default_factory=list)
     overfitting: Rows = field(default_factory=list)
     overfitting_answer: str = ""

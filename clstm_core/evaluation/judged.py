@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from clstm_core.evaluation.calibration import calibration
 from clstm_core.evaluation.exposures import caps_of, exposures
 from clstm_core.evaluation.periods import WORST, Account, Rows, by_period, by_session, drawdowns
 from clstm_core.evaluation.regimes import by_tercile, in_crises, volatility_before
@@ -15,7 +16,12 @@ WORST_TRADES = 10
 
 
 def judged_account(
-    tables: Mapping[str, pl.DataFrame], env: Mapping[str, Any], implied: Mapping[str, float], *, simulated: bool
+    tables: Mapping[str, pl.DataFrame],
+    env: Mapping[str, Any],
+    implied: Mapping[str, float],
+    *,
+    simulated: bool,
+    discount: float | None = None,
 ) -> dict[str, Any]:
     """Fields of `Evidence` that tell of the judged account; none for books of fewer than two snapshots.
 
@@ -24,6 +30,7 @@ def judged_account(
         env: the settings it was traded under, with its risk budget
         implied: implied volatility by ISO date, where it is known
         simulated: whether its dates are made up, so that no crisis can lie in them
+        discount: of the critic's rewards; it is not judged without
     """
     if tables["equity"].height < 2:
         return {}
@@ -45,6 +52,7 @@ def judged_account(
         "regimes": by_tercile(account, volatility),
         "regimes_words": words,
         "crises": [] if simulated else in_crises(account),
+        "calibration": [] if discount is None else calibration(tables["decisions"], discount),
     }
 
 

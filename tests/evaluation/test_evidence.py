@@ -126,6 +126,7 @@ def account(name: str, *, window: str = "test", lag: int = 1, rule: str = "touch
         | {"total_return": total, "sharpe": total, "n_returns": N - 1, "n_ruined": 0, "n_fills": 3},
     }
     decisions = pl.DataFrame({"episode": 0, "step": range(1, N + 1), "action_name": ACTIONS})
+    decisions = decisions.with_columns(value=pl.col("step").sin(), reward=pl.col("step").cos())
     tables = {"equity": equity, "decisions": decisions, **book()}
     return MadeUp(id=f"{name}-{window}-{lag}-{rule}", name=name, manifest=manifest, tables=tables)
 
@@ -332,6 +333,13 @@ def test_implied_volatility_sorts_sessions_where_it_is_known(results, comparison
     found = build(results, comparison, implied=known)
     assert found.regimes_words.startswith("implied volatility")
     assert [row["sessions"] for row in found.regimes] == [20, 19, 20]
+
+
+def test_the_critic_is_judged_where_its_discount_is_known(results, comparison):
+    assert build(results, comparison).calibration == []
+    rows = build(results, comparison, discount=0.9).calibration
+    assert sum(row["sessions"] for row in rows) == N - 5
+    assert rows[0]["low"] < rows[0]["seen"] < rows[0]["high"]
 
 
 def test_an_account_that_never_traded_has_no_trips_of_anothers(results, comparison):

@@ -118,7 +118,8 @@ def judged_account_rows() -> dict:
     ]
     kind = {"episode": 0, "kind": "option", "multiplier": 100.0, "fill_rule": "touch", "bid": 1.0, "ask": 1.1}
     fills = [{**kind, **trade, "snapshot": snapshots[trade["step"]], "size_zero": False} for trade in trades]
-    decisions = {"step": range(1, n), "action_name": ["near_short_strangle"] * (n - 1)}
+    foreseen = {"value": random.normal(0, 1, n - 1), "reward": random.normal(0, 1, n - 1)}
+    decisions = {"step": range(1, n), "action_name": ["near_short_strangle"] * (n - 1), **foreseen}
     tables = {
         "equity": equity,
         "fills": pl.DataFrame(fills).cast(FILLS),
@@ -126,7 +127,7 @@ def judged_account_rows() -> dict:
         "decisions": pl.DataFrame(decisions),
     }
     env = {"max_net_exposure": 1.0, "max_gross_exposure": 2.0, "max_crash_loss": 0.25}
-    return judged_account(tables, env, {}, simulated=False)
+    return judged_account(tables, env, {}, simulated=False, discount=0.99)
 
 
 def training_rows() -> list[dict]:

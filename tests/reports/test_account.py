@@ -7,6 +7,7 @@ import pytest
 from clstm_core.evaluation.evidence import Curve, Evidence
 from reports import account_figures, figures
 from reports.attribution_figures import attribution_table, profit_words
+from reports.critic_figures import calibration_chart
 from reports.exposure_figures import exposure_charts
 from reports.panels import panels_of
 from reports.regime_figures import crises_chart, regime_chart
@@ -184,3 +185,14 @@ def test_without_a_judged_policy_every_panel_says_so():
     said = {panel.id: panel.message for panel in panels_of(Evidence(run="r"))}
     for name in ("excess", "attribution", "returns", "regimes", "book", "trips"):
         assert said[name].startswith("No ")
+
+
+def test_what_the_critic_foresaw_is_drawn_beside_the_line_of_agreement(report_data):
+    chart = calibration_chart(report_data)
+    bins, line = chart.figure["data"]
+    assert list(bins["x"]) == [row["foreseen"] for row in report_data.calibration]
+    assert list(line["x"]) == list(line["y"]) == [min(bins["x"]), max(bins["x"])]
+    assert bins["error_y"]["array"][0] == pytest.approx(
+        report_data.calibration[0]["high"] - report_data.calibration[0]["seen"]
+    )
+    assert calibration_chart(Evidence(run="r")) is None

@@ -93,7 +93,7 @@ def test_nothing_overlaps_or_scrolls_sideways(report_data, tmp_path, width):
     dom, console = browse(frame, tmp_path / "profile", "--allow-file-access-from-files")
     assert console == []
     seen = dict(re.findall(r'data-(scroll|drawn|overlaps)="(\w+)"', dom.split("<iframe")[0]))
-    assert seen == {"scroll": str(width), "drawn": "41", "overlaps": "false"}
+    assert seen == {"scroll": str(width), "drawn": "42", "overlaps": "false"}
 
 
 def test_an_empty_report_and_the_gallery_open_without_a_console_message(tmp_path):

@@ -16,7 +16,7 @@ from reports.render import CSP, figure_count, label_kind, render_report, shortne
 EVIL = "<script>alert('x')</script></script><!--\"&"
 ACCOUNT = (
     *("sessions", "tear_sheet", "years", "months", "drawdowns", "trades", "trade_figures", "worst_trades", "regimes"),
-    "crises",
+    *("crises", "calibration"),
 )
 ROWS = (
     "backtests",
@@ -52,8 +52,8 @@ def test_a_full_report_has_every_panel_and_shared_files(report_data, tmp_path):
     assert index == tmp_path / "demo" / "index.html"
     assert [identity for identity in PANELS if f'<section id="{identity}"' not in page] == []
     assert {"plotly.min.js", "report.js", "report.css", "index.html", "demo"} == {p.name for p in tmp_path.iterdir()}
-    assert len(figures_in(page)) == figure_count(index) == 41
-    assert page.count("<details>") == 41
+    assert len(figures_in(page)) == figure_count(index) == 42
+    assert page.count("<details>") == 42
     assert not re.search(r"(?:src|href)=.(?:https?:)?//", page), "nothing may come from a network"
 
 
