@@ -19,6 +19,7 @@ from clstm_core.evaluation.statistics import (
     Floats,
     bootstrap_counts,
     log_returns,
+    max_drawdown,
     simple_returns,
     underwater,
 )
@@ -26,6 +27,7 @@ from clstm_core.evaluation.statistics import (
 Rows = list[dict[str, Any]]
 
 WORST = 5
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,7 @@ class Account:
     @functools.cached_property
     def excess(self) -> Floats:
         """Returns less those of cash [T]."""
-        return self.returns - self.cash
+        return _beyond(self.returns, self.cash)
 
     @functools.cached_property
     def market(self) -> Floats:
@@ -69,7 +71,11 @@ class Account:
     @functools.cached_property
     def log_excess(self) -> Floats:
         """Log returns less those of cash [T]: what the verdict's interval is of."""
-        return log_returns(self.equity) - np.log1p(self.cash)
+        return _beyond(log_returns(self.equity), np.log1p(self.cash))
+
+    def growth(self, start: int, stop: int) -> Floats:
+        """One unit from snapshot `start` to `stop` [stop - start + 1]; after ruin it stays where it was."""
+        return np.concatenate([[1.0], np.cumprod(1.0 + self.returns[start:stop])])
 
     @functools.cached_property
     def cash_equity(self) -> Floats:
@@ -80,6 +86,12 @@ class Account:
     def band(self) -> tuple[Floats, Floats, Floats]:
         """`excess_path` of this account."""
         return excess_path(self)
+
+
+def _beyond(returns: Floats, cash: Floats) -> Floats:
+    """Returns less cash's; an account that waits differs from cash by rounding, which is no gain and no loss."""
+    beyond = returns - cash
+    return np.where(np.abs(beyond) < _ROUNDING, 0.0, beyond)
 
 
 def excess_path(account: Account, *, seed: int = 0, replications: int = REPLICATIONS) -> tuple[Floats, Floats, Floats]:
@@ -119,7 +131,7 @@ def rolling(values: Floats, window: int = ROLLING) -> tuple[Floats, Floats]:
         mean[window - 1 :] = views.mean(axis=1)
         deviation[window - 1 :] = views.std(axis=1, ddof=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = np.where(deviation > 1e-12, mean / deviation, np.nan)
+        ratio = np.where(deviation > _ROUNDING, mean / deviation, np.nan)
     return ratio, deviation
 
 
@@ -137,9 +149,9 @@ def by_period(account: Account, length: int) -> Rows:
     ends = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1), names.size]
     rows = []
     for start, stop in pairwise(ends):
-        grown, as_cash, market = (
-            float(curve[stop] / curve[start] - 1.0) for curve in (account.equity, account.cash_equity, account.spot)
-        )
+        curve = account.growth(start, stop)
+        grown = float(curve[-1] - 1.0)
+        as_cash, market = (float(of[stop] / of[start] - 1.0) for of in (account.cash_equity, account.spot))
         rows.append(
             {
                 "period": str(names[start]),
@@ -150,7 +162,7 @@ def by_period(account: Account, length: int) -> Rows:
                 "cash": as_cash,
                 "excess": grown - as_cash,
                 "underlying": market,
-                "max_drawdown": float(underwater(account.equity[start : stop + 1]).min()),
+                "max_drawdown": max_drawdown(curve),
             }
         )
     return rows

@@ -124,7 +124,9 @@ def alpha_beta(
         return None, None
     beta = float(around @ returns) / variance
     left = returns - cash - beta * (market - cash)
-    return float((1.0 + left.mean()) ** periods_per_year - 1.0), beta
+    with np.errstate(over="ignore", invalid="ignore"):  # of a few wild sessions there is no rate per year
+        alpha = float((1.0 + left.mean()) ** periods_per_year - 1.0)
+    return alpha, beta
 
 
 def recovery_factor(total_return: float, max_drawdown: float) -> float | None:

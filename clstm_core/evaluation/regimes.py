@@ -145,7 +145,7 @@ def in_crises(account: Account, crises: tuple[Crisis, ...] = CRISES) -> Rows:
                 "last_date": account.dates[stop],
                 "sessions": stop - start,
                 **_grown(account, mine),
-                "max_drawdown": max_drawdown(account.equity[start : stop + 1]),
+                "max_drawdown": max_drawdown(account.growth(start, stop)),
                 "source": crisis.source,
             }
         )

@@ -101,6 +101,34 @@ def test_an_account_that_never_moves_has_no_ratios():
     assert found["Longest time under water"] == 0
 
 
+def test_an_account_that_waits_neither_gains_nor_loses_against_cash():
+    cash = 1e-4 * (1 + 0.3 * np.sin(np.arange(300)))
+    waiting = account_of(cash, 0.01 * np.sin(np.arange(300)), cash)
+    found = {row["figure"]: row["value"] for row in tear_sheet(waiting)}
+    assert found["Excess over cash"] == pytest.approx(0.0, abs=1e-12)
+    assert [found[name] for name in ("Sharpe ratio", "Omega ratio", "Sortino ratio", "Days ahead of cash")] == [
+        None
+    ] * 4
+    _, low, high = waiting.band
+    assert (low[-1], high[-1]) == (pytest.approx(0.0, abs=1e-12), pytest.approx(0.0, abs=1e-12))
+
+
+@pytest.mark.parametrize("equity", [[100.0, 60.0, -5.0, -5.0], [100.0, 101.0], [100.0, 0.0, 0.0]])
+def test_a_ruined_or_very_short_account_has_its_figures(equity):
+    made = Account(
+        dates=["2020-01-30", "2020-01-31", "2020-02-03", "2020-02-04"][: len(equity)],
+        equity=np.array(equity),
+        spot=np.linspace(100.0, 101.0, len(equity)),
+        cash=np.zeros(len(equity) - 1),
+    )
+    found = {row["figure"]: row["value"] for row in tear_sheet(made)}
+    assert found["Total return"] == pytest.approx(equity[-1] / 100.0 - 1.0)
+    assert found["Sharpe ratio"] is None
+    assert by_session(made).height == len(equity)
+    assert len(drawdowns(made)) == (equity[1] < 100.0)
+    assert by_period(made, 7)[-1]["last_date"] == made.dates[-1]
+
+
 def test_less_than_a_year_is_not_annualised():
     rows = {row["figure"]: row for row in tear_sheet(account_of(0.001 * np.sin(np.arange(1, 201))))}
     for name in ("Return per year", "Volatility per year", "Sharpe ratio", "Sortino ratio", "Alpha per year"):
