@@ -127,6 +127,7 @@ def _evidence(
     import polars as pl
 
     from clstm_core.evaluation.build_evidence import build_evidence
+    from clstm_core.evaluation.regimes import implied_by_date
     from clstm_core.realism_verdict import realism_place
     from clstm_core.store.rows import metrics_rows
 
@@ -159,6 +160,8 @@ def _evidence(
         habits=earned.habits if earned else [],
         rules=earned.rules if earned else [],
         luck=walked.luck if (walked := LuckManifest.kept(run.luck)) else None,
+        implied=implied_by_date(places.tensors(inputs.data_sha256 or "")),
+        discount=(inputs.config.get("ppo") or {}).get("gamma"),
         findings=pl.read_parquet(findings).to_dicts() if findings.is_file() else [],
         generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )

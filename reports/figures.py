@@ -1,18 +1,17 @@
-"""Money figures: equity and drawdown against baselines, where profit came from, what was traded, the ladder."""
+"""Money figures: equity and drawdown against baselines, what was traded, the ladder."""
 
 from typing import Any
 
 import plotly.graph_objects as go
 
 from clstm_core.evaluation.evidence import Curve, Evidence
-from clstm_core.evaluation.figures import ATTRIBUTION, MEAN_METRIC
-from reports.charts import Chart, Table, framed, line, number, table, text
-from reports.palette import FLOWS, OKABE_ITO
+from clstm_core.evaluation.figures import MEAN_METRIC
+from reports.charts import DASHES, Chart, Table, framed, line, number, table
+from reports.palette import OKABE_ITO
 
-_PATTERNS = ("", "/", "x", ".", "\\", "+", "", "x", "")
-_HATCH = {"fillmode": "overlay", "fgcolor": "#000000", "fgopacity": 0.35, "size": 7, "solidity": 0.2}
-LARGE_RESIDUAL = 0.25
-"""A residual above this share of all movement is flagged: the Greeks then explain too little."""
+WIDE = 1.6
+"""Where equities lie further apart than this ratio, growth is drawn on a log axis: equal ratios, equal heights."""
+GREYS = ("#7F7F7F", "#A6A6A6")
 
 FEW_DATES = 12
 """Up to so many, every date has its own tick: a time axis would show hours between them."""
@@ -48,25 +47,36 @@ def equity_charts(data: Evidence) -> list[Chart]:
     if not curves:
         return []
 
-    few = {"xaxis": {"type": "category"}} if max(len(curve.dates) for curve in curves) <= FEW_DATES else {}
+    grown = [growth(curve) for curve in curves]
+    few: dict[str, Any] = (
+        {"xaxis": {"type": "category"}} if max(len(curve.dates) for curve in curves) <= FEW_DATES else {}
+    )
 
-    def chart(identity: str, title: str, series: list[list[float | None]], caption: str) -> Chart:
-        traces = [line(c.dates, y, c.name, index) for index, (c, y) in enumerate(zip(curves, series, strict=True))]
+    def chart(identity: str, title: str, series: list[list[float | None]], caption: str, **axis: Any) -> Chart:
+        drawn = [
+            line(c.dates, y, c.name, index, **_thin(c, index))
+            for index, (c, y) in enumerate(zip(curves, series, strict=True))
+        ]
+        drawn[0].legendrank = 1
+        traces = [*drawn[1:], drawn[0]]  # the first is drawn last: nothing lies over the judged policy
         return Chart(
             id=identity,
             title=title,
-            figure=framed(traces, title, data.data_label, f"{title.lower()}, %", height=400, **few),
+            figure=framed(traces, title, data.data_label, f"{title.lower()}, %", height=400, **few, **axis),
             caption=caption,
-            table=_by_date(curves, series),
+            table=_by_date(curves, series if not axis else grown),
         )
 
+    words = "Change of equity, marked at mid, in percent of the starting capital; one line per account, no resets."
+    levels = [[None if value is None else 100.0 + value for value in values] for values in grown]
+    equity = chart("equity", "Profit since the start", grown, words)
+    if _wide(levels):
+        words = "Equity, marked at mid, the start being 100, on a log axis; one line per account, no resets."
+        equity = chart(
+            "equity", "Equity, start = 100 (log axis)", levels, words, yaxis_type="log", yaxis_title_text="start = 100"
+        )
     return [
-        chart(
-            "equity",
-            "Profit since the start",
-            [growth(curve) for curve in curves],
-            "Change of equity, marked at mid, in percent of the starting capital; one line per account, no resets.",
-        ),
+        equity,
         chart(
             "underwater",
             "Drawdown",
@@ -76,6 +86,20 @@ def equity_charts(data: Evidence) -> list[Chart]:
     ]
 
 
+def _thin(curve: Curve, index: int) -> dict[str, Any]:
+    """Baselines are thin and grey, told apart by their dashes: the judged policy is what is looked at."""
+    if curve.is_policy or index == 0:
+        return {}
+    grey = GREYS[(index // len(DASHES)) % len(GREYS)]
+    return {"line": {"color": grey, "width": 1.1, "dash": DASHES[index % len(DASHES)]}, "mode": "lines"}
+
+
+def _wide(levels: list[list[float | None]]) -> bool:
+    """Whether levels are all positive and so far apart that a log axis is asked for."""
+    known = [value for values in levels for value in values if value is not None]
+    return bool(known) and min(known) > 0.0 and max(known) > WIDE * min(known)
+
+
 def _by_date(curves: list[Curve], series: list[list[float | None]]) -> Table:
     values: dict[str, dict[str, Any]] = {}
     for index, (curve, ys) in enumerate(zip(curves, series, strict=True)):
@@ -83,42 +107,6 @@ def _by_date(curves: list[Curve], series: list[list[float | None]]) -> Table:
             values.setdefault(date, {"date": date})[str(index)] = None if y is None else y / 100
     rows = [values[date] for date in sorted(values)]
     return table(rows, {"date": ("date", ""), **{str(i): (c.name, "percent") for i, c in enumerate(curves)}})
-
-
-def attribution_chart(data: Evidence) -> Chart | None:
-    """Profit per month by what explains it."""
-    if not data.attribution:
-        return None
-    months = [str(row.get("month")) for row in data.attribution]
-    traces: list[Any] = []
-    for index, (key, name) in enumerate(ATTRIBUTION.items()):
-        values = [number(row.get(key)) for row in data.attribution]
-        if any(values):
-            colour, pattern = FLOWS[key], {"shape": _PATTERNS[index], **_HATCH}
-            traces.append(go.Bar(x=months, y=values, name=name, marker={"color": colour, "pattern": pattern}))
-    totals = [sum(number(row.get(key)) or 0.0 for key in ATTRIBUTION) for row in data.attribution]
-    total = {"mode": "markers", "marker": {"symbol": "diamond", "size": 9, "color": "#E5E5E5", "line": {"width": 1.5}}}
-    traces.append(go.Scatter(x=months, y=totals, name="total", **total))
-    layout: dict[str, Any] = {"barmode": "relative", "xaxis": {"type": "category"}, "hovermode": "x unified"}
-    return Chart(
-        id="attribution",
-        title="Profit per month by source",
-        figure=framed(traces, "Profit per month by source", data.data_label, "USD", height=420, **layout),
-        caption=_residual_words(data),
-        table=table(
-            [{**row, "total": total} for row, total in zip(data.attribution, totals, strict=True)],
-            {"month": ("month", ""), **{k: (v, "usd") for k, v in ATTRIBUTION.items()}, "total": ("total", "usd")},
-        ),
-    )
-
-
-def _residual_words(data: Evidence) -> str:
-    share = data.residual_share or 0.0
-    flag = "Large: the Greeks explain this book poorly. " if share > LARGE_RESIDUAL else ""
-    return (
-        f"Residual, what the Greeks do not explain: {text(share, 'percent')} of all movement. {flag}"
-        "Costs are negative; diamonds are the month's total."
-    )
 
 
 def action_chart(data: Evidence) -> Chart | None:

@@ -5,7 +5,17 @@ from typing import Any
 from clstm_core.evaluation.evidence import Evidence
 from clstm_core.evaluation.figures import COSTS, LIMITS, PERFORMANCE, columns
 from reports import figures
-from reports.charts import NOTHING, Chart, Panel, Table, table
+from reports.account_panels import (
+    attribution_panel,
+    book_panel,
+    excess_panel,
+    present,
+    regimes_panel,
+    returns_panel,
+    trips_panel,
+)
+from reports.charts import NOTHING, Panel, Table, table
+from reports.critic_figures import calibration_chart
 from reports.generalisation_figures import NOTHING as UNMEASURED
 from reports.generalisation_figures import (
     figures_table,
@@ -25,11 +35,16 @@ NAME = {"name": ("policy", "")}
 def panels_of(data: Evidence) -> list[Panel]:
     """Every panel below the verdict box."""
     return [
+        excess_panel(data),
         _equity(data),
         _luck(data),
         _worlds(data),
-        _attribution(data),
+        attribution_panel(data),
+        returns_panel(data),
+        regimes_panel(data),
+        book_panel(data),
         _trading(data),
+        trips_panel(data),
         _fill_lag(data),
         _ladder(data),
         _generalisation(data),
@@ -40,10 +55,6 @@ def panels_of(data: Evidence) -> list[Panel]:
         _quality(data),
         _bundle(data),
     ]
-
-
-def _present(*charts: Chart | None) -> list[Chart]:
-    return [chart for chart in charts if chart is not None]
 
 
 def _headline(data: Evidence) -> list[dict[str, Any]]:
@@ -78,13 +89,13 @@ def _luck(data: Evidence) -> Panel:
         id="luck",
         title="Skill or luck?",
         message=luck_sentence(data),
-        charts=_present(luck_chart(data)),
+        charts=present(luck_chart(data)),
         tables=tables,
     )
 
 
 def _worlds(data: Evidence) -> Panel:
-    charts = _present(worlds_chart(data))
+    charts = present(worlds_chart(data))
     tables = [("Return and distance from cash", worlds_table(data))] if data.worlds else []
     message = (
         "The same index path and contracts, priced by other assumptions. Zero-premium: options cost what the index's "
@@ -96,14 +107,8 @@ def _worlds(data: Evidence) -> Panel:
     return Panel(id="worlds", title="Does it hold under other prices?", message=message, charts=charts, tables=tables)
 
 
-def _attribution(data: Evidence) -> Panel:
-    charts = _present(figures.attribution_chart(data))
-    message = "" if charts else "No attribution: no checkpoint was judged, or its backtest has no whole step yet."
-    return Panel(id="attribution", title="Where profit came from", message=message, charts=charts)
-
-
 def _trading(data: Evidence) -> Panel:
-    rows, charts = _headline(data), _present(figures.action_chart(data))
+    rows, charts = _headline(data), present(figures.action_chart(data))
     message = "" if charts else "No decision of the policy was recorded yet."
     shown = (("Fills and costs", COSTS), ("Largest uses of the risk budget, shares of equity", LIMITS))
     tables = [(title, table(rows, NAME | columns(names))) for title, names in shown] if rows else []
@@ -111,13 +116,13 @@ def _trading(data: Evidence) -> Panel:
 
 
 def _fill_lag(data: Evidence) -> Panel:
-    charts = _present(figures.lag_chart(data))
+    charts = present(figures.lag_chart(data))
     message = "" if charts else "No comparison of fill lags: no policy was backtested at both lag 0 and lag 1."
     return Panel(id="fill-lag", title="Fill lag 0 against 1", message=message, charts=charts)
 
 
 def _ladder(data: Evidence) -> Panel:
-    charts = _present(figures.ladder_chart(data), figures.overfitting_chart(data))
+    charts = present(figures.ladder_chart(data), figures.overfitting_chart(data))
     count = "not recorded" if data.trial_count is None else f"{data.trial_count:,}"
     trials = f"Trials on record (checkpoint x mode x seed x configuration ever evaluated on this window): {count}."
     missing = "" if charts else "No comparison of checkpoints: none was made, or the window was too short. "
@@ -188,10 +193,11 @@ def _critic(data: Evidence) -> Panel:
         "everywhere scores 0; below 0, its changes mislead. The ceiling is a linear fit of those rewards to what the "
         "encoder sees, made on training dates."
     )
-    if not data.critic:
+    charts = present(calibration_chart(data))
+    if not data.critic and not charts:
         return Panel(id="critic", title="Does the critic foresee rewards?", message="The critic was not judged.")
-    tables = [("The judged checkpoint's critic", table(data.critic, shown))]
-    return Panel(id="critic", title="Does the critic foresee rewards?", message=message, tables=tables)
+    tables = [("The judged checkpoint's critic", table(data.critic, shown))] if data.critic else []
+    return Panel(id="critic", title="Does the critic foresee rewards?", message=message, charts=charts, tables=tables)
 
 
 def _realism(data: Evidence) -> Panel:

@@ -7,13 +7,14 @@ from typing import Any
 
 import polars as pl
 
-from clstm_core.evaluation.attribution import by_month, residual_share
+from clstm_core.evaluation.attribution import beyond_cash, by_month, residual_share
 from clstm_core.evaluation.compare import Comparison
 from clstm_core.evaluation.evidence import Curve, Evidence, Rows
 from clstm_core.evaluation.figures import FIGURE
 from clstm_core.evaluation.generalisation import generalises, growth, home_of, share_of_rule, words_of
 from clstm_core.evaluation.habits import WORDS, sentence
 from clstm_core.evaluation.headline import headline_of, judged_of
+from clstm_core.evaluation.judged import judged_account
 from clstm_core.evaluation.pairing import group
 from clstm_core.evaluation.protocol import Backtest
 from clstm_core.evaluation.summary import action_counts
@@ -63,6 +64,8 @@ def build_evidence(
     habits: Sequence[Mapping[str, Any]] = (),
     rules: Sequence[Mapping[str, Any]] = (),
     trials: int | None = None,
+    implied: Mapping[str, float] | None = None,
+    discount: float | None = None,
     generated_at: str = "",
 ) -> Evidence:
     """Everything there is about a run, as a report shows it; what is missing stays empty.
@@ -79,6 +82,8 @@ def build_evidence(
         realism: the outside judge's verdict, bands, indices and volatility, where there is one
         exports: files of the bundle; parity, latency: of the bundle's manifest
         trials: the registry's count of policies that looked at the test window; the comparison's when left out
+        implied: implied volatility of the market by ISO date, to tell calm from wild by; realised where left out
+        discount: of the critic's rewards per session, to judge what it foresaw by
         generated_at: shown as when it was made
 
     Raises: EvaluationError when the comparison's champion is none of the results, or a policy comes twice
@@ -97,7 +102,7 @@ def build_evidence(
     known = {name: value for source in (mine, facts) for name, value in source.items() if value is not None}
     if champion:
         known["champion_milestone"] = champion["milestone"]
-    months = _rows(by_month(_first_episode(judged, "equity")).to_dicts()) if judged else []
+    months = _rows(beyond_cash(by_month(_first_episode(judged, "equity")).to_dicts())) if judged else []
     return Evidence(
         run=run,
         generated_at=generated_at,
@@ -126,6 +131,7 @@ def build_evidence(
         attribution=months,
         residual_share=residual_share(months),
         actions=_actions(judged) if judged else [],
+        **(_account(judged, implied or {}, discount) if judged else {}),
         ladder=sorted(_rows(said.get("pairs") or []), key=lambda pair: [str(pair.get(name)) for name in _LADDER_ORDER]),
         overfitting=_rows(map(_gap, overfitting.get("rows") or [])),
         overfitting_answer=str(overfitting.get("answer") or ""),
@@ -184,6 +190,19 @@ def _curve(result: Backtest, *, is_policy: bool) -> Curve:
         equity=equity["equity_usd"].fill_nan(None).to_list(),
         is_policy=is_policy,
     )
+
+
+def _account(result: Backtest, implied: Mapping[str, float], discount: float | None) -> dict[str, Any]:
+    """What is shown of the judged account alone, as plain JSON types."""
+    equity = _first_episode(result, "equity")
+    # an account that never traded has no fills: another's are not its own
+    mine = pl.col("episode") == equity["episode"][0]
+    tables = {name: result.table(name).filter(mine) for name in ("fills", "positions", "decisions")}
+    simulated = str(result.manifest.get("label") or "simulated").startswith("simulated")
+    found = judged_account(
+        {"equity": equity, **tables}, result.manifest.get("env") or {}, implied, simulated=simulated, discount=discount
+    )
+    return {name: _rows(value) if isinstance(value, list) else value for name, value in found.items()}
 
 
 def _actions(result: Backtest) -> Rows:

@@ -3,6 +3,7 @@
     runs/<run>/evidence/evidence.json      what was judged, its rows and words, and the hashes of the tables
     runs/<run>/evidence/curves.parquet     one row per account and date: curve, name, is_policy, date, equity_usd
     runs/<run>/evidence/training.parquet   one row per iteration
+    runs/<run>/evidence/sessions.parquet   one row per date of the judged account (`judged.judged_account`)
 
 Plain lists and dicts, so that any test can make one up and any page can draw it; Polars is loaded for the files alone.
 """
@@ -21,9 +22,9 @@ from clstm_core.errors import EvaluationError
 if typing.TYPE_CHECKING:
     import polars as pl
 
-EVIDENCE_VERSION = 5
+EVIDENCE_VERSION = 6
 MANIFEST = "evidence.json"
-TABLES = ("curves", "training")
+TABLES = ("curves", "training", "sessions")
 """Fields that are Parquet files; all others stand in the JSON."""
 
 Rows = list[dict[str, Any]]
@@ -60,9 +61,16 @@ class Evidence:
                     (`figures.FIGURES`), and whether its curve is drawn (`headline`)
     twin, stressed: the same rows of the accounts in the zero-premium twin and in the stressed world
     worlds:         one row per drawn policy and world (`worlds.across_worlds`); empty for quotes that no model made
-    attribution:    one row per month: month, pnl_usd, delta_usd, gamma_usd, ..., residual_usd
+    attribution:    one row per month: month, pnl_usd, cash_usd, excess_usd, delta_usd, gamma_usd, ..., residual_usd,
+                    residual_share, large
     residual_share: how much of the movement attribution leaves unexplained
     actions:        action, count, share
+    sessions:       the judged account by date: excess over cash with its band, returns, exposures, Greeks; caps: its
+                    risk budget, by column of those
+    tear_sheet:     its figures, each with how it is worked out; years, months, drawdowns: what it earned and lost when
+    trades:         its packages of options, one row each; trade_figures: by the action that opened them; worst_trades
+    regimes:        what it earned by third of volatility (regimes_words says which); crises: in named crises
+    calibration:    what the critic foresaw on it and what came, bin by bin
     ladder:         the comparison's paired differences
     overfitting:    one row per rung: milestone, in_sample_bps, held_out_bps, gap, gap_low, gap_high
     training:       the iterations' metrics, in order
@@ -97,6 +105,19 @@ class Evidence:
     attribution: Rows = field(default_factory=list)
     residual_share: float | None = None
     actions: Rows = field(default_factory=list)
+    sessions: Rows = field(default_factory=list)
+    caps: dict[str, float] = field(default_factory=dict)
+    tear_sheet: Rows = field(default_factory=list)
+    years: Rows = field(default_factory=list)
+    months: Rows = field(default_factory=list)
+    drawdowns: Rows = field(default_factory=list)
+    trades: Rows = field(default_factory=list)
+    trade_figures: Rows = field(default_factory=list)
+    worst_trades: Rows = field(default_factory=list)
+    regimes: Rows = field(default_factory=list)
+    regimes_words: str = ""
+    crises: Rows = field(default_factory=list)
+    calibration: Rows = field(default_factory=list)
     ladder: Rows = field(default_factory=list)
     overfitting: Rows = field(default_factory=list)
     overfitting_answer: str = ""
@@ -138,7 +159,7 @@ def save_evidence(evidence: Evidence, folder: Path) -> dict[str, str]:
         for date, equity in zip(c.dates, c.equity, strict=True)
     ]
     with whole_folder(folder) as place:
-        for name, rows in (("curves", curves), ("training", evidence.training)):
+        for name, rows in (("curves", curves), ("training", evidence.training), ("sessions", evidence.sessions)):
             frame = _frame(rows)
             if frame is None:
                 raise EvaluationError(
@@ -169,9 +190,10 @@ def load_evidence(folder: Path) -> Evidence:
             raise _unusable(folder, f"{MANIFEST} does not name its tables {', '.join(TABLES)}")
         if altered := [name for name, digest in files.items() if file_sha256(folder / name) != digest]:
             raise _unusable(folder, f"{', '.join(altered)} differ from the sha256 that {MANIFEST} names")
-        curves, training = (pl.read_parquet(folder / f"{name}.parquet") for name in TABLES)
+        curves, training, sessions = (pl.read_parquet(folder / f"{name}.parquet") for name in TABLES)
         values = {name: value for name, value in content.items() if name not in ("version", "files")}
         values |= {"curves": list(_curves(curves.to_dicts())), "training": training.to_dicts()}
+        values["sessions"] = sessions.to_dicts()
     except (OSError, ValueError, LookupError, TypeError, RecursionError, pl.exceptions.PolarsError) as error:
         if isinstance(error, EvaluationError):
             raise
@@ -233,7 +255,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin is list:
         return isinstance(value, list) and all(_fits(item, inner[0]) for item in value)
     if origin is dict:
-        return isinstance(value, dict) and all(isinstance(key, inner[0]) for key in value)
+        return isinstance(value, dict) and all(_fits(key, inner[0]) and _fits(v, inner[1]) for key, v in value.items())
     if origin is tuple:
         return isinstance(value, tuple) and len(value) == len(inner) and all(map(_fits, value, inner))
     if hint is float:

@@ -342,6 +342,12 @@ ATTRIBUTION: dict[str, str] = {
 }
 """Terms that profit is split into, with their names; costs are negative, and all add up to the profit."""
 
+LARGE_RESIDUAL = 0.25
+"""A residual above this share of all movement is flagged: the Greeks then explain too little."""
+
+ROLLING = 63
+"""Sessions of a rolling figure: a quarter of a year, and so never annualised."""
+
 MEAN_METRIC, SHARPE_METRIC = "mean_daily_excess_bps", "sharpe"
 """What two policies are compared by: mean log return in basis points per session, and the Sharpe ratio per year."""
 

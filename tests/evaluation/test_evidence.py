@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,13 @@ import polars as pl
 import pytest
 
 from clstm_core.errors import EvaluationError
+from clstm_core.evaluation.attribution import beyond_cash
 from clstm_core.evaluation.build_evidence import build_evidence
 from clstm_core.evaluation.compare import compare
 from clstm_core.evaluation.evidence import Curve, Evidence, load_evidence, save_evidence
-from clstm_core.evaluation.figures import FIGURE
+from clstm_core.evaluation.exposures import CAPS
+from clstm_core.evaluation.figures import ATTRIBUTION, FIGURE
+from clstm_core.evaluation.ledgers import FILLS, POSITIONS
 
 N = 60
 TERMS = ("delta_usd", "gamma_usd", "vega_usd", "theta_usd", "carry_usd", "settlement_usd", "residual_usd")
@@ -57,10 +60,39 @@ def ledger(seed: int, episode: int) -> pl.DataFrame:
             "snapshot": [first + timedelta(days=k) for k in range(N)],
             "equity_usd": 1e6 + np.cumsum(sum(terms.values()) - sum(costs.values())),
             "cash_return": [0.0] + [1e-4] * (N - 1),
+            "spot": 5000.0 + np.cumsum(random.normal(1, 30, N)),
+            "interest_usd": 0.0,
+            "margin_usd": 1000.0,
+            **{name: 0.1 for name in CAPS},
             **terms,
             **costs,
         }
     )
+
+
+def book(episode: int = 0) -> dict[str, pl.DataFrame]:
+    """A put sold on the third day, that expires worthless on the tenth."""
+    first = datetime(2024, 1, 2, 21, tzinfo=UTC)
+    trade = {"episode": episode, "kind": "option", "contract_id": "P", "multiplier": 100.0, "fill_rule": "touch"}
+    sold = {"step": 3, "quantity": -2.0, "price": 3.0, "fee_usd": 1.3, "reason": "open"}
+    gone = {"step": 10, "quantity": 2.0, "price": 0.0, "fee_usd": 0.0, "reason": "expiry"}
+    rows = [
+        {
+            **trade,
+            **fill,
+            "snapshot": first + timedelta(days=int(fill["step"])),
+            "bid": 3.0,
+            "ask": 3.1,
+            "size_zero": False,
+        }
+        for fill in (sold, gone)
+    ]
+    held = [
+        {"episode": episode, "step": step, "contract_id": "P", "quantity": -2.0, "multiplier": 100.0, "mark": 3.0}
+        | {"stale": False, "snapshot": first + timedelta(days=step)}
+        for step in range(3, 10)
+    ]
+    return {"fills": pl.DataFrame(rows).cast(FILLS), "positions": pl.DataFrame(held).cast(POSITIONS)}
 
 
 def account(name: str, *, window: str = "test", lag: int = 1, rule: str = "touch", episodes: int = 1) -> MadeUp:
@@ -87,13 +119,15 @@ def account(name: str, *, window: str = "test", lag: int = 1, rule: str = "touch
         "label": "modelled quotes",
         "spread": "modelled",
         "notes": [],
+        "env": {"max_net_exposure": 1.0},
         "quotes": {"path": "cache/quotes/q/quotes.parquet", "sha256": "a" * 64},
         "data_sha256": "d" * 64,
         "summary": {name: 0.0 for name in FIGURE}
         | {"total_return": total, "sharpe": total, "n_returns": N - 1, "n_ruined": 0, "n_fills": 3},
     }
-    decisions = pl.DataFrame({"episode": 0, "action_name": ACTIONS})
-    tables = {"equity": equity, "decisions": decisions}
+    decisions = pl.DataFrame({"episode": 0, "step": range(1, N + 1), "action_name": ACTIONS})
+    decisions = decisions.with_columns(value=pl.col("step").sin(), reward=pl.col("step").cos())
+    tables = {"equity": equity, "decisions": decisions, **book()}
     return MadeUp(id=f"{name}-{window}-{lag}-{rule}", name=name, manifest=manifest, tables=tables)
 
 
@@ -243,13 +277,106 @@ def test_the_ladder_is_the_comparisons_pairs_in_the_order_of_rungs(evidence, com
 
 
 def test_attribution_adds_up_to_the_change_of_equity(evidence):
-    terms = [value for row in evidence.attribution for name, value in row.items() if name not in ("month", "pnl_usd")]
+    terms = [row[name] for row in evidence.attribution for name in ATTRIBUTION]
     equity = evidence.curves[0].equity
     assert sum(terms) == pytest.approx(equity[-1] - equity[0], abs=1e-6)
     assert sum(row["pnl_usd"] for row in evidence.attribution) == pytest.approx(sum(terms), abs=1e-6)
     assert [row["month"] for row in evidence.attribution] == ["2024-01", "2024-02", "2024-03"]
     residual = sum(abs(row["residual_usd"]) for row in evidence.attribution)
     assert evidence.residual_share == pytest.approx(residual / sum(map(abs, terms)))
+
+
+def test_attribution_beyond_cash_is_profit_less_what_cash_earned(evidence):
+    equity = evidence.curves[0].equity
+    cash = equity[0] * (1.0001 ** (N - 1) - 1)
+    assert sum(row["cash_usd"] for row in evidence.attribution) == pytest.approx(cash)
+    assert sum(row["excess_usd"] for row in evidence.attribution) == pytest.approx(equity[-1] - equity[0] - cash)
+    assert [row["residual_share"] for row in evidence.attribution] == [
+        pytest.approx(abs(row["residual_usd"]) / sum(abs(row[name]) for name in ATTRIBUTION))
+        for row in evidence.attribution
+    ]
+
+
+def test_a_large_residual_is_flagged_in_its_month():
+    month = {name: 0.0 for name in ATTRIBUTION} | {"pnl_usd": 100.0, "cash_usd": 40.0}
+    good, bad = beyond_cash(
+        [month | {"delta_usd": 75.0, "residual_usd": 25.0}, month | {"delta_usd": -7, "residual_usd": 3}]
+    )
+    assert (good["large"], bad["large"]) == (False, True)
+    assert (good["excess_usd"], good["residual_share"]) == (60.0, 0.25)
+    assert beyond_cash([month])[0]["large"] is False
+
+
+def test_the_judged_account_arrives_whole(evidence):
+    assert [row["date"] for row in evidence.sessions] == evidence.curves[0].dates
+    assert [row["equity_usd"] for row in evidence.sessions] == evidence.curves[0].equity
+    assert evidence.sessions[-1]["excess"] == pytest.approx(
+        evidence.curves[0].equity[-1] / evidence.curves[0].equity[0] / 1.0001**59 - 1
+    )
+    assert evidence.sessions[0]["return"] is None
+    assert (evidence.sessions[3]["legs"], evidence.sessions[10]["legs"]) == (1, 0)
+    assert evidence.caps == {"net_exposure": 1.0}
+    (trade,) = evidence.trades
+    assert (trade["pnl_usd"], trade["days"], trade["action"]) == (pytest.approx(598.7), 7, "hold")
+    assert evidence.worst_trades == []
+    assert [row["action"] for row in evidence.trade_figures] == ["hold", "all"]
+    figures = {row["figure"]: row["value"] for row in evidence.tear_sheet}
+    assert figures["Start capital"] == evidence.curves[0].equity[0]
+    assert figures["Sharpe ratio"] is None  # 59 returns are no year
+    assert [row["period"] for row in evidence.months] == ["2024-01", "2024-02", "2024-03"]
+    assert [row["regime"] for row in evidence.regimes] == ["calm", "middle", "wild"]
+    assert evidence.crises == []
+
+
+def test_implied_volatility_sorts_sessions_where_it_is_known(results, comparison):
+    known = {row["date"]: 0.1 + 0.001 * k for k, row in enumerate(build(results, comparison).sessions)}
+    found = build(results, comparison, implied=known)
+    assert found.regimes_words.startswith("implied volatility")
+    assert [row["sessions"] for row in found.regimes] == [20, 19, 20]
+
+
+def test_the_critic_is_judged_where_its_discount_is_known(results, comparison):
+    assert build(results, comparison).calibration == []
+    rows = build(results, comparison, discount=0.9).calibration
+    assert sum(row["sessions"] for row in rows) == N - 5
+    assert rows[0]["low"] < rows[0]["seen"] < rows[0]["high"]
+
+
+def test_an_account_that_never_traded_has_no_trips_of_anothers(results, comparison):
+    champion = comparison.champion["backtest_id"]
+    others = [
+        replace(result, tables=result.tables | book(episode=1)) if result.id == champion else result
+        for result in results
+    ]
+    assert build(others, comparison).trades == []
+
+
+def test_simulated_dates_hold_no_crisis(results, comparison):
+    champion = comparison.champion["backtest_id"]
+
+    def labelled(label: str):
+        moved = [
+            replace(
+                result,
+                manifest=result.manifest | {"label": label},
+                tables=result.tables | {"equity": shifted(result.tables["equity"], 170)},
+            )
+            if result.id == champion
+            else result
+            for result in results
+        ]
+        return build(moved, comparison).crises
+
+    assert [row["crisis"] for row in labelled("modelled quotes")] == ["Yen carry trade"]
+    assert labelled("simulated quotes") == []
+
+
+def build(results, comparison, **more) -> Evidence:
+    return build_evidence(run="demo", facts={}, comparison=comparison, results=results, **more)
+
+
+def shifted(equity: pl.DataFrame, days: int) -> pl.DataFrame:
+    return equity.with_columns(pl.col("snapshot") + timedelta(days=days))
 
 
 def test_the_action_mix_is_a_share_of_all_decisions(evidence):
@@ -341,10 +468,10 @@ def with_value(name: str, value: Any):
         (lambda folder: (folder / "evidence.json").write_text("{"), "JSONDecodeError"),
         (lambda folder: (folder / "evidence.json").write_bytes(b"\xff\xfe"), "UnicodeDecodeError"),
         (lambda folder: (folder / "evidence.json").write_text("[" * 100_000), "RecursionError"),
-        (lambda folder: (folder / "evidence.json").write_text("[]"), "not of version 5"),
+        (lambda folder: (folder / "evidence.json").write_text("[]"), "not of version 6"),
         (lambda folder: (folder / "curves.parquet").unlink(), "curves.parquet"),
         (lambda folder: (folder / "training.parquet").write_bytes(b"PAR1"), "training.parquet differ"),
-        (with_value("version", 4), "not of version 5"),
+        (with_value("version", 5), "not of version 6"),
         (with_value("files", {"evidence.json": "0"}), "does not name its tables"),
         (with_value("files", None), "does not name its tables"),
         (without("verdict"), "verdict missing or unknown"),
@@ -358,6 +485,7 @@ def with_value(name: str, value: Any):
         (with_value("provenance", [["a", "b", "c"]]), "provenance in"),
         (with_value("provenance", 7), "provenance in"),
         (with_value("verdict_points", [1]), "verdict_points in"),
+        (with_value("caps", {"net_exposure": "much"}), "caps in"),
     ],
 )
 def test_what_is_not_what_was_saved_is_one_sentence(evidence, tmp_path, damage, says):

@@ -1,12 +1,17 @@
 """A made-up run, as complete as the chain would leave it."""
 
 import math
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
+import polars as pl
 import pytest
 
+from clstm_core.evaluation.attribution import beyond_cash
 from clstm_core.evaluation.evidence import Curve, Evidence
+from clstm_core.evaluation.exposures import CAPS
+from clstm_core.evaluation.judged import judged_account
+from clstm_core.evaluation.ledgers import FILLS, POSITIONS
 
 N_SESSIONS, N_ITERATIONS = 320, 60
 POLICIES = ("clstm_080_argmax", "cash", "buy_and_hold", "put_write", "buy_write", "short_straddle", "random")
@@ -63,7 +68,7 @@ def backtest_row(curve: Curve, lag: int) -> dict:
 def attribution_rows() -> list[dict]:
     """Fifteen months of made-up terms, costs negative."""
     random = np.random.default_rng(0)
-    return [
+    rows = [
         {
             "month": f"{2024 + k // 12}-{k % 12 + 1:02d}",
             **{name: float(random.normal(30, 900)) for name in TERMS},
@@ -72,6 +77,57 @@ def attribution_rows() -> list[dict]:
         }
         for k in range(15)
     ]
+    terms = [{**row, "pnl_usd": sum(value for name, value in row.items() if name != "month")} for row in rows]
+    return beyond_cash([{**row, "cash_usd": 25.0} for row in terms])
+
+
+def judged_account_rows() -> dict:
+    """What the judged account's made-up ledgers say: a strangle sold every 30 sessions and settled 20 later."""
+    curve, n = curve_of(POLICIES[0]), N_SESSIONS
+    random = np.random.default_rng(5)
+    moves = random.normal(2.0, 40.0, n)
+    snapshots = [datetime.fromisoformat(f"{date}T21:00:00+00:00") for date in curve.dates]
+    equity = pl.DataFrame(
+        {
+            "episode": [0] * n,
+            "step": range(n),
+            "snapshot": snapshots,
+            "spot": 5000.0 + np.cumsum(moves),
+            "equity_usd": curve.equity,
+            "cash_return": [0.0] + [1e-4] * (n - 1),
+            "margin_usd": random.uniform(0, 5e4, n),
+            "interest_usd": [0.0] * n,
+            "delta_usd": 3.0 * moves,
+            "gamma_usd": -0.05 * moves**2,
+            "theta_usd": [9.0] * n,
+            **{name: random.uniform(0, 0.2, n) for name in CAPS},
+        }
+    )
+    trades = [
+        {
+            "step": at + held,
+            "contract_id": f"{right}{at}",
+            "quantity": sold,
+            "price": price,
+            "fee_usd": 1.0,
+            "reason": why,
+        }
+        for at in range(1, n - 30, 30)
+        for right, last in (("C", float(at % 60)), ("P", 1.0))
+        for held, sold, price, why in ((0, -1.0, 12.0, "open"), (20, 1.0, last, "expiry"))
+    ]
+    kind = {"episode": 0, "kind": "option", "multiplier": 100.0, "fill_rule": "touch", "bid": 1.0, "ask": 1.1}
+    fills = [{**kind, **trade, "snapshot": snapshots[trade["step"]], "size_zero": False} for trade in trades]
+    foreseen = {"value": random.normal(0, 1, n - 1), "reward": random.normal(0, 1, n - 1)}
+    decisions = {"step": range(1, n), "action_name": ["near_short_strangle"] * (n - 1), **foreseen}
+    tables = {
+        "equity": equity,
+        "fills": pl.DataFrame(fills).cast(FILLS),
+        "positions": pl.DataFrame(schema=POSITIONS),
+        "decisions": pl.DataFrame(decisions),
+    }
+    env = {"max_net_exposure": 1.0, "max_gross_exposure": 2.0, "max_crash_loss": 0.25}
+    return judged_account(tables, env, {}, simulated=False, discount=0.99)
 
 
 def training_rows() -> list[dict]:
@@ -228,6 +284,7 @@ def report_data() -> Evidence:
         worlds=world_rows(),
         attribution=attribution_rows(),
         residual_share=0.1,
+        **judged_account_rows(),
         actions=[{"action": name, "count": n, "share": n / 319} for name, n in counts.items()],
         ladder=comparison_rows(),
         overfitting=overfitting_rows(),

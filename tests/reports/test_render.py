@@ -9,10 +9,15 @@ import pytest
 from clstm_core.errors import ReportError
 from clstm_core.evaluation.evidence import Curve, Evidence
 from reports import charts, figures
+from reports.attribution_figures import attribution_chart
 from reports.panels import panels_of
 from reports.render import CSP, figure_count, label_kind, render_report, shortness
 
 EVIL = "<script>alert('x')</script></script><!--\"&"
+ACCOUNT = (
+    *("sessions", "tear_sheet", "years", "months", "drawdowns", "trades", "trade_figures", "worst_trades", "regimes"),
+    *("crises", "calibration"),
+)
 ROWS = (
     "backtests",
     "worlds",
@@ -29,7 +34,8 @@ ROWS = (
     "rules",
 )
 PANELS = (
-    *("verdict", "equity", "worlds", "attribution", "trading", "fill-lag", "ladder", "generalisation", "training"),
+    *("verdict", "excess", "equity", "worlds", "attribution", "returns", "regimes", "book", "trading", "trips"),
+    *("fill-lag", "ladder", "generalisation", "training"),
     *("realism", "gates", "quality", "bundle"),
 )
 
@@ -47,8 +53,8 @@ def test_a_full_report_has_every_panel_and_shared_files(report_data, tmp_path):
     assert [identity for identity in PANELS if f'<section id="{identity}"' not in page] == []
     shared = {"plotly.min.js", "report.js", "gallery.js", "report.css", "index.html", "compare.html"}
     assert {*shared, "demo"} == {p.name for p in tmp_path.iterdir()}
-    assert len(figures_in(page)) == figure_count(index) == 25
-    assert page.count('<details class="data">') == 25
+    assert len(figures_in(page)) == figure_count(index) == 42
+    assert page.count('<details class="data">') == 42
     assert not re.search(r"(?:src|href)=.(?:https?:)?//", page), "nothing may come from a network"
 
 
@@ -105,6 +111,7 @@ def test_values_that_are_no_numbers_break_nothing(report_data, tmp_path, bad):
                 "generalisation",
                 "habits",
                 "rules",
+                *ACCOUNT,
             )
         },
     )
@@ -213,7 +220,7 @@ def test_growth_and_drawdown_are_percent_of_start_and_peak():
 def test_a_large_residual_is_flagged():
     def words(share: float) -> str:
         rows = [{"month": "2026-01", "delta_usd": 70.0, "residual_usd": 30.0}]
-        return figures.attribution_chart(Evidence(run="r", attribution=rows, residual_share=share)).caption
+        return attribution_chart(Evidence(run="r", attribution=rows, residual_share=share)).caption
 
     assert "Large: the Greeks explain this book poorly" in words(0.26)
     assert "Large" not in words(0.25)
