@@ -11,8 +11,8 @@ from clstm_core.market.clock import DAY_YEARS
 from clstm_core.market.worlds.paths import Surprise
 from clstm_core.market.worlds.surface import VIX_YEARS as MONTH_YEARS
 
-RUINED = 0.01
-"""Growth below this share of equity counts as this much: its logarithm ends somewhere."""
+STEEPEST = 1000.0
+"""A loss of growth is felt at most so many times: from there down the reward goes straight on, or ruin was infinite."""
 
 
 def excess_reward(
@@ -26,7 +26,8 @@ def excess_reward(
     """What a step was worth beyond what the same equity in cash would have earned, net of all costs.
 
         profit         [(E' - E e^{r dt}) - risk_penalty x margin'] / E0
-        log_growth     (x^(1 - a) - 1) / (1 - a), its limit ln x for a = 1;    x = E' / (E e^{r dt})
+        log_growth     (x^(1 - a) - 1) / (1 - a), its limit ln x for a = 1;    x = E' / (E e^{r dt}),
+                       straight on where its slope x^(-a) would be above `STEEPEST`
         mean_variance  g - a g^2 / 2,                                          g = x - 1
 
     each times reward_scale x 10^4; a = risk_aversion: of two bets with the same mean the one with less variance is
@@ -34,7 +35,7 @@ def excess_reward(
 
     Shapes:  all [N]; interest_growth = e^{r dt} - 1
     Units:   scaled basis points, of entry equity E0 (profit) or of the equity E before the step
-    Assumes: profit is never floored: ruin is a large negative reward; growth is, at `RUINED`
+    Assumes: nothing is floored: ruin is a large negative reward, and finite
     """
     scale = config.reward_scale * 1e4
     if config.reward == "profit":
@@ -45,8 +46,9 @@ def excess_reward(
         gain = growth - 1.0
         return scale * (gain - 0.5 * config.risk_aversion * gain.square())
     power = 1.0 - config.risk_aversion
-    growth = growth.clamp(min=RUINED)
-    return scale * (torch.log(growth) if power == 0.0 else (growth**power - 1.0) / power)
+    curved = growth.clamp(min=STEEPEST ** (-1.0 / config.risk_aversion))
+    felt = torch.log(curved) if power == 0.0 else (curved**power - 1.0) / power
+    return scale * (felt + STEEPEST * (growth - curved))
 
 
 LEVEL_SHARE, SMILE_SLOPE = 0.85, 0.54

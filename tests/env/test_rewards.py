@@ -51,6 +51,19 @@ def test_more_aversion_likes_less_risk_at_the_same_mean():
         assert float(bet) == pytest.approx(-0.5 * aversion * 0.02**2 * 1e4, rel=0.01)
 
 
+@pytest.mark.parametrize("aversion", [1.0, 5.0, 60.0])
+def test_ruin_is_finite_at_any_aversion_and_every_loss_is_felt(aversion):
+    """Also in float32: a straight line goes on where the curve would be steeper than a thousand."""
+    config = EnvConfig(reward="log_growth", risk_aversion=aversion, reward_scale=1.0)
+    after = torch.tensor([1.0, 0.95, 0.7, 0.3, 0.01, 0.0, -2.0])
+    one, none = torch.ones_like(after), torch.zeros_like(after)
+    found = excess_reward(one, after, none, one, none, config)
+    assert found.isfinite().all()
+    assert (found.diff() < 0).all()
+    due = [reward_due(config, 1.0, float(x), 0.0, 1.0) for x in after]
+    torch.testing.assert_close(found.double(), torch.tensor(due, dtype=torch.float64), rtol=1e-5, atol=1e-2)
+
+
 def test_unknown_rewards_and_aversions_are_named():
     with pytest.raises(ConfigError, match="unknown reward 'sharpe'"):
         EnvConfig(reward="sharpe")

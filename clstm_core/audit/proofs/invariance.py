@@ -3,16 +3,19 @@
 import dataclasses
 import math
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import torch
 
 from clstm_core.audit.result import Finding
+from clstm_core.audit.sessions.agreement import MOST_FELT
 from clstm_core.audit.sessions.events import ALL_MULTIPLIERS, SETTLEMENTS, TRADES, count_events, every_event
 from clstm_core.audit.sessions.orders import modest_orders, random_actions, wild_orders
 from clstm_core.audit.sessions.records import done_step
 from clstm_core.audit.sessions.scene import Scene, on_device
+from clstm_core.config import EnvConfig
 from clstm_core.market.tensors import MarketTensors
 
 ROUNDING_USD = 1e-5
@@ -209,6 +212,19 @@ _COSTS = ("fees_N", "slippage_N", "interest_N", "dividends_N", "borrow_N")
 _SUMS = ("cash_N", "equity_N", "settlement_N", "option_mark_change_N", "share_mark_change_N")
 
 
+def _felt(step: Mapping[str, torch.Tensor], config: EnvConfig) -> torch.Tensor:
+    """How many times a rounded dollar of the entry's capital is felt in a reward that minds risk [N]; 1 for profit."""
+    if config.reward == "profit":
+        return torch.ones_like(step["equity_N"])
+    before = step["equity_before_N"].abs().clamp(min=1.0)
+    growth = step["equity_N"] / before
+    if config.reward == "mean_variance":
+        slope = (1.0 - config.risk_aversion * (growth - 1.0)).abs()
+    else:
+        slope = growth.clamp(min=MOST_FELT ** (-1.0 / config.risk_aversion)) ** -config.risk_aversion
+    return slope.clamp(min=1.0) * (config.capital_usd / before).clamp(min=1.0)
+
+
 def _float32_step(scene: Scene, met: Counter[str]) -> list[Finding]:
     """Wild orders, each step from one and the same account: what rounding may not hide over a session.
 
@@ -233,7 +249,7 @@ def _float32_step(scene: Scene, met: Counter[str]) -> list[Finding]:
             gap = (one[name] - two[name].double()).abs() / scale
             worst[name] = max(worst[name], float(torch.where(same, gap, 0.0).max()))
         # a reward is money over entry equity, in scaled basis points
-        unit = config.reward_scale * 1e4 * gross / config.capital_usd
+        unit = config.reward_scale * 1e4 * gross / config.capital_usd * _felt(one, config)
         reward = (result_one.reward - result_two.reward).double().cpu().abs() / unit
         worst["reward"] = max(worst["reward"], float(torch.where(same, reward, 0.0).max()))
         seen = (result_one.final_observation - result_two.final_observation).double().cpu().abs()

@@ -176,8 +176,8 @@ class Agreement:
             self.differ("stale flag", stale, not quote.quoted, where)
 
 
-LEAST_GROWTH = 0.01
-"""A reward of growth treats whatever is less as this."""
+MOST_FELT = 1000.0
+"""Slope of a reward of growth from which on a loss is felt in proportion."""
 
 
 def reward_due(config: EnvConfig, in_cash: float, equity: float, margin: float, entry: float) -> float:
@@ -192,7 +192,12 @@ def reward_due(config: EnvConfig, in_cash: float, equity: float, margin: float, 
     if config.reward == "mean_variance":
         gain = equity / in_cash - 1.0
         return scale * (gain - aversion * gain * gain / 2.0)
-    growth = max(equity / in_cash, LEAST_GROWTH)
-    if aversion == 1.0:
-        return scale * math.log(growth)
-    return scale * (growth ** (1.0 - aversion) - 1.0) / (1.0 - aversion)
+    growth, steepest_at = equity / in_cash, MOST_FELT ** (-1.0 / aversion)
+    if growth < steepest_at:  # a straight line of that slope, from where the curve reaches it
+        return scale * (_felt(steepest_at, aversion) - MOST_FELT * (steepest_at - growth))
+    return scale * _felt(growth, aversion)
+
+
+def _felt(growth: float, aversion: float) -> float:
+    """Constant relative risk aversion."""
+    return math.log(growth) if aversion == 1.0 else (growth ** (1.0 - aversion) - 1.0) / (1.0 - aversion)
