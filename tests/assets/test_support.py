@@ -146,7 +146,9 @@ def test_figures_of_a_comparison_are_one_number_each_and_the_champions():
         "excess_over_cash_bps_high": 5.0,
         "luck_p_value": 0.25,
     }
-    assert _answer(compared(backtest_id="best")) == "+22.4% on the test dates, drawdown 10.0%; not so, luck p 25.0%."
+    said = "+22.4% on the test dates, drawdown 10.0%; not so, luck p 25.0%."
+    assert _answer(compared(backtest_id="best", qualified=True)) == said
+    assert _answer(compared(backtest_id="best")) == f"No rung qualifies. The last one: {said}"
     assert _answer(compared()) == "No champion: no checkpoint was backtested."
 
 
