@@ -98,22 +98,7 @@ def test_values_that_are_no_numbers_break_nothing(report_data, tmp_path, bad):
         curves=[
             dataclasses.replace(c, equity=[None if bad == "many" else bad] * len(c.dates)) for c in report_data.curves
         ],
-        **{name: spoil(getattr(report_data, name)) for name in ("backtests", "worlds", "attribution", "actions")},
-        **{
-            name: spoil(getattr(report_data, name))
-            for name in (
-                "ladder",
-                "overfitting",
-                "training",
-                "gates",
-                "quality",
-                "parity",
-                "generalisation",
-                "habits",
-                "rules",
-                *ACCOUNT,
-            )
-        },
+        **{name: spoil(getattr(report_data, name)) for name in (*ROWS, *ACCOUNT)},
     )
     page = render_report(spoilt, tmp_path).read_text()
     assert "NaN" not in "".join(json.dumps(figure) for figure in figures_in(page))
