@@ -459,7 +459,7 @@ def steady_100m() -> RunConfig:
         model=ModelConfig(hold_bias=2.0),
         ppo=PPOConfig(
             gamma=0.95,
-            actor_lr_floor=0.2,
+            actor_lr_floor=1.0,  # target_kl alone sets it: what anneals besides stops moving the policy half way
             critic_lr_floor=0.2,
             entropy_start=0.03,
             entropy_end=0.001,
@@ -484,7 +484,7 @@ def default_cpu() -> RunConfig:
             extra_critic_epochs=2,
             actor_lr=1e-3,  # few updates: the published 1e-4 moves the policy by a KL of 1e-6 an iteration here
             critic_lr=1e-3,
-            actor_lr_floor=0.2,
+            actor_lr_floor=1.0,  # target_kl alone sets it
             critic_lr_floor=0.2,
             entropy_start=0.03,  # who waits at first must try enough to find what pays in one regime alone
             entropy_end=0.001,
