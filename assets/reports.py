@@ -72,7 +72,8 @@ def backtest_report(
         ]
         record_gates(metrics, run, inputs.data_sha256, "backtest_report", results)
         published = store.publish(paths.data / "published" / "metrics.duckdb")
-    shown: dict[str, Any] = {"label": inputs.facts["label"], "figures": figures}
+        _, said = _controls(inputs, paths.places)
+    shown: dict[str, Any] = {"label": inputs.facts["label"], "figures": figures, "controls": said}
     return dg.MaterializeResult(
         metadata={
             "report": dg.MetadataValue.url(report.url),
@@ -140,7 +141,7 @@ def _evidence(
     said = [*(found for found in verdicts if found and found.identity in mine), *filter(None, gates)]
     results = {name: results_of(run, name, places)[1] for name in PARENTS}
     findings = places.root / facts["quotes_dir"] / "findings.parquet"
-    earned = _earned(run, comparison)
+    earned, (controls, controls_words) = _earned(run, comparison), _controls(inputs, places)
     judged = RealismVerdict.kept(realism_place(places.cache, inputs.parents["quotes"]))
     return build_evidence(
         run=run.name,
@@ -159,12 +160,24 @@ def _evidence(
         generalisation=earned.figures if earned else [],
         habits=earned.habits if earned else [],
         rules=earned.rules if earned else [],
+        controls=controls,
+        controls_words=controls_words,
         luck=walked.luck if (walked := LuckManifest.kept(run.luck)) else None,
         implied=implied_by_date(places.tensors(inputs.data_sha256 or "")),
         discount=(inputs.config.get("ppo") or {}).get("gamma"),
         findings=pl.read_parquet(findings).to_dicts() if findings.is_file() else [],
         generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def _controls(inputs: RunInputs, places: Places) -> tuple[list[dict[str, Any]], str]:
+    """What the run's recipe finds where the edge is known, as rows and in words."""
+    from clstm_core.controls.kept import controls_said, kept_controls
+    from clstm_core.train.inputs import config_of
+
+    config = config_of(inputs)
+    kept = kept_controls(config, places)
+    return (kept.rows()["controls"] if kept else []), controls_said(kept, config.recipe)
 
 
 def _earned(run: RunFolder, comparison: ComparisonManifest) -> GeneralisationManifest | None:

@@ -81,6 +81,7 @@ def _tell(facts: dict[str, Any]) -> None:
     typer.echo("")
     typer.echo(f"Faults found in the quotes and handled: {facts.get('market_quotes.faults')}")
     typer.echo(f"Verdict: {facts.get('checkpoint_comparison.verdict')}")
+    typer.echo(f"Controls: {facts.get('backtest_report.controls')}")
     typer.echo(f"Report:  {facts.get('backtest_report.report_path')}")
     typer.echo(f"Bundle:  {facts.get('policy_bundle.folder')}")
     if (standing := str(facts.get("policy_bundle.standing"))).startswith(UNQUALIFIED):
@@ -158,6 +159,19 @@ def _show_realism(place: Path) -> None:
     typer.echo(f"\n{'year':<6} {'index':<14} {'ours':>8} {'published':>10}   %")
     for row in sorted(found.indices, key=lambda row: (row["year"], row["index"])):
         typer.echo(f"{row['year']:<6} {row['index']:<14} {number(row['ours']):>8} {number(row['published']):>10}")
+
+
+@app.command()
+def controls(
+    recipe: Name = "default_cpu",
+    timesteps: Annotated[int | None, typer.Option(help="env steps in each world, in place of the recipe's")] = None,
+    seed: Annotated[int, typer.Option(help="of weights and worlds")] = 0,
+) -> None:
+    """Train a recipe where nothing can be earned and where something can; every report of the recipe prints it."""
+    chosen = _recipe("sp500_modelled", None, recipe, None, timesteps=timesteps, seed=seed)
+    chosen.require_hardware()
+    facts = execute("make_controls", None, chosen)
+    typer.echo(f"{facts.get('recipe_controls.controls')}\nKept in {facts.get('recipe_controls.path')}")
 
 
 @app.command()

@@ -47,6 +47,11 @@ jobs = [
     ),
     dg.define_asset_job("judge_market", JUDGED, description="Quotes, and the outside judge's verdict on them."),
     dg.define_asset_job(
+        "make_controls",
+        dg.AssetSelection.assets("recipe_controls"),
+        description="A recipe where nothing can be earned and where something can: minutes, once for a recipe.",
+    ),
+    dg.define_asset_job(
         "evaluate_only", EVIDENCE, description="Backtests, comparison, bundle and report of a run that is trained."
     ),
     dg.define_asset_job(

@@ -30,6 +30,17 @@ from reports.worlds_figures import worlds_chart, worlds_table
 
 AUDIT, EVIDENCE_AUDIT = "environment_audit", "evidence_audit"
 NAME = {"name": ("policy", "")}
+CONTROLS = {
+    "world": ("world", ""),
+    "idle": ("decisions with nothing held", "percent"),
+    "growth_bps": ("earned, bps per session beyond cash", ""),
+    "error_bps": ("standard error", ""),
+    "rule": ("best fixed rule", ""),
+    "rule_growth_bps": ("it earns", ""),
+    "windows": ("windows judged", "count"),
+    "window_sessions": ("sessions each", "count"),
+    "called_better": ("called better than cash", "count"),
+}
 
 
 def panels_of(data: Evidence) -> list[Panel]:
@@ -85,6 +96,8 @@ def _luck(data: Evidence) -> Panel:
         "level": ("asked", "percent"),
     }
     tables = [("Against each baseline", table(data.luck, shown))] if data.luck else []
+    if data.controls:
+        tables.append(("Controls of this recipe (simulated quotes)", table(data.controls, CONTROLS)))
     return Panel(
         id="luck",
         title="Skill or luck?",

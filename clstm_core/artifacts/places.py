@@ -9,6 +9,7 @@ cache/realism/<key>.json             the outside judge's verdicts on quotes
 runs/<run>/                          inputs.json, checkpoints/, metrics.jsonl, generalisation.json, comparison.json, ...
 backtests/<id>/                      four ledgers and their manifest
 bundles/<run>/                       what is deployed
+controls/<key>.json                  a recipe in worlds whose edge is known, by what it teaches and how
 set_aside/<run>.<time>/              a run of the same name that was made from something else
 """
 
@@ -149,6 +150,10 @@ class Places:
     def tensors(self, identity: str) -> Path:
         """Market tensors of that identity."""
         return self.cache / "tensors" / identity[:DIGITS]
+
+    def controls(self, recipe_sha256: str) -> Path:
+        """What a recipe finds in worlds whose edge is known."""
+        return self.root / "controls" / f"{recipe_sha256[:DIGITS]}.json"
 
     def relative(self, path: Path) -> str:
         """A path as manifests name it: below the data folder, wherever that lies today."""

@@ -63,6 +63,8 @@ def build_evidence(
     generalisation: Sequence[Mapping[str, Any]] = (),
     habits: Sequence[Mapping[str, Any]] = (),
     rules: Sequence[Mapping[str, Any]] = (),
+    controls: Sequence[Mapping[str, Any]] = (),
+    controls_words: str = "",
     trials: int | None = None,
     implied: Mapping[str, float] | None = None,
     discount: float | None = None,
@@ -79,6 +81,7 @@ def build_evidence(
         luck: the champion's place among fair worlds, where it was walked through them
         generalisation: what each rung earns in each kind of market; habits: what each does on fresh worlds; rules: what
                         the best fixed rules earn there
+        controls: what the recipe finds in worlds whose edge is known, and that in words
         realism: the outside judge's verdict, bands, indices and volatility, where there is one
         exports: files of the bundle; parity, latency: of the bundle's manifest
         trials: the registry's count of policies that looked at the test window; the comparison's when left out
@@ -149,6 +152,8 @@ def build_evidence(
         generalisation=_rows(_earned(row, home_of(generalisation)) for row in generalisation),
         generalisation_answer=generalises(generalisation).words if generalisation else "",
         **_habits(habits, champion),
+        controls=_rows(controls),
+        controls_words=controls_words,
         rules=_rows(rules),
         rules_words=share_of_rule(generalisation, rules, champion["milestone"] if champion else None),
         exports=_rows({name: value for name, value in row.items() if name != "folder"} for row in exports),

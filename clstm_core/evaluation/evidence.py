@@ -22,7 +22,7 @@ from clstm_core.errors import EvaluationError
 if typing.TYPE_CHECKING:
     import polars as pl
 
-EVIDENCE_VERSION = 6
+EVIDENCE_VERSION = 7
 MANIFEST = "evidence.json"
 TABLES = ("curves", "training", "sessions")
 """Fields that are Parquet files; all others stand in the JSON."""
@@ -80,6 +80,7 @@ class Evidence:
     generalisation: what each rung earns in each kind of market, one row per rung, kind and mode; its answer in words
     habits:         what the judged rung does on fresh worlds: an action per row, its share in calm, middle and wild
                     markets; habits_words says it in a sentence
+    controls:       what the recipe finds in worlds whose edge is known, one row per world; controls_words says it
     rules:          the best fixed rules on fresh worlds; rules_words says how much of the best the judged rung earns
     gates, exports: results of checks, files of the bundle; parity: one row per runtime; quality: findings in the data
     """
@@ -136,6 +137,8 @@ class Evidence:
     generalisation_answer: str = ""
     habits: Rows = field(default_factory=list)
     habits_words: str = ""
+    controls: Rows = field(default_factory=list)
+    controls_words: str = ""
     rules: Rows = field(default_factory=list)
     rules_words: str = ""
     exports: Rows = field(default_factory=list)

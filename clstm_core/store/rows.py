@@ -1,6 +1,7 @@
 """What the files of a data folder say, as rows of the store: the way back after the store was lost.
 
     cache/audits/*.json, cache/realism/*.json             gate_results
+    controls/*.json                                       controls
     runs/<run>/inputs.json, status.json, comparison.json  runs, comparisons
     runs/<run>/metrics.jsonl                              training_metrics
     runs/<run>/checkpoints/<rung>/manifest.json           checkpoints
@@ -26,6 +27,7 @@ from clstm_core.artifacts.manifests import (
     BundleManifest,
     CheckpointManifest,
     ComparisonManifest,
+    ControlsManifest,
     GateResults,
     GeneralisationManifest,
     RealismVerdict,
@@ -42,6 +44,7 @@ _log = logging.getLogger(__name__)
 _KINDS: tuple[tuple[type[Manifest], str], ...] = (
     (AuditVerdict, "cache/audits/*.json"),
     (RealismVerdict, "cache/realism/*.json"),
+    (ControlsManifest, "controls/*.json"),
     (RunInputs, "runs/*/inputs.json"),
     (RunStatus, "runs/*/status.json"),
     (CheckpointManifest, f"runs/*/checkpoints/*/{FILE}"),

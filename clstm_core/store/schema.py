@@ -165,6 +165,32 @@ GENERALISATION = Table(
     since=5,
 )
 
+CONTROLS = Table(
+    "controls",
+    "One row per recipe and world whose edge is known: what the recipe finds there, and how often a verdict says so.",
+    ("recipe_sha256", "world"),
+    (
+        _text("recipe_sha256", "hash of what the recipe teaches and how, whatever market it trains on", "hex"),
+        _text("world", "edge-free: nothing can be earned; overpaid: sellers of options earn"),
+        _text("recipe", "named configuration"),
+        _count("seed", "seed of weights and worlds", "integer"),
+        _count("steps", "env steps that it learned from", "env steps"),
+        _count("episodes", "whole episodes walked, in paths that it was not trained on"),
+        _number("idle", "0..1", "share of decisions in which nothing was held"),
+        _number("growth_bps", "bps per session", "mean log growth beyond cash"),
+        _number("error_bps", "bps per session", "its standard error, by episodes"),
+        _number("per_risk", "mean / deviation", "growth per unit of risk, not annualised"),
+        _text("rule", "the fixed rule that earns most there; NULL where nothing can be earned"),
+        _number("rule_growth_bps", "bps per session", "what that rule earns"),
+        _count("windows", "windows that were judged as a verdict judges"),
+        _count("window_sessions", "sessions of each", "sessions"),
+        _count("called_better", "windows in which the policy was called better than cash"),
+        _text("git_commit", "commit of the code", "hex"),
+        _time("made_at", "when they were made"),
+    ),
+    since=6,
+)
+
 GATE_RESULTS = Table(
     "gate_results",
     "One row per check: the proofs of the environment audit, the recurrent self-test, parity, quality, ledger checks.",
@@ -326,6 +352,7 @@ TABLES: dict[str, Table] = {
         EXPORTS,
         TRIALS,
         REPORTS,
+        CONTROLS,
     )
 }
 

@@ -7,11 +7,11 @@ import torch
 
 from clstm_core.checkpoint import load_policy
 from clstm_core.config import EnvConfig, MarketConfig, ModelConfig, PPOConfig, RunConfig, default_cpu
+from clstm_core.controls.found import found_in
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.market.build.simulated import simulated_market
 from clstm_core.specs import MARKET_FEATURES
 from clstm_core.train.loop import train
-from tools.study.known import found_in
 
 pytestmark = pytest.mark.slow
 

@@ -5,10 +5,9 @@ import json
 import pytest
 
 from clstm_core.artifacts.folder import read_jsonl
-from clstm_core.config import CAPS, NO_CAP, EnvConfig, ModelConfig, PPOConfig, RunConfig
+from clstm_core.config import CAPS, NO_CAP
 from clstm_core.evaluation.static_rules import Rule, RuleEarned
 from tools.study import __main__ as study
-from tools.study import known
 from tools.study.cells import STUDIES, configuration
 from tools.study.table import HEAD, edges, table, tables
 
@@ -143,16 +142,3 @@ def test_a_world_with_a_known_edge_is_a_row_beside_its_best_rules(monkeypatch, t
     assert column(told, "nothing held") == ["3.0%"]
     assert column(told, "best rule per risk") == ["near strangle, 0.300"]
     assert column(told, "share") == ["50%"]
-
-
-def test_what_is_found_in_a_known_world_is_told_with_its_rules(monkeypatch):
-    """A moment of training: the figures are there, whatever they are."""
-    small = {"n_envs": 16, "n_steps": 16, "batch_size": 64, "bptt_steps": 8, "extra_critic_epochs": 1}
-    config = RunConfig(
-        timesteps=256, env=EnvConfig(horizon=10), model=ModelConfig(hidden_dim=16), ppo=PPOConfig(**small)
-    )
-    monkeypatch.setattr(known, "best_rules", lambda *args, **kwargs: [RULE])
-    found = known.found_in("overpaid", config, episodes=8)
-    assert 0.0 <= found["idle"] <= 1.0
-    assert found["rule_growth"] == found["rule_per_risk"] == RULE.to_row()
-    assert "rule_growth" not in known.found_in("edge-free", config, episodes=8)

@@ -25,6 +25,7 @@ from clstm_core.artifacts.code import code_sha256, git_commit
 from clstm_core.artifacts.folder import read_jsonl
 from clstm_core.artifacts.places import DIGITS
 from clstm_core.config import RunConfig
+from clstm_core.controls.found import found_in
 from clstm_core.errors import ClstmError, ConfigError
 from clstm_core.generalisation.measure import measure
 from clstm_core.market.tensors import MarketTensors, load_market
@@ -32,7 +33,6 @@ from clstm_core.specs import RUNGS
 from clstm_core.train.envs import envs_on
 from clstm_core.train.loop import train
 from tools.study.cells import STUDIES, configuration
-from tools.study.known import found_in
 from tools.study.table import edges, tables
 
 RESULTS = Path("docs/generalisation")

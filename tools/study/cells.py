@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from clstm_core.config import WITHOUT_BUDGET, RunConfig, default_cpu
-from tools.study.known import KNOWN
+from clstm_core.controls.worlds import KNOWN
 
 Change = Callable[[RunConfig], RunConfig]
 

@@ -19,6 +19,7 @@ from clstm_core.artifacts.manifests.evaluation import (
 from clstm_core.artifacts.manifests.market import AuditVerdict, QuotesManifest, RealismVerdict, TensorsManifest, proves
 from clstm_core.artifacts.manifests.training import (
     CheckpointManifest,
+    ControlsManifest,
     GateResults,
     GeneralisationManifest,
     RunInputs,
@@ -32,6 +33,7 @@ __all__ = [
     "BundleManifest",
     "CheckpointManifest",
     "ComparisonManifest",
+    "ControlsManifest",
     "CriticManifest",
     "EvidenceManifest",
     "FairWalkManifest",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from clstm_core.artifacts.manifest import JsonObject, Manifest, Rows
 from clstm_core.errors import ArtifactError, CheckpointError
@@ -124,6 +124,43 @@ class GeneralisationManifest(Manifest):
 
     def rows(self) -> Rows:
         return {"generalisation": [{**row, "run": self.run} for row in self.figures]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlsManifest(Manifest):
+    """What a recipe finds in worlds whose edge is known; of no run, kept by the hash of the recipe.
+
+    found: one row per world (`controls.found.found_in`)
+    steps: env steps that it learned from in each
+    """
+
+    kind: ClassVar[str] = "controls"
+    words: ClassVar[str] = "controls of a recipe"
+    remedy: ClassVar[str] = "Run `clstm controls` for this recipe again."
+
+    recipe: str
+    recipe_sha256: str
+    seed: int
+    steps: int
+    episodes: int
+    found: Sequence[JsonObject]
+    git_commit: str
+    made_at: str
+
+    def rows(self) -> Rows:
+        own = ("recipe", "recipe_sha256", "seed", "steps", "episodes", "git_commit", "made_at")
+        shared = {name: getattr(self, name) for name in own}
+        return {"controls": [{**shared, **_control(row)} for row in self.found]}
+
+
+def _control(row: JsonObject) -> dict[str, Any]:
+    """A world's figures, those of its best fixed rule laid flat."""
+    names = ("world", "idle", "growth_bps", "error_bps", "per_risk", "windows", "window_sessions", "called_better")
+    best = row.get("rule_growth") or {}
+    return {name: row[name] for name in names} | {
+        "rule": best.get("rule"),
+        "rule_growth_bps": best.get("growth_bps"),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
