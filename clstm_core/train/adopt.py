@@ -6,20 +6,24 @@ Checkpoints are copied, and each names the one that it is a copy of.
 
 import dataclasses
 import shutil
+from typing import Any
 
 import numpy as np
 
 from clstm_core.artifacts.folder import whole_folder
 from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import CheckpointManifest, RunInputs
-from clstm_core.artifacts.places import Places, RunFolder
+from clstm_core.artifacts.places import DIGITS, Places, RunFolder
 from clstm_core.checkpoint import META, MODEL, STATE, is_whole, verify_checkpoint
 from clstm_core.config import RunConfig
 from clstm_core.errors import CheckpointError, ConfigError
 from clstm_core.market.tensors import MarketTensors, load_market
 from clstm_core.specs import RUNGS
-from clstm_core.train.inputs import config_of
+from clstm_core.train.inputs import config_of, trained_on
 from clstm_core.train.run import WARM
+
+VERDICT = "training_verdict"
+"""Role of the audit's verdict on the market that a run trains on; the bare trainer asks for none."""
 
 POLICY = "policy"
 """Role of the manifest that a copied checkpoint, or its run's inputs, was taken from."""
@@ -27,6 +31,8 @@ POLICY = "policy"
 
 def require_policy(wanted: RunConfig, old: RunFolder, run: str) -> RunInputs:
     """What the policy of `old` was made from, which the run of that name is to judge on a market of `wanted`.
+
+    A run of the bare trainer names its market by its tensors alone: `adopted_inputs` asks for the very same.
 
     Raises: ConfigError where the two do not belong together, CheckpointError where the old run is not trained
     """
@@ -37,7 +43,8 @@ def require_policy(wanted: RunConfig, old: RunFolder, run: str) -> RunInputs:
     kept = RunInputs.read(old.inputs)
     theirs = config_of(kept)
     market = dataclasses.replace(wanted.market, n_snapshots=theirs.market.n_snapshots)  # how long it is may be new
-    for what, same in (("market", market == theirs.market), ("account", wanted.env == theirs.env)):
+    same_market = market == theirs.market or not of_the_chain(kept)
+    for what, same in (("market", same_market), ("account", wanted.env == theirs.env)):
         if not same:
             raise ConfigError(
                 f"run {old.name} was trained with other settings of the {what} than this recipe's: expected the same. "
@@ -61,23 +68,57 @@ def adopted_inputs(wanted: RunInputs, old: RunFolder, places: Places) -> RunInpu
     kept = require_policy(ours, old, wanted.run)
     theirs = config_of(kept)
     identity = str(kept.training_data_sha256)
+    if not of_the_chain(kept):
+        _require_proven(kept, wanted)
     trained_in = load_market(places.tensors(identity), identity=identity)
     evaluated = str(wanted.data_sha256)
     _require_later(load_market(places.tensors(evaluated), identity=evaluated, verify=False), trained_in, old.name)
-    own = ("trained_on", "trained_label", "training_snapshots")
     config = dataclasses.replace(theirs, market=ours.market)
     return dataclasses.replace(
         wanted,
         config=config.to_dict(),
         config_sha256=config.sha256,
-        facts={**wanted.facts, **{name: kept.facts[name] for name in own if name in kept.facts}, "policy_of": old.name},
+        facts={**wanted.facts, **_trained_on(kept, theirs, trained_in), "policy_of": old.name},
         parents={
             **wanted.parents,
             "training_tensors": identity,
-            "training_verdict": kept.parents["training_verdict"],
+            "training_verdict": kept.parents.get(VERDICT) or wanted.parents[VERDICT],
             POLICY: kept.identity,
         },
     )
+
+
+def of_the_chain(inputs: RunInputs) -> bool:
+    """Whether a run was begun by the chain, in a market that was proven first; else by the bare trainer."""
+    return VERDICT in inputs.parents
+
+
+def _require_proven(kept: RunInputs, wanted: RunInputs) -> None:
+    """Refuse a market that no audit of this launch has proven: the bare trainer trains in any.
+
+    Raises: ConfigError
+    """
+    found, expected = kept.training_data_sha256, str(wanted.training_data_sha256)
+    if found != expected:
+        market = f"market tensors {found[:DIGITS]}" if found else "a simulated world of its own"
+        raise ConfigError(
+            f"run {kept.run} was trained without Dagster on {market}: expected {expected[:DIGITS]}, the training market "
+            "of this launch, which was audited. Launch with the source and recipe that made its market; train on "
+            f"data/cache/tensors/{expected[:DIGITS]} (--market) for one that can be judged."
+        )
+
+
+def _trained_on(kept: RunInputs, theirs: RunConfig, trained_in: MarketTensors) -> dict[str, Any]:
+    """What the policy was trained on, as the old run says it; of a bare trainer's run, as its market does."""
+    names = ("trained_on", "trained_label", "training_snapshots")
+    if of_the_chain(kept):
+        return {name: kept.facts[name] for name in names if name in kept.facts}
+    info = trained_in.info
+    start, stop = info["splits"]["train"]
+    said = trained_on(
+        theirs.worlds, source=info["source"], label=info["label"], sessions=stop - start, reason="its training window"
+    )
+    return {**said, "training_snapshots": stop - start}
 
 
 def adopt_checkpoints(run: RunFolder, old: RunFolder) -> None:

@@ -5,14 +5,24 @@ import shutil
 
 import pytest
 
+from assets.backtests import policy_backtests
 from assets.critic_warmup import warm_critic
 from assets.environment_audit import environment_audit
 from assets.market_data import market_quotes, market_tensors
 from assets.training import trained_policy
-from clstm_core.artifacts.manifests import CheckpointManifest, ComparisonManifest, ReportManifest, RunInputs
+from clstm_core.artifacts.manifests import (
+    BacktestSet,
+    CheckpointManifest,
+    ComparisonManifest,
+    ReportManifest,
+    RunInputs,
+)
 from clstm_core.artifacts.places import Places
 from clstm_core.config import RECIPES
+from clstm_core.market.tensors import load_market
 from clstm_core.specs import RUNGS
+from clstm_core.train.envs import envs_on
+from clstm_core.train.loop import train
 
 MARKET = (market_quotes, market_tensors, environment_audit)
 
@@ -95,6 +105,42 @@ def test_another_account_is_refused(chain, trained, said, monkeypatch):
     monkeypatch.setitem(RECIPES, "smoke", lambda: dearer)
     again = longer(chain).does(*MARKET)
     assert "other settings of the account" in said(again.stage(warm_critic))
+
+
+@pytest.fixture
+def bare(chain, verdict):
+    """Trains the recipe as `python -m clstm_core.train` does, on the tensors of the chain's market or on others."""
+    verdict()
+    places = Places(chain("two").does(*MARKET).data)
+
+    def train_on(folder=None):
+        market = load_market(folder or next(places.cache.glob("tensors/*")))
+        config = RECIPES["smoke"]()
+        env, heldout = envs_on(config, market)
+        train(config, env, run_dir=places.run("bare").path, heldout_env=heldout)
+        return places
+
+    return train_on
+
+
+def test_a_run_made_without_dagster_is_judged(chain, bare, stages):
+    """It names its market by the tensors alone; they are this launch's, which were audited."""
+    places = bare()
+    again = chain("two", policy_of="bare").does(warm_critic, trained_policy, policy_backtests)
+    new, old = (RunInputs.read(places.run(name).inputs) for name in ("two", "bare"))
+    assert (new.parents["policy"], new.training_data_sha256) == (old.identity, old.training_data_sha256)
+    assert new.parents["training_verdict"] == new.parents["verdict"]
+    assert (new.facts["trained_on"], new.facts["trained_label"]) == ("its training window", "simulated quotes")
+    assert BacktestSet.read(again.folder / "policy_backtests.json").ids
+
+
+def test_a_run_made_without_dagster_in_another_market_is_refused(chain, bare, said, tmp_path):
+    other = chain("one", n_snapshots=300).does(*MARKET)
+    folders = sorted((other.data / "cache" / "tensors").iterdir(), key=lambda place: place.stat().st_mtime)
+    bare(folders[-1])
+    words = said(chain("two", policy_of="bare").stage(warm_critic))
+    assert "run bare was trained without Dagster on market tensors" in words
+    assert "train on data/cache/tensors/" in words
 
 
 def test_a_policy_that_is_nowhere_is_refused_before_the_market_is_made(chain, said):
