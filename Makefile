@@ -50,6 +50,9 @@ wheel: $(TOOLS)  ## build the wheel, and call its two commands from outside the 
 	cd build/wheel && PYTHONPATH=site ../../$(BIN)/python -P -m clstm_core.train --help > /dev/null
 	cd build/wheel && PYTHONPATH=site ../../$(BIN)/python -P -m orchestration.cli --help > /dev/null
 	cd build/wheel && PYTHONPATH=site ../../$(BIN)/python -P -c "import clstm_core, pathlib; assert 'site' in pathlib.Path(clstm_core.__file__).parts"
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/policy ./clstm_policy
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/policy/site build/policy/*.whl
+	cd build/policy && PYTHONPATH=site ../../$(BIN)/python -P -c "import clstm_policy, pathlib, sys; assert 'site' in pathlib.Path(clstm_policy.__file__).parts and 'torch' not in sys.modules"
 
 check: lint  ## lint, types and the tests of pure code, about a minute
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not gpu" tests/options tests/model tests/env tests/test_import_graph.py

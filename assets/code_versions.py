@@ -9,9 +9,12 @@ from functools import cache
 from pathlib import Path
 
 import clstm_core
+import clstm_policy
 
 CORE = Path(clstm_core.__file__).parent
 REPORTS = CORE.parent / "reports"
+RUNTIME = tuple(map(str, sorted(Path(clstm_policy.__file__).parent.glob("*.py"))))
+"""Modules that use a bundle where nothing else of this project is."""
 
 MARKET = ("market", "options")
 COMPANIONS = (*MARKET, "evaluation/companions.py")

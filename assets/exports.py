@@ -7,7 +7,7 @@ from pydantic import Field
 
 from assets.check_specs import check_specs
 from assets.checkpoint_comparison import checkpoint_comparison
-from assets.code_versions import EXPORT, code_version
+from assets.code_versions import EXPORT, RUNTIME, code_version
 from assets.evidence_audit import evidence_audit
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, ReportServer
@@ -38,7 +38,7 @@ class ExportConfig(dg.Config):
     deps=[checkpoint_comparison, evidence_audit],
     partitions_def=training_run,
     kinds={"onnx", "torch"},
-    code_version=code_version(__file__, rooms=EXPORT),
+    code_version=code_version(__file__, *RUNTIME, rooms=EXPORT),
     owners=["team:deployment"],
     check_specs=check_specs(
         "policy_bundle",

@@ -8,7 +8,7 @@ from assets.check_specs import check_specs
 from assets.code_versions import AUDIT, code_version
 from assets.resources import Metrics, ProjectPaths, Recipe
 from assets.support import check, numbers, stage, table, tag_by_recipe
-from clstm_core.controls.worlds import CONTROLS, EDGE_FREE, OVERPAID
+from clstm_core.controls.names import CONTROLS, EDGE_FREE, OVERPAID
 
 if TYPE_CHECKING:
     from clstm_core.artifacts.manifests import ControlsManifest

@@ -88,6 +88,10 @@ def test_the_audit_knows_the_env_by_its_records_and_its_interface_alone():
     ("rooms", "banned"),
     [
         (["clstm_core"], ["dagster", "assets", "orchestration", "reports"]),
+        (
+            ["clstm_policy"],
+            ["clstm_core", "torch", "onnx", "polars", "duckdb", "dagster", "assets", "orchestration", "reports"],
+        ),
         (["reports"], ["dagster", "assets", "orchestration", "torch"]),
         (["assets"], ["orchestration"]),
         (["clstm_core/options"], ["clstm_core.market", "clstm_core.env", "clstm_core.model", "clstm_core.ppo"]),

@@ -13,11 +13,13 @@ from pathlib import Path
 import clstm_core
 
 PACKAGE = Path(clstm_core.__file__).parent
-ROOT = PACKAGE.name
+TREE = PACKAGE.parent
+ROOTS = (PACKAGE.name, "clstm_policy")
+"""Packages whose code counts: the core, and the runtime that it is exported for."""
 
 
 def code_sha256(*modules: str) -> str:
-    """Hash of the modules' files and of those that they import, directly or not, inside `clstm_core`.
+    """Hash of the modules' files and of those that they import, directly or not, inside the core and its runtime.
 
     Imports inside functions count; those under `if TYPE_CHECKING` do not.
 
@@ -27,12 +29,12 @@ def code_sha256(*modules: str) -> str:
     for name in sorted(closure(*modules)):
         path = _file(name)
         assert path is not None
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+        digest.update(path.relative_to(TREE).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
 def closure(*modules: str) -> set[str]:
-    """Names of the modules and of all that they import inside `clstm_core`, their packages included."""
+    """Names of the modules and of all that they import inside `ROOTS`, their packages included."""
     found: set[str] = set()
     waiting = list(modules)
     while waiting:
@@ -41,7 +43,7 @@ def closure(*modules: str) -> set[str]:
             continue
         path = _file(name)
         if path is None:
-            raise ModuleNotFoundError(f"no module {name}: expected a file of it below {PACKAGE}.")
+            raise ModuleNotFoundError(f"no module {name}: expected a file of it below {TREE}.")
         found.add(name)
         if "." in name:
             waiting.append(name.rpartition(".")[0])
@@ -51,7 +53,7 @@ def closure(*modules: str) -> set[str]:
 
 @cache
 def _imports(path: Path, _changed: int) -> tuple[str, ...]:
-    package = (ROOT, *path.relative_to(PACKAGE).parent.parts)
+    package = path.relative_to(TREE).parent.parts
     return tuple(sorted(set(_walk(ast.parse(path.read_text()), package))))
 
 
@@ -61,11 +63,11 @@ def _walk(node: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
             yield from _walk(ast.Module(child.orelse, []), package)
             continue
         if isinstance(child, ast.Import):
-            yield from (alias.name for alias in child.names if alias.name.split(".")[0] == ROOT)
+            yield from (alias.name for alias in child.names if alias.name.split(".")[0] in ROOTS)
         elif isinstance(child, ast.ImportFrom):
             above = package[: len(package) + 1 - child.level] if child.level else ()
             module = ".".join((*above, *(child.module or "").split("."))).rstrip(".")
-            if module.split(".")[0] == ROOT:
+            if module.split(".")[0] in ROOTS:
                 yield module
                 yield from (name for alias in child.names if _file(name := f"{module}.{alias.name}") is not None)
         yield from _walk(child, package)
@@ -73,7 +75,7 @@ def _walk(node: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
 
 def _file(module: str) -> Path | None:
     """The module's file, or its package's; None where there is neither."""
-    base = PACKAGE.joinpath(*module.split(".")[1:])
+    base = TREE.joinpath(*module.split("."))
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 

@@ -10,7 +10,7 @@ from clstm_core.artifacts.folder import json_sha256
 from clstm_core.artifacts.manifests import ControlsManifest
 from clstm_core.artifacts.places import Places
 from clstm_core.config import RunConfig
-from clstm_core.controls.worlds import CONTROLS, EDGE_FREE, OVERPAID
+from clstm_core.controls.names import CONTROLS, EDGE_FREE, OVERPAID
 from clstm_core.errors import ConfigError
 
 EPISODES = 1000

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from clstm_core.controls.names import EDGE_FREE, OVERPAID
 from clstm_core.market.worlds.generated import GeneratedWorld, simulated_world
 from clstm_core.market.worlds.planted import PlantedDynamics
 
@@ -27,8 +28,6 @@ class Known:
         return simulated_world(n_steps=horizon + 2, fair=self.dynamics is None, planted=self.dynamics, seed=seed)
 
 
-EDGE_FREE, OVERPAID = "edge-free", "overpaid"
-
 KNOWN: dict[str, Known] = {
     EDGE_FREE: Known("options are priced by the law that the index follows: nothing to earn"),
     OVERPAID: Known(
@@ -42,6 +41,3 @@ KNOWN: dict[str, Known] = {
         for sessions in (250, 60)
     },
 }
-
-CONTROLS = (EDGE_FREE, OVERPAID)
-"""The two that stand beside every verdict: nothing to find, and something."""

@@ -349,6 +349,8 @@ def _model_card(manifest: BundleManifest) -> str:
         *(f"- {key.replace('_', ' ')}: {value}" for key, value in provenance.items()),
         "",
         "## Use",
+        "Two lines of Python, with NumPy and ONNX Runtime alone (`pip install ./clstm_policy`, `docs/policy.md`): "
+        "`policy = Policy.load(folder)`, then `policy.act(observation, action_mask)` at each snapshot. By hand: "
         "`policy.onnx` decides: give it the observation, the action mask and the state it returned at the snapshot "
         "before (zeros at the start), take the legal action of the largest logit. Every tensor that it returned goes "
         "back in, `memory_age` too, which counts decisions. `policy_full.onnx` adds the critic's "

@@ -11,7 +11,6 @@ import torch
 from clstm_core.config import EnvConfig, RunConfig
 from clstm_core.deployment.account_file import read_account
 from clstm_core.deployment.bundle import Bundle
-from clstm_core.deployment.guard import Arrays
 from clstm_core.deployment.quotes_file import Today, market_of_file
 from clstm_core.deployment.shown import after_of, budget_of, fills_of
 from clstm_core.env.actions import orders_of, sizes_and_mask
@@ -23,6 +22,7 @@ from clstm_core.env.trading import decide as fix_order
 from clstm_core.env.trading import execute
 from clstm_core.evaluation.habits import WORDS
 from clstm_core.specs import ACTIONS
+from clstm_policy.guard import Arrays
 
 LIKELIEST = 3
 """Actions whose probability is said."""

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from clstm_core.deployment.guard import Input
 from clstm_core.errors import BundleError
 from clstm_core.model.clstm import CLSTM
 from clstm_core.model.policy_step import PolicyStep
+from clstm_policy.guard import Input
 
 OPSET = 20
 _FACTS = "facts.json"

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from clstm_core.deployment.export import inputs_of, load_torchscript
-from clstm_core.deployment.guard import Arrays, Input, check_inputs
+from clstm_core.errors import BundleError
 from clstm_core.model.policy_step import PolicyStep
+from clstm_core.specs import OBSERVATION
+from clstm_policy.guard import Arrays, Input, PolicyError, check_inputs
 
 if TYPE_CHECKING:
-    import onnxruntime as ort
+    from clstm_policy.graph import Graph
 
 Decide = Callable[[Arrays], Arrays]
 """Inputs in the order of `input_names`, outputs in the order of `output_names`."""
-
-_ONNX_TYPES = {"tensor(float)": "float32", "tensor(bool)": "bool", "tensor(int64)": "int64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,10 @@ class Runtime:
 
     def __call__(self, given: Arrays) -> Arrays:
         """Logits and the next state."""
-        check_inputs(given, self.inputs)
+        try:
+            check_inputs(given, self.inputs, OBSERVATION)
+        except PolicyError as error:
+            raise BundleError(str(error)) from None
         return self.decide(given)
 
     def carry(self, outputs: Arrays) -> Arrays:
@@ -58,27 +61,19 @@ def torchscript(path: Path) -> Runtime:
 
 def onnx(path: Path, threads: int = 1) -> Runtime:
     """An ONNX file in ONNX Runtime, on the CPU."""
-    session = _session(path, threads)
-    inputs = tuple(
-        Input(name=node.name, sizes=tuple(node.shape[1:]), dtype=_ONNX_TYPES[node.type])
-        for node in session.get_inputs()
-    )
-    names = [item.name for item in inputs]
-    return Runtime(inputs, lambda given: tuple(session.run(None, dict(zip(names, given, strict=True)))))
+    graph = _graph(path, threads)
+    return Runtime(graph.inputs, graph)
 
 
 def onnx_metadata(path: Path) -> dict[str, str]:
     """What an ONNX file says of itself."""
-    return dict(_session(path).get_modelmeta().custom_metadata_map)
+    return dict(_graph(path).metadata)
 
 
-def _session(path: Path, threads: int = 1) -> "ort.InferenceSession":
-    import onnxruntime as ort
+def _graph(path: Path, threads: int = 1) -> "Graph":
+    from clstm_policy.graph import Graph  # it brings ONNX Runtime
 
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = threads
-    options.log_severity_level = 3
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return Graph(path, threads)
 
 
 def _torch_call(module: torch.nn.Module | torch.jit.ScriptModule) -> Decide:

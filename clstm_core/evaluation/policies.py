@@ -17,8 +17,9 @@ from clstm_core.env.state import AccountState, Orders
 from clstm_core.env.view import MarketView
 from clstm_core.errors import EvaluationError
 from clstm_core.model.clstm import CLSTM
-from clstm_core.model.policy_step import PolicyStep, first_non_finite
+from clstm_core.model.policy_step import PolicyStep
 from clstm_core.specs import ACTIONS, OBSERVATION
+from clstm_policy.guard import first_non_finite
 
 
 class Lanes(Protocol):
@@ -130,7 +131,7 @@ class CheckpointPolicy:
 
     @torch.inference_mode()
     def decide(self, env: Lanes, obs: torch.Tensor, mask: torch.Tensor) -> Orders:
-        if bad := first_non_finite(obs):
+        if bad := first_non_finite(obs.numpy(), OBSERVATION):
             raise EvaluationError(
                 f"policy {self.name} is shown an observation that is not finite: {bad}, expected finite numbers. Build "
                 "the market's tensors again."

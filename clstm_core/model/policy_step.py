@@ -10,7 +10,6 @@ from torch import nn
 
 from clstm_core.errors import ConfigError
 from clstm_core.model.clstm import CLSTM, RecurrentState
-from clstm_core.specs import OBSERVATION
 
 AGE = "memory_age"
 """Name of the last state tensor: decisions [N] int64 since the memory was empty."""
@@ -71,21 +70,6 @@ class PolicyStep(nn.Module):
             *(_choose(sound_N, part, part.new_full((), torch.nan)) for part in decided),
             *(_choose(sound_N, new, old) for new, old in zip(following, state, strict=True)),
         )
-
-
-def first_non_finite(observation_NF: torch.Tensor) -> str:
-    """Which feature of which account is not finite, in words; empty when all are.
-
-    Shapes: observation [N, F], the features in the order of `specs.OBSERVATION`
-    """
-    bad_M2 = (~observation_NF.isfinite()).nonzero()
-    if not len(bad_M2):
-        return ""
-    account, index = (int(number) for number in bad_M2[0])
-    named = observation_NF.shape[1] == len(OBSERVATION)
-    feature = OBSERVATION[index] if named else f"feature {index}"
-    others = f", and {len(bad_M2) - 1} more are not finite" if len(bad_M2) > 1 else ""
-    return f"{feature} of account {account} is {observation_NF[account, index].item()}{others}"
 
 
 def _choose(where_N: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

@@ -102,9 +102,9 @@ def _require_proven(kept: RunInputs, wanted: RunInputs) -> None:
     if found != expected:
         market = f"market tensors {found[:DIGITS]}" if found else "a simulated world of its own"
         raise ConfigError(
-            f"run {kept.run} was trained without Dagster on {market}: expected {expected[:DIGITS]}, the training market "
-            "of this launch, which was audited. Launch with the source and recipe that made its market; train on "
-            f"data/cache/tensors/{expected[:DIGITS]} (--market) for one that can be judged."
+            f"run {kept.run} was trained without Dagster on {market}: expected {expected[:DIGITS]}, the training "
+            "market of this launch, which was audited. Launch with the source and recipe that made its market, or train "
+            f"on data/cache/tensors/{expected[:DIGITS]} (--market) for one that can be judged."
         )
 
 

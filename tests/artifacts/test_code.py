@@ -16,7 +16,7 @@ MAIN = "clstm_core.main"
 def tree(tmp_path, monkeypatch):
     """Writes modules of a small package that stands in for ours: {dotted name below it: source}."""
     package = tmp_path / "clstm_core"
-    monkeypatch.setattr(code, "PACKAGE", package)
+    monkeypatch.setattr(code, "TREE", tmp_path)
 
     def write(**modules: str) -> Path:
         for name, source in {"__init__": "", **modules}.items():
@@ -33,10 +33,11 @@ def tree(tmp_path, monkeypatch):
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
     """The real package, to be edited."""
-    package = tmp_path / "clstm_core"
-    shutil.copytree(Path(clstm_core.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(code, "PACKAGE", package)
-    return package
+    for name in code.ROOTS:
+        original = Path(clstm_core.__file__).parents[1] / name
+        shutil.copytree(original, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(code, "TREE", tmp_path)
+    return tmp_path / "clstm_core"
 
 
 @pytest.mark.parametrize(

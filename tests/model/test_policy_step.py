@@ -7,10 +7,9 @@ from clstm_core.config import ModelConfig
 from clstm_core.env.protocol import EnvStep
 from clstm_core.errors import ConfigError
 from clstm_core.model.clstm import CLSTM
-from clstm_core.model.policy_step import PolicyStep, first_non_finite
+from clstm_core.model.policy_step import PolicyStep
 from clstm_core.ppo.rollout import begin, collect
 from clstm_core.ppo.storage import Rollout
-from clstm_core.specs import OBSERVATION
 
 FEATURES, ACTIONS, ENVS, STEPS, MEMORY = 6, 5, 3, 24, 7
 KINDS = {"dual": {}, "shared": {"dual_trunk": False}, "no_attention": {"use_attention": False}}
@@ -124,13 +123,3 @@ def test_a_poisoned_state_is_forgotten_with_the_rest():
 def test_a_memory_of_no_decision_is_refused():
     with pytest.raises(ConfigError, match="memory_sessions=0: expected at least 1"):
         PolicyStep(model_of(), 0, critic=False)
-
-
-def test_the_first_bad_feature_is_named():
-    observation = torch.zeros(3, len(OBSERVATION))
-    assert first_non_finite(observation) == ""
-    observation[2, OBSERVATION.index("near_skew")] = float("nan")
-    assert first_non_finite(observation) == "near_skew of account 2 is nan"
-    observation[1, OBSERVATION.index("vega")] = float("inf")
-    assert first_non_finite(observation) == "vega of account 1 is inf, and 1 more are not finite"
-    assert first_non_finite(torch.full((1, 2), float("nan"))).startswith("feature 0 of account 0")

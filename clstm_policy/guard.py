@@ -1,15 +1,15 @@
-"""What a runtime is given, checked before it decides: a NaN would be carried in its state and read as "hold"."""
+"""What a policy is given, checked before it decides: a NaN would be carried in its state and read as "hold"."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-
-from clstm_core.errors import BundleError
-from clstm_core.model.policy_step import first_non_finite
 
 Arrays = tuple[np.ndarray, ...]
+
+
+class PolicyError(ValueError):
+    """A bundle or an input that must not be traded on: what was found, what was expected, what to do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,20 +26,23 @@ class Input:
         return fill((batch, *self.sizes), dtype=self.dtype)
 
 
-def check_inputs(given: Arrays, expected: Sequence[Input]) -> None:
-    """Raise BundleError for the first input that a policy must not decide on: it names the feature or the tensor.
+def check_inputs(given: Arrays, expected: Sequence[Input], features: Sequence[str] = ()) -> None:
+    """Raise PolicyError for the first input that a policy must not decide on: it names the feature or the tensor.
 
     Refused are: another number, shape or type of arrays than the graph's, a number that is not finite, and an account
     without a legal action.
+
+    Args:
+        features: names of the observation's columns
     """
     if len(given) != len(expected):
         names = ", ".join(item.name for item in expected)
-        raise BundleError(f"found {len(given)} inputs, expected {len(expected)}: {names}. Give these, in this order.")
+        raise PolicyError(f"found {len(given)} inputs, expected {len(expected)}: {names}. Give these, in this order.")
     batch = np.shape(given[0])[0] if np.ndim(given[0]) else 0
     for array, item in zip(given, expected, strict=True):
         found = str(getattr(array, "dtype", type(array).__name__))
         if (np.shape(array), found) != ((batch, *item.sizes), item.dtype):
-            raise BundleError(
+            raise PolicyError(
                 f"input {item.name} is {found} {list(np.shape(array))}: expected {item.dtype} {[batch, *item.sizes]}. "
                 "Give it as a NumPy array of that type, one row per account."
             )
@@ -47,18 +50,32 @@ def check_inputs(given: Arrays, expected: Sequence[Input]) -> None:
         if sound.all():
             continue
         if item.name == "observation":
-            raise BundleError(
-                f"the observation is not finite: {first_non_finite(torch.from_numpy(array))}, expected finite numbers. "
+            raise PolicyError(
+                f"the observation is not finite: {first_non_finite(array, features)}, expected finite numbers. "
                 "Nothing was decided and the state is as it was: mend the feature and ask again, or leave the "
                 "account as it is."
             )
-        raise BundleError(
+        raise PolicyError(
             f"state {item.name} of account {int(np.argwhere(~sound)[0][0])} holds {array[~sound][0]}: expected what "
             "the policy returned at the decision before. Begin the account's state anew with zeros."
         )
     legal = given[1].any(axis=1)
     if not legal.all():
-        raise BundleError(
+        raise PolicyError(
             f"action_mask leaves account {int(np.flatnonzero(~legal)[0])} no legal action: expected at least one, hold "
             "is always legal. Give the mask of this snapshot."
         )
+
+
+def first_non_finite(observation: np.ndarray, features: Sequence[str] = ()) -> str:
+    """Which feature of which account is not finite, in words; empty when all are.
+
+    Shapes: observation [N, F]
+    """
+    bad = np.argwhere(~np.isfinite(observation))
+    if not len(bad):
+        return ""
+    account, index = (int(number) for number in bad[0])
+    feature = features[index] if len(features) == observation.shape[1] else f"feature {index}"
+    others = f", and {len(bad) - 1} more are not finite" if len(bad) > 1 else ""
+    return f"{feature} of account {account} is {observation[account, index]}{others}"

@@ -1,0 +1,182 @@
+"""A bundle in use with NumPy and ONNX Runtime alone: the same decisions, and nothing that must not be traded on."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clstm_core.checkpoint import save_checkpoint
+from clstm_core.config import EnvConfig, ModelConfig, RunConfig
+from clstm_core.deployment.bundle import build_bundle
+from clstm_core.deployment.export import actor_step
+from clstm_core.deployment.runtimes import eager
+from clstm_core.specs import ACTIONS, OBSERVATION
+from clstm_policy import Policy, PolicyError
+from clstm_policy.guard import first_non_finite
+
+MEMORY = 21
+ROOT = Path(__file__).parents[2]
+
+
+def built(policy, make_env, root, standing):
+    config = RunConfig(env=EnvConfig(horizon=MEMORY), model=ModelConfig(hidden_dim=16, attention_window=4))
+    meta = {"config": config.to_dict(), "observation_size": len(OBSERVATION), "n_actions": len(ACTIONS)}
+    facts = {"iteration": 3, "milestone": "100", "env_steps": 1234, "git_commit": "0" * 40}
+    checkpoint = save_checkpoint(
+        root / "checkpoints" / "100", model=policy.state_dict(), state={}, meta={**meta, **facts}
+    )
+    provenance = {"standing": standing, "data_label": "simulated quotes"}
+    return build_bundle(checkpoint, root / "bundle", make_env=make_env, provenance=provenance, parity_steps=40).folder
+
+
+@pytest.fixture(scope="module")
+def original(policy, make_env, tmp_path_factory):
+    """The bundle of a champion, built once."""
+    return built(policy, make_env, tmp_path_factory.mktemp("champion"), "champion: rung 100")
+
+
+@pytest.fixture
+def folder(original, tmp_path):
+    """A copy of it, to be damaged."""
+    return shutil.copytree(original, tmp_path / "bundle")
+
+
+def walk(env, steps):
+    observation, mask = env.reset()
+    for _ in range(steps):
+        yield observation.numpy(), mask.numpy()
+        step = env.step(torch.zeros(env.n_envs, dtype=torch.int64))
+        observation, mask = step.observation, step.action_mask
+
+
+@pytest.mark.parametrize("accounts", [1, 7])
+def test_it_decides_as_the_trained_network_over_several_memories(original, policy, make_env, accounts):
+    used, reference = Policy.load(original), eager(actor_step(policy, MEMORY))
+    state = reference.blank(accounts)[2:]
+    for observation, mask in walk(make_env(accounts), 3 * MEMORY):
+        logits, *state = reference((observation, mask, *state))
+        found = used.act(observation, mask)
+        assert [decision.number for decision in found] == np.where(mask, logits, -np.inf).argmax(axis=1).tolist()
+
+
+def test_one_account_is_asked_by_name_or_in_order(original):
+    row = np.linspace(-1, 1, len(OBSERVATION))
+    mask = [True, *[False] * (len(ACTIONS) - 2), True]
+    one, other = (Policy.load(original) for _ in range(2))
+    decided = one.act(row, mask)
+    named = other.act(dict(zip(OBSERVATION, row, strict=True)), mask)
+    assert decided == named
+    assert decided.action == ACTIONS[decided.number]
+    assert sum(decided.probabilities.values()) == pytest.approx(1.0)
+    assert decided.probabilities[ACTIONS[1]] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"near_skew": float("nan")}, "near_skew of account 0 is nan"),
+        ({"vega": float("inf")}, "vega of account 0 is inf"),
+        ({"vga": 1.0}, "features vga are missing or unknown"),
+    ],
+)
+def test_what_must_not_be_decided_on_changes_nothing(original, change, words):
+    used, fresh = Policy.load(original), Policy.load(original)
+    sound = dict.fromkeys(OBSERVATION, 0.1)
+    for one in (used, fresh):
+        one.act(sound)
+    with pytest.raises(PolicyError, match=words):
+        used.act(sound | change)
+    assert used.act(sound) == fresh.act(sound)
+
+
+def test_no_legal_action_and_another_number_of_accounts_are_refused(original):
+    used = Policy.load(original)
+    with pytest.raises(PolicyError, match="no legal action"):
+        used.act(np.zeros(len(OBSERVATION)), np.zeros(len(ACTIONS), dtype=bool))
+    used.act(np.zeros(len(OBSERVATION)))
+    with pytest.raises(PolicyError, match="observations of 2 accounts, expected 1"):
+        used.act(np.zeros((2, len(OBSERVATION))))
+    used.forget()
+    assert len(used.act(np.zeros((2, len(OBSERVATION))))) == 2
+    with pytest.raises(PolicyError, match=r"input observation is float32 \[2, 3\]"):
+        used.act(np.zeros((2, 3)))
+
+
+def test_it_goes_on_after_a_restart_with_what_it_remembered(original, make_env):
+    whole, first, second = (Policy.load(original) for _ in range(3))
+    seen = list(walk(make_env(1), 30))
+    unbroken = [whole.act(*step) for step in seen]
+    halves = [first.act(*step) for step in seen[:13]]
+    second.remember(first.remembered())
+    assert halves + [second.act(*step) for step in seen[13:]] == unbroken
+    damaged = first.remembered()
+    damaged.popitem()
+    with pytest.raises(PolicyError, match="found no memory_age"):
+        second.remember(damaged)
+    poisoned = {name: np.full_like(array, -1) for name, array in first.remembered().items()}
+    with pytest.raises(PolicyError, match="state "):
+        second.remember(poisoned)
+
+
+@pytest.mark.parametrize("name", ["policy.onnx", "golden.safetensors", "MODEL_CARD.md", "config.json"])
+def test_an_altered_file_is_refused_by_name(folder, name):
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(PolicyError, match=rf"altered file .*{name}"):
+        Policy.load(folder)
+
+
+@pytest.mark.parametrize("name", ["policy.onnx", "manifest.json"])
+def test_a_missing_file_is_refused_by_name(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(PolicyError, match=name):
+        Policy.load(folder)
+
+
+def test_an_altered_manifest_does_not_fit_its_graph(folder):
+    place = folder / "manifest.json"
+    manifest = json.loads(place.read_text())
+    manifest["schema"]["actions"][0] = "buy_all"
+    place.write_text(json.dumps(manifest))
+    with pytest.raises(PolicyError, match="does not fit its graph: actions"):
+        Policy.load(folder)
+
+
+def test_what_is_no_champion_is_opened_only_on_request(policy, make_env, tmp_path):
+    folder = built(policy, make_env, tmp_path, "UNQUALIFIED: no rung qualifies")
+    with pytest.raises(PolicyError, match="is no champion"):
+        Policy.load(folder)
+    assert not Policy.load(folder, unqualified=True).qualified
+    place = folder / "manifest.json"
+    manifest = json.loads(place.read_text())
+    manifest["provenance"]["standing"] = "champion: trust me"
+    place.write_text(json.dumps(manifest))
+    with pytest.raises(PolicyError, match="does not fit its graph: standing"):
+        Policy.load(folder)
+
+
+def test_it_needs_numpy_and_onnxruntime_alone(original):
+    code = (
+        "import sys; from clstm_policy import Policy; "
+        f"print(Policy.load({str(original)!r}).act([0.0] * {len(OBSERVATION)}).action); "
+        "print(sorted({'torch', 'clstm_core', 'polars', 'dagster', 'onnx'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    action, others = done.stdout.split()
+    assert action in ACTIONS
+    assert others == "[]"
+
+
+def test_the_first_bad_feature_is_named():
+    observation = np.zeros((3, len(OBSERVATION)), dtype=np.float32)
+    assert first_non_finite(observation, OBSERVATION) == ""
+    observation[2, OBSERVATION.index("near_skew")] = float("nan")
+    assert first_non_finite(observation, OBSERVATION) == "near_skew of account 2 is nan"
+    observation[1, OBSERVATION.index("vega")] = float("inf")
+    assert first_non_finite(observation, OBSERVATION) == "vega of account 1 is inf, and 1 more are not finite"
+    assert first_non_finite(np.full((1, 2), np.nan)).startswith("feature 0 of account 0")
