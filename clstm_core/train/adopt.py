@@ -103,8 +103,8 @@ def _require_proven(kept: RunInputs, wanted: RunInputs) -> None:
         market = f"market tensors {found[:DIGITS]}" if found else "a simulated world of its own"
         raise ConfigError(
             f"run {kept.run} was trained without Dagster on {market}: expected {expected[:DIGITS]}, the training "
-            "market of this launch, which was audited. Launch with the source and recipe that made its market, or train "
-            f"on data/cache/tensors/{expected[:DIGITS]} (--market) for one that can be judged."
+            "market of this launch, which was audited. Launch with the source and recipe that made its market, or "
+            f"train on data/cache/tensors/{expected[:DIGITS]} (--market) for one that can be judged."
         )
 
 

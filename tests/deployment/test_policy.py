@@ -180,3 +180,8 @@ def test_the_first_bad_feature_is_named():
     observation[1, OBSERVATION.index("vega")] = float("inf")
     assert first_non_finite(observation, OBSERVATION) == "vega of account 1 is inf, and 1 more are not finite"
     assert first_non_finite(np.full((1, 2), np.nan)).startswith("feature 0 of account 0")
+
+
+def test_every_feature_has_its_meaning_in_the_docs():
+    text = (ROOT / "docs" / "policy.md").read_text()
+    assert [name for name in OBSERVATION if f"`{name}`" not in text] == []
