@@ -12,7 +12,7 @@ import typer
 from orchestration.data_commands import data_app
 from orchestration.home import project_home
 from orchestration.launch import FAILED, INTERRUPTED, USER_ERROR, execute
-from orchestration.policy_commands import decide, evaluate
+from orchestration.policy_commands import bundle_app, decide, evaluate
 from orchestration.report_commands import compare, report, runs
 from orchestration.schedule_commands import schedule_app
 from orchestration.serve import LAST_PORT, LOCAL, REPORT_PORT, UI_PORT, serve
@@ -28,6 +28,7 @@ app = typer.Typer(
 
 app.add_typer(data_app, name="data")
 app.add_typer(schedule_app, name="schedule")
+app.add_typer(bundle_app, name="bundle")
 
 UsageError: Any = typer.BadParameter.__base__  # typer names no public one
 

@@ -1,4 +1,4 @@
-"""`clstm evaluate|decide`: a trained policy outside the chain, on a window of a market, and on the quotes of today."""
+"""`clstm evaluate|decide|bundle verify`: a trained policy outside the chain: on a window, on quotes of today, by itself."""
 
 import sys
 from enum import StrEnum
@@ -78,14 +78,8 @@ def decide(
     """Say what a bundle's policy would do today, what stands after it, and what it may not do and why."""
     import json
 
-    from clstm_core.artifacts.manifest import FILE
-    from clstm_core.errors import ConfigError
-
     with one_sentence():
-        if not (bundle / FILE).is_file():
-            raise ConfigError(
-                f"no bundle at {bundle}: expected a folder with {FILE}, e.g. data/bundles/RUN. Pass one as --bundle."
-            )
+        _require_bundle(bundle)
         from clstm_core.deployment.bundle import load_bundle
         from clstm_core.deployment.decide import decide_now
         from clstm_core.deployment.decided_words import lines_of
@@ -96,6 +90,60 @@ def decide(
         return
     for line in lines_of(found):
         typer.echo(line)
+
+
+bundle_app = typer.Typer(help="Look at what is deployed.", no_args_is_help=True)
+
+
+@bundle_app.callback()
+def _bundle() -> None:
+    """Look at what is deployed."""
+
+
+@bundle_app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(help="folder of a bundle, e.g. data/bundles/RUN")],
+) -> None:
+    """Hash every file of a bundle, replay its golden vectors in every graph, and say what it is.
+
+    Exits with 0 where all holds, with 2 and one sentence where something does not.
+    """
+    with one_sentence():
+        _require_bundle(path)
+        from clstm_core.deployment.bundle import load_bundle
+
+        manifest = load_bundle(path).manifest
+    said = manifest.provenance
+    facts = [
+        ("run", manifest.run),
+        ("standing", manifest.standing),
+        ("data", str(said.get("data_label", "of unknown origin"))),
+        ("trained", f"{manifest.policy.get('env_steps', 0):,} env steps, commit {manifest.policy.get('git_commit')}"),
+        ("forgets", f"every {manifest.memory_sessions} decisions"),
+        ("exported", f"{manifest.created}, opset {manifest.opset}"),
+        ("verdict", str(said.get("verdict", "none"))),
+    ]
+    typer.echo(f"Whole: {len(manifest.files)} files as the manifest says, golden vectors reproduced in every graph.")
+    for line in shown(("fact", "what it says"), facts):
+        typer.echo(line)
+    rows = [
+        (str(row["runtime"]), str(row["batch"]), f"{row['steps']:,}", str(row["actions_differing"]),
+         f"{row['max_logit_difference']:.1e}")
+        for row in manifest.parity
+    ]  # fmt: skip
+    for line in shown(("parity with the network", "accounts", "decisions", "differ", "largest logit difference"), rows):
+        typer.echo(line)
+
+
+def _require_bundle(folder: Path) -> None:
+    """Refuse what is no bundle's folder before anything is loaded."""
+    from clstm_core.artifacts.manifest import FILE
+    from clstm_core.errors import ConfigError
+
+    if not (folder / FILE).is_file():
+        raise ConfigError(
+            f"no bundle at {folder}: expected a folder with {FILE}, e.g. data/bundles/RUN. Pass the folder of one."
+        )
 
 
 def _percent(done: int, total: int) -> None:

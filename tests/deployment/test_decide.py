@@ -1,6 +1,7 @@
 """What a bundle would do on the last session of a table: the env's own observation, mask and fills, and why not."""
 
 import json
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -240,3 +241,17 @@ def test_wrong_uses_are_one_sentence_and_exit_with_two(folder, bundle_at, quotes
     assert done.output.startswith("error: ")
     assert done.output.count("\n") == 1
     assert words in done.output
+
+
+def test_a_bundle_is_verified_from_the_terminal(folder, tmp_path):
+    verified = CliRunner().invoke(app, ["bundle", "verify", str(folder)])
+    assert verified.exit_code == 0
+    assert "Whole: " in verified.output
+    assert "UNQUALIFIED" in verified.output
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    (damaged / "config.json").write_text("{}")
+    refused = CliRunner().invoke(app, ["bundle", "verify", str(damaged)])
+    assert refused.exit_code == 2
+    assert "config.json" in refused.output
+    nothing = CliRunner().invoke(app, ["bundle", "verify", str(tmp_path)])
+    assert (nothing.exit_code, "no bundle at" in nothing.output) == (2, True)
