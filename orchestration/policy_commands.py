@@ -1,4 +1,4 @@
-"""`clstm evaluate|decide|bundle verify`: a trained policy outside the chain: on a window, on quotes of today, by itself."""
+"""`clstm evaluate|decide|bundle verify`: a trained policy outside the chain, on any window, on quotes of today."""
 
 import sys
 from enum import StrEnum

@@ -1,6 +1,7 @@
 """Controls are kept by what was controlled, and stand beside every verdict of the recipe."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +100,10 @@ def test_they_are_rows_of_the_store_and_come_back_from_the_files(made, tmp_path)
     assert [tuple(row.values()) for row in rows] == [("edge-free", 1, None), ("overpaid", 80, "near strangle")]
     store.rebuild(tmp_path)
     assert len(store.query("SELECT world FROM controls")) == 2
+
+
+def test_the_shipped_recipe_has_controls():
+    """What stands in the repository is of the recipe as it is: change it, and make its controls again."""
+    kept = kept_controls(default_cpu(), Places(Path(__file__).parents[2] / "data"))
+    assert kept is not None, "run `clstm controls` and commit data/controls"
+    assert (kept.recipe, kept.steps) == ("default_cpu", default_cpu().timesteps)
