@@ -12,6 +12,8 @@ from clstm_core.evaluation.evidence import Curve, Evidence
 from clstm_core.evaluation.exposures import CAPS
 from clstm_core.evaluation.judged import judged_account
 from clstm_core.evaluation.ledgers import FILLS, POSITIONS
+from clstm_core.evaluation.periods import Account
+from clstm_core.evaluation.tear_sheet import account_figures
 
 N_SESSIONS, N_ITERATIONS = 320, 60
 POLICIES = ("clstm_080_argmax", "cash", "buy_and_hold", "put_write", "buy_write", "short_straddle", "random")
@@ -127,7 +129,8 @@ def judged_account_rows() -> dict:
         "decisions": pl.DataFrame(decisions),
     }
     env = {"max_net_exposure": 1.0, "max_gross_exposure": 2.0, "max_crash_loss": 0.25}
-    return judged_account(tables, env, {}, simulated=False, discount=0.99)
+    shown = account_figures(Account.of(equity))
+    return shown | judged_account(tables, env, {}, simulated=False, discount=0.99)
 
 
 def training_rows() -> list[dict]:
