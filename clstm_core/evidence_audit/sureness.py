@@ -53,9 +53,19 @@ def _all(case: Case) -> Iterator[str]:
     for name, value in table.items():
         yield "" if _same(rows.get(name), value) else f"the table's {name} is {rows.get(name)}, equity says {value}"
     words = " ".join(said["answers"])
-    shares = [*((record["psr"], record["dsr"]) if record else ()), *([overfit["probability"]] if overfit else [])]
-    for share in shares:
-        yield "" if f"{share:.0%}" in words else f"the answer does not speak of the {share:.0%} that equity says"
+    for phrase in _phrases(record, overfit):
+        yield "" if phrase in words else f"the answer does not say \"{phrase}\", as equity does"
+
+
+def _phrases(record: Mapping[str, Any] | None, overfit: Mapping[str, Any] | None) -> Iterator[str]:
+    """Numbers that the answer must give, each with the words beside it: 5% alone stands within 95%."""
+    if overfit is not None:
+        yield f"PBO {overfit['probability']:.0%} of"
+    if record is not None:
+        yield f"above zero with a probability of {record['psr']:.0%},"
+        yield f"{record['trials']} policies without skill would have shown with one of {record['dsr']:.0%}:"
+        if record["min_sessions"] is not None:
+            yield f"takes {record['min_sessions']:,.0f} sessions"
 
 
 def _part(what: str, said: Mapping[str, Any] | None, own: Mapping[str, Any] | None) -> Iterator[str]:
