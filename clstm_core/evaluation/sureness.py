@@ -40,7 +40,10 @@ SPA = (
     "SPA p: how likely the best of the ladder would look as good against this benchmark where no rung is better. "
     "Hansen 2005, the consistent p-value."
 )
-STEPM = "StepM: rungs that are better, with a chance of 5% that any is called so that is not. Romano and Wolf 2005."
+STEPM = (
+    "StepM: rungs that are ahead of it, with a chance of 5% per benchmark that any is called so that is not. Romano "
+    "and Wolf 2005. Both see one history, with only the losses that happened: what is more than luck, fair worlds say."
+)
 MCS = (
     "Model confidence set: with a chance of 95% the best policy is in it; p is the largest level at which a policy "
     "stays. Hansen, Lunde and Nason 2011."
@@ -54,9 +57,10 @@ class Statistics:
     policy:         the judged policy; record: its track record, None where there is too little for one
     counted:        where the number of trials comes from
     overfit:        PBO over the ladder; overfit_why: why there is none
-    superior:       the ladder against each baseline; confidence_set: ladder and baselines against each other
+    superior:       the ladder against each baseline; confidence_set: ladder and baselines against each other;
+                    what they come to (..._answer) and what they are (..._words)
     figures:        one row per figure: figure, value, kind, asked, how
-    answers:        in words, what is asked first at the front
+    answers:        in words: the ladder's choice, and the judged policy's record
     """
 
     policy: str = ""
@@ -68,7 +72,11 @@ class Statistics:
     overfit: Overfit | None = None
     overfit_why: str = ""
     superior: list[Superior] = field(default_factory=list)
+    superior_answer: str = ""
+    superior_words: str = ""
     confidence_set: ConfidenceSet = field(default_factory=ConfidenceSet)
+    confidence_answer: str = ""
+    confidence_words: str = ""
     figures: list[dict[str, Any]] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
 
@@ -111,6 +119,7 @@ def statistics_of(
     options = {"seed": seed, "replications": replications}
     against = [superior(name, logs[name], {rung: logs[rung] for rung in ladder}, **options) for name in others]
     best = confidence_set(logs, **options)
+    drawn = f"Stationary bootstrap of dates, {replications:,} samples, seed {seed}."
     name = judged.name if judged is not None else ""
     return Statistics(
         policy=name,
@@ -122,14 +131,13 @@ def statistics_of(
         overfit=overfit,
         overfit_why=why,
         superior=against,
+        superior_answer=_better(against, len(ladder)),
+        superior_words=f"{SPA} {STEPM} {drawn}",
         confidence_set=best,
+        confidence_answer=_best(best, name),
+        confidence_words=f"{MCS} {drawn}",
         figures=_figures(record, overfit, trials),
-        answers=[
-            _choice(overfit, why),
-            *([] if judged is None else _record(record)),
-            _better(against, len(ladder)),
-            _best(best, name),
-        ],
+        answers=[_choice(overfit, why), *([] if judged is None else _record(record))],
     )
 
 
@@ -179,9 +187,9 @@ def _record(record: TrackRecord | None) -> list[str]:
     if record is None:
         return [f"No probability of its Sharpe ratio: fewer than {MIN_OBSERVATIONS} returns, or none that vary."]
     deflated = (
-        f"The judged policy's Sharpe ratio is above zero with a probability of {record.psr:.0%}, and above the largest "
-        f"that {record.trials} policies without skill would have shown with one of {record.dsr:.0%}: {CONFIDENCE:.0%} "
-        "is asked."
+        f"With a probability of {record.psr:.0%} the judged policy's Sharpe ratio is above zero, and with one of "
+        f"{record.dsr:.0%} above the largest that {record.trials} policies without skill would have shown "
+        f"({CONFIDENCE:.0%} is asked)."
     )
     if record.min_sessions is None:
         return [
@@ -198,12 +206,13 @@ def _record(record: TrackRecord | None) -> list[str]:
 def _better(against: Sequence[Superior], rungs: int) -> str:
     asked = [row for row in against if row.p is not None]
     if not asked:
-        return "No benchmark could be asked whether the ladder beats it, all rungs taken together."
-    beaten = [plain(row.against) for row in asked if row.better]
-    rest = len(asked) - len(beaten)
-    said = f"beats {', '.join(beaten)}" if beaten else "beats none"
-    more = f"; of {rest} others it beats none" if beaten and rest else f" of {rest} benchmarks" if not beaten else ""
-    return f"All {rungs} rungs taken together, the ladder {said}{more} (StepM, {1 - CONFIDENCE:.0%} for all of them)."
+        return "Whether the ladder is ahead of a benchmark, all rungs taken together, could be asked of none."
+    ahead = [plain(row.against) for row in asked if row.better]
+    rest = len(asked) - len(ahead)
+    if not ahead:
+        return f"All {rungs} rungs taken together, none is ahead of any of {rest} benchmarks (StepM)."
+    others = f", and none of {rest} other benchmarks" if rest else ""
+    return f"All {rungs} rungs taken together, one or more are ahead of {', '.join(ahead)}{others} (StepM)."
 
 
 def _best(best: ConfidenceSet, name: str) -> str:

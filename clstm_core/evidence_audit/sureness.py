@@ -54,7 +54,7 @@ def _all(case: Case) -> Iterator[str]:
         yield "" if _same(rows.get(name), value) else f"the table's {name} is {rows.get(name)}, equity says {value}"
     words = " ".join(said["answers"])
     for phrase in _phrases(record, overfit):
-        yield "" if phrase in words else f"the answer does not say \"{phrase}\", as equity does"
+        yield "" if phrase in words else f'the answer does not say "{phrase}", as equity does'
 
 
 def _phrases(record: Mapping[str, Any] | None, overfit: Mapping[str, Any] | None) -> Iterator[str]:
@@ -62,8 +62,8 @@ def _phrases(record: Mapping[str, Any] | None, overfit: Mapping[str, Any] | None
     if overfit is not None:
         yield f"PBO {overfit['probability']:.0%} of"
     if record is not None:
-        yield f"above zero with a probability of {record['psr']:.0%},"
-        yield f"{record['trials']} policies without skill would have shown with one of {record['dsr']:.0%}:"
+        yield f"With a probability of {record['psr']:.0%} the judged"
+        yield f"with one of {record['dsr']:.0%} above the largest that {record['trials']} policies"
         if record["min_sessions"] is not None:
             yield f"takes {record['min_sessions']:,.0f} sessions"
 
