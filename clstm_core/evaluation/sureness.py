@@ -50,6 +50,10 @@ MCS = (
 )
 
 
+CENTURY = 100
+"""Years beyond which a length of record is not told in sessions: such a ratio is zero to all intents."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statistics:
     """What is known of how sure a comparison is, on the headline's dates.
@@ -197,10 +201,8 @@ def _record(record: TrackRecord | None) -> list[str]:
             "Its ratio is not above zero: no longer record of the same kind would show that it is.",
         ]
     years = record.min_sessions / PERIODS_PER_YEAR
-    return [
-        f"{deflated} To tell such a ratio from zero takes {record.min_sessions:,.0f} sessions ({years:.1f} years); "
-        f"there are {record.sessions:,}."
-    ]
+    takes = f"{record.min_sessions:,.0f} sessions ({years:.1f} years)" if years <= CENTURY else "more than a century"
+    return [f"{deflated} To tell such a ratio from zero takes {takes}; there are {record.sessions:,} sessions."]
 
 
 def _better(against: Sequence[Superior], rungs: int) -> str:

@@ -12,7 +12,7 @@ from clstm_core.evaluation.overfit import BLOCKS, MIN_SESSIONS
 from clstm_core.evaluation.protocol import Backtest
 from clstm_core.evaluation.statistics import CONFIDENCE, MIN_OBSERVATIONS
 from clstm_core.evidence_audit.case import Case
-from clstm_core.evidence_audit.draws import close, without_rounding
+from clstm_core.evidence_audit.draws import YEAR, close, without_rounding
 from clstm_core.evidence_audit.finding import Finding
 from clstm_core.evidence_audit.returns import Floats, paired
 
@@ -65,7 +65,8 @@ def _phrases(record: Mapping[str, Any] | None, overfit: Mapping[str, Any] | None
         yield f"With a probability of {record['psr']:.0%} the judged"
         yield f"with one of {record['dsr']:.0%} above the largest that {record['trials']} policies"
         if record["min_sessions"] is not None:
-            yield f"takes {record['min_sessions']:,.0f} sessions"
+            told = record["min_sessions"] <= 100 * YEAR
+            yield f"takes {record['min_sessions']:,.0f} sessions" if told else "takes more than a century"
 
 
 def _part(what: str, said: Mapping[str, Any] | None, own: Mapping[str, Any] | None) -> Iterator[str]:
