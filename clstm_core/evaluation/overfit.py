@@ -21,7 +21,7 @@ MIN_SESSIONS = 10 * BLOCKS
 """Below this many sessions no probability is given: a ratio of half of them is of fewer than eighty."""
 
 LEVEL = 0.05
-"""Above this a choice is not held to be better than one by lot. Source: the paper, after Neyman and Pearson."""
+"""Above this a choice is not held to be better than one by lot. Source: the paper's "customary approach"."""
 
 BY_LOT = 0.5
 """What choosing by lot comes to."""

@@ -30,8 +30,8 @@ DEFINITIONS = {
     ),
     "PBO": (
         "Probability of backtest overfitting: of all ways to choose the ladder's best rung on half of 16 blocks of "
-        "these dates, the share in which it is below the middle of the ladder on the other half; 50% is a choice by "
-        "lot. Bailey, Borwein, Lopez de Prado and Zhu 2017 (CSCV)."
+        "these dates, the share in which it is below the middle of the ladder on the other half. 50% is a choice by "
+        "lot, as it is where all rungs are equally good. Bailey, Borwein, Lopez de Prado and Zhu 2017 (CSCV)."
     ),
 }
 """What each figure is, in words; docs/metrics.md has the same."""
