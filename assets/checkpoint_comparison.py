@@ -35,6 +35,7 @@ PARENTS = ("policy_backtests", "baseline_backtests", "twin_backtests", "stressed
         blocking={"every_rung_scored": "Each of the five checkpoints was backtested on the test dates."},
         warning={
             "beats_baselines": "The champion is better than every baseline by more than chance explains.",
+            "choice_holds": "Choosing the best rung holds on other dates: probability of overfitting (PBO) at most 5%.",
             "overfitting": "No checkpoint does better in sample than on later dates by more than chance explains.",
         },
     ),
@@ -46,10 +47,8 @@ def checkpoint_comparison(
     with run_stage(context, "comparison", paths) as (progress, run):
         from clstm_core.evaluation.companions import companion_sentence
         from clstm_core.evaluation.compare import compare
-        from clstm_core.evaluation.deflated import deflated_sharpe
         from clstm_core.evaluation.fair_worlds import Luck
         from clstm_core.evaluation.headline import champion_among
-        from clstm_core.evaluation.pairing import group
         from clstm_core.evaluation.trial_ledger import known_to
         from clstm_core.evaluation.words import beats
 
@@ -67,19 +66,9 @@ def checkpoint_comparison(
             measured=measured,
             run=run.name,
             trials=tried.total or None,
+            counted=tried.words,
         )
         champion = comparison.champion or {}
-        for members in group([*policies, *baselines]).values():
-            judged_one = next((member for member in members if member.id == champion.get("backtest_id")), None)
-            if judged_one is None:
-                continue
-            deflated = deflated_sharpe(judged_one, members, comparison.trials)
-            words = deflated.words if deflated else "Deflated Sharpe ratio: too few returns to give one."
-            counted = (
-                f"Policies that looked at these dates: {tried.base} before this package was installed, {tried.entered} "
-                "in this data folder's registry."
-            )
-            comparison = replace(comparison, notes=[words, counted, *comparison.notes])
         if (beside := companion_sentence(twin, stressed, champion.get("name", ""))) is not None:
             comparison = replace(comparison, verdict=f"{comparison.verdict} {beside}")
         parents = {name: found.identity for name, found in zip(PARENTS, sets, strict=True)}
@@ -111,6 +100,11 @@ def checkpoint_comparison(
                 better_than=len(beaten),
                 not_better_than=len(others),
                 **_figures(comparison),
+            ),
+            check(
+                "choice_holds",
+                comparison.statistics.choice_holds,
+                comparison.statistics.choice_words,
             ),
             check(
                 "overfitting",
@@ -167,7 +161,8 @@ def _champion(champion: dict[str, Any]) -> str:
 def _figures(comparison: "Comparison") -> dict[str, Any]:
     """The champion's figures on the test window, one number each: the UI draws them over training runs.
 
-    Units: shares of capital; excess over cash in basis points per session, with its 95% interval
+    Units: shares of capital; excess over cash in basis points per session, with its 95% interval; deflated Sharpe ratio
+           and PBO as probabilities
     """
     champion = comparison.champion or {}
     row = next((row for row in comparison.rows if row["backtest_id"] == champion.get("backtest_id")), {})
@@ -175,6 +170,9 @@ def _figures(comparison: "Comparison") -> dict[str, Any]:
     found = {name: row.get(name) for name in ("total_return", "annual_return", "sharpe", "max_drawdown")}
     for name, key in (("", "estimate"), ("_low", "ci_low"), ("_high", "ci_high")):
         found[f"excess_over_cash_bps{name}"] = cash.get(key)
+    record, overfit = comparison.statistics.record, comparison.statistics.overfit
+    found["deflated_sharpe"] = record.dsr if record else None
+    found["backtest_overfitting"] = overfit.probability if overfit else None
     return numbers({**found, "luck_p_value": cash.get("p_value")})
 
 

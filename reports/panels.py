@@ -25,6 +25,7 @@ from reports.generalisation_figures import (
 )
 from reports.luck_figures import luck_chart, luck_sentence
 from reports.realism_figures import realism_charts
+from reports.sureness_figures import sureness_panel
 from reports.training_figures import PUBLISHED_NOTE, training_charts
 from reports.worlds_figures import worlds_chart, worlds_table
 
@@ -48,6 +49,7 @@ def panels_of(data: Evidence) -> list[Panel]:
     return [
         excess_panel(data),
         _equity(data),
+        sureness_panel(data),
         _luck(data),
         _worlds(data),
         attribution_panel(data),

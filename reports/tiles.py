@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clstm_core.evaluation.evidence import Evidence
-from clstm_core.evaluation.figures import MEAN_METRIC, SHARPE_METRIC
+from clstm_core.evaluation.figures import MEAN_METRIC
 from clstm_core.evaluation.words import percent_of, relation, relation_of
 from reports.charts import NOTHING, number
 from reports.names import policy_name
@@ -101,7 +101,7 @@ def tiles(data: Evidence) -> list[Tile]:
     return [
         Tile("total return", signed_percent(row.get("total_return")), beside, "equity"),
         _excess_tile(data),
-        Tile("Sharpe ratio", two_decimals(row.get("sharpe")), _sharpe_note(data), "equity"),
+        _sharpe_tile(data),
         Tile("largest drawdown", signed_percent(row.get("max_drawdown")), "from its own peak", "equity"),
         Tile(
             "spread and fees paid",
@@ -225,23 +225,14 @@ def _excess_tile(data: Evidence) -> Tile:
     return Tile(f"over cash {span}", f"{found['estimate']:+.1f}%", note, "ladder")
 
 
-def _sharpe_note(data: Evidence) -> str:
-    """The interval of the ratio's difference from cash's, where one was made."""
-    pair = next(
-        (
-            row
-            for row in data.ladder
-            if row.get("policy_name") == data.policy_name
-            and row.get("metric") == SHARPE_METRIC
-            and row.get("against") == CASH
-            and row.get("headline")
-        ),
-        None,
-    )
-    interval = _interval(pair) if pair else None
-    if interval is None and number(policy_row(data).get("sharpe")) is None:
-        return "not told of less than a year"
-    return f"interval {interval[0]:.2f} to {interval[1]:.2f}" if interval else "per year, beyond cash"
+def _sharpe_tile(data: Evidence) -> Tile:
+    """The ratio and its interval as the tear sheet has them."""
+    row = next((row for row in data.tear_sheet if row.get("figure") == "Sharpe ratio"), {})
+    value, low, high = (number(row.get(key)) for key in ("value", "low", "high"))
+    if value is None:
+        return Tile("Sharpe ratio", NOTHING, "not told of less than a year", "equity")
+    note = f"95% interval {low:.2f} to {high:.2f}" if low is not None and high is not None else "per year, beyond cash"
+    return Tile("Sharpe ratio", two_decimals(value), note, "excess")
 
 
 def signed_percent(value: Any) -> str:

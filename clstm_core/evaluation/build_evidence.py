@@ -135,6 +135,8 @@ def build_evidence(
         residual_share=residual_share(months),
         actions=_actions(judged) if judged else [],
         **(_account(judged, implied or {}, discount) if judged else {}),
+        **_figures(said.get("account") or {}),
+        statistics=_plain(said.get("statistics") or {}),
         ladder=sorted(_rows(said.get("pairs") or []), key=lambda pair: [str(pair.get(name)) for name in _LADDER_ORDER]),
         overfitting=_rows(map(_gap, overfitting.get("rows") or [])),
         overfitting_answer=str(overfitting.get("answer") or ""),
@@ -208,6 +210,11 @@ def _account(result: Backtest, implied: Mapping[str, float], discount: float | N
         {"equity": equity, **tables}, result.manifest.get("env") or {}, implied, simulated=simulated, discount=discount
     )
     return {name: _rows(value) if isinstance(value, list) else value for name, value in found.items()}
+
+
+def _figures(account: Mapping[str, Records]) -> dict[str, Any]:
+    """The judged account's tear sheet, years, months and falls, as the comparison says them."""
+    return {name: _rows(rows) for name, rows in account.items()}
 
 
 def _actions(result: Backtest) -> Rows:

@@ -11,6 +11,7 @@ from clstm_core.evaluation import words
 from clstm_core.evaluation.figures import FIGURE, MEAN_METRIC, SHARPE_METRIC
 from clstm_core.evaluation.headline import champion_of, headline_of, judged_pairs, window_rank
 from clstm_core.evaluation.pairing import Key, counterpart, group, rungs_of, series
+from clstm_core.evaluation.periods import Account, Rows
 from clstm_core.evaluation.protocol import Backtest
 from clstm_core.evaluation.qualification import standings
 from clstm_core.evaluation.statistics import (
@@ -20,6 +21,9 @@ from clstm_core.evaluation.statistics import (
     paired_mean,
     paired_sharpe,
 )
+from clstm_core.evaluation.superiority import SAMPLES
+from clstm_core.evaluation.sureness import Statistics, statistics_of
+from clstm_core.evaluation.tear_sheet import account_figures
 from clstm_core.evaluation.trials import count_trials
 
 if TYPE_CHECKING:
@@ -39,6 +43,8 @@ class Comparison:
     champion:    which rung, chosen where and why; where none qualifies, the rung that is judged, `qualified` False
     trials:      how many policies looked at the test window
     notes:       caveats of policies
+    statistics:  how sure one may be of it
+    account:     figures of the judged account (`tear_sheet.account_figures`); empty where none is judged
     """
 
     rows: list[dict[str, Any]]
@@ -49,6 +55,8 @@ class Comparison:
     data_label: str
     verdict: str
     notes: list[str]
+    statistics: Statistics
+    account: dict[str, Rows]
 
     def to_rows(self) -> list[dict[str, Any]]:
         """The table of backtests."""
@@ -70,6 +78,7 @@ def compare(
     luck: "Luck | None" = None,
     measured: Sequence[Mapping[str, Any]] | None = None,
     trials: int | None = None,
+    counted: str = "",
     run: str | None = None,
     seed: int = 0,
     replications: int = REPLICATIONS,
@@ -86,6 +95,7 @@ def compare(
         measured: as `headline.champion_of` takes it
         trials: policies that were ever evaluated on the test window, from the registry; counted from `results` when
             left out
+        counted: where that number comes from, in words
         run: name of the run that the rows belong to; that of the results when left out
 
     Raises: EvaluationError without backtests, or without a test window among them
@@ -105,7 +115,8 @@ def compare(
         for pair in _pairs(key, members, headline=key == headline, seed=seed, replications=replications)
     ]
     pairs = _with_luck(_with_stress(pairs, stressed, seed, replications), luck)
-    counted = count_trials(result.manifest for result in results) if trials is None else trials
+    if trials is None:
+        trials, counted = count_trials(result.manifest for result in results), "Counted among these backtests alone."
     overfitting = _overfitting(groups, headline, seed, replications)
     reference = groups[headline]
     label = words.data_label(reference[0].manifest)
@@ -121,13 +132,14 @@ def compare(
             "reason": reason,
             "qualified": qualified,
         }
+    statistics = statistics_of(reference, champion, trials, counted, seed=seed, replications=min(replications, SAMPLES))
     against = {pair["against"]: pair for pair in judged_pairs(pairs, chosen)}
     return Comparison(
         rows=_rows(groups, champion if qualified else None, headline),
         pairs=pairs,
         overfitting=overfitting,
         champion=chosen,
-        trials=counted,
+        trials=trials,
         data_label=label,
         verdict=words.verdict(
             champion.manifest if champion else None,
@@ -136,17 +148,30 @@ def compare(
             against=against,
             cash_return=next((r.manifest["summary"]["total_return"] for r in reference if r.name == "cash"), None),
             without_lag=without_lag.manifest if without_lag else None,
-            trials=counted,
+            trials=trials,
             label=label,
             luck=asdict(placed) if luck is not None and (placed := luck.of("cash")) is not None else None,
         ),
         notes=[
+            statistics.record.words if statistics.record else "Deflated Sharpe ratio: too few returns to give one.",
+            counted,
             f"Each interval is a 95% one of its own: none is corrected for the {len(pairs)} differences looked at.",
             *_luck_notes(luck),
             *_standing_notes(measured),
             *sorted({note for result in results for note in result.manifest.get("notes", [])}),
         ],
+        statistics=statistics,
+        account=_account(champion),
     )
+
+
+def _account(champion: Backtest | None) -> dict[str, Rows]:
+    """Figures of the judged policy's first account; none of one that has fewer than two snapshots."""
+    if champion is None:
+        return {}
+    equity = champion.table("equity")
+    first = equity.filter(equity["episode"] == equity["episode"].min())
+    return account_figures(Account.of(first)) if first.height > 1 else {}
 
 
 def _rows(groups: Mapping[Key, list[Backtest]], champion: Backtest | None, headline: Key) -> list[dict]:

@@ -72,6 +72,7 @@ class Evidence:
     regimes:        what it earned by third of volatility (regimes_words says which); crises: in named crises
     calibration:    what the critic foresaw on it and what came, bin by bin
     ladder:         the comparison's paired differences
+    statistics:     how sure one may be of the comparison (`sureness.Statistics`)
     overfitting:    one row per rung: milestone, in_sample_bps, held_out_bps, gap, gap_low, gap_high
     training:       the iterations' metrics, in order
     realism:        the outside judge's bands; realism_indices, realism_volatility: its figures by year
@@ -123,6 +124,7 @@ class Evidence:
     overfitting: Rows = field(default_factory=list)
     overfitting_answer: str = ""
     trial_count: int | None = None
+    statistics: dict[str, Any] = field(default_factory=dict)
     training: Rows = field(default_factory=list)
     gates: Rows = field(default_factory=list)
     quality: Rows = field(default_factory=list)

@@ -1,4 +1,7 @@
-"""What is shown of the one account that is judged, as plain rows: its sessions, tear sheet, trips and regimes."""
+"""What is shown of the one account that is judged, as plain rows: its sessions, trips and regimes.
+
+Its tear sheet, years, months and falls stand in the comparison (`tear_sheet.account_figures`), which is audited.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,10 +10,9 @@ import polars as pl
 
 from clstm_core.evaluation.calibration import calibration
 from clstm_core.evaluation.exposures import caps_of, exposures
-from clstm_core.evaluation.periods import WORST, Account, Rows, by_period, by_session, drawdowns
+from clstm_core.evaluation.periods import Account, Rows, by_session
 from clstm_core.evaluation.regimes import by_tercile, in_crises, volatility_before
 from clstm_core.evaluation.round_trips import by_action, packages, round_trips
-from clstm_core.evaluation.tear_sheet import tear_sheet
 
 WORST_TRADES = 10
 
@@ -42,10 +44,6 @@ def judged_account(
     return {
         "sessions": sessions.fill_nan(None).to_dicts(),
         "caps": caps_of(env),
-        "tear_sheet": tear_sheet(account),
-        "years": by_period(account, 4),
-        "months": by_period(account, 7),
-        "drawdowns": drawdowns(account)[:WORST],
         "trades": trades,
         "trade_figures": by_action(trades),
         "worst_trades": worst_of(trades),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from clstm_core.evaluation.statistics import (
+    _NO_VARIATION,
     CONFIDENCE,
     MIN_OBSERVATIONS,
     PERIODS_PER_YEAR,
@@ -78,7 +79,7 @@ def skewness(returns: Floats) -> float | None:
     """
     from scipy.stats import skew
 
-    return float(skew(returns)) if returns.std() > 0.0 else None
+    return float(skew(returns)) if returns.std() > _NO_VARIATION else None
 
 
 def kurtosis(returns: Floats) -> float | None:
@@ -88,7 +89,7 @@ def kurtosis(returns: Floats) -> float | None:
     """
     from scipy.stats import kurtosis as fourth
 
-    return float(fourth(returns)) if returns.std() > 0.0 else None
+    return float(fourth(returns)) if returns.std() > _NO_VARIATION else None
 
 
 def tail_ratio(returns: Floats) -> float | None:

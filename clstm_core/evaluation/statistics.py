@@ -167,23 +167,34 @@ def performance(equity: Floats, cash_returns: Floats, periods_per_year: float = 
     )
 
 
-def bootstrap_counts(series: Floats, *, seed: int = 0, replications: int = REPLICATIONS) -> tuple[Floats, float]:
+def block_length(series: Floats) -> int:
+    """Mean length of the stationary bootstrap's blocks for a series [T]: at least 1 date, at most a third of all.
+
+    Source: Politis and White 2004 as corrected by Patton, Politis and White 2009, through `arch.bootstrap`
+    """
+    from arch.bootstrap import optimal_block_length
+
+    length = 1.0
+    if float(series.std()) > _NO_VARIATION:
+        estimate = float(optimal_block_length(series)["stationary"].iloc[0])
+        length = min(max(estimate, 1.0), series.size / 3.0) if math.isfinite(estimate) else 1.0
+    return max(1, math.ceil(length))
+
+
+def bootstrap_counts(
+    series: Floats, *, seed: int = 0, replications: int = REPLICATIONS, block: int | None = None
+) -> tuple[Floats, float]:
     """How often each date is drawn [R, T] in stationary-bootstrap samples of the dates, and the mean block length used.
 
     Means and deviations of a sample are products with its counts.
 
-    Source: Politis and Romano 1994 (stationary bootstrap); block length by Politis and White 2004 as corrected by
-            Patton, Politis and White 2009; both through `arch.bootstrap`, on `series`, the differences compared
-    """
-    from arch.bootstrap import optimal_block_length
+    Args:
+        block: the mean length where it is known; `block_length` of `series`, the differences compared, when left out
 
-    n = series.size
-    length = 1.0
-    if float(series.std()) > _NO_VARIATION:
-        estimate = float(optimal_block_length(series)["stationary"].iloc[0])
-        length = min(max(estimate, 1.0), n / 3.0) if math.isfinite(estimate) else 1.0
-    block = max(1, math.ceil(length))
-    return _stationary_counts(n, block, seed, replications).astype(np.float64), float(block)
+    Source: Politis and Romano 1994 (stationary bootstrap) through `arch.bootstrap`
+    """
+    block = block_length(series) if block is None else block
+    return _stationary_counts(len(series), block, seed, replications).astype(np.float64), float(block)
 
 
 @functools.lru_cache(maxsize=64)

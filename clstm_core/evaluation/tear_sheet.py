@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from clstm_core.evaluation.periods import Account, Rows, by_period, drawdowns
+from clstm_core.evaluation.periods import WORST, Account, Rows, by_period, drawdowns
 from clstm_core.evaluation.ratios import (
     alpha_beta,
     calmar_ratio,
@@ -20,6 +20,16 @@ from clstm_core.evaluation.ratios import (
     value_at_risk,
 )
 from clstm_core.evaluation.statistics import YEAR_OF_RETURNS, performance
+
+
+def account_figures(account: Account) -> dict[str, Rows]:
+    """The account's tear sheet, years, months and deepest falls: what a comparison says of the judged one."""
+    return {
+        "tear_sheet": tear_sheet(account),
+        "years": by_period(account, 4),
+        "months": by_period(account, 7),
+        "drawdowns": drawdowns(account)[:WORST],
+    }
 
 
 def tear_sheet(account: Account) -> Rows:

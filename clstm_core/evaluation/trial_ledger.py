@@ -48,6 +48,14 @@ class Known:
         """How many."""
         return self.base + self.entered
 
+    @property
+    def words(self) -> str:
+        """Where the number comes from."""
+        return (
+            f"Policies that looked at these dates: {self.base} before this package was installed, {self.entered} in "
+            "this data folder's registry."
+        )
+
 
 def place_of(places: Places) -> Path:
     """Where the ledger of a data folder lies."""

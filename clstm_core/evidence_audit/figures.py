@@ -1,31 +1,23 @@
 """Whether every figure of the comparison follows from `equity.parquet` alone, by code apart from what printed it.
 
-Returns, ratios and drawdowns are exact. Intervals are drawn again with the registered seed: the stationary bootstrap of
-`arch` on paired differences, a mean block as long as Politis and White's rule says for them.
+Returns, ratios and drawdowns are exact. Intervals of paired differences are drawn again (`draws`).
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from clstm_core.evaluation.protocol import Backtest
-from clstm_core.evaluation.statistics import CONFIDENCE, MIN_OBSERVATIONS
+from clstm_core.evaluation.statistics import MIN_OBSERVATIONS
 from clstm_core.evaluation.trial_ledger import known_to, tried
 from clstm_core.evidence_audit.case import Case
+from clstm_core.evidence_audit.draws import SEED, YEAR, close, ends, samples, sharpes, without_rounding
 from clstm_core.evidence_audit.finding import Finding
 from clstm_core.evidence_audit.returns import Floats, curves, drawdown, excess_returns, paired
 
-SEED, SAMPLES = 0, 2000
-"""Of the bootstrap, as registered: a lucky seed is none of the run's choices."""
-
-YEAR = 252
 BPS = 1e4
-TOLERANCE = 1e-9
-"""What a figure may differ by, relative to itself where beyond 1."""
-
 ALWAYS = ("total_return", "max_drawdown")
 """Figures of a backtest that are never left out."""
 
@@ -60,7 +52,7 @@ def _rows(case: Case) -> Iterator[str]:
         for name, value in _performance(result).items():
             said = row.get(name)
             missing = said is None and (name not in ALWAYS or value is None)
-            right = missing or (value is not None and said is not None and _close(said, value))
+            right = missing or (value is not None and said is not None and close(said, value))
             yield "" if right else f"{name} of {row['name']} ({row['backtest_id']}) is {said}, its equity says {value}"
     if missing_books := set(books) - {row["backtest_id"] for row in case.comparison["rows"]}:
         yield f"backtests {', '.join(sorted(missing_books)[:3])} are left out of the comparison"
@@ -119,32 +111,32 @@ def _interval(what: str, said: list[float | None], own: Callable[[bool], list[fl
     else:
         expected = own(True)
     for name, value, right in zip(("estimate", "lower end", "upper end"), said, expected, strict=False):
-        good = value is not None and _close(value, right)
+        good = value is not None and close(value, right)
         yield "" if good else f"the {name} of {what} is {value}, its equity says {right:.6g}"
 
 
 def _mean_difference(a: Floats, b: Floats) -> Callable[[bool], list[float]]:
-    d = _without_rounding(a - b)
+    d = without_rounding(a - b)
 
     def draw(with_interval: bool) -> list[float]:
         estimate = float(d.mean()) * BPS
-        return [estimate, *_ends(_samples(d, SEED) @ d / len(d) * BPS)] if with_interval else [estimate]
+        return [estimate, *ends(samples(d, SEED) @ d / len(d) * BPS)] if with_interval else [estimate]
 
     return draw
 
 
 def _sharpe_difference(a: Floats, b: Floats) -> Callable[[bool], list[float]]:
-    d = _without_rounding(a.mean(axis=1) - b.mean(axis=1))
+    d = without_rounding(a.mean(axis=1) - b.mean(axis=1))
 
     def draw(with_interval: bool) -> list[float]:
         if not d.any():
             return [0.0, 0.0, 0.0] if with_interval else [0.0]
         once = np.ones((1, len(d)))
-        estimate = float(_sharpes(a, once)[0] - _sharpes(b, once)[0])
+        estimate = float(sharpes(a, once)[0] - sharpes(b, once)[0])
         if not with_interval:
             return [estimate]
-        times = _samples(d, SEED)
-        return [estimate, *_ends(_sharpes(a, times) - _sharpes(b, times))]
+        times = samples(d, SEED)
+        return [estimate, *ends(sharpes(a, times) - sharpes(b, times))]
 
     return draw
 
@@ -165,7 +157,7 @@ def _gaps(case: Case) -> Iterator[str]:
         a, b = seen[name][0] - np.log1p(cash["in"]), held[name][0] - np.log1p(cash["out"])
         for key, own in (("in_sample_bps", a), ("held_out_bps", b)):
             value = float(own.mean()) * BPS
-            yield "" if _close(row[key], value) else f"{key} of {name} is {row[key]}, its equity says {value}"
+            yield "" if close(row[key], value) else f"{key} of {name} is {row[key]}, its equity says {value}"
         said = [row["gap"][end] for end in ("estimate", "low", "high")]
         yield from _interval(f"the gap of {name}", said, _separate(a, b), min(len(a), len(b)))
         if row["gap_less_last"]:
@@ -179,8 +171,8 @@ def _separate(a: Floats, b: Floats) -> Callable[[bool], list[float]]:
         estimate = float(a.mean() - b.mean()) * BPS
         if not with_interval:
             return [estimate]
-        draws = _samples(a, SEED) @ a / len(a) - _samples(b, SEED + 1) @ b / len(b)
-        return [estimate, *_ends(draws * BPS)]
+        draws = samples(a, SEED) @ a / len(a) - samples(b, SEED + 1) @ b / len(b)
+        return [estimate, *ends(draws * BPS)]
 
     return draw
 
@@ -228,47 +220,3 @@ def _groups(results: "list[Backtest] | Any") -> dict[tuple[str, int, str], list[
 
 def _cash(results: list[Backtest]) -> Floats:
     return max((cash for result in results for _, cash in curves(result)), key=len)
-
-
-def _sharpes(returns: Floats, times: Floats) -> Floats:
-    """Annualised ratio of each sample: of each episode's returns [T, E], drawn `times` [R, T], then their mean."""
-    n = len(returns)
-    mean = times @ returns / n
-    variance = (times @ (returns * returns) - n * mean * mean) / (n - 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        deviation = np.sqrt(np.maximum(variance, 0.0))
-        ratio = mean / np.where(deviation > 1e-12, deviation, np.nan)
-    return ratio.mean(axis=1) * math.sqrt(YEAR)
-
-
-def _ends(draws: Floats) -> list[float]:
-    tail = (1.0 - CONFIDENCE) / 2.0
-    known = draws[np.isfinite(draws)]
-    return [float(end) for end in np.quantile(known, (tail, 1.0 - tail))] if len(known) else [math.nan, math.nan]
-
-
-def _without_rounding(d: Floats) -> Floats:
-    return np.where(np.abs(d) < 1e-12, 0.0, d)
-
-
-def _samples(series: Floats, seed: int) -> Floats:
-    """How often each date comes in each stationary-bootstrap sample [R, T]; the rule's mean block for `series`."""
-    from arch.bootstrap import optimal_block_length
-
-    length = 1.0
-    if float(series.std()) > 1e-12:
-        found = float(optimal_block_length(series)["stationary"].iloc[0])
-        length = min(max(found, 1.0), len(series) / 3.0) if math.isfinite(found) else 1.0
-    return _drawn(len(series), max(1, math.ceil(length)), seed).astype(np.float64)
-
-
-@lru_cache(maxsize=96)
-def _drawn(n: int, block: int, seed: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
-    from arch.bootstrap import StationaryBootstrap
-
-    samples = StationaryBootstrap(block, np.arange(n), seed=seed).bootstrap(SAMPLES)
-    return np.stack([np.bincount(sample[0][0], minlength=n) for sample in samples]).astype(np.uint16)
-
-
-def _close(said: float, own: float) -> bool:
-    return abs(said - own) <= TOLERANCE * max(1.0, abs(own))

@@ -9,4 +9,6 @@ CHECKS: dict[str, str] = {
     "headline_fills_later": "the headline's orders fill a session after their decision",
     "costs_charged": "fees recomputed from the run's own configuration",
     "figures_recomputed": "returns, ratios, drawdowns and intervals from equity alone",
+    "account_recomputed": "the judged account's tear sheet, years, months and falls from its equity alone",
+    "statistics_recomputed": "PSR, DSR, MinTRL and PBO from equity and the trial registry",
 }

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import polars as pl
 
 from clstm_core.errors import ClstmError
+from clstm_core.evidence_audit.account import account_recomputed
 from clstm_core.evidence_audit.case import Case
 from clstm_core.evidence_audit.choice import champion_on_validation, costs_charged, headline_fills_later
 from clstm_core.evidence_audit.figures import figures_recomputed
@@ -12,6 +13,7 @@ from clstm_core.evidence_audit.finding import Finding
 from clstm_core.evidence_audit.fits import fits_on_training_dates
 from clstm_core.evidence_audit.names import CHECKS
 from clstm_core.evidence_audit.observations import observations_rebuilt
+from clstm_core.evidence_audit.sureness import statistics_recomputed
 from clstm_core.evidence_audit.windows import training_dates, windows_disjoint
 
 AUDITS: dict[str, Callable[[Case], Finding]] = {
@@ -23,6 +25,8 @@ AUDITS: dict[str, Callable[[Case], Finding]] = {
     "headline_fills_later": headline_fills_later,
     "costs_charged": costs_charged,
     "figures_recomputed": figures_recomputed,
+    "account_recomputed": account_recomputed,
+    "statistics_recomputed": statistics_recomputed,
 }
 """Each check by its name, in the order of `names.CHECKS`."""
 

@@ -160,8 +160,35 @@ def test_a_count_of_trials_that_begins_anew_is_named(validated):
     fewer = dict(made.comparison) | {"trials": made.comparison["trials"] - 1}
     dataclasses.replace(made, comparison=fewer).write(validated.folder / "comparison.json")
     said = failed(validated)
-    assert list(said) == ["figures_recomputed"]
+    assert list(said) == ["figures_recomputed", "statistics_recomputed"]
     assert "policies are said to have looked" in said["figures_recomputed"]
+    assert "trials of the track record" in said["statistics_recomputed"]
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "key", "check"),
+    [
+        ("tear_sheet", "Sharpe ratio", "high", "account_recomputed"),
+        ("tear_sheet", "CVaR 95, one day", "value", "account_recomputed"),
+        ("record", "dsr", "", "statistics_recomputed"),
+        ("record", "min_sessions", "", "statistics_recomputed"),
+        ("overfit", "probability", "", "statistics_recomputed"),
+    ],
+)
+def test_a_figure_of_the_account_or_of_how_sure_it_is_that_was_altered_is_named(validated, part, name, key, check):
+    from clstm_core.artifacts.manifests import ComparisonManifest
+
+    made = ComparisonManifest.read(validated.folder / "comparison.json")
+    altered = json.loads(json.dumps(made.comparison))
+    if part == "tear_sheet":
+        row = next(row for row in altered["account"]["tear_sheet"] if row["figure"] == name)
+        row[key] = (row[key] or 0.0) + 0.01
+    else:
+        altered["statistics"][part] = {**(altered["statistics"][part] or {}), name: 0.02}
+    dataclasses.replace(made, comparison=altered).write(validated.folder / "comparison.json")
+    said = failed(validated)
+    assert list(said) == [check]
+    assert name in said[check] or "too little" in said[check]
 
 
 def test_training_on_all_dates_is_named(validated, trains_here, monkeypatch):

@@ -16,7 +16,7 @@ from clstm_core.errors import EvaluationError
 from clstm_core.evaluation.attribution import beyond_cash
 from clstm_core.evaluation.build_evidence import build_evidence
 from clstm_core.evaluation.compare import compare
-from clstm_core.evaluation.evidence import Curve, Evidence, load_evidence, save_evidence
+from clstm_core.evaluation.evidence import EVIDENCE_VERSION, Curve, Evidence, load_evidence, save_evidence
 from clstm_core.evaluation.exposures import CAPS
 from clstm_core.evaluation.figures import ATTRIBUTION, FIGURE
 from clstm_core.evaluation.ledgers import FILLS, POSITIONS
@@ -468,10 +468,10 @@ def with_value(name: str, value: Any):
         (lambda folder: (folder / "evidence.json").write_text("{"), "JSONDecodeError"),
         (lambda folder: (folder / "evidence.json").write_bytes(b"\xff\xfe"), "UnicodeDecodeError"),
         (lambda folder: (folder / "evidence.json").write_text("[" * 100_000), "RecursionError"),
-        (lambda folder: (folder / "evidence.json").write_text("[]"), "not of version 6"),
+        (lambda folder: (folder / "evidence.json").write_text("[]"), f"not of version {EVIDENCE_VERSION}"),
         (lambda folder: (folder / "curves.parquet").unlink(), "curves.parquet"),
         (lambda folder: (folder / "training.parquet").write_bytes(b"PAR1"), "training.parquet differ"),
-        (with_value("version", 5), "not of version 6"),
+        (with_value("version", EVIDENCE_VERSION - 1), f"not of version {EVIDENCE_VERSION}"),
         (with_value("files", {"evidence.json": "0"}), "does not name its tables"),
         (with_value("files", None), "does not name its tables"),
         (without("verdict"), "verdict missing or unknown"),

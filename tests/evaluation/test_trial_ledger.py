@@ -13,7 +13,7 @@ from skfolio.measures import expected_max_sharpe_ratio
 from clstm_core.artifacts.places import Places
 from clstm_core.errors import EvaluationError
 from clstm_core.evaluation import trial_ledger
-from clstm_core.evaluation.deflated import Deflated, deflated_sharpe
+from clstm_core.evaluation.track_record import TrackRecord, track_record
 from clstm_core.evaluation.trial_ledger import base_entries, enter, known, known_to, place_of
 
 NOW = "2026-11-25T12:00:00+00:00"
@@ -191,15 +191,15 @@ def test_the_published_example_and_its_expected_maximum():
 def test_more_trials_deflate_more():
     rng = np.random.default_rng(0)
     members = [Curve(f"rung {k}", rng.normal(0.0005, 0.01, 500), k) for k in range(5)]
-    found = [deflated_sharpe(members[0], members, trials) for trials in (1, 10, 100)]
-    assert all(isinstance(item, Deflated) for item in found)
+    found = [track_record(members[0], members, trials) for trials in (1, 10, 100)]
+    assert all(isinstance(item, TrackRecord) for item in found)
     assert found[0].expected_maximum == 0.0
-    assert found[0].probability > found[1].probability > found[2].probability
+    assert found[0].dsr > found[1].dsr > found[2].dsr
     assert "100 policies without skill" in found[2].words
 
 
 def test_few_returns_and_none_that_vary_have_no_deflated_ratio():
     short = [Curve("a", np.full(10, 0.01), 1)]
     flat = [Curve("a", np.zeros(300), 1)]
-    assert deflated_sharpe(short[0], short, 10) is None
-    assert deflated_sharpe(flat[0], flat, 10) is None
+    assert track_record(short[0], short, 10) is None
+    assert track_record(flat[0], flat, 10) is None

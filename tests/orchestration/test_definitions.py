@@ -110,7 +110,7 @@ WARNING = {
     "warm_critic": {"explained_variance_rose"},
     "trained_policy": {"kl_on_target", "clip_fraction_on_target", "explained_variance_positive", "generalises"},
     "critic_foresight": {"measure_flatters_nobody"},
-    "checkpoint_comparison": {"beats_baselines", "overfitting"},
+    "checkpoint_comparison": {"beats_baselines", "choice_holds", "overfitting"},
     "policy_bundle": {"latency", "champion_exported"},
     "backtest_report": {"opens_offline", "figures_present"},
 }

@@ -2,6 +2,7 @@
 
 import math
 from datetime import date, datetime, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,9 @@ from clstm_core.evaluation.evidence import Curve, Evidence
 from clstm_core.evaluation.exposures import CAPS
 from clstm_core.evaluation.judged import judged_account
 from clstm_core.evaluation.ledgers import FILLS, POSITIONS
+from clstm_core.evaluation.periods import Account
+from clstm_core.evaluation.sureness import statistics_of
+from clstm_core.evaluation.tear_sheet import account_figures
 
 N_SESSIONS, N_ITERATIONS = 320, 60
 POLICIES = ("clstm_080_argmax", "cash", "buy_and_hold", "put_write", "buy_write", "short_straddle", "random")
@@ -127,7 +131,8 @@ def judged_account_rows() -> dict:
         "decisions": pl.DataFrame(decisions),
     }
     env = {"max_net_exposure": 1.0, "max_gross_exposure": 2.0, "max_crash_loss": 0.25}
-    return judged_account(tables, env, {}, simulated=False, discount=0.99)
+    shown = account_figures(Account.of(equity))
+    return shown | judged_account(tables, env, {}, simulated=False, discount=0.99)
 
 
 def training_rows() -> list[dict]:
@@ -258,6 +263,27 @@ def generalisation_rows() -> list[dict]:
     ]
 
 
+def statistics() -> dict:
+    """How sure one may be of five rungs of noise beside three benchmarks."""
+    random, snapshots = np.random.default_rng(2), pl.Series(sessions())
+    rungs = {f"clstm_{milestone:03d}_argmax": milestone for milestone in (20, 40, 60, 80, 100)}
+    members = []
+    for name in (*rungs, *POLICIES[1:]):
+        returns = np.full(N_SESSIONS - 1, 1e-4) if name == "cash" else random.normal(4e-4, 0.01, N_SESSIONS - 1)
+        curve = np.concatenate([[1.0], np.cumprod(1.0 + returns)])[:, None]
+        trader = {"checkpoint": {"env_steps": rungs[name]} if name in rungs else None}
+        manifest = {"policy": "checkpoint" if name in rungs else name, "mode": "argmax", "trader": trader}
+        members.append(
+            SimpleNamespace(
+                name=name,
+                manifest=manifest,
+                curves=lambda curve=curve: (curve, np.full(len(curve) - 1, 1e-4), snapshots),
+            )
+        )
+    judged = next(member for member in members if member.name == POLICIES[0])
+    return statistics_of(members, judged, 37, "30 before this package, 7 in the registry.", replications=100).to_dict()
+
+
 @pytest.fixture(scope="session")
 def report_data() -> Evidence:
     """The evidence of a finished run called demo."""
@@ -290,6 +316,7 @@ def report_data() -> Evidence:
         overfitting=overfitting_rows(),
         overfitting_answer="No rung overfits distinguishably more than another.",
         trial_count=5,
+        statistics=statistics(),
         training=training_rows(),
         gates=[{**gate, "name": name, "passed": name != "fees", "detail": f"{name}: checked"} for name in proofs],
         quality=[

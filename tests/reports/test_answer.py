@@ -83,7 +83,9 @@ def test_the_tiles_have_the_numbers_of_the_headline(report_data):
     assert found["total return"].value == f"{100 * row['total_return']:+.1f}%"
     assert found["over cash per year"].value == "+1.8%"  # 0.7 bps x 252
     assert found["over cash per year"].note == "interval -4.5% to +8.3%"
-    assert found["Sharpe ratio"].value == "0.40"
+    told = next(row for row in report_data.tear_sheet if row["figure"] == "Sharpe ratio")
+    assert found["Sharpe ratio"].value == f"{told['value']:.2f}"
+    assert found["Sharpe ratio"].note == f"95% interval {told['low']:.2f} to {told['high']:.2f}"
     assert found["spread and fees paid"].value == "1,065 USD"
     assert found["sessions"].value == "320"
     assert found["data"].value == "modelled quotes"
@@ -100,9 +102,15 @@ def test_a_window_shorter_than_a_year_is_not_annualised():
 
 
 def test_the_ratio_has_its_interval_where_one_was_made():
-    pair = {**PAIR, "metric": "sharpe", "ci_low": -0.25, "ci_high": 1.5}
-    data = Evidence(run="r", policy_name="clstm_080_argmax", ladder=[PAIR, pair])
-    assert next(tile for tile in tiles.tiles(data) if tile.name == "Sharpe ratio").note == "interval -0.25 to 1.50"
+    row = {"figure": "Sharpe ratio", "value": 0.6, "low": -0.25, "high": 1.5}
+
+    def tile(**changes):
+        data = Evidence(run="r", tear_sheet=[row | changes])
+        return next(found for found in tiles.tiles(data) if found.name == "Sharpe ratio")
+
+    assert (tile().value, tile().note) == ("0.60", "95% interval -0.25 to 1.50")
+    assert tile(low=None, high=None).note == "per year, beyond cash"
+    assert (tile(value=None).value, tile(value=None).note) == ("–", "not told of less than a year")
 
 
 def test_nothing_known_is_a_dash_and_no_zero():

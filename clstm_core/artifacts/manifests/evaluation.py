@@ -119,6 +119,7 @@ class ComparisonManifest(Manifest):
     words: ClassVar[str] = "comparison"
     remedy: ClassVar[str] = "Materialize checkpoint_comparison for this run first."
     error: ClassVar[type[ArtifactError]] = EvaluationError
+    version: ClassVar[int] = 2
 
     run: str
     comparison: JsonObject  # evaluation's Comparison
