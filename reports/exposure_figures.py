@@ -52,10 +52,11 @@ SHOWN = (
     _Shown(
         "vega",
         "Vega",
-        {"vega_per_point": "vega, size"},
+        {"vega": "vega", "vega_per_point": "size"},
         "% of equity per volatility point",
         100.0,
-        "Size of what a point of implied volatility, alike in all expiries, is worth to the book. Grey: its cap.",
+        "What a rise of implied volatility by a point, alike in all expiries, is worth to the book; negative: it is short "
+        "of volatility. Grey: the cap on its size.",
     ),
     _Shown(
         "theta",
@@ -78,15 +79,16 @@ def _chart(data: Evidence, shown: _Shown) -> Chart | None:
         return None if (known := number(value)) is None else shown.scale * known
 
     rows = [{"date": row.get("date"), **{key: scaled(row.get(key)) for key in shown.columns}} for row in data.sessions]
-    if not any(row[key] is not None for row in rows for key in shown.columns):
+    columns = {key: name for key, name in shown.columns.items() if any(row[key] is not None for row in rows)}
+    if not columns:
         return None
     dates = [row["date"] for row in rows]
     shape = "hv" if shown.id == "legs" else "linear"
     traces = [
         line(dates, [row[key] for row in rows], name, style, line_shape=shape)
-        for style, (key, name) in enumerate(shown.columns.items())
+        for style, (key, name) in enumerate(columns.items())
     ]
-    for key, name in shown.columns.items():
+    for key, name in columns.items():
         if (cap := scaled(data.caps.get(key))) is not None:
             words = f"cap of {name.split(',')[0]}: {cap:.3g}"
             grey = {"color": REFERENCE, "dash": "dash", "width": 1.4}
@@ -96,5 +98,5 @@ def _chart(data: Evidence, shown: _Shown) -> Chart | None:
         title=shown.title,
         figure=framed(traces, shown.title, data.data_label, shown.unit),
         caption=shown.caption,
-        table=table(rows, {"date": ("date", ""), **{k: (f"{v}, {shown.unit}", "") for k, v in shown.columns.items()}}),
+        table=table(rows, {"date": ("date", ""), **{k: (f"{v}, {shown.unit}", "") for k, v in columns.items()}}),
     )
