@@ -55,8 +55,8 @@ SHOWN = (
         {"vega": "vega", "vega_per_point": "size"},
         "% of equity per volatility point",
         100.0,
-        "What a rise of implied volatility by a point, alike in all expiries, is worth to the book; negative: it is short "
-        "of volatility. Grey: the cap on its size.",
+        "What a rise of implied volatility by a point, alike in all expiries, is worth to the book; negative: it is "
+        "short of volatility. Grey: the cap on its size.",
     ),
     _Shown(
         "theta",

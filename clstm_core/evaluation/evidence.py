@@ -22,7 +22,7 @@ from clstm_core.errors import EvaluationError
 if typing.TYPE_CHECKING:
     import polars as pl
 
-EVIDENCE_VERSION = 6
+EVIDENCE_VERSION = 7
 MANIFEST = "evidence.json"
 TABLES = ("curves", "training", "sessions")
 """Fields that are Parquet files; all others stand in the JSON."""
@@ -81,6 +81,10 @@ class Evidence:
     habits:         what the judged rung does on fresh worlds: an action per row, its share in calm, middle and wild
                     markets; habits_words says it in a sentence
     rules:          the best fixed rules on fresh worlds; rules_words says how much of the best the judged rung earns
+    sins:           what each convention that nobody may judge by would have bought, the clean walk first; delays: the
+                    same orders filled at other dates; costs: what is earned beyond cash by the spread that is paid,
+                    with break_evens; tilt, tilt_months: average Greeks held constant against varying them. None of
+                    these is a result; .._words says each in a few sentences
     gates, exports: results of checks, files of the bundle; parity: one row per runtime; quality: findings in the data
     """
 
@@ -138,6 +142,16 @@ class Evidence:
     habits_words: str = ""
     rules: Rows = field(default_factory=list)
     rules_words: str = ""
+    sins: Rows = field(default_factory=list)
+    sins_words: str = ""
+    delays: Rows = field(default_factory=list)
+    delays_words: str = ""
+    costs: Rows = field(default_factory=list)
+    costs_words: str = ""
+    break_evens: Rows = field(default_factory=list)
+    tilt: Rows = field(default_factory=list)
+    tilt_months: Rows = field(default_factory=list)
+    tilt_words: str = ""
     exports: Rows = field(default_factory=list)
     parity: Rows = field(default_factory=list)
 

@@ -28,11 +28,11 @@ def exposures(equity: pl.DataFrame, positions: pl.DataFrame) -> pl.DataFrame:
     Columns: net_exposure, gross_exposure, crash_loss, vega_per_point, premium_sold and margin; legs: contracts held by
              kind; bought, sold: contracts by number; stale: legs without a quote of the day; delta, gamma, vega, theta
 
-    Units: shares of equity; delta: of the equity, signed; gamma: change of that delta per 1% move; vega: signed
-           change per point of implied volatility, None in books of before it was written down; vega_per_point: its size;
-           theta: per calendar day
-    Assumes: delta, gamma and theta are of the book that stood before the next move, without legs that settle in it; None
-             at the last snapshot and where the index did not move
+    Units: shares of equity; delta: of the equity, signed; gamma: change of that delta per 1% move; vega: change
+           per point of implied volatility, signed, None in books that do not say it; vega_per_point: its size; theta:
+           per calendar day
+    Assumes: delta, gamma and theta are of the book that stood before the next move, without legs that settle in it;
+             None at the last snapshot and where the index did not move
     """
     held = positions.group_by("step").agg(
         legs=pl.len(),
