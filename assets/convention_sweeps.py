@@ -51,7 +51,7 @@ TILT = ["term", "pnl_usd", "tilt_usd", "timing_usd", "timing_low", "timing_high"
 def convention_sweeps(
     context: dg.AssetExecutionContext, paths: ProjectPaths, metrics: Metrics, report_server: ReportServer
 ) -> dg.MaterializeResult:
-    """What leaks, fills before the decision and free trading would have bought: nobody could trade so.
+    """What leaks, fills before the decision and free trading would have bought: nobody may judge so.
 
     What is switched where: `docs/conventions.md`.
     """

@@ -8,7 +8,7 @@ from clstm_core.evaluation.evidence import Evidence
 from reports.charts import REFERENCE, Chart, Table, framed, line, number, table
 from reports.palette import OKABE_ITO
 
-NO_RESULT = "no result: nobody could trade so"
+NO_RESULT = "no result: nobody may judge so"
 CLEAN, FLATTERED = OKABE_ITO[0], OKABE_ITO[1]
 
 
@@ -26,6 +26,7 @@ def sins_chart(data: Evidence) -> Chart | None:
             "symmetric": False,
             "array": [_reach(row, "inflation", "ci_high") for row in rows],
             "arrayminus": [_reach(row, "inflation", "ci_low") for row in rows],
+            "color": REFERENCE,
         },
         mode="markers",
         marker={
@@ -36,7 +37,7 @@ def sins_chart(data: Evidence) -> Chart | None:
         hovertemplate="%{y}: %{x:+.2f}<extra></extra>",
         showlegend=False,
     )
-    title, per = "What each sin adds to the Sharpe ratio", f"Sharpe ratio per {rows[0]['per']} beyond the clean walk's"
+    title, per = "What each sin adds to the Sharpe ratio", f"added, per {rows[0]['per']}"
     layout: dict[str, Any] = {
         "height": 200 + 44 * len(rows),
         "xaxis": {"title": {"text": per}, "zeroline": True},
@@ -209,15 +210,30 @@ def tilt_chart(data: Evidence) -> Chart | None:
     )
 
 
-def tilt_months_table(data: Evidence) -> Table:
-    """Tilt and timing of all four Greeks together, by month."""
+def tilt_months_chart(data: Evidence) -> Chart | None:
+    """Tilt and timing of all four Greeks together, month by month; None where no account was split."""
+    rows = [row for row in data.tilt_months if row["term"] == "all four"]
+    if not rows:
+        return None
+    months = [row["month"] for row in rows]
+    bars = [
+        go.Bar(x=months, y=[number(row[f"{part}_usd"]) for row in rows], name=part, marker_color=OKABE_ITO[style])
+        for style, part in enumerate(("tilt", "timing"))
+    ]
+    title = "Tilt against timing, by month"
     columns = {
         "month": ("month", ""),
         "pnl_usd": ("profit, USD", "usd"),
         "tilt_usd": ("tilt, USD", "usd"),
         "timing_usd": ("timing, USD", "usd"),
     }
-    return table([row for row in data.tilt_months if row["term"] == "all four"], columns)
+    return Chart(
+        id="tilt-months",
+        title=title,
+        figure=framed(bars, title, data.data_label, "USD", barmode="relative", xaxis={"type": "date"}),
+        caption="All four Greeks together; the average is that of the whole window, not the month's.",
+        table=table(rows, columns),
+    )
 
 
 def _percent(share: Any) -> float | None:

@@ -10,7 +10,7 @@ from reports.convention_figures import (
     sins_chart,
     sins_table,
     tilt_chart,
-    tilt_months_table,
+    tilt_months_chart,
 )
 
 NOTHING = "No convention was switched: no checkpoint was judged, or the sweeps were not made yet."
@@ -52,5 +52,5 @@ def costs_panel(data: Evidence) -> Panel:
 def tilt_panel(data: Evidence) -> Panel:
     """What average Greeks would have earned, and what varying them added."""
     message = data.tilt_words or "No account to split: no checkpoint was judged, or the sweeps were not made yet."
-    tables = [("All four Greeks by month", tilt_months_table(data))] if data.tilt_months else []
-    return Panel(id="tilt", title="Tilt or timing?", message=message, charts=present(tilt_chart(data)), tables=tables)
+    charts = present(tilt_chart(data), tilt_months_chart(data))
+    return Panel(id="tilt", title="Tilt or timing?", message=message, charts=charts)

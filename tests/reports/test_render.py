@@ -32,9 +32,30 @@ ROWS = (
     "generalisation",
     "habits",
     "rules",
+    "sins",
+    "delays",
+    "costs",
+    "break_evens",
+    "tilt",
+    "tilt_months",
 )
 PANELS = (
-    *("verdict", "excess", "equity", "worlds", "attribution", "returns", "regimes", "book", "trading", "trips"),
+    *(
+        "verdict",
+        "excess",
+        "equity",
+        "worlds",
+        "conventions",
+        "costs",
+        "delay",
+        "attribution",
+        "tilt",
+        "returns",
+        "regimes",
+        "book",
+        "trading",
+        "trips",
+    ),
     *("fill-lag", "ladder", "generalisation", "training"),
     *("realism", "gates", "quality", "bundle"),
 )
@@ -53,8 +74,8 @@ def test_a_full_report_has_every_panel_and_shared_files(report_data, tmp_path):
     assert [identity for identity in PANELS if f'<section id="{identity}"' not in page] == []
     shared = {"plotly.min.js", "report.js", "gallery.js", "report.css", "index.html", "compare.html"}
     assert {*shared, "demo"} == {p.name for p in tmp_path.iterdir()}
-    assert len(figures_in(page)) == figure_count(index) == 42
-    assert page.count('<details class="data">') == 42
+    assert len(figures_in(page)) == figure_count(index) == 47
+    assert page.count('<details class="data">') == 47
     assert not re.search(r"(?:src|href)=.(?:https?:)?//", page), "nothing may come from a network"
 
 

@@ -30,15 +30,15 @@ def break_even(multiples: Sequence[float], excess: Sequence[float]) -> BreakEven
     Units:  excess: total return less that of cash, or any other measure that is zero where cash is met
     """
     if all(abs(value) <= _NOTHING for value in excess):
-        return BreakEven(None, "none: it never moved against cash, and no spread touches it")
+        return BreakEven(None, "none, since it never moved against cash: no spread touches it")
     if excess[0] <= 0.0:
         at = "at mid" if multiples[0] == 0.0 else f"at {multiples[0]:g} times the spread"
-        return BreakEven(None, f"none: even {at} it earns no more than cash")
+        return BreakEven(None, f"none, since even {at} it earns no more than cash")
     for (m0, e0), (m1, e1) in pairwise(zip(multiples, excess, strict=True)):
         if e1 <= 0.0:
             multiple = m0 + (m1 - m0) * e0 / (e0 - e1)
             return BreakEven(multiple, f"{multiple:.2f} times the quoted spread")
-    return BreakEven(None, f"beyond {multiples[-1]:g} times the quoted spread: there it still earns more than cash")
+    return BreakEven(None, f"none up to {multiples[-1]:g} times the quoted spread, where it still earns more than cash")
 
 
 def paid_words(multiple: float) -> str:

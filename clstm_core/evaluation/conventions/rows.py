@@ -68,8 +68,8 @@ def sin_rows(judged: Backtest, sins: Sequence[tuple[Sin, Backtest]], *, seed: in
 def delay_row(judged: Backtest, lag: int, missed: int, account: Backtest, *, seed: int = 0) -> dict[str, Any]:
     """What the judged policy's orders came to, filled `lag` sessions after their decision.
 
-        fill_lag, possible, policy, total_return, less_cash, less_clean, sharpe, growth_less_clean, ci_low, ci_high,
-        confidence, n_dates, span, n_orders, n_missed, n_unfilled, n_fills
+        fill_lag, possible, clean, policy, total_return, less_cash, less_clean, sharpe, growth_less_clean, ci_low,
+        ci_high, confidence, n_dates, span, n_orders, n_missed, n_unfilled, n_fills
 
     Args:
         missed: orders that could not be handed over: a leg was not listed then
@@ -85,6 +85,7 @@ def delay_row(judged: Backtest, lag: int, missed: int, account: Backtest, *, see
     return {
         "fill_lag": lag,
         "possible": lag >= 0,
+        "clean": lag == judged.manifest["fill_lag"],
         "policy": judged.name,
         "total_return": _returned(account),
         "less_cash": _returned(account) - _of_cash(account),

@@ -22,26 +22,30 @@ def effect(inflation: float | None, low: float | None, high: float | None) -> st
 
 
 def sins_words(rows: Rows) -> str:
-    """What each sin would have bought, in a few sentences; the clean walk is the first of `rows`."""
+    """What each sin would have bought, the answer first; the clean walk is the first of `rows`."""
     if not rows:
         return ""
     clean, *sins = rows
-    said = []
+    raised = _members(sins, FLATTERS)
+    count = len(raised) or "none"
+    parts = [
+        f"Of {len(sins)} conventions that nobody may judge by, each switched alone around the clean walk of "
+        f"{clean['policy']} ({clean['total_return']:+.1%}), {count} would have raised its Sharpe ratio by more than "
+        "chance explains" + (f": {'; '.join(raised)}" if raised else "")
+    ]
     for verdict, words in (
-        (FLATTERS, "raised the Sharpe ratio by more than chance explains"),
-        (HARMS, "lowered it by more than chance explains"),
-        (UNTOLD, "made no difference that can be told from zero"),
-        (TOO_SHORT, "cannot be judged on so few sessions"),
-        (UNRATED, "left nothing to compare"),
+        (HARMS, "Lowered it by more than chance explains"),
+        (UNTOLD, "Made no difference that can be told from zero"),
+        (TOO_SHORT, "Cannot be judged on so few sessions"),
+        (UNRATED, "Left no Sharpe ratio to compare"),
     ):
-        if members := [_with_figures(row) for row in sins if row["verdict"] == verdict]:
-            said.append(f"{len(members)} {words}: {'; '.join(members)}")
-    return (
-        f"Each convention below is switched alone around the clean walk of {clean['policy']}, which returned "
-        f"{clean['total_return']:+.1%}. Nobody could have traded so; nothing here counts as a result. "
-        + ". ".join(said)
-        + "."
-    )
+        if members := _members(sins, verdict):
+            parts.append(f"{words}: {'; '.join(members)}")
+    return ". ".join([*parts, "Nothing here counts as a result."])
+
+
+def _members(rows: Rows, verdict: str) -> list[str]:
+    return [_with_figures(row) for row in rows if row["verdict"] == verdict]
 
 
 def _with_figures(row: Mapping[str, Any]) -> str:
@@ -58,11 +62,34 @@ def delays_words(rows: Rows) -> str:
     """What the session of the fill is worth to the same orders."""
     if not rows:
         return ""
-    made = {row["fill_lag"]: row["total_return"] for row in rows}
-    possible = [f"{made[lag]:+.1%} {_when(lag)}" for lag in sorted(made) if lag >= 0]
-    before = [f"{made[lag]:+.1%} {_when(lag)}" for lag in sorted(made) if lag < 0]
-    said = f"The same orders, held fixed, return {', '.join(possible)}."
-    return said + (f" Filled before they were decided, which nobody can do: {', '.join(before)}." if before else "")
+    possible, before = ([row for row in rows if row["possible"] is flag] for flag in (True, False))
+    said = [_one_more(rows), f"The same orders, held fixed, return {_each(possible)}."]
+    if before:
+        said.append(f"Filled before they were decided, which nobody can do: {_each(before)}.")
+    return " ".join(filter(None, said))
+
+
+def _one_more(rows: Rows) -> str:
+    """What a session more would cost, which is what a person would ask first."""
+    clean = next((row["fill_lag"] for row in rows if row["clean"]), None)
+    row = next((row for row in rows if clean is not None and row["fill_lag"] == clean + 1), None)
+    if row is None:
+        return ""
+    change, low, high = row["growth_less_clean"], row["ci_low"], row["ci_high"]
+    said = f"Filled a session later than it is judged, its growth would differ by {change:+.2f}% {row['span']}"
+    if low is None or high is None:
+        return f"{said}; {row['n_dates']} sessions are too few for an interval."
+    told = "not told from zero" if low <= 0.0 <= high else "more than chance explains"
+    return f"{said} ({row['confidence']:.0%} CI {low:+.2f}% to {high:+.2f}%: {told})."
+
+
+def _each(rows: Rows) -> str:
+    return ", ".join(f"{row['total_return']:+.1%} {_when(row['fill_lag'])}{_left_out(row)}" for row in rows)
+
+
+def _left_out(row: Mapping[str, Any]) -> str:
+    count = row["n_missed"]
+    return f" (without {count} order{'s' if count > 1 else ''} whose contracts were not listed then)" if count else ""
 
 
 def _when(lag: int) -> str:
@@ -79,6 +106,4 @@ def costs_words(costs: Rows, break_evens: Rows, policy: str) -> str:
     if not mine or even is None:
         return ""
     paid = ", ".join(f"{row['less_cash']:+.1%} at {row['paid']}" for row in mine)
-    if even["spread_multiple"] is None:
-        return f"Beyond cash it returns {paid}. Its break-even spread: {even['verdict']}."
-    return f"Beyond cash it returns {paid}. It earns what cash does at {even['verdict']}."
+    return f"Break-even spread: {even['verdict']}. Beyond cash it returns {paid}."

@@ -57,7 +57,7 @@ def test_between_two_multiples_the_excess_is_taken_as_linear():
     [
         ([0.0, 0.0, 0.0], "never moved against cash"),
         ([-0.01, -0.02, -0.03], "even at mid it earns no more than cash"),
-        ([0.03, 0.02, 0.01], "beyond 2 times the quoted spread"),
+        ([0.03, 0.02, 0.01], "none up to 2 times the quoted spread"),
     ],
 )
 def test_without_a_break_even_there_are_words(excess, says):
