@@ -23,7 +23,7 @@ from clstm_core.artifacts.places import RunFolder
 from clstm_core.train.inputs import config_of
 
 if TYPE_CHECKING:
-    from clstm_core.evaluation.backtest import BacktestResult
+    from clstm_core.evaluation.protocol import Backtest
 
 CODE = ("clstm_core.evaluation.conventions.sweep", "clstm_core.evaluation.tilt")
 PARENTS = ("policy_backtests", "baseline_backtests")
@@ -153,7 +153,7 @@ def _sweep(
     }
 
 
-def _tilt(judged: "BacktestResult", market: Any, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _tilt(judged: "Backtest", market: Any, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Tilt and timing of the judged account, by the at-the-money volatility at each of its snapshots."""
     import polars as pl
 
