@@ -75,12 +75,13 @@ def sins_table(data: Evidence) -> Table:
 
 def delays_chart(data: Evidence) -> Chart | None:
     """What the same orders return, filled at other dates; None where no delay was walked."""
-    if not data.delays:
+    walked = [row for row in data.delays if number(row.get("fill_lag")) is not None]
+    if not walked:
         return None
     traces = []
     groups = (
-        ("filled before it was decided: impossible", [row for row in data.delays if not row["possible"]], 1),
-        ("filled at or after the decision", [row for row in data.delays if row["possible"]], 0),
+        ("filled before it was decided: impossible", [row for row in walked if not row["possible"]], 1),
+        ("filled at or after the decision", [row for row in walked if row["possible"]], 0),
     )
     for name, rows, style in groups:
         if rows:
@@ -88,13 +89,13 @@ def delays_chart(data: Evidence) -> Chart | None:
             traces.append(line(x, y, name, style, mode="lines+markers", marker={"size": 8}))
     clean = next((row for row in data.sins if row.get("sin") == "clean"), None)
     if clean is not None:
-        ends = [data.delays[0]["fill_lag"], data.delays[-1]["fill_lag"]]
+        ends = [walked[0]["fill_lag"], walked[-1]["fill_lag"]]
         grey = {"color": REFERENCE, "dash": "dash", "width": 1.4}
         level = [_percent(clean["total_return"])] * 2
         traces.append(line(ends, level, "the clean walk", line=grey, mode="lines"))
     title = "The same orders, filled sooner or later"
     xaxis = {"title": {"text": "sessions from decision to fill"}, "dtick": 1}
-    span = data.delays[0]["span"]
+    span = walked[0]["span"]
     columns = {
         "fill_lag": ("sessions to fill", ""),
         "possible": ("possible", ""),
@@ -122,7 +123,11 @@ def delays_chart(data: Evidence) -> Chart | None:
 def costs_chart(data: Evidence) -> Chart | None:
     """What the judged policy and the baselines earn beyond cash, by the spread that they pay; None without a curve."""
     baselines = {row["name"] for row in data.backtests if row.get("policy") != "checkpoint"}
-    rows = [row for row in data.costs if row["policy"] == data.policy_name or row["policy"] in baselines]
+    rows = [
+        row
+        for row in data.costs
+        if row["policy"] in {data.policy_name, *baselines} and number(row.get("spread_multiple")) is not None
+    ]
     names = sorted(dict.fromkeys(row["policy"] for row in rows), key=lambda name: name != data.policy_name)
     if not names:
         return None

@@ -7,6 +7,9 @@ from typing import NamedTuple
 MULTIPLES = (0.0, 0.56, 0.75, 1.0, 2.0)
 """Multiples of the quoted half-spread that are paid: mid, what a patient order pays, touch, and twice that."""
 
+ENDS = (MULTIPLES[0], MULTIPLES[-1])
+"""Multiples at which the rungs that are not judged are walked: with touch enough for their break-even spread."""
+
 _NOTHING = 1e-12
 
 

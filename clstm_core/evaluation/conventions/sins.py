@@ -22,6 +22,7 @@ Sight = Callable[[MarketTensors, tuple[int, int], Policy], torch.Tensor]
 """Market features [T, F] as a policy sees them, of a market, a window and the policy."""
 
 Listing = Callable[[MarketTensors, tuple[int, int], EnvConfig], MarketTensors]
+"""The market with another grid, of a market, a window and the account's settings."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +81,7 @@ SINS: tuple[Sin, ...] = (
             "Market features are standardised with their mean and deviation over the judged window, the day itself and "
             "all later ones included, not over training dates."
         ),
-        seen=lambda market, window, policy: scaled_by_window(market, window, policy),
+        seen=scaled_by_window,
     ),
     Sin(
         name="centred_volatility",

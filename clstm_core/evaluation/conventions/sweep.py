@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from clstm_core.config import EnvConfig
 from clstm_core.evaluation.backtest import Traded, trade
-from clstm_core.evaluation.conventions.costs import MULTIPLES
+from clstm_core.evaluation.conventions.costs import ENDS, MULTIPLES
 from clstm_core.evaluation.conventions.delays import LAGS, Delayed, Handed, Noted
 from clstm_core.evaluation.conventions.rows import Rows, break_even_rows, cost_rows, delay_row, sin_rows
 from clstm_core.evaluation.conventions.sins import SINS, Sinner
@@ -84,20 +84,13 @@ def sweep_conventions(
         delays.append((handed.lag, place, Delayed(clean, handed, market)))
         passes.setdefault(place, []).append(delays[-1][2])
     paying = {multiple: _Pass(_paying(env_config, multiple)) for multiple in MULTIPLES}
-    for place in paying.values():
+    for multiple, place in paying.items():
         if place != clean_pass:
-            passes.setdefault(place, []).extend([*(make() for make in rungs.values()), *rules()])
+            mine = rungs if multiple in ENDS else {judged.name: rungs[judged.name]}
+            passes.setdefault(place, []).extend([*(make() for make in mine.values()), *rules()])
 
-    found: dict[_Pass, dict[str, Traded]] = {}
-    for number, (place, policies) in enumerate(passes.items()):
-
-        def report(done: int, steps: int, number: int = number) -> None:
-            if progress is not None:
-                progress(number * steps + done, len(passes) * steps)
-
-        facts = {**(meta or {}), CONVENTION: _said(place, env_config)}
-        traded = trade(policies, markets[place.listed], place.config, window, seed=seed, meta=facts, progress=report)
-        found[place] = {account.name: account for account in traded}
+    facts = {place: {**(meta or {}), CONVENTION: _said(place, env_config)} for place in passes}
+    found = _walked(passes, markets, window, seed, facts, progress)
     walk = found[clean_pass][clean.name]
     of_sins = [(sin, found[place][policy.name]) for sin, place, policy in sins.values()]
     of_delays = [(lag, policy.missed, found[place][policy.name]) for lag, place, policy in delays]
@@ -117,6 +110,28 @@ def sweep_conventions(
         accounts=[walk, *(account for _, account in of_sins), *(account for *_, account in of_delays)],
         apart=[name for name in TABLES if not judged.table(name).equals(walk.table(name))],
     )
+
+
+def _walked(
+    passes: Mapping[_Pass, Sequence[Policy]],
+    markets: Mapping[str, MarketTensors],
+    window: str,
+    seed: int,
+    facts: Mapping[_Pass, Mapping[str, Any]],
+    progress: Progress | None,
+) -> dict[_Pass, dict[str, Traded]]:
+    """The accounts of each pass by name, one pass after the other."""
+    found = {}
+    for number, (place, policies) in enumerate(passes.items()):
+
+        def report(done: int, steps: int, number: int = number) -> None:
+            if progress is not None:
+                progress(number * steps + done, len(passes) * steps)
+
+        market = markets[place.listed]
+        traded = trade(policies, market, place.config, window, seed=seed, meta=facts[place], progress=report)
+        found[place] = {account.name: account for account in traded}
+    return found
 
 
 def _paying(config: EnvConfig, multiple: float) -> EnvConfig:

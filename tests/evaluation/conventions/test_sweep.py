@@ -143,6 +143,9 @@ def test_rows_tell_each_convention_once(swept, members):
     assert [row["possible"] for row in swept.delays] == [lag >= 0 for lag in LAGS]
     names = [member.name for member in members]
     assert list(dict.fromkeys(row["policy"] for row in swept.costs)) == names
+    paid = {name: [row["spread_multiple"] for row in swept.costs if row["policy"] == name] for name in names}
+    assert paid.pop(names[0]) == [0.0, 1.0, 2.0]  # the rung that is not judged
+    assert set(map(tuple, paid.values())) == {(0.0, 0.56, 0.75, 1.0, 2.0)}
     touch = [row for row in swept.costs if row["paid"] == "touch"]
     assert [row["total_return"] for row in touch] == [m.manifest["summary"]["total_return"] for m in members]
     assert [row["policy"] for row in swept.break_evens] == names
@@ -159,6 +162,18 @@ def test_the_clean_lag_of_the_delays_is_the_clean_walk(swept, judged):
     assert same.table("equity").equals(judged.table("equity"))
     row = next(row for row in swept.delays if row["fill_lag"] == CONFIG.fill_lag)
     assert (row["less_clean"], row["growth_less_clean"], row["n_missed"]) == (0.0, 0.0, 0)
+
+
+def test_where_the_run_is_judged_without_a_lag_that_is_no_sin(rungs, judged, market, tmp_path):
+    """An order of tomorrow is given once the clean walk has written it down."""
+    config = dataclasses.replace(CONFIG, fill_lag=0)
+    clean = run_backtests([rungs[judged.name]()], market, config, "test", out_dir=tmp_path)
+    found = sweep_conventions(clean[0], clean, {judged.name: rungs[judged.name]}, list, market, config)
+    assert found.apart == []
+    assert [row["sin"] for row in found.sins] == ["clean", *(name for name in SIN if name != "same_quotes")]
+    by_lag = {row["fill_lag"]: row for row in found.delays}
+    assert by_lag[0]["less_clean"] == 0.0
+    assert by_lag[-1]["n_orders"] + by_lag[-1]["n_missed"] > 0.9 * by_lag[0]["n_orders"]
 
 
 class BuysAndHedges(Rule):
