@@ -10,6 +10,7 @@ from assets.backtests import results_of
 from assets.check_specs import check_specs
 from assets.checkpoint_comparison import PARENTS, checkpoint_comparison
 from assets.code_versions import code_version
+from assets.convention_sweeps import convention_sweeps
 from assets.critic_foresight import critic_foresight
 from assets.evidence_audit import evidence_audit
 from assets.exports import policy_bundle
@@ -22,6 +23,7 @@ from clstm_core.artifacts.manifests import (
     AuditVerdict,
     BundleManifest,
     ComparisonManifest,
+    ConventionsManifest,
     CriticManifest,
     EvidenceManifest,
     GateResults,
@@ -42,7 +44,7 @@ REMOTE = ('src="http', "src='http", 'href="http://', "@import", "url(http")
 
 @dg.asset(
     group_name="evaluation",
-    deps=[checkpoint_comparison, evidence_audit, policy_bundle, market_realism, critic_foresight],
+    deps=[checkpoint_comparison, evidence_audit, policy_bundle, market_realism, critic_foresight, convention_sweeps],
     partitions_def=training_run,
     kinds={"plotly", "html"},
     code_version=code_version(__file__, rooms=("evaluation",), reports=True),
@@ -162,6 +164,7 @@ def _evidence(
         rules=earned.rules if earned else [],
         controls=controls,
         controls_words=controls_words,
+        conventions=_swept(run, comparison),
         luck=walked.luck if (walked := LuckManifest.kept(run.luck)) else None,
         implied=implied_by_date(places.tensors(inputs.data_sha256 or "")),
         discount=(inputs.config.get("ppo") or {}).get("gamma"),
@@ -178,6 +181,18 @@ def _controls(inputs: RunInputs, places: Places) -> tuple[list[dict[str, Any]], 
     config = config_of(inputs)
     kept = kept_controls(config, places)
     return (kept.rows()["controls"] if kept else []), controls_said(kept, config.recipe)
+
+
+def _swept(run: RunFolder, comparison: ComparisonManifest) -> dict[str, Any] | None:
+    """What the conventions would have bought; None where they were not walked.
+
+    Raises: ArtifactError where it was altered, or is of another comparison
+    """
+    if not run.conventions.is_file():
+        return None
+    found = ConventionsManifest.read(run.conventions)
+    found.require_parent("comparison", comparison)
+    return found.content()
 
 
 def _earned(run: RunFolder, comparison: ComparisonManifest) -> GeneralisationManifest | None:

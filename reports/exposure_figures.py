@@ -11,7 +11,8 @@ GREEKS_WORDS = (
 
 
 class _Shown(NamedTuple):
-    """One figure: its columns with their names, the axis and what to read in it."""
+    """One figure: its columns with their names, the axis, what to read in it, and the column that is its size where a
+    cap bounds that on either side."""
 
     id: str
     title: str
@@ -19,6 +20,7 @@ class _Shown(NamedTuple):
     unit: str
     scale: float
     caption: str
+    size: str = ""
 
 
 SHOWN = (
@@ -52,10 +54,12 @@ SHOWN = (
     _Shown(
         "vega",
         "Vega",
-        {"vega_per_point": "vega, size"},
+        {"vega": "vega"},
         "% of equity per volatility point",
         100.0,
-        "Size of what a point of implied volatility, alike in all expiries, is worth to the book. Grey: its cap.",
+        "What a rise of implied volatility by a point, alike in all expiries, is worth to the book; negative: it is "
+        "short of volatility. Grey: the cap on its size.",
+        size="vega_per_point",
     ),
     _Shown(
         "theta",
@@ -89,8 +93,9 @@ def _chart(data: Evidence, shown: _Shown) -> Chart | None:
     for key, name in shown.columns.items():
         if (cap := scaled(data.caps.get(key))) is not None:
             words = f"cap of {name.split(',')[0]}: {cap:.3g}"
-            grey = {"color": REFERENCE, "dash": "dash", "width": 1.4}
-            traces.append(line([dates[0], dates[-1]], [cap, cap], words, line=grey, mode="lines"))
+            traces.append(_level(dates, cap, words))
+    if (cap := scaled(data.caps.get(shown.size))) is not None:
+        traces += [_level(dates, side * cap, f"cap: {side * cap:+.3g}") for side in (1.0, -1.0)]
     return Chart(
         id=f"book-{shown.id}",
         title=shown.title,
@@ -98,3 +103,9 @@ def _chart(data: Evidence, shown: _Shown) -> Chart | None:
         caption=shown.caption,
         table=table(rows, {"date": ("date", ""), **{k: (f"{v}, {shown.unit}", "") for k, v in shown.columns.items()}}),
     )
+
+
+def _level(dates: list[Any], cap: float, words: str) -> Any:
+    """A cap through all dates."""
+    grey = {"color": REFERENCE, "dash": "dash", "width": 1.4}
+    return line([dates[0], dates[-1]], [cap, cap], words, line=grey, mode="lines")

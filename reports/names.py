@@ -44,6 +44,7 @@ def renaming(data: Evidence) -> Renaming:
         (data.worlds, ("policy",)),
         (data.ladder, ("policy_name", "against")),
         (data.luck, ("against",)),
+        (data.costs, ("policy",)),
     ):
         policies |= {str(row[key]) for row in rows for key in keys if row.get(key)}
     names = {name: policy_name(name) for name in policies}

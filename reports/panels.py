@@ -15,6 +15,7 @@ from reports.account_panels import (
     trips_panel,
 )
 from reports.charts import NOTHING, Panel, Table, table
+from reports.convention_panels import costs_panel, delay_panel, sins_panel, tilt_panel
 from reports.critic_figures import calibration_chart
 from reports.generalisation_figures import NOTHING as UNMEASURED
 from reports.generalisation_figures import (
@@ -52,7 +53,11 @@ def panels_of(data: Evidence) -> list[Panel]:
         sureness_panel(data),
         _luck(data),
         _worlds(data),
+        sins_panel(data),
+        costs_panel(data),
+        delay_panel(data),
         attribution_panel(data),
+        tilt_panel(data),
         returns_panel(data),
         regimes_panel(data),
         book_panel(data),

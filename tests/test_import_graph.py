@@ -108,6 +108,21 @@ def test_imports_point_one_way(rooms, banned):
     assert offenders(rooms, banned) == []
 
 
+def test_conventions_are_reached_by_their_asset_alone():
+    """What leaks lies where training, the evaluation and what is deployed cannot import it."""
+    room, asset = "clstm_core.evaluation.conventions", ROOT / "assets/convention_sweeps.py"
+    found = [
+        path
+        for part in ("clstm_core", "assets", "orchestration", "reports", "tools")
+        for path in files(part)
+        if any(name == room or name.startswith(f"{room}.") for name in imports(path))
+    ]
+    assert asset in found
+    others = [path for path in found if path != asset]
+    assert others
+    assert all(path.parent == ROOT / "clstm_core/evaluation/conventions" for path in others)
+
+
 def test_a_report_draws_the_evidence_and_reads_nothing_else():
     known = (
         "clstm_core.artifacts.folder",

@@ -82,6 +82,11 @@ class RunFolder:
         return self.path / "comparison.json"
 
     @property
+    def conventions(self) -> Path:
+        """What conventions that nobody may judge by would have bought."""
+        return self.path / "conventions.json"
+
+    @property
     def evidence(self) -> Path:
         """The folder of what the report shows."""
         return self.path / "evidence"

@@ -7,7 +7,7 @@ import torch
 from clstm_core.config import EnvConfig
 from clstm_core.env import columns as col
 from clstm_core.env.book import liquidation_equity
-from clstm_core.env.budget import of_equity, over_budget, taken
+from clstm_core.env.budget import POINT, of_equity, over_budget, taken
 from clstm_core.env.fills import contract_fee, share_fee, share_price
 from clstm_core.env.rewards import explain
 from clstm_core.env.state import (
@@ -79,6 +79,7 @@ def write_ledger(
         crash_loss_N=crash_loss,
         vega_N=vega,
         premium_sold_N=premium_sold,
+        book_vega_N=POINT * book.sums[:, col.VEGA],
         interest_N=interest,
         dividends_N=dividends,
         borrow_N=borrow,

@@ -176,6 +176,7 @@ class StepLedger(NamedTuple):
     crash_loss_N: torch.Tensor
     vega_N: torch.Tensor  # per point of implied vol
     premium_sold_N: torch.Tensor  # in the stretch of 21 ages that this step's fills are in, they included
+    book_vega_N: torch.Tensor  # signed, of that book: what a point of implied vol is worth to it, currency
     # flows
     interest_N: torch.Tensor
     dividends_N: torch.Tensor

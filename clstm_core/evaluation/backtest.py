@@ -1,11 +1,10 @@
 """Backtests: one chronological account over a whole window, through the very environment the policy was trained in.
 
-Several policies walk one window side by side, each in its own accounts of one batched float64 OptionsEnv: an account
-never sees another, so that the ledgers are those of a run alone, and the environment's work is shared.
+Several policies walk one window side by side (`walk`), and each one's ledgers are written, or kept in memory alone.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,22 +12,19 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 
 from clstm_core.artifacts.folder import scratch, settle
 from clstm_core.artifacts.manifest import FILE, files_of
 from clstm_core.artifacts.manifests import BacktestManifest
 from clstm_core.config import EnvConfig
-from clstm_core.env.options_env import OptionsEnv
-from clstm_core.env.state import AccountState, Orders
 from clstm_core.errors import EvaluationError
 from clstm_core.evaluation import ledgers, summary, words
 from clstm_core.evaluation.policies import Policy
+from clstm_core.evaluation.protocol import require_clean
 from clstm_core.evaluation.statistics import Floats
+from clstm_core.evaluation.walk import Progress, steps_of, walk_window
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.specs import ACTIONS
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,35 +46,48 @@ class BacktestResult:
         return pl.read_parquet(self.folder / f"{name}.parquet")
 
     def curves(self) -> tuple[Floats, Floats, pl.Series]:
-        """Equity [T + 1, E], the returns of cash [T], and the snapshots [T + 1] of the steps that some account lived.
-
-        An account that ended before another keeps its last equity: what was left lies idle.
-        """
-        equity = self.table("equity")
-        wide = equity.pivot("episode", index="step", values="equity_usd").sort("step")
-        dates = equity.sort("step").unique("step", keep="first", maintain_order=True)
-        curves = wide.drop("step").fill_null(strategy="forward").to_numpy()
-        return curves, dates["cash_return"].to_numpy()[1:], dates["snapshot"]
+        """As `curves_of` gives them."""
+        return curves_of(self.table("equity"))
 
 
-class _Lanes:
-    """Consecutive accounts of one env, as one policy sees them."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Traded:
+    """One policy's accounts over one window as they were traded, in memory: a `Backtest` that nobody has written."""
 
-    def __init__(self, env: OptionsEnv, first: int, count: int):
-        self._env, self._lanes, self.n_envs = env, slice(first, first + count), count
-        self.config, self.view = env.config, env.view
+    facts: dict[str, Any]
+    tables: Mapping[str, pl.DataFrame]
+    summary: dict[str, Any]
+    parents: dict[str, str]
+    id: str = ""
 
     @property
-    def state(self) -> AccountState:
-        return AccountState(**{name: value[self._lanes] for name, value in self._env.state.tensors().items()})
+    def name(self) -> str:
+        """The policy's name."""
+        return self.facts["name"]
 
-    def orders_for(self, action_N: torch.Tensor) -> Orders:
-        action = torch.zeros(self._env.n_envs, dtype=torch.int64)
-        action[self._lanes] = action_N
-        return Orders(*(part[self._lanes] for part in self._env.orders_for(action)))
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What was traded on what, and the summary."""
+        return {**self.facts, "summary": self.summary}
 
-    def of(self, batch: torch.Tensor) -> torch.Tensor:
-        return batch[self._lanes]
+    def table(self, name: str) -> pl.DataFrame:
+        """One of `fills`, `equity`, `positions`, `decisions`."""
+        return self.tables[name]
+
+    def curves(self) -> tuple[Floats, Floats, pl.Series]:
+        """As `curves_of` gives them."""
+        return curves_of(self.tables["equity"])
+
+
+def curves_of(equity: pl.DataFrame) -> tuple[Floats, Floats, pl.Series]:
+    """Equity [T + 1, E], the returns of cash [T], and the snapshots [T + 1] of the steps that some account lived.
+
+    An account that ended before another keeps its last equity: what was left lies idle.
+    """
+    wide = equity.pivot("episode", index="step", values="equity_usd").sort("step")
+    dates = equity.sort("step").unique("step", keep="first", maintain_order=True)
+    curves = wide.drop("step").fill_null(strategy="forward").to_numpy()
+    return curves, dates["cash_return"].to_numpy()[1:], dates["snapshot"]
 
 
 def resolve_window(market: MarketTensors, window: str | tuple[int, int]) -> tuple[str, int, int]:
@@ -146,30 +155,33 @@ def run_backtests(
 
     Raises: EvaluationError when two policies share a name or the window is too short
     """
+    accounts = trade(policies, market, env_config, window, seed=seed, quotes=quotes, meta=meta, progress=progress)
+    return [_write(account, out_dir) for account in accounts]
+
+
+def trade(
+    policies: Sequence[Policy],
+    market: MarketTensors,
+    env_config: EnvConfig,
+    window: str | tuple[int, int] = "test",
+    *,
+    seed: int = 0,
+    quotes: Mapping[str, str | None] | None = None,
+    meta: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> list[Traded]:
+    """The accounts of `run_backtests`, which takes the same arguments, written nowhere."""
     names = [policy.name for policy in policies]
     if len(set(names)) < len(names):
         raise EvaluationError(f"policies named {', '.join(names)}: expected one name each. Rename those that repeat.")
     name, start, stop = resolve_window(market, window)
     config = dataclasses.replace(env_config, horizon=stop - 1 - start)
-    counts = [policy.n_episodes for policy in policies]
-    env = OptionsEnv(
-        market,
-        config,
-        n_envs=sum(counts),
-        seed=seed,
-        dtype=torch.float64,
-        window=(start, stop),
-        stagger=False,
-        fixed_start=True,
-    )
-    record = _walk(env, policies, counts, _steps(market, start, stop), progress)
+    records = walk_window(policies, market, config, (start, stop), seed=seed, progress=progress)
     symbols = ledgers.contract_names(market)
-    results, first = [], 0
-    for policy, count in zip(policies, counts, strict=True):
-        lanes = {key: value[:, first : first + count] for key, value in record.items()}
-        first += count
+    accounts = []
+    for policy, record in zip(policies, records, strict=True):
         tables = ledgers.frames(
-            lanes,
+            record,
             market,
             start=start,
             capital=config.capital_usd,
@@ -179,8 +191,15 @@ def run_backtests(
         )
         facts = _facts(policy, market, config, (name, start, stop), seed, quotes or {}, meta or {})
         parents = {"tensors": market.identity, "checkpoint": (facts["trader"]["checkpoint"] or {}).get("sha256")}
-        results.append(_write(tables, facts, {role: found for role, found in parents.items() if found}, out_dir))
-    return results
+        accounts.append(
+            Traded(
+                facts=facts,
+                tables=tables,
+                summary=summary.summarise(tables, capital=config.capital_usd),
+                parents={role: found for role, found in parents.items() if found},
+            )
+        )
+    return accounts
 
 
 def fill_rule_name(config: EnvConfig) -> str:
@@ -192,40 +211,6 @@ def load_backtest(folder: Path, *, identity: str | None = None) -> BacktestResul
     """A backtest that was written before; EvaluationError when it is not whole or not the one of that identity."""
     manifest = BacktestManifest.read(folder / FILE, identity=identity)
     return BacktestResult(id=manifest.id, folder=folder, manifest=manifest.flat(), artifact=manifest)
-
-
-def _steps(market: MarketTensors, start: int, stop: int) -> int:
-    """Steps until the window's last snapshot, or the end of the history that the window begins in."""
-    ends = market.segment_end_T[start : stop - 1].nonzero()
-    return int(ends[0]) if len(ends) else stop - 1 - start
-
-
-@torch.inference_mode()
-def _walk(
-    env: OptionsEnv, policies: Sequence[Policy], counts: Sequence[int], steps: int, progress: Progress | None
-) -> dict[str, np.ndarray]:
-    """Step the accounts through the window; what the ledgers need, stacked [T, N, ...]."""
-    lanes, first = [], 0
-    for policy, count in zip(policies, counts, strict=True):
-        policy.reset(count)
-        lanes.append(_Lanes(env, first, count))
-        first += count
-    kept: dict[str, list[torch.Tensor]] = {key: [] for key in (*ledgers.RECORDED, "reward", "action", "value")}
-    obs, mask = env.reset()
-    for step in range(steps):
-        parts = [p.decide(lane, lane.of(obs), lane.of(mask)) for p, lane in zip(policies, lanes, strict=True)]
-        outcome = env.step_orders(Orders(*(torch.cat(part) for part in zip(*parts, strict=True))))
-        ledger = env.last
-        for key in ledgers.RECORDED:
-            kept[key].append(getattr(ledger, key).clone())
-        kept["reward"].append(outcome.reward.clone())
-        kept["action"].append(torch.cat([policy.last.action_N for policy in policies]))
-        kept["value"].append(torch.cat([policy.last.value_N for policy in policies]))
-        assert outcome.action_mask is not None
-        obs, mask = outcome.observation, outcome.action_mask
-        if progress is not None:
-            progress(step + 1, steps)
-    return {key: torch.stack(values).cpu().numpy() for key, values in kept.items()}
 
 
 def _facts(
@@ -241,7 +226,7 @@ def _facts(
     name, start, stop = window
     info, trader = market.info, policy.describe()
     checkpoint = trader.get("checkpoint") or {}
-    last = start + _steps(market, start, stop)
+    last = start + steps_of(market, start, stop)
     first_snapshot, last_snapshot = (_timestamp(int(market.snapshot_T[index])) for index in (start, last))
     return {
         "name": policy.name,
@@ -288,22 +273,21 @@ def _timestamp(nanoseconds: int) -> str:
     return str(np.datetime64(nanoseconds, "ns").astype("datetime64[s]")) + "Z"
 
 
-def _write(
-    tables: Mapping[str, pl.DataFrame], facts: dict[str, Any], parents: dict[str, str], out_dir: Path
-) -> BacktestResult:
+def _write(account: Traded, out_dir: Path) -> BacktestResult:
     """Write the ledgers and the manifest as `out_dir/<content hash>`, whole or not at all."""
+    require_clean([account])
     with scratch(out_dir, "backtest") as place:
-        for name, table in tables.items():
+        for name, table in account.tables.items():
             table.write_parquet(place / f"{name}.parquet", compression="zstd")
         files = files_of(place)
-        identity = summary.content_hash(facts, files)
+        identity = summary.content_hash(account.facts, files)
         BacktestManifest(
             id=identity,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            facts=facts,
-            summary=summary.summarise(tables, capital=facts["env"]["capital_usd"]),
+            facts=account.facts,
+            summary=account.summary,
             files=files,
-            parents=parents,
+            parents=account.parents,
         ).write(place / FILE)
         settle(place, out_dir / identity)
     return load_backtest(out_dir / identity)

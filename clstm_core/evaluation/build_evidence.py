@@ -65,6 +65,7 @@ def build_evidence(
     rules: Sequence[Mapping[str, Any]] = (),
     controls: Sequence[Mapping[str, Any]] = (),
     controls_words: str = "",
+    conventions: Mapping[str, Any] | None = None,
     trials: int | None = None,
     implied: Mapping[str, float] | None = None,
     discount: float | None = None,
@@ -82,6 +83,7 @@ def build_evidence(
         generalisation: what each rung earns in each kind of market; habits: what each does on fresh worlds; rules: what
                         the best fixed rules earn there
         controls: what the recipe finds in worlds whose edge is known, and that in words
+        conventions: content of the manifest of the convention sweeps, where they were made
         realism: the outside judge's verdict, bands, indices and volatility, where there is one
         exports: files of the bundle; parity, latency: of the bundle's manifest
         trials: the registry's count of policies that looked at the test window; the comparison's when left out
@@ -158,6 +160,7 @@ def build_evidence(
         controls_words=controls_words,
         rules=_rows(rules),
         rules_words=share_of_rule(generalisation, rules, champion["milestone"] if champion else None),
+        **_swept(conventions or {}),
         exports=_rows({name: value for name, value in row.items() if name != "folder"} for row in exports),
         parity=_with_latency(_rows(parity), _rows(latency)),
     )
@@ -251,6 +254,14 @@ def _habits(habits: Sequence[Mapping[str, Any]], champion: Mapping[str, Any] | N
         for name in names
     ]
     return {"habits": _rows(rows), "habits_words": sentence(mine)}
+
+
+def _swept(conventions: Mapping[str, Any]) -> dict[str, Any]:
+    """What the convention sweeps came to, and what they say."""
+    rows = ("sins", "delays", "costs", "break_evens", "tilt", "tilt_months")
+    said = conventions.get("answers") or {}
+    found: dict[str, Any] = {name: _rows(conventions.get(name) or []) for name in rows}
+    return found | {f"{name}_words": str(said.get(name) or "") for name in ("sins", "delays", "costs", "tilt")}
 
 
 def _gravity(finding: Mapping[str, Any]) -> int:

@@ -14,10 +14,11 @@ from typing import Any
 from clstm_core.artifacts.manifests import RunInputs
 from clstm_core.artifacts.places import Places
 from clstm_core.config import EnvConfig, MarketConfig, RunConfig
-from clstm_core.evaluation.backtest import BacktestResult, Progress, run_backtests
+from clstm_core.evaluation.backtest import BacktestResult, run_backtests
 from clstm_core.evaluation.baselines.catalogue import baselines
 from clstm_core.evaluation.ladder import STOCHASTIC_EPISODES, matched_random
 from clstm_core.evaluation.policies import Policy, load_checkpoint
+from clstm_core.evaluation.walk import Progress
 from clstm_core.market.cache import ensure_quotes, ensure_tensors
 from clstm_core.market.sources import spec
 from clstm_core.market.tensors import MarketTensors

@@ -83,6 +83,10 @@ class Evidence:
                     markets; habits_words says it in a sentence
     controls:       what the recipe finds in worlds whose edge is known, one row per world; controls_words says it
     rules:          the best fixed rules on fresh worlds; rules_words says how much of the best the judged rung earns
+    sins:           what each convention that nobody may judge by would have bought, the clean walk first; delays: the
+                    same orders filled at other dates; costs: what is earned beyond cash by the spread that is paid,
+                    with break_evens; tilt, tilt_months: average Greeks held constant against varying them. None of
+                    these is a result; .._words says each in a few sentences
     gates, exports: results of checks, files of the bundle; parity: one row per runtime; quality: findings in the data
     """
 
@@ -143,6 +147,16 @@ class Evidence:
     controls_words: str = ""
     rules: Rows = field(default_factory=list)
     rules_words: str = ""
+    sins: Rows = field(default_factory=list)
+    sins_words: str = ""
+    delays: Rows = field(default_factory=list)
+    delays_words: str = ""
+    costs: Rows = field(default_factory=list)
+    costs_words: str = ""
+    break_evens: Rows = field(default_factory=list)
+    tilt: Rows = field(default_factory=list)
+    tilt_months: Rows = field(default_factory=list)
+    tilt_words: str = ""
     exports: Rows = field(default_factory=list)
     parity: Rows = field(default_factory=list)
 

@@ -1,7 +1,7 @@
 """What the book held and risked at each close: margin, exposures against their caps, legs, and the whole book's Greeks.
 
 All of it is read off the ledgers. Delta, gamma and theta are those that the step's attribution used, divided by the
-move that they were multiplied with (`env.rewards.explain`); vega's size stands in `equity` already.
+move that they were multiplied with (`env.rewards.explain`); vega and its size stand in `equity` already.
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,7 @@ CAPS = {
 }
 """Columns of `equity` that the risk budget bounds, and the setting that says how far."""
 
+SIGNED_VEGA = "book_vega_usd"
 _SECONDS_PER_DAY = 86_400.0
 
 
@@ -25,12 +26,13 @@ def exposures(equity: pl.DataFrame, positions: pl.DataFrame) -> pl.DataFrame:
     """One row per snapshot of one episode: date, margin, exposures, legs, contracts and Greeks.
 
     Columns: net_exposure, gross_exposure, crash_loss, vega_per_point, premium_sold and margin; legs: contracts held by
-             kind; bought, sold: contracts by number; stale: legs without a quote of the day; delta, gamma, theta
+             kind; bought, sold: contracts by number; stale: legs without a quote of the day; delta, gamma, vega, theta
 
-    Units: shares of equity; delta: of the equity, signed; gamma: change of that delta per 1% move; vega_per_point: size
-           of the change per point of implied volatility; theta: per calendar day
-    Assumes: Greeks are of the book that stood before the next move, without legs that settle in it; None at the last
-             snapshot and where the index did not move
+    Units: shares of equity; delta: of the equity, signed; gamma: change of that delta per 1% move; vega: change
+           per point of implied volatility, signed, None in books that do not say it; vega_per_point: its size; theta:
+           per calendar day
+    Assumes: delta, gamma and theta are of the book that stood before the next move, without legs that settle in it;
+             None at the last snapshot and where the index did not move
     """
     held = positions.group_by("step").agg(
         legs=pl.len(),
@@ -53,6 +55,7 @@ def exposures(equity: pl.DataFrame, positions: pl.DataFrame) -> pl.DataFrame:
             **{name: pl.col(name).fill_null(0) for name in ("legs", "bought", "sold", "stale")},
             delta=pl.col("delta_usd").shift(-1) / moved * pl.col("spot") / worth,
             gamma=2.0 * pl.col("gamma_usd").shift(-1) / moved**2 * 0.01 * pl.col("spot") ** 2 / worth,
+            vega=(pl.col(SIGNED_VEGA) if SIGNED_VEGA in equity.columns else pl.lit(None, pl.Float64)) / worth,
             theta=pl.col("theta_usd").shift(-1) / days / worth,
         )
     )

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clstm_core.config import EnvConfig
-from clstm_core.evaluation.backtest import BacktestResult, Progress, resolve_window, run_backtests, windows_of
+from clstm_core.evaluation.backtest import BacktestResult, resolve_window, run_backtests, windows_of
 from clstm_core.evaluation.baselines.catalogue import CORE, baselines
 from clstm_core.evaluation.baselines.chance import MatchedRandom, activity_of
 from clstm_core.evaluation.headline import champion_among
 from clstm_core.evaluation.pairing import group
 from clstm_core.evaluation.policies import Policy, load_checkpoint
+from clstm_core.evaluation.walk import Progress
 from clstm_core.market.tensors import MarketTensors, load_market
 from clstm_core.process import beside
 

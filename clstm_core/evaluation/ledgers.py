@@ -87,8 +87,11 @@ EQUITY_DETAIL: dict[str, str] = {
     "theta_usd": "attribution_theta_N",
     "carry_usd": "attribution_carry_N",
     "residual_usd": "attribution_residual_N",
+    "book_vega_usd": "book_vega_N",
 }
-"""Further money columns of `equity` and the StepLedger fields they hold; `cash_return` stands beside them."""
+"""Further money columns of `equity` and the StepLedger fields they hold; `cash_return` stands beside them.
+
+`book_vega_usd` is what a point of implied volatility is worth to the book, signed; books of before it have none."""
 
 BUDGET: dict[str, str] = {
     "net_exposure": "net_exposure_N",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clstm_core.errors import EvaluationError
-from clstm_core.evaluation.protocol import Backtest
+from clstm_core.evaluation.protocol import Backtest, require_clean
 from clstm_core.evaluation.statistics import Floats, log_returns, simple_returns
 
 
@@ -28,7 +28,11 @@ class Series(NamedTuple):
 
 
 def group(results: Sequence[Backtest]) -> dict[Key, list[Backtest]]:
-    """Backtests by window, lag and fill rule; EvaluationError for none at all, or a policy twice in one group."""
+    """Backtests by window, lag and fill rule.
+
+    Raises: EvaluationError for none at all, a policy twice in one group, or one that was not traded cleanly
+    """
+    require_clean(results)
     if not results:
         raise EvaluationError("nothing to compare: expected backtests of checkpoints and baselines. Run them first.")
     groups: dict[Key, list[Backtest]] = {}

@@ -1,12 +1,17 @@
 """What a written backtest offers to those who judge it: enough to compare, to count and to draw, and no environment."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
+
+from clstm_core.errors import EvaluationError
 
 if TYPE_CHECKING:
     import polars as pl
 
     from clstm_core.evaluation.statistics import Floats
+
+CONVENTION = "convention"
+"""Key of a manifest that says what was switched in an account of `evaluation.conventions`; no backtest has it."""
 
 
 class Backtest(Protocol):
@@ -37,3 +42,16 @@ class Backtest(Protocol):
     def curves(self) -> "tuple[Floats, Floats, pl.Series]":
         """Equity [T + 1, E], the returns of cash [T], and the snapshots [T + 1]."""
         ...
+
+
+def require_clean(results: Iterable[Backtest]) -> None:
+    """Refuse accounts that were traded under a convention nobody may judge by.
+
+    Raises: EvaluationError that names the first of them
+    """
+    for result in results:
+        if (switched := result.manifest.get(CONVENTION)) is not None:
+            raise EvaluationError(
+                f"{result.name} was traded under a convention that nobody may judge by ({switched}): expected clean "
+                "backtests alone. Leave it where it is shown as what it is."
+            )

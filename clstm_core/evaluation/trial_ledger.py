@@ -21,7 +21,7 @@ from clstm_core.artifacts.code import code_sha256
 from clstm_core.artifacts.folder import read_json
 from clstm_core.artifacts.places import Places
 from clstm_core.errors import EvaluationError
-from clstm_core.evaluation.protocol import Backtest
+from clstm_core.evaluation.protocol import Backtest, require_clean
 
 BASE = Path(__file__).with_name("trials_base.json")
 FILE = "trials.jsonl"
@@ -65,8 +65,10 @@ def place_of(places: Places) -> Path:
 def enter(places: Places, results: Iterable[Backtest], recorded_at: str) -> int:
     """Enter the checkpoints among `results` that the ledger does not hold for their dates; how many lines were added.
 
-    Raises: EvaluationError when the ledger was altered
+    Raises: EvaluationError when the ledger was altered, or an account was not traded cleanly
     """
+    results = list(results)
+    require_clean(results)
     wanted = [trial for result in results if (trial := _trial(places, result)) is not None]
     if not wanted:
         return 0

@@ -6,6 +6,7 @@
     runs/<run>/metrics.jsonl                              training_metrics
     runs/<run>/checkpoints/<rung>/manifest.json           checkpoints
     runs/<run>/generalisation.json                        generalisation
+    runs/<run>/conventions.json                           convention_sweeps, tilt_and_timing
     runs/<run>/gates/*.json                               gate_results
     runs/<run>/report.json                                reports
     backtests/<id>/manifest.json                          backtests, trials
@@ -28,6 +29,7 @@ from clstm_core.artifacts.manifests import (
     CheckpointManifest,
     ComparisonManifest,
     ControlsManifest,
+    ConventionsManifest,
     GateResults,
     GeneralisationManifest,
     RealismVerdict,
@@ -51,6 +53,7 @@ _KINDS: tuple[tuple[type[Manifest], str], ...] = (
     (GeneralisationManifest, "runs/*/generalisation.json"),
     (GateResults, "runs/*/gates/*.json"),
     (ComparisonManifest, "runs/*/comparison.json"),
+    (ConventionsManifest, "runs/*/conventions.json"),
     (ReportManifest, "runs/*/report.json"),
     (BacktestManifest, f"backtests/*/{FILE}"),
     (BundleManifest, f"bundles/*/{FILE}"),

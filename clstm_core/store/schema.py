@@ -278,6 +278,60 @@ COMPARISONS = Table(
     ),
 )
 
+CONVENTION_SWEEPS = Table(
+    "convention_sweeps",
+    "One row per convention: what the judged policy would have returned under it. None of it is a result; none is a "
+    "trial.",
+    ("run", "sweep", "variant", "policy"),
+    (
+        RUN,
+        _text("sweep", "sin, delay, spread or break_even"),
+        _text("variant", "the sin's name, sessions from decision to fill, or the spread that is paid"),
+        _text("policy", "whose decisions or orders, as in `backtests`"),
+        _text("label", "real quotes, modelled quotes or simulated quotes"),
+        _flag("possible", "FALSE: nobody could have traded so"),
+        _count("fill_lag", "of a delay: sessions from decision to fill; below 0 before it", "sessions"),
+        _number("spread_multiple", "of the half-spread", "that is paid, or at which what cash earns is earned"),
+        _number("total_return", "fraction", "over the judged window"),
+        _number("less_cash", "fraction", "total return less that of cash"),
+        _number("less_clean", "fraction", "total return less the clean walk's"),
+        _number("sharpe", "per year", "of returns in excess of cash; of a sin per session below a year: see `metric`"),
+        _text("metric", "what the estimate is a difference of, against the clean walk"),
+        _number("estimate", "of metric", "paired difference: of a sin the inflation of the Sharpe ratio"),
+        _number("ci_low", "of metric", "lower end of the interval"),
+        _number("ci_high", "of metric", "upper end of the interval"),
+        _number("confidence", "0..1", "of the interval"),
+        _count("n_dates", "paired dates", "sessions"),
+        _count("n_fills", "trades of contracts and shares"),
+        _count("n_missed", "orders of a delay of which a leg was not listed when they were handed over"),
+        _text("verdict", "in plain words"),
+    ),
+    since=6,
+)
+
+TILT_AND_TIMING = Table(
+    "tilt_and_timing",
+    "One row per Greek, of the window and by month: what its average would have earned, and what varying it added.",
+    ("run", "term", "month"),
+    (
+        RUN,
+        _text("term", "delta, gamma, vega, theta, all four, or smile: volatilities of the legs beside the money's"),
+        _text("month", "as 2024-01; empty for the whole window", default=""),
+        _text("policy", "the judged policy, as in `backtests`"),
+        _text("label", "real quotes, modelled quotes or simulated quotes"),
+        _number("pnl_usd", "USD", "what the Greek earned"),
+        _number("tilt_usd", "USD", "what its average over the window, held constant, would have earned"),
+        _number("tilt_low", "USD", "lower end of the interval"),
+        _number("tilt_high", "USD", "upper end of the interval"),
+        _number("timing_usd", "USD", "the rest: exposure times what came, less their averages'"),
+        _number("timing_low", "USD", "lower end of the interval"),
+        _number("timing_high", "USD", "upper end of the interval"),
+        _number("confidence", "0..1", "of the intervals"),
+        _count("n_dates", "sessions", "sessions"),
+    ),
+    since=6,
+)
+
 EXPORTS = Table(
     "exports",
     "One row per exported file of a bundle, with its parity against the eager policy.",
@@ -349,6 +403,8 @@ TABLES: dict[str, Table] = {
         GATE_RESULTS,
         BACKTESTS,
         COMPARISONS,
+        CONVENTION_SWEEPS,
+        TILT_AND_TIMING,
         EXPORTS,
         TRIALS,
         REPORTS,

@@ -9,6 +9,7 @@ import pytest
 from assets.backtests import baseline_backtests, policy_backtests
 from assets.checkpoint_comparison import checkpoint_comparison
 from assets.companions import stressed_backtests, stressed_tensors, twin_backtests, twin_tensors
+from assets.convention_sweeps import convention_sweeps
 from assets.critic_foresight import critic_foresight
 from assets.critic_warmup import warm_critic
 from assets.environment_audit import environment_audit
@@ -42,6 +43,7 @@ STAGES = (
     baseline_luck,
     fair_worlds,
     checkpoint_comparison,
+    convention_sweeps,
     evidence_audit,
     policy_bundle,
     backtest_report,

@@ -41,7 +41,7 @@ def test_the_chain_ends_in_a_report_and_a_bundle_and_is_reused(tmp_path, instanc
     result = execute(home, instance, monkeypatch=monkeypatch)
     failures = [event.event_specific_data.error for event in result.all_events if event.is_step_failure]
     assert result.success, failures
-    assert len(materialized(result)) == 19
+    assert len(materialized(result)) == 20
     evaluations = result.get_asset_check_evaluations()
     assert [e.check_name for e in evaluations if e.severity == dg.AssetCheckSeverity.ERROR and not e.passed] == []
 

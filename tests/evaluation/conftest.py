@@ -81,6 +81,7 @@ def risk_uses(equity, shares, weight, spot, days, vol, rate, dividend) -> dict[s
         "gross_exposure": (abs(shares) + abs(weight * delta)) * spot / equity,
         "crash_loss": max(0.0, 0.2 * shares * spot - weight * crash) / equity,
         "vega_per_point": 0.01 * abs(weight * vega) / equity,
+        "book_vega_usd": 0.01 * weight * vega,
     }
 
 

@@ -202,6 +202,13 @@ def evidence(results, comparison) -> Evidence:
                 "per_risk": 0.2,
             }
         ],
+        conventions={
+            "sins": [{"sin": "clean", "inflation": None}, {"sin": "mid_fills", "inflation": math.inf}],
+            "delays": [{"fill_lag": -1, "possible": False}],
+            "break_evens": [{"policy": "cash", "spread_multiple": None}],
+            "answers": {"sins": "Nothing here counts as a result."},
+            "apart": [],
+        },
         findings=[{"check": "wide", "severity": "info"}, {"check": "odd"}, {"check": "copied", "severity": "error"}],
         generated_at="2026-01-05 10:00 UTC",
     )
@@ -211,6 +218,15 @@ def test_the_best_fixed_rule_stands_beside_the_judged_rung(evidence):
     assert evidence.rules[0]["rule"] == "near long call, stacked"
     assert "near long call, stacked, grows +2.00 bp per session, 0.200 per unit of risk" in evidence.rules_words
     assert "rung 080 earns 0.100, 50% of it (1% to 99%)." in evidence.rules_words
+
+
+def test_what_conventions_would_have_bought_arrives_apart_from_what_is_judged(evidence):
+    assert [row["sin"] for row in evidence.sins] == ["clean", "mid_fills"]
+    assert evidence.sins[1]["inflation"] is None  # what is no finite number
+    assert evidence.delays == [{"fill_lag": -1, "possible": False}]
+    assert evidence.sins_words == "Nothing here counts as a result."
+    assert (evidence.costs, evidence.tilt, evidence.delays_words) == ([], [], "")
+    assert {row["name"] for row in evidence.backtests}.isdisjoint({"mid_fills", "delay_-1"})
 
 
 def test_what_is_earned_elsewhere_arrives_with_its_interval_and_in_words(evidence):

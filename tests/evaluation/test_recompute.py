@@ -82,6 +82,7 @@ def test_differences_are_what_was_planted(hand_made) -> None:
         ("equity", "gross_exposure", 2, -1e-4, "risk budgets that are not the positions': 1"),
         ("equity", "crash_loss", 3, -1e-4, "risk budgets that are not the positions': 1"),
         ("equity", "vega_per_point", 1, 1e-4, "risk budgets that are not the positions': 1"),
+        ("equity", "book_vega_usd", 1, 1.0, "risk budgets that are not the positions': 1"),
         ("equity", "premium_sold", 4, -1e-4, "risk budgets that are not the positions': 1"),
         ("equity", "share_mark_change_usd", 4, 7.0, "largest difference in share marks: 7.0"),
         ("equity", "option_mark_change_usd", 3, 7.0, "largest difference in option marks: 7.0"),

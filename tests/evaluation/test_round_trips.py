@@ -136,6 +136,7 @@ def test_the_books_greeks_are_those_that_its_moves_were_explained_by():
             "theta_usd": [theta / 365 * span for span in days],
             **{name: [0.1] * 4 for name in ("net_exposure", "gross_exposure", "crash_loss")},
             **{name: [0.01] * 4 for name in ("vega_per_point", "premium_sold")},
+            "book_vega_usd": [0.0, -100.0, 100.0, 0.0],
         }
     )
     found = exposures(book, positions((1, "C", 2.0, 100.0, 1.0, False), (1, "P", -3.0, 100.0, 1.0, True)))
@@ -149,6 +150,9 @@ def test_the_books_greeks_are_those_that_its_moves_were_explained_by():
     assert found["gamma"][2] == pytest.approx(gamma * 0.01 * 102**2 / worth)
     assert found["theta"].to_list() == [*([pytest.approx(theta / 365 / worth)] * 3), None]
     assert found["margin"].to_list() == [0.0, 0.05, 0.05, 0.0]
+    assert found["vega"].to_list() == [0.0, -0.01, 0.01, 0.0]
+    older = exposures(book.drop("book_vega_usd"), positions())
+    assert older["vega"].to_list() == [None] * 4
     assert found.select("legs", "bought", "sold", "stale").rows() == [
         (0, 0, 0, 0),
         (2, 2, 3, 1),

@@ -37,6 +37,7 @@ PARENTS = {
         "fair_worlds",
     },
     "evidence_audit": {"checkpoint_comparison"},
+    "convention_sweeps": {"checkpoint_comparison"},
     "policy_bundle": {"checkpoint_comparison", "evidence_audit"},
     "backtest_report": {
         "checkpoint_comparison",
@@ -44,6 +45,7 @@ PARENTS = {
         "policy_bundle",
         "market_realism",
         "critic_foresight",
+        "convention_sweeps",
     },
 }
 OBSERVED = {"training_progress": {"warm_critic"}}
@@ -68,6 +70,7 @@ GROUPS = {
         "baseline_luck",
         "fair_worlds",
         "checkpoint_comparison",
+        "convention_sweeps",
         "evidence_audit",
         "backtest_report",
     },
@@ -99,6 +102,7 @@ BLOCKING = {
     "baseline_luck": set(),
     "fair_worlds": {"worlds_are_fair"},
     "checkpoint_comparison": {"every_rung_scored"},
+    "convention_sweeps": {"clean_walk_is_the_backtest", "ledgers_recompute"},
     "evidence_audit": set(CHECKS),
     "policy_bundle": {"parity", "golden_vectors"},
     "backtest_report": set(),

@@ -104,6 +104,7 @@ def judged_account_rows() -> dict:
             "delta_usd": 3.0 * moves,
             "gamma_usd": -0.05 * moves**2,
             "theta_usd": [9.0] * n,
+            "book_vega_usd": random.normal(0.0, 2e3, n),
             **{name: random.uniform(0, 0.2, n) for name in CAPS},
         }
     )
@@ -284,6 +285,87 @@ def statistics() -> dict:
     return statistics_of(members, judged, 37, "30 before this package, 7 in the registry.", replications=100).to_dict()
 
 
+def convention_rows() -> dict:
+    """Three sins of which one flatters, delays of which two are impossible, spreads, and an account split in two."""
+    shared = {"policy": POLICIES[0], "confidence": 0.95, "n_dates": N_SESSIONS, "per": "year", "n_fills": 50}
+    told = {"sin": "clean", "title": "The clean walk", "switched": "Nothing.", "total_return": 0.05, "less_clean": 0.0}
+    blank = dict.fromkeys(("inflation", "ci_low", "ci_high"))
+    sins = [{**told, **shared, **blank, "sharpe": 0.4, "verdict": ""}]
+    for name, title, gain, verdict in (
+        ("mid_fills", "Fills at mid", 0.5, "would have flattered it"),
+        ("free_margin", "No margin asked for", -0.1, "no difference that can be told from zero"),
+        ("hindsight_grid", "Contracts chosen with hindsight", None, "no Sharpe ratio to compare"),
+    ):
+        span = {"inflation": gain, "ci_low": gain - 0.3, "ci_high": gain + 0.4} if gain is not None else blank
+        sins.append(
+            {
+                **told,
+                **shared,
+                "sin": name,
+                "title": title,
+                "switched": f"{title}, and nothing else.",
+                "total_return": 0.05 + 0.1 * (gain or 0.0),
+                "less_clean": 0.1 * (gain or 0.0),
+                "sharpe": 0.4 + (gain or 0.0),
+                **span,
+                "verdict": verdict,
+            }
+        )
+    delays = [
+        {
+            **{
+                "fill_lag": lag,
+                "possible": lag >= 0,
+                "clean": lag == 1,
+                "policy": POLICIES[0],
+                "span": "per year",
+                "confidence": 0.95,
+            },
+            **{"total_return": 0.05 - 0.01 * (lag - 1), "less_cash": 0.03, "less_clean": 0.01, "sharpe": 0.4},
+            **{"growth_less_clean": 0.1, "ci_low": -0.4, "ci_high": 0.6, "n_dates": N_SESSIONS},
+            **{"n_orders": 40, "n_missed": int(lag < 0), "n_unfilled": 0, "n_fills": 50},
+        }
+        for lag in range(-2, 6)
+    ]
+    costs = [
+        {
+            "policy": name,
+            "spread_multiple": multiple,
+            "paid": f"{multiple:g} x the half-spread",
+            "total_return": 0.05,
+            "less_cash": 0.03 - 0.02 * (index + 1) * multiple,
+            "sharpe": 0.3,
+            "n_fills": 50,
+        }
+        for index, name in enumerate((*POLICIES[:1], *POLICIES[2:], "clstm_100_argmax"))
+        for multiple in (0.0, 0.56, 0.75, 1.0, 2.0)
+    ]
+    split = {"tilt_low": -9e3, "tilt_high": 2e4, "timing_low": -7e3, "timing_high": 4e3, "confidence": 0.95}
+    money = {"pnl_usd": 4e3, "tilt_usd": 6e3, "timing_usd": -2e3}
+    terms = ("delta", "gamma", "vega", "theta", "all four")
+    tilt = [{"term": term, **money, **split, "n_dates": N_SESSIONS} for term in terms]
+    tilt.append({"term": "smile", **dict.fromkeys((*money, *split)), "pnl_usd": 5e2, "n_dates": N_SESSIONS})
+    return {
+        "sins": sins,
+        "sins_words": f"Of 3 conventions that nobody may judge by, 1 would have raised that of {POLICIES[0]}.",
+        "delays": delays,
+        "delays_words": "The same orders, held fixed, return less each session later.",
+        "costs": costs,
+        "costs_words": "It earns what cash does at 1.50 times the quoted spread.",
+        "break_evens": [
+            {"policy": POLICIES[0], "spread_multiple": 1.5, "verdict": "1.50 times the quoted spread"},
+            {
+                "policy": "put_write",
+                "spread_multiple": None,
+                "verdict": "none, since even at mid it earns no more than cash",
+            },
+        ],
+        "tilt": tilt,
+        "tilt_months": [{"month": month, "term": term, **money} for month in ("2024-01", "2024-02") for term in terms],
+        "tilt_words": "Its average Greeks, held constant, would have earned +6,000 USD.",
+    }
+
+
 @pytest.fixture(scope="session")
 def report_data() -> Evidence:
     """The evidence of a finished run called demo."""
@@ -332,6 +414,7 @@ def report_data() -> Evidence:
         habits_words="In calm markets it waits; in wild ones it sells a strangle.",
         rules=[{"rule": "near short strangle, stacked", "growth_bps": 0.24, "per_risk": 0.05, "episodes": 512}],
         rules_words="The best of the fixed rules that were tried there earns 0.054; rung 100 0.041, 76% of it.",
+        **convention_rows(),
         exports=[{"file": "policy.onnx", "format": "onnx", "sha256": "e" * 64, "bytes": 9}],
         parity=[
             {"runtime": "onnx", "batch": 1, "steps": 1000, "actions_differing": 0, "p50_us": 140.0, "passed": True}

@@ -155,7 +155,11 @@ def test_the_book_is_drawn_under_its_caps(report_data):
     ]
     names = [trace["name"] for trace in charts["book-exposure"].figure["data"]]
     assert names == ["net, size", "gross", "cap of net: 100", "cap of gross: 200"]
-    assert [trace["name"] for trace in charts["book-vega"].figure["data"]] == ["vega, size"]  # no cap was set
+    assert [trace["name"] for trace in charts["book-vega"].figure["data"]] == ["vega"]  # no cap was set
+    assert min(charts["book-vega"].figure["data"][0]["y"]) < 0.0  # it says on which side
+    capped = dataclasses.replace(report_data, caps={"vega_per_point": 0.005})
+    vega = {chart.id: chart for chart in exposure_charts(capped)}["book-vega"]
+    assert [trace["name"] for trace in vega.figure["data"]] == ["vega", "cap: +0.5", "cap: -0.5"]
     assert charts["book-margin"].figure["data"][0]["y"][7] == pytest.approx(100 * report_data.sessions[7]["margin"])
 
 

@@ -32,6 +32,12 @@ ROWS = (
     "generalisation",
     "habits",
     "rules",
+    "sins",
+    "delays",
+    "costs",
+    "break_evens",
+    "tilt",
+    "tilt_months",
 )
 PANELS = (
     *(
@@ -40,7 +46,11 @@ PANELS = (
         "equity",
         "sureness",
         "worlds",
+        "conventions",
+        "costs",
+        "delay",
         "attribution",
+        "tilt",
         "returns",
         "regimes",
         "book",
@@ -65,8 +75,8 @@ def test_a_full_report_has_every_panel_and_shared_files(report_data, tmp_path):
     assert [identity for identity in PANELS if f'<section id="{identity}"' not in page] == []
     shared = {"plotly.min.js", "report.js", "gallery.js", "report.css", "index.html", "compare.html"}
     assert {*shared, "demo"} == {p.name for p in tmp_path.iterdir()}
-    assert len(figures_in(page)) == figure_count(index) == 43
-    assert page.count('<details class="data">') == 43
+    assert len(figures_in(page)) == figure_count(index) == 48
+    assert page.count('<details class="data">') == 48
     assert not re.search(r"(?:src|href)=.(?:https?:)?//", page), "nothing may come from a network"
 
 
@@ -75,6 +85,7 @@ def test_every_figure_carries_the_data_label(report_data, tmp_path):
     subtitles = {figure["layout"]["title"]["subtitle"]["text"] for figure in figures_in(page)}
     assert subtitles == {
         "modelled quotes, modelled spread",
+        "modelled quotes, modelled spread; no result: nobody may judge so",
         "trained on simulated quotes",
         "worlds: simulated quotes; dates: modelled quotes",
     }
@@ -324,3 +335,23 @@ def test_where_there_are_no_worlds_that_is_said():
     panel = next(panel for panel in panels_of(Evidence(run="r")) if panel.id == "worlds")
     assert (panel.charts, panel.tables) == ([], [])
     assert "No worlds beside this market" in panel.message
+
+
+def test_sins_stand_after_what_they_are_measured_from_and_are_called_what_they_are(report_data):
+    panels = {panel.id: panel for panel in panels_of(report_data)}
+    (sins,), (delays,), (costs,) = (panels[name].charts for name in ("conventions", "delay", "costs"))
+    assert [row[0] for row in sins.table.rows] == [row["title"] for row in report_data.sins]
+    marks = sins.figure["data"][0]
+    assert list(marks["x"]) == [0.5, -0.1]  # a sin without a Sharpe ratio has no mark
+    assert list(marks["marker"]["symbol"]) == ["diamond", "circle"]
+    impossible = next(trace for trace in delays.figure["data"] if "impossible" in trace["name"])
+    assert list(impossible["x"]) == [-2, -1]
+    assert len(costs.figure["data"]) == len(report_data.curves) - 1  # cash is what the others are measured from
+    assert "clstm_100_argmax" in {row[0] for row in costs.table.rows}
+
+
+def test_where_no_convention_was_switched_that_is_said():
+    panels = {panel.id: panel for panel in panels_of(Evidence(run="r"))}
+    for name in ("conventions", "costs", "delay", "tilt"):
+        assert (panels[name].charts, panels[name].tables) == ([], [])
+        assert "not made yet" in panels[name].message

@@ -3,6 +3,7 @@
 quotes <- tensors <- audit verdict <- run inputs <- checkpoint <- backtest <- backtest set <- comparison
                                                     checkpoint <- generalisation <- comparison
                                              set of backtests <- luck <- comparison <- bundle, evidence <- report
+                                                             comparison <- conventions
 """
 
 from clstm_core.artifacts.manifests.deployment import BundleManifest
@@ -10,6 +11,7 @@ from clstm_core.artifacts.manifests.evaluation import (
     BacktestManifest,
     BacktestSet,
     ComparisonManifest,
+    ConventionsManifest,
     CriticManifest,
     EvidenceManifest,
     FairWalkManifest,
@@ -34,6 +36,7 @@ __all__ = [
     "CheckpointManifest",
     "ComparisonManifest",
     "ControlsManifest",
+    "ConventionsManifest",
     "CriticManifest",
     "EvidenceManifest",
     "FairWalkManifest",

@@ -1,6 +1,6 @@
 """What the evaluation of a run leaves behind: backtests, figures of its critic and its luck, comparison, report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -142,6 +142,69 @@ class ComparisonManifest(Manifest):
         }
         pairs = [{**pair, "run": self.run} for pair in self.comparison["pairs"]]
         return {"comparisons": pairs, "runs": [run]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConventionsManifest(Manifest):
+    """What conventions that nobody may judge by would have bought the judged policy, and how it bears delay and spread.
+
+    sins, delays, costs, break_evens: `evaluation.conventions.rows`; tilt, tilt_months: `evaluation.tilt`; answers: what
+    they say, by subject; apart, wrong, worst_usd: what the checks found, which accounts that nobody wrote cannot tell
+    """
+
+    kind: ClassVar[str] = "conventions"
+    words: ClassVar[str] = "convention sweeps"
+    remedy: ClassVar[str] = "Materialize convention_sweeps for this run again."
+    error: ClassVar[type[ArtifactError]] = EvaluationError
+
+    run: str
+    made_from: str
+    policy: str
+    label: str | None
+    sins: Sequence[JsonObject]
+    delays: Sequence[JsonObject]
+    costs: Sequence[JsonObject]
+    break_evens: Sequence[JsonObject]
+    tilt: Sequence[JsonObject]
+    tilt_months: Sequence[JsonObject]
+    answers: Mapping[str, str]
+    apart: Sequence[str]
+    wrong: Sequence[str]
+    worst_usd: float
+
+    def rows(self) -> Rows:
+        shared = {"run": self.run, "label": self.label}
+        sins = [
+            {
+                **row,
+                **shared,
+                "sweep": "sin",
+                "variant": row["sin"],
+                "possible": row["sin"] == "clean",
+                "metric": f"sharpe per {row['per']}",
+                "estimate": row["inflation"],
+            }
+            for row in self.sins
+        ]
+        delays = [
+            {
+                **row,
+                **shared,
+                "sweep": "delay",
+                "variant": str(row["fill_lag"]),
+                "metric": f"log growth less the clean walk's, percent {row['span']}",
+                "estimate": row["growth_less_clean"],
+            }
+            for row in self.delays
+        ]
+        costs = [{**row, **shared, "sweep": "spread", "variant": row["paid"], "possible": True} for row in self.costs]
+        evens = [
+            {**row, **shared, "sweep": "break_even", "variant": "break_even", "possible": True}
+            for row in self.break_evens
+        ]
+        tilts = [{**row, **shared, "policy": self.policy, "month": ""} for row in self.tilt]
+        months = [{**row, **shared, "policy": self.policy} for row in self.tilt_months]
+        return {"convention_sweeps": [*sins, *delays, *costs, *evens], "tilt_and_timing": [*tilts, *months]}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,9 @@ from clstm_core.evaluation.recomputed.market import Market
 from clstm_core.evaluation.recomputed.marks import known, normal, price, volatility
 
 USES = ("net_exposure", "gross_exposure", "crash_loss", "vega_per_point", "premium_sold")
+SIGNED = "book_vega_usd"
+"""What a point of volatility is worth to the book: the vega above with its sign, in currency."""
+
 PREMIUM_STEPS = 21
 """Fills at the ages 0 .. 20 of an account count together, those at 21 .. 41, and so on."""
 
@@ -59,6 +62,9 @@ def odd_budgets(
         (pl.col(f"own_{use}") - pl.col(use)).abs() <= SOLVED * pl.max_horizontal(pl.col(f"own_{use}"), 1.0)
         for use in USES
     ]
+    if SIGNED in books.columns:  # books of before it have none
+        vega = POINT * pl.col("vega")
+        same.append((vega - pl.col(SIGNED)).abs() <= SOLVED * pl.max_horizontal(vega.abs(), pl.col("own_equity").abs()))
     return {name: found.filter(~pl.all_horizontal(same).fill_null(value=False)).height}
 
 
