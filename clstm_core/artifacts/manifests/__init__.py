@@ -3,6 +3,7 @@
 quotes <- tensors <- audit verdict <- run inputs <- checkpoint <- backtest <- backtest set <- comparison
                                                     checkpoint <- generalisation <- comparison
                                              set of backtests <- luck <- comparison <- bundle, evidence <- report
+                                                                  backtest set <- walk-forward
 """
 
 from clstm_core.artifacts.manifests.deployment import BundleManifest
@@ -24,6 +25,7 @@ from clstm_core.artifacts.manifests.training import (
     RunInputs,
     RunStatus,
 )
+from clstm_core.artifacts.manifests.walk_forward import WalkForwardManifest
 
 __all__ = [
     "AuditVerdict",
@@ -44,5 +46,6 @@ __all__ = [
     "RunInputs",
     "RunStatus",
     "TensorsManifest",
+    "WalkForwardManifest",
     "proves",
 ]
