@@ -84,6 +84,10 @@ class WalkPlan:
             for name in self.recipes
         }
 
+    def recipe(self, name: str) -> Recipe:
+        """One of its recipes, as a launch takes it."""
+        return self._recipes[name]
+
     @property
     def market(self) -> MarketConfig:
         """The market's settings, its windows aside."""
@@ -139,10 +143,11 @@ class WalkPlan:
         """Hash of all but where files lie and where it computes."""
         return json_sha256({k: v for k, v in self.to_dict().items() if k not in ("data_dir", "device")})
 
-    def different(self, other: "WalkPlan") -> list[str]:
-        """Names of the settings in which two plans differ that make another walk."""
-        mine, theirs = self.to_dict(), other.to_dict()
-        return [name for name in mine if name not in ("data_dir", "device") and mine[name] != theirs[name]]
+    def different(self, begun: "WalkPlan") -> list[str]:
+        """Names of the settings that make another walk than the one begun: seeds and recipes may only be added."""
+        mine, theirs = self.to_dict(), begun.to_dict()
+        added = [name for name in ("recipes", "seeds") if mine[name][: len(theirs[name])] == theirs[name]]
+        return [name for name in mine if name not in ("data_dir", "device", *added) and mine[name] != theirs[name]]
 
 
 def _plain(value: Any) -> Any:

@@ -88,15 +88,14 @@ def read_walk(places: Places, name: str) -> WalkForwardManifest:
 
 
 def _begin(plan: WalkPlan, folder: Path) -> None:
-    """Keep the plan, or refuse one that differs from what the folder was begun with."""
+    """Keep the plan, or refuse one that does other things than what the folder was begun with."""
     kept = read_json(folder / PLAN)
-    if kept is None:
-        write_json(folder / PLAN, plan.to_dict())
-    elif different := plan.different(WalkPlan.from_dict(kept)):
+    if kept is not None and (different := plan.different(WalkPlan.from_dict(kept))):
         raise ConfigError(
             f"walk-forward {plan.name} was begun with another plan: {', '.join(different)} differ. Pass another "
             f"--name, or the settings in {folder / PLAN}."
         )
+    write_json(folder / PLAN, plan.to_dict())
 
 
 class _Count:

@@ -1,8 +1,8 @@
 """The folds' accounts as one record: what was earned on each session that nobody had trained on, in order of dates.
 
 An account begins anew in each fold with the same capital, so returns are joined, not money: the record's curve is the
-product of one plus each session's return. The move from one fold's last session to the next one's first is nobody's: the
-one account has ended, the other has not begun.
+product of one plus each session's return. The move from one fold's last session to the next one's first is nobody's:
+the one account has ended, the other has not begun.
 """
 
 from collections.abc import Mapping, Sequence
