@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 from pydantic import Field
 
 from assets.check_specs import check_specs
 from assets.code_versions import CRITIC, code_version
-from assets.resources import Metrics, ProjectPaths, Recipe, RecipeName, ReportServer
+from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
 from assets.support import Progress, check, escaped, numbers, stage, table, tag_by_recipe
 from clstm_core.artifacts.manifests import WalkForwardManifest
 from clstm_core.artifacts.places import Places
@@ -31,10 +31,10 @@ class WalkForwardConfig(dg.Config):
     steps: int = Field(200_000, ge=1, description="env steps per fold and seed")
     seeds: list[int] = Field([0, 1], description="of weights, envs and every draw: one training each")
     warm: bool = Field(False, description="begin each fold with the weights that the one before ended with")
-    window: str = Field("expanding", description="expanding or rolling: what a later fold trains on")
+    window: Literal["expanding", "rolling"] = Field("expanding", description="what a later fold trains on")
     training: int = Field(1260, ge=1, description="sessions that the first fold trains on; each fold, where it rolls")
     validation: int = Field(504, ge=1, description="sessions that a fold's rung is chosen on, before its test")
-    more_recipes: list[RecipeName] = Field([], description="named settings that are walked beside the launch's recipe")
+    more_recipes: list[str] = Field([], description="named settings that are walked beside the launch's recipe")
 
 
 @dg.asset(

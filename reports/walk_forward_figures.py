@@ -186,6 +186,7 @@ def folds_table(data: WalkEvidence, found: Mapping[str, Any]) -> Table:
         {
             **{name: spans[row["fold"]][name] for name in SPANS},
             "fold": str(row["fold"]),
+            "embargo": f"2 x {data.embargo}",
             "excess": percent_per_year(row["estimate"], percent),
             "span": _span(row, percent),
             "above": _above({name: row["return"] - other for name, other in row["returns"].items()}),
@@ -195,6 +196,7 @@ def folds_table(data: WalkEvidence, found: Mapping[str, Any]) -> Table:
     columns = {
         "fold": ("fold", ""),
         **SPANS,
+        "embargo": ("embargo, sessions", ""),
         "excess": (f"over cash {span}", ""),
         "span": ("95% interval", ""),
         "above": ("return above baselines", ""),

@@ -55,7 +55,7 @@ def test_it_leaves_a_record_a_page_and_checks(home, instance, verdict, trains_he
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"folds": 9}, "9 folds: expected at least"), ({"window": "sliding"}, "'sliding'"), ({"seeds": []}, "seeds []")],
+    [({"folds": 9}, "9 folds: expected at least"), ({"more_recipes": ["nope"]}, "'nope'"), ({"seeds": []}, "seeds []")],
 )
 def test_what_cannot_work_fails_in_a_sentence(home, instance, verdict, said, changes, words):
     verdict()
