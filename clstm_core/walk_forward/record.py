@@ -46,7 +46,7 @@ def record_of(plan: WalkPlan, places: Places, walked: Mapping[str, Sequence["Wal
             pieces = [fold.piece for fold in folds]
             joined(pieces).table().write_parquet(place / f"{recipe}.parquet", compression="zstd")
             figures.append(figures_of(recipe, pieces, implied, simulated=simulated))
-    judged = found[0].ladder[0].manifest
+    judged = found[0].judged
     trials = known(
         places,
         first_date=figures[0]["first_date"],

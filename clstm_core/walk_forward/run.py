@@ -4,7 +4,7 @@ Every step is kept where a run of the chain keeps its own, and is found again: a
 once more with the same plan and goes on. Nothing that was measured is measured twice, and no look is counted twice.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
@@ -30,13 +30,14 @@ PLAN, RECORD, LOCK = "plan.json", "walk_forward.json", ".lock"
 class Walked:
     """One fold of one recipe, walked: its piece of the record, a row per seed, and what it was made from.
 
-    ladder: every backtest of its rungs; parents: identities of the sets of backtests, by run and by fold
+    judged: what the last seed's chosen rung was backtested on; parents: identities of the sets of backtests, by run and
+    by fold
     """
 
     piece: Piece
     rows: list[dict[str, Any]]
     tensors: TensorsManifest
-    ladder: list[BacktestResult]
+    judged: Mapping[str, Any]
     parents: dict[str, str]
 
 
@@ -115,6 +116,10 @@ class _Count:
         note = f"{cell.words}: {row['progress']:.0%} trained, {row['steps_per_second']:,.0f} env steps/s"
         self.say(note, min(int(row["env_steps"]), self._steps) if cell.run in self._left else 0)
 
+    def walking(self, cell: Cell) -> None:
+        """A cell is trained; its rungs are walked over the test."""
+        self.say(f"{cell.words}: trained; its ladder is walked", self._steps if cell.run in self._left else 0)
+
     def done(self, cell: Cell) -> None:
         """A cell is trained and walked."""
         self._done += self._steps if cell.run in self._left else 0
@@ -139,7 +144,8 @@ def _fold(
     count.say(f"{where}: its baselines")
     config = plan.run_config(recipe, fold, sessions, plan.seeds[0])
     baselines = ensure_baselines(first, tensors, config, places, hooks)
-    chosen, rows, ladder = {}, [], []
+    chosen: dict[int, BacktestResult] = {}
+    rows = []
     parents = {f"baselines.{recipe}.f{fold.number:02d}": baselines.set.identity}
     for cell in cells:
         parent = before.get((recipe, cell.seed)) if plan.warm else None
@@ -150,17 +156,18 @@ def _fold(
             replace(hooks, iteration=partial(_both, partial(count.iteration, cell), hooks.iteration)),
             before=None if parent is None else places.run(parent.run),
         )
+        count.walking(cell)
         kept = ensure_ladder(cell, RunInputs.read(places.run(cell.run).inputs), places, hooks)
         chosen[cell.seed], why = chosen_rung(kept.results)
         rows.append(_row(cell, chosen[cell.seed], why))
-        ladder += kept.results
         parents[cell.run] = kept.set.identity
         count.done(cell)
-    judged = [result for result in baselines.results if result.manifest["fill_lag"] == config.env.fill_lag]
-    piece = piece_of(fold.number, chosen, judged)
+    beside = [result for result in baselines.results if result.manifest["fill_lag"] == config.env.fill_lag]
+    piece = piece_of(fold.number, chosen, beside)
     earned = {cell["seed"]: cell["excess_bps"] for cell in cells_of([piece])}
     rows = [{**row, "excess_bps": earned[row["seed"]]} for row in rows]
-    return Walked(piece=piece, rows=rows, tensors=tensors, ladder=ladder, parents=parents)
+    judged = chosen[plan.seeds[-1]].manifest
+    return Walked(piece=piece, rows=rows, tensors=tensors, judged=judged, parents=parents)
 
 
 def _both(first: Callable[[Any], None], second: Callable[[Any], None], row: dict[str, Any]) -> None:
