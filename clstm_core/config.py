@@ -61,6 +61,8 @@ class MarketConfig:
     feature_lookback: int = 21  # snapshots a feature may look back; part of the embargo
     train_until: str | None = None  # last date of training, ISO; None, or outside the data: by the fractions below
     validation_until: str | None = None  # last date of validation; the rest is the test window
+    first_date: str | None = None  # sessions before it, and after the other, are no part of the market; beside the two
+    last_date: str | None = None  # dates above, ISO
     train_fraction: float = 0.80
     validation_fraction: float = 0.10
     min_training_snapshots: int = 60  # below this a set trains nothing
@@ -92,6 +94,14 @@ class MarketConfig:
             dates == (None, None) or (all(map(_is_date, dates)) and dates[0] < dates[1]),  # type: ignore[operator]
             f"train_until={dates[0]!r} and validation_until={dates[1]!r}: expected two dates in order, e.g. 2012-12-31 "
             "and 2016-12-31, or neither.",
+        )
+        within = (self.first_date, *dates, self.last_date)
+        ordered = [day for day in within if day is not None]
+        _require(
+            within[0] is within[-1] is None
+            or (None not in dates and all(map(_is_date, ordered)) and ordered == sorted(set(ordered))),
+            f"first_date={self.first_date!r} and last_date={self.last_date!r}: expected dates around train_until and "
+            f"validation_until ({dates[0]!r}, {dates[1]!r}), or neither.",
         )
         _require(
             self.train_fraction > 0

@@ -16,6 +16,7 @@ from orchestration.policy_commands import bundle_app, decide, evaluate
 from orchestration.report_commands import compare, report, runs
 from orchestration.schedule_commands import schedule_app
 from orchestration.serve import LAST_PORT, LOCAL, REPORT_PORT, UI_PORT, serve
+from orchestration.walk_commands import walk_forward
 
 if TYPE_CHECKING:
     from clstm_core.recipe import Recipe
@@ -258,7 +259,7 @@ def prune(
         typer.echo("Nothing was removed: leave out --dry-run.")
 
 
-for command in (runs, report, compare, evaluate, decide):
+for command in (runs, report, compare, evaluate, decide, walk_forward):
     app.command()(command)
 
 

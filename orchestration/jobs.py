@@ -60,6 +60,12 @@ jobs = [
         description="The bundle of a run that is compared.",
     ),
     dg.define_asset_job(
+        "walk_forward",
+        dg.AssetSelection.assets("walk_forward_record"),
+        config=chosen(),
+        description="Folds of a whole history, trained and judged one after the other; an hour on two cores.",
+    ),
+    dg.define_asset_job(
         "render_report",
         dg.AssetSelection.assets("backtest_report"),
         description="The report of a run that is evaluated, drawn again; nothing is trained or traded.",

@@ -30,13 +30,20 @@ LEAST_FREE, LOG_END = 20_000_000, 20_000  # bytes
 NO_SPACE = ("no space left", "disk is full", "disk quota exceeded")
 
 
-def execute(job: str, run: str | None, recipe: "Recipe") -> dict[str, Any]:
-    """Register the run's key, execute the job in a child process, and draw its progress; its facts."""
+def execute(
+    job: str, run: str | None, recipe: "Recipe", *, ops: dict[str, Any] | None = None, name: str | None = None
+) -> dict[str, Any]:
+    """Register the run's key, execute the job in a child process, and draw its progress; its facts.
+
+    Args:
+        ops: configuration of the job's assets, by name
+        name: of the launch, where it is neither its run's nor its job's
+    """
     from clstm_core.artifacts.folder import write_json
     from clstm_core.artifacts.places import run_name
     from orchestration.jobs import chosen
 
-    name = run_name(run) if run else job
+    name = run_name(run) if run else name or job
     _register(run)
     folder = project_home() / "data" / "launches" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +57,7 @@ def execute(job: str, run: str | None, recipe: "Recipe") -> dict[str, Any]:
             fail(f"run {name} is in use by another process. Wait for it, or pass another RUN.", FAILED)
         outcome.unlink(missing_ok=True)
         progress.write_text("")
-        config = chosen(**dataclasses.asdict(recipe))
+        config = chosen(**dataclasses.asdict(recipe)) | ({"ops": ops} if ops else {})
         settings = {
             "job": job,
             "run": run,

@@ -9,6 +9,9 @@ from reports.charts import NOTHING, number
 from reports.pages import CSP, template
 from reports.tiles import facts, signed_percent, two_decimals
 
+WALKS = "walk-forward"
+"""Folder of the pages of walk-forwards, beside those of runs."""
+
 UNTOLD = {"kind": "none", "word": "No verdict yet", "rest": ""}
 
 COMPARED = (
@@ -18,11 +21,12 @@ COMPARED = (
 
 
 def write_gallery(out_dir: Path) -> Path:
-    """`<out_dir>/index.html`: every report there is, the newest first; `compare.html` for two of them."""
+    """`<out_dir>/index.html`: every report and walk-forward, the newest first; `compare.html` for two reports."""
     summaries = summaries_in(out_dir)
+    walks = [_walk_row(summary) for summary in summaries_in(out_dir / WALKS)]
     rows = [gallery_row(summary) for summary in summaries]
     index = out_dir / "index.html"
-    write_text(index, template("gallery.html").render(rows=rows, csp=CSP, inline=None))
+    write_text(index, template("gallery.html").render(rows=rows, walks=walks, folder=WALKS, csp=CSP, inline=None))
     compared = {row["run"]: compared_lines(row, summary) for row, summary in zip(rows, summaries, strict=True)}
     page = template("compare.html").render(runs=compared, csp=CSP, inline=None)
     write_text(out_dir / "compare.html", page)
@@ -63,6 +67,20 @@ def gallery_row(summary: dict[str, Any]) -> dict[str, Any]:
         "drawdown_by": number(summary.get("max_drawdown")),
         "failed": NOTHING if failed is None else f"{failed} of {summary.get('checks', 0)}",
         "failed_by": failed,
+    }
+
+
+def _walk_row(summary: dict[str, Any]) -> dict[str, Any]:
+    """One walk-forward's cells."""
+    names = ("excess", "window", "folds")
+    return {
+        "run": summary["run"],
+        "date": str(summary.get("generated_at") or "unknown"),
+        "kind": str(summary.get("kind") or "unknown"),
+        "data_label": str(summary.get("data_label") or "quotes of unknown origin"),
+        "outcome": summary.get("outcome") or UNTOLD,
+        "verdict": str(summary.get("verdict") or ""),
+        **{name: _text(summary.get(name)) for name in names},
     }
 
 

@@ -64,7 +64,7 @@ def outcome(data: Evidence) -> Outcome:
     pair = cash_pair(data)
     if pair is None:
         return Outcome("none", "No verdict yet")
-    found = _against_cash(relation_of(pair))
+    found = against_cash(relation_of(pair))
     if pair.get("champion") is False:
         said = ("" if found.kind in ("beats", "worse") else "is ") + _lower(found.word + found.rest)
         return Outcome("unqualified", "Unqualified", f": no champion; the last rung {said}")
@@ -200,7 +200,8 @@ def _interval(pair: Mapping[str, Any]) -> tuple[float, float] | None:
     return None if low is None or high is None else (low, high)
 
 
-def _against_cash(said: str) -> Outcome:
+def against_cash(said: str) -> Outcome:
+    """A relation to cash, as `words.relation_of` says it, as a reader takes it in."""
     known = {
         "beats": Outcome("beats", "Beats cash"),
         "trails": Outcome("worse", "Does worse than cash"),

@@ -10,6 +10,7 @@ runs/<run>/                          inputs.json, checkpoints/, metrics.jsonl, g
 backtests/<id>/                      four ledgers and their manifest
 bundles/<run>/                       what is deployed
 controls/<key>.json                  a recipe in worlds whose edge is known, by what it teaches and how
+walk_forward/<name>/                 plan, baselines per fold and the record of one walk-forward; its runs are in runs/
 set_aside/<run>.<time>/              a run of the same name that was made from something else
 """
 
@@ -136,6 +137,11 @@ class Places:
         return self.root / "bundles"
 
     @property
+    def walks(self) -> Path:
+        """One folder per walk-forward."""
+        return self.root / "walk_forward"
+
+    @property
     def set_aside(self) -> Path:
         """Runs that gave way to another of their name."""
         return self.root / "set_aside"
@@ -147,6 +153,10 @@ class Places:
     def bundle(self, name: str) -> Path:
         """The bundle exported from a run; ConfigError for a name that cannot be one."""
         return self.bundles / run_name(name)
+
+    def walk(self, name: str) -> Path:
+        """The folder of a walk-forward; ConfigError for a name that cannot be one."""
+        return self.walks / run_name(name)
 
     def quotes(self, identity: str) -> Path:
         """Canonical tables of that identity."""

@@ -102,7 +102,7 @@ def _named(places: Places) -> Named:
     The parents of a manifest of another version, or of one that was altered, count as well.
     """
     named = defaultdict(set)
-    for room in (places.runs, places.set_aside, places.backtests, places.bundles):
+    for room in (places.runs, places.set_aside, places.backtests, places.bundles, places.walks):
         for folder in room.glob("[!.]*"):
             for place in _manifests(folder):
                 content = read_json(place)

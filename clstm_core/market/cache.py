@@ -141,7 +141,7 @@ def ensure_tensors(quotes_dir: Path, config: MarketConfig, cache_dir: Path, *, e
     from clstm_core.market.build.assemble import build_market_tensors
     from clstm_core.market.tensors import write_market
 
-    tables = load_tables(quotes_dir)
+    tables = _within(load_tables(quotes_dir), config)
     info = {
         "source": quotes.source,
         "label": quotes.label,
@@ -234,6 +234,21 @@ def to_columns(frame: pl.DataFrame) -> dict[str, np.ndarray]:
         else:
             columns[name] = series.to_numpy()
     return columns
+
+
+def _within(tables: SourceTables, config: MarketConfig) -> SourceTables:
+    """The tables of the sessions that the configuration uses; of the index, what came before the first as well.
+
+    What settles after the last one is open then, as at the end of any history: nothing that came later is known.
+    """
+    quotes, underlyings = tables.quotes, tables.underlyings
+    day = pl.col("snapshot").dt.date()
+    if config.first_date is not None:
+        quotes = quotes.filter(day >= date.fromisoformat(config.first_date))
+    if config.last_date is not None:
+        last = date.fromisoformat(config.last_date)
+        quotes, underlyings = quotes.filter(day <= last), underlyings.filter(day <= last)
+    return dataclasses.replace(tables, quotes=quotes, underlyings=underlyings)
 
 
 def _read(source: Source, sessions_dir: Path, progress: Progress | None) -> SourceTables:

@@ -1,4 +1,4 @@
-"""Where training and validation end. Numpy only."""
+"""Which sessions a market has, and where training and validation end. Numpy only."""
 
 import numpy as np
 
@@ -19,3 +19,15 @@ def window_stops(dates: np.ndarray, config: MarketConfig) -> tuple[int, int]:
             return train, validation
     share = config.train_fraction + config.validation_fraction
     return int(config.train_fraction * len(dates)), int(share * len(dates))
+
+
+def used_sessions(dates: np.ndarray, config: MarketConfig) -> slice:
+    """The sessions among `dates` from `first_date` to `last_date`, both included; all of them where neither is named.
+
+    Shapes: dates datetime64[D], ascending
+    """
+    start = 0 if config.first_date is None else int(np.searchsorted(dates, np.datetime64(config.first_date)))
+    stop = len(dates)
+    if config.last_date is not None:
+        stop = int(np.searchsorted(dates, np.datetime64(config.last_date), side="right"))
+    return slice(start, stop)

@@ -69,16 +69,24 @@ def train(
         return result
 
 
-def warm_start(config: RunConfig, env: BatchedEnv, *, run_dir: Path) -> TrainingResult:
+def warm_start(config: RunConfig, env: BatchedEnv, *, run_dir: Path, weights: Path | None = None) -> TrainingResult:
     """Prove the recurrence and warm the critic up, no more: checkpoint "000", where `train(initial=...)` begins.
 
     A folder that already holds checkpoints keeps them, and the result tells of their warmup.
+
+    Args:
+        weights: a checkpoint folder whose policy this run begins with, its standardisation included; its optimizers,
+            its envs and how far it came are its own
+
+    Raises: CheckpointError for a checkpoint that is not whole, or whose model is of another shape
     """
     with lock_run(run_dir):
         run = TrainingRun(config, env, None, run_dir)
         newest = newest_checkpoint(run_dir)
         if newest is not None:
             run.continue_from(load_checkpoint(newest))
+        elif weights is not None:
+            run.begin_with(load_checkpoint(weights))
         run.prove()
         if newest is None:
             run.warm_up()

@@ -77,6 +77,20 @@ class TrainingRun:
             if (folder := self.run_dir / "checkpoints" / milestone).is_dir():
                 self.result.checkpoints[milestone] = folder
 
+    def begin_with(self, checkpoint: Checkpoint) -> None:
+        """Take over the weights of another run's checkpoint, and nothing else of it.
+
+        Raises: CheckpointError where its model is of another shape
+        """
+        try:
+            self.learner.model.load_state_dict(checkpoint.model)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"checkpoint {checkpoint.folder} has a model of another shape than this run's: expected the same "
+                f"recipe. {str(error).splitlines()[0]} Begin from scratch, or with a checkpoint of this recipe."
+            ) from error
+        self.parents["initial"] = checkpoint.manifest.identity
+
     def prove(self) -> None:
         """The recurrent self-test, in float32 and in the training's precision; its report stays, also when it fails."""
         learner = self.learner

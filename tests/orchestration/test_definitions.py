@@ -47,6 +47,7 @@ PARENTS = {
         "critic_foresight",
         "convention_sweeps",
     },
+    "walk_forward_record": set(),
 }
 OBSERVED = {"training_progress": {"warm_critic"}}
 """Assets that are told about and never materialized."""
@@ -75,6 +76,7 @@ GROUPS = {
         "backtest_report",
     },
     "deployment": {"policy_bundle"},
+    "walk_forward": {"walk_forward_record"},
 }
 BLOCKING = {
     "vendor_sessions": set(),
@@ -106,6 +108,7 @@ BLOCKING = {
     "evidence_audit": set(CHECKS),
     "policy_bundle": {"parity", "golden_vectors"},
     "backtest_report": set(),
+    "walk_forward_record": {"folds_apart", "ledgers_recompute"},
 }
 WARNING = {
     "vendor_sessions": {"files_readable"},
@@ -117,6 +120,7 @@ WARNING = {
     "checkpoint_comparison": {"beats_baselines", "choice_holds", "overfitting"},
     "policy_bundle": {"latency", "champion_exported"},
     "backtest_report": {"opens_offline", "figures_present"},
+    "walk_forward_record": {"ahead_of_cash"},
 }
 
 
@@ -152,7 +156,7 @@ def test_groups_owners_kinds_and_words(graph):
 
 def test_runs_are_partitioned_and_market_data_is_not(graph):
     keyed = {k.path[-1] for k in graph.get_all_asset_keys() if graph.get(k).partitions_def is not None}
-    assert keyed == set(PARENTS) - GROUPS["market_data"]
+    assert keyed == set(PARENTS) - GROUPS["market_data"] - GROUPS["walk_forward"]
     runs = {graph.get(dg.AssetKey(name)).partitions_def for name in keyed - {"vendor_sessions"}}
     assert {found.name for found in runs} == {"training_run"}
 
@@ -206,7 +210,7 @@ def test_jobs_select_what_they_say(definitions):
         for job in definitions.resolve_all_job_defs()
         if not job.name.startswith("__")
     }
-    assert found["train_and_evaluate"] == set(PARENTS) - {"vendor_sessions"}
+    assert found["train_and_evaluate"] == set(PARENTS) - {"vendor_sessions", "walk_forward_record"}
     assert found["load_vendor_months"] == {"vendor_sessions"}
     assert found["refresh_market_data"] == {"market_quotes", "market_tensors"}
     assert found["audit_market"] == {"market_quotes", "market_tensors", "environment_audit"}
@@ -214,12 +218,13 @@ def test_jobs_select_what_they_say(definitions):
     assert found["export_only"] == {"policy_bundle"}
     assert found["judge_market"] == {"market_quotes", "market_realism"}
     assert found["render_report"] == {"backtest_report"}
+    assert found["walk_forward"] == {"walk_forward_record"}
     assert found["start_run"] == set()
-    assert len(found) == 9
+    assert len(found) == 10
 
 
 def test_the_chain_is_launched_without_a_configuration(definitions):
-    for name in ("train_and_evaluate", "evaluate_only"):
+    for name in ("train_and_evaluate", "evaluate_only", "walk_forward"):
         assert dg.validate_run_config(definitions.resolve_job_def(name), {})
 
 

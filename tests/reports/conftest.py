@@ -16,6 +16,9 @@ from clstm_core.evaluation.ledgers import FILLS, POSITIONS
 from clstm_core.evaluation.periods import Account
 from clstm_core.evaluation.sureness import statistics_of
 from clstm_core.evaluation.tear_sheet import account_figures
+from clstm_core.walk_forward.evidence import WalkEvidence
+from clstm_core.walk_forward.figures import figures_of
+from clstm_core.walk_forward.stitch import Piece
 
 N_SESSIONS, N_ITERATIONS = 320, 60
 POLICIES = ("clstm_080_argmax", "cash", "buy_and_hold", "put_write", "buy_write", "short_straddle", "random")
@@ -420,3 +423,67 @@ def report_data() -> Evidence:
             {"runtime": "onnx", "batch": 1, "steps": 1000, "actions_differing": 0, "p50_us": 140.0, "passed": True}
         ],
     )
+
+
+def piece(fold, first, drift):
+    """One fold of a made-up walk-forward: two seeds that earn a drift and noise over cash."""
+    sessions = 300
+    draw = np.random.default_rng(fold)
+    days = np.arange(np.datetime64(first), np.datetime64(first) + sessions + 1).astype(str).tolist()
+    cash = np.full(sessions, 1e-4)
+    return Piece(
+        fold=fold,
+        dates=days,
+        cash=cash,
+        spot=draw.normal(0.0, 0.01, sessions),
+        seeds={seed: np.log1p(cash) + draw.normal(drift, 1e-3, sessions) for seed in (0, 1)},
+        baselines={
+            "cash": np.log1p(cash),
+            **{n: draw.normal(0.0, 0.01, sessions) for n in ("buy_and_hold", "put_write")},
+        },
+    )
+
+
+def walk_evidence_with(drift=0.0, recipes=("default_cpu",)):
+    """A made-up walk-forward of two folds and two seeds."""
+    pieces = [piece(1, "2000-01-03", drift), piece(2, "2000-12-01", drift)]
+    spans = {f"{name}_{end}": "1999-01-04" for name in ("train", "validation", "test") for end in ("from", "to")}
+    return WalkEvidence(
+        run="sp500",
+        label="modelled quotes",
+        data_label="modelled quotes (sp500_modelled, spread modelled), smile and spreads assumed",
+        verdict="2 folds.",
+        verdict_points=["A point."],
+        folds=[
+            {
+                **spans,
+                "fold": fold,
+                "recipe": recipe,
+                "seed": seed,
+                "rung": "060",
+                "why": "best",
+                "fills": 3,
+                "excess_bps": 0.5,
+            }
+            for recipe in recipes
+            for fold in (1, 2)
+            for seed in (0, 1)
+        ],
+        figures=[figures_of(recipe, pieces, {}, simulated=False) for recipe in recipes],
+        embargo=147,
+        trials=90,
+        provenance=[("git commit", "a" * 40)],
+        generated_at="2026-11-30 10:00 UTC",
+    )
+
+
+@pytest.fixture(scope="session")
+def walk_evidence():
+    """A made-up walk-forward that is level with cash."""
+    return walk_evidence_with()
+
+
+@pytest.fixture(scope="session")
+def walk_evidence_of():
+    """Builds one with another drift, or of several recipes."""
+    return walk_evidence_with

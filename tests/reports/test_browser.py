@@ -244,3 +244,19 @@ def test_an_empty_report_and_the_gallery_open_without_a_console_message(tmp_path
         dom, console = browse(page, tmp_path / "profile")
         assert console == []
         assert "empty" in dom
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_walk_forwards_page_is_drawn_and_fits(walk_evidence, tmp_path, width):
+    from reports.walk_forward import render_walk
+
+    out = tmp_path / "out"
+    index = render_walk(walk_evidence, out)
+    wanted = re.findall(r'data-chart="chart-([^"]+)"', index.read_text())
+    frame = out / "frame.html"
+    page = FRAME.format(width=width, height=TALL, script=OVERLAPS)
+    frame.write_text(page.replace("demo/index.html#training", index.relative_to(out).as_posix()))
+    dom, console = browse(frame, tmp_path / "profile", "--allow-file-access-from-files")
+    assert console == []
+    seen = dict(re.findall(r'data-(\w+)="([^"]*)"', dom.split("<iframe")[0]))
+    assert seen == {"scroll": str(width), "drawn": str(len(wanted)), "overlaps": "false"}

@@ -4,6 +4,7 @@ quotes <- tensors <- audit verdict <- run inputs <- checkpoint <- backtest <- ba
                                                     checkpoint <- generalisation <- comparison
                                              set of backtests <- luck <- comparison <- bundle, evidence <- report
                                                              comparison <- conventions
+                                                                  backtest set <- walk-forward
 """
 
 from clstm_core.artifacts.manifests.deployment import BundleManifest
@@ -27,6 +28,7 @@ from clstm_core.artifacts.manifests.training import (
     RunInputs,
     RunStatus,
 )
+from clstm_core.artifacts.manifests.walk_forward import WalkForwardManifest
 
 __all__ = [
     "AuditVerdict",
@@ -49,5 +51,6 @@ __all__ = [
     "RunInputs",
     "RunStatus",
     "TensorsManifest",
+    "WalkForwardManifest",
     "proves",
 ]

@@ -22,6 +22,7 @@ from clstm_core.market.instrument import SPX_MODELLED
 from clstm_core.market.public_series import BILL, DIVIDENDS, VIX, read_series
 from clstm_core.market.source import Declared, SourceSpec, SourceTables, empty_quarantine, finding
 from clstm_core.market.tables.schema import QUOTES, RATES, UNDERLYINGS
+from clstm_core.market.windows import used_sessions
 from clstm_core.market.worlds.sp500 import BURN_IN, ROOT, WIDE_FROM, WIDE_UNTIL, WIDEST, History, SP500World
 
 SPEC = SourceSpec(
@@ -77,8 +78,9 @@ class SP500Modelled(Declared):
         }
 
     def list_snapshots(self) -> list[date]:
-        """Sessions after the burn-in, 1990-03 .. 2022-12."""
-        return self.loaded.history.date[BURN_IN:].tolist()
+        """Sessions after the burn-in, 1990-03 .. 2022-12, of those the ones that the configuration uses."""
+        dates = self.loaded.history.date[BURN_IN:]
+        return dates[used_sessions(dates, self.config)].tolist()
 
     def read(self, snapshots: Sequence[date]) -> SourceTables:
         """Quotes of those sessions; the index and the rates up to the last of them.

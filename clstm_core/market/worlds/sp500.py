@@ -17,7 +17,7 @@ from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
 from clstm_core.market.clock import DAYS_YEAR, YEAR_NS, close_ns, session_on_or_before, sessions_between, weekday
 from clstm_core.market.instrument import SPX_MODELLED
-from clstm_core.market.windows import window_stops
+from clstm_core.market.windows import used_sessions, window_stops
 from clstm_core.market.worlds.listing import (
     FRIDAY,
     Expiries,
@@ -110,6 +110,11 @@ class SP500World:
         """Sessions, from the first, that the training window may see."""
         return BURN_IN + window_stops(self.history.date[BURN_IN:], self.config)[0]
 
+    @property
+    def train_start(self) -> int:
+        """The first session that is fitted on: where the training window begins."""
+        return BURN_IN + used_sessions(self.history.date[BURN_IN:], self.config).start
+
     @cached_property
     def coming(self) -> np.ndarray:
         """Sessions that the VIX counts on [T]: 30 days ahead, linear between the Fridays around, as its rule says."""
@@ -125,7 +130,7 @@ class SP500World:
     def reversion(self) -> float:
         """Speed a year at which VIX^2 returned to its slow average within 30 days, on training dates."""
         variance, slow = self.history.vix**2, slow_average(self.history.vix**2)
-        at = np.arange(BURN_IN, self.train_stop - 21)
+        at = np.arange(self.train_start, self.train_stop - 21)
         self._enough(len(at))
         gap, later = variance[at] - slow[at], variance[at + 21] - slow[at]
         kept = float(gap @ later / (gap @ gap))
@@ -137,7 +142,7 @@ class SP500World:
         returns = np.diff(np.log(self.history.close[: self.train_stop]), prepend=np.log(self.history.close[0]))
         total = np.cumsum(returns**2)
         count = np.rint(self.coming).astype(np.int64)
-        at = np.arange(BURN_IN, self.train_stop)
+        at = np.arange(self.train_start, self.train_stop)
         at = at[at + count[at] < self.train_stop]
         self._enough(len(at))
         realised = (total[at + count[at]] - total[at]) * DAYS_YEAR / VIX_DAYS

@@ -1,0 +1,154 @@
+"""What a walk-forward's record says of one recipe: against cash and each baseline, fold by fold, seed by seed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from clstm_core.evaluation.iqm import iqm_interval
+from clstm_core.evaluation.periods import by_session
+from clstm_core.evaluation.ratios import sharpe_interval
+from clstm_core.evaluation.regimes import by_tercile, in_crises, volatility_before
+from clstm_core.evaluation.statistics import (
+    YEAR_OF_RETURNS,
+    Floats,
+    Interval,
+    max_drawdown,
+    paired_mean,
+    sharpe_ratio,
+)
+from clstm_core.walk_forward.stitch import CASH, Piece, Record, excess_of, joined
+
+BPS = 1e4
+
+Rows = list[dict[str, Any]]
+
+
+def figures_of(
+    recipe: str, pieces: Sequence[Piece], implied: Mapping[str, float], *, simulated: bool
+) -> dict[str, Any]:
+    """Everything that is shown of one recipe, as plain rows.
+
+    pairs: the record's mean difference from each baseline; by_fold, by_seed: rows; cells: one per fold and seed
+
+    Args:
+        implied: implied volatility by ISO date, where it is known
+        simulated: whether its dates are made up, so that no crisis can lie in them
+
+    Units: differences in basis points of log return per session; ratios per year; drawdowns as fractions
+    """
+    record = joined(pieces)
+    account = record.account(record.policy)
+    volatility, words = volatility_before(account, implied)
+    cells = cells_of(pieces)
+    table = np.array(
+        [[row["excess_bps"] for row in cells if row["seed"] == seed] for seed in record.seeds], dtype=np.float64
+    )
+    return {
+        "recipe": recipe,
+        "first_date": record.first,
+        "last_date": record.dates[-1],
+        "sessions": record.cash.size,
+        "pairs": [_pair(name, record.policy, values) for name, values in record.baselines.items()],
+        "sharpe": _sharpe(record),
+        "iqm": iqm_interval(table).to_dict(),
+        "by_seed": [_seed(seed, record) for seed in record.seeds],
+        "by_fold": [_fold(piece) for piece in pieces],
+        "cells": cells,
+        "shares": shares_of(cells, list(record.baselines)),
+        "curve": by_session(account).select("date", "excess", "excess_low", "excess_high").fill_nan(None).to_dicts(),
+        "regimes": by_tercile(account, volatility),
+        "regimes_words": words,
+        "crises": [] if simulated else in_crises(account),
+    }
+
+
+def cells_of(pieces: Sequence[Piece]) -> Rows:
+    """One row per fold and seed: its mean excess over cash, and over each baseline, on the fold's test.
+
+    Units: basis points of log return per session
+    """
+    return [
+        {
+            "fold": piece.fold,
+            "seed": seed,
+            "excess_bps": float((values - piece.baselines[CASH]).mean() * BPS),
+            "over": {name: float((values - other).mean() * BPS) for name, other in piece.baselines.items()},
+        }
+        for piece in pieces
+        for seed, values in piece.seeds.items()
+    ]
+
+
+def shares_of(cells: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> Rows:
+    """Of how many folds and seeds the mean was above each baseline's: a count, no test."""
+    return [
+        {
+            "against": name,
+            "above": sum(cell["over"][name] > 0.0 for cell in cells),
+            "of": len(cells),
+            "share": sum(cell["over"][name] > 0.0 for cell in cells) / len(cells),
+        }
+        for name in baselines
+    ]
+
+
+def _pair(name: str, policy: Floats, other: Floats) -> dict[str, Any]:
+    """One paired difference over the whole record, as `words.claim` takes it; no fair worlds were asked about luck."""
+    found = paired_mean(policy, other, scale=BPS)
+    return {"against": name, **_ends(found), "n_dates": found.n_returns, "beyond_luck": False, "p_value": None}
+
+
+def _ends(found: Interval) -> dict[str, Any]:
+    return {
+        "estimate": found.estimate,
+        "ci_low": found.low,
+        "ci_high": found.high,
+        "confidence": found.confidence,
+        "block": found.block_length,
+    }
+
+
+def _sharpe(record: Record) -> dict[str, Any]:
+    """The seeds' mean Sharpe ratio over the record, and the interval of one that followed their mean.
+
+    Assumes: None in a record of less than a year
+    """
+    if record.cash.size < YEAR_OF_RETURNS:
+        return {"estimate": None, "low": None, "high": None}
+    ratios = [sharpe_ratio(excess_of(values, record.cash)) for values in record.seeds.values()]
+    low, high = sharpe_interval(excess_of(record.policy, record.cash))
+    # a seed that never traded has no ratio: cash's is nothing
+    return {"estimate": float(np.mean([ratio or 0.0 for ratio in ratios])), "low": low, "high": high}
+
+
+def _seed(seed: int, record: Record) -> dict[str, Any]:
+    """One seed over the whole record. Its drawdown is of the joined curve: across accounts that each began anew."""
+    values = record.seeds[seed]
+    found = paired_mean(values, record.baselines[CASH], scale=BPS)
+    return {
+        "seed": seed,
+        **_ends(found),
+        "total_return": float(np.expm1(values.sum())),
+        "cash": float(np.expm1(np.log1p(record.cash).sum())),
+        "sharpe": sharpe_ratio(excess_of(values, record.cash)) if values.size >= YEAR_OF_RETURNS else None,
+        "max_drawdown": max_drawdown(record.account(values).equity),
+    }
+
+
+def _fold(piece: Piece) -> dict[str, Any]:
+    """One fold over its seeds: the mean excess per session with its interval, and what cash and the index returned."""
+    policy = np.mean(list(piece.seeds.values()), axis=0)
+    found = paired_mean(policy, piece.baselines[CASH], scale=BPS)
+    grown = {name: float(np.expm1(values.sum())) for name, values in piece.baselines.items()}
+    falls = [max_drawdown(np.exp(np.concatenate([[0.0], np.cumsum(values)]))) for values in piece.seeds.values()]
+    return {
+        "fold": piece.fold,
+        "first_date": piece.dates[0],
+        "last_date": piece.dates[-1],
+        "sessions": piece.sessions,
+        **_ends(found),
+        "return": float(np.expm1(policy.sum())),
+        "returns": grown,
+        "max_drawdown": min(falls),
+    }

@@ -1,0 +1,118 @@
+"""The record of a walk-forward: joined accounts as Parquet, figures, and what its page shows."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from clstm_core.artifacts.code import git_commit
+from clstm_core.artifacts.folder import whole_folder
+from clstm_core.artifacts.manifest import files_of
+from clstm_core.artifacts.manifests import WalkForwardManifest
+from clstm_core.artifacts.places import Places
+from clstm_core.evaluation import words as said
+from clstm_core.evaluation.regimes import implied_by_date
+from clstm_core.evaluation.trial_ledger import known, market_of
+from clstm_core.walk_forward.evidence import WalkEvidence
+from clstm_core.walk_forward.figures import figures_of
+from clstm_core.walk_forward.plan import WalkPlan
+from clstm_core.walk_forward.stitch import joined
+from clstm_core.walk_forward.words import iqm_words, verdict
+
+if TYPE_CHECKING:
+    from clstm_core.walk_forward.run import Walked
+
+RECORDS = "record"
+HINDSIGHT = (
+    "The recipe's own settings were settled on this history, its training dates until 2012 and its validation until "
+    "2016: earlier folds know that much in hindsight."
+)
+SHAPE = (
+    "The modelled quotes take one shape of the smile and of spreads for all years, an assumption; what is fitted of "
+    "them is fitted to each fold's training dates."
+)
+
+
+def record_of(plan: WalkPlan, places: Places, walked: Mapping[str, Sequence["Walked"]]) -> WalkForwardManifest:
+    """Join each recipe's folds, work out what may be said, and keep the record; the manifest, not written yet."""
+    found = [fold for folds in walked.values() for fold in folds]
+    info = found[-1].tensors.info
+    simulated = "simulated" in info["label"]
+    figures = []
+    with whole_folder(places.walk(plan.name) / RECORDS) as place:
+        for recipe, folds in walked.items():
+            implied: dict[str, float] = {}
+            for fold in folds:
+                implied |= _within(implied_by_date(places.tensors(fold.tensors.identity)), fold.piece.dates)
+            pieces = [fold.piece for fold in folds]
+            joined(pieces).table().write_parquet(place / f"{recipe}.parquet", compression="zstd")
+            figures.append(figures_of(recipe, pieces, implied, simulated=simulated))
+    judged = found[0].judged
+    trials = known(
+        places,
+        first_date=figures[0]["first_date"],
+        last_date=figures[0]["last_date"],
+        market=market_of(judged),
+    ).total
+    label = said.data_label(judged)
+    data = WalkEvidence(
+        run=plan.name,
+        label=info["label"],
+        data_label=label,
+        verdict=verdict(
+            figures,
+            folds=plan.folds,
+            seeds=len(plan.seeds),
+            steps=plan.steps,
+            trials=trials,
+            label=label,
+            notes="" if simulated else HINDSIGHT,
+        ),
+        verdict_points=_points(plan, figures, modelled="modelled" in info["label"]),
+        folds=[row for fold in found for row in fold.rows],
+        figures=figures,
+        embargo=plan.embargo,
+        trials=trials,
+        provenance=_provenance(plan, found),
+        generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+    folder = places.walk(plan.name)
+    files = {f"{RECORDS}/{name}": sha256 for name, sha256 in files_of(folder / RECORDS).items()}
+    return WalkForwardManifest(
+        name=plan.name,
+        plan=plan.to_dict(),
+        plan_sha256=plan.sha256,
+        git_commit=git_commit(),
+        evidence=data.to_dict(),
+        files=files,
+        parents={role: identity for fold in found for role, identity in fold.parents.items()},
+    )
+
+
+def _within(implied: Mapping[str, float], dates: Sequence[str]) -> dict[str, float]:
+    """Implied volatility of a fold's own test dates."""
+    return {day: implied[day] for day in dates if day in implied}
+
+
+def _points(plan: WalkPlan, figures: Sequence[Mapping[str, Any]], *, modelled: bool) -> list[str]:
+    """What a reader must know of the figures, one sentence each."""
+    start = "with the weights that the fold before ended with" if plan.warm else "from scratch"
+    return [
+        f"Each fold trains {start}; its rung is chosen on its validation dates alone, and is the last one where they "
+        "tell nothing.",
+        f"{plan.embargo} sessions lie unused before each validation and each test: more than an episode lasts or an "
+        "option lives that could be held, plus what a feature looks back.",
+        "An account begins anew in each fold with the same capital: returns are joined, and drawdowns are of the "
+        "joined curve. The move between two folds is in no account.",
+        "Intervals draw dates anew in blocks and pair what is compared by date; no fair worlds were asked what luck "
+        "would have shown, so that no lead is called more than a lead.",
+        *(f"{found['recipe']}: {iqm_words(found)}." for found in figures),
+        *([SHAPE] if modelled else []),
+    ]
+
+
+def _provenance(plan: WalkPlan, found: Sequence["Walked"]) -> list[tuple[str, str]]:
+    names = ("source", "recipes", "folds", "window", "steps", "seeds", "warm", "training", "validation", "audit")
+    settings = plan.to_dict()
+    said = [(name, ", ".join(map(str, v)) if isinstance(v := settings[name], list) else str(v)) for name in names]
+    tensors = [(f"market of fold {fold.piece.fold}", fold.tensors.identity) for fold in found]
+    return [*said, ("plan", plan.sha256), ("git commit", git_commit()), *tensors]

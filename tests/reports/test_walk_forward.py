@@ -1,0 +1,88 @@
+"""The page of a walk-forward: the answer first, a table behind each figure, nothing remote, linked from the gallery."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from clstm_core.walk_forward.evidence import WalkEvidence
+from reports.walk_forward import others, outcome, render_walk, walk_tiles
+from reports.walk_forward_figures import walk_panels
+
+EVIL = "<script>alert('x')</script></script><!--\"&"
+
+
+@pytest.fixture
+def data(walk_evidence):
+    return walk_evidence
+
+
+def test_the_answer_comes_first_and_the_data_are_named(data, tmp_path):
+    page = render_walk(data, tmp_path).read_text()
+    assert page.index("Not distinguishable") < page.index('class="tiles"') < page.index('id="record"')
+    assert 'class="badge modelled"' in page
+    assert "nobody quoted them" in page
+    assert (
+        "modelled quotes"
+        in json.loads(re.search(r'data-chart="chart-excess">(.*?)</script>', page)[1])["layout"]["title"]["subtitle"][
+            "text"
+        ]
+    )
+
+
+def test_every_chart_has_its_table_and_nothing_is_remote(data, tmp_path):
+    page = render_walk(data, tmp_path).read_text()
+    charts = [chart for panel in walk_panels(data) for chart in panel.charts]
+    assert [chart.id for chart in charts] == ["excess", "folds", "fold-returns", "regimes"]
+    assert all(chart.table.rows for chart in charts)
+    assert page.count("data-chart=") == page.count("data-table=") == len(charts)
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "script-src &#39;self&#39;;" in page
+    for file in re.findall(r'(?:src|href)="(\.\./\.\./[^"#]+)"', page):
+        assert (tmp_path / "walk-forward" / "sp500" / file).resolve().is_file(), file
+
+
+def test_tiles_are_the_records_numbers(data):
+    tiles = {tile.name: tile for tile in walk_tiles(data)}
+    pair = next(pair for pair in data.figures[0]["pairs"] if pair["against"] == "cash")
+    assert tiles["over cash per year"].value == f"{pair['estimate'] * 2.52:+.1f}%"
+    assert tiles["folds and seeds"].value == "2 x 2"
+    assert tiles["policies that looked"].value == "90"
+
+
+def test_a_lead_is_not_called_skill(walk_evidence_of):
+    ahead = walk_evidence_of(drift=1e-3)
+    found = outcome(ahead)
+    assert (found.kind, found.word, found.rest) == ("ahead", "Ahead of cash, not proven", ": untested against luck")
+    assert "beats" not in others(ahead.figures[0])
+
+
+def test_the_gallery_links_it_beside_the_runs(data, tmp_path):
+    render_walk(data, tmp_path)
+    page = (tmp_path / "index.html").read_text()
+    assert 'href="walk-forward/sp500/index.html"' in page
+    row = page.split('<tr data-walk="sp500">')[1].split("</tr>")[0]
+    assert "2 x 2" in row
+    assert "Not distinguishable" in row
+    assert "modelled quotes" in row
+
+
+def test_a_second_recipe_has_panels_of_its_own(walk_evidence_of):
+    both = walk_panels(walk_evidence_of(recipes=("default_cpu", "smoke")))
+    assert len({panel.id for panel in both}) == len(both) == 8
+    charts = [chart.id for panel in both for chart in panel.charts]
+    assert len(set(charts)) == len(charts)
+    assert both[4].title.endswith(": smoke")
+
+
+def test_its_text_is_escaped(data, tmp_path):
+    hostile = dataclasses.replace(data, verdict=EVIL, verdict_points=[EVIL], data_label=EVIL, provenance=[(EVIL, EVIL)])
+    page = render_walk(hostile, tmp_path).read_text()
+    assert "<script>alert" not in page
+    assert "<!--" not in page
+
+
+def test_evidence_comes_back_from_json(data):
+    assert WalkEvidence.from_dict(json.loads(json.dumps(data.to_dict()))) == data
