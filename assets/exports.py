@@ -17,6 +17,7 @@ from clstm_core.artifacts.folder import file_sha256, json_sha256, sweep
 from clstm_core.artifacts.manifests import BundleManifest, ComparisonManifest, RunInputs
 from clstm_core.artifacts.manifests.deployment import UNQUALIFIED
 from clstm_core.train.inputs import config_of
+from clstm_policy.guard import MAX_LOGIT_DIFFERENCE
 
 if TYPE_CHECKING:
     from clstm_core.env.options_env import OptionsEnv
@@ -157,7 +158,7 @@ def _checks(manifest: BundleManifest) -> list[dg.AssetCheckResult]:
         ),
         check(
             "golden_vectors",
-            manifest.golden["max_difference"] <= 1e-5,
+            manifest.golden["max_difference"] <= MAX_LOGIT_DIFFERENCE,
             f"Golden outputs reproduced to {manifest.golden['max_difference']:.1e}.",
             blocking=True,
         ),

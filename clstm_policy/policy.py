@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from clstm_policy.files import golden_of, verified_manifest
-from clstm_policy.guard import Arrays, PolicyError, check_inputs
+from clstm_policy.guard import MAX_LOGIT_DIFFERENCE, Arrays, PolicyError, check_inputs, logit_difference
 
 if TYPE_CHECKING:
     from clstm_policy.graph import Graph
 
 GRAPH = "policy.onnx"
-MAX_LOGIT_DIFFERENCE = 1e-5
 UNQUALIFIED = "UNQUALIFIED"
 
 
@@ -157,8 +156,8 @@ class Policy:
         for observation, mask, expected in steps:
             logits, *following = self._graph((observation, mask, *state))
             state = tuple(following)
-            difference = float(np.abs(logits - expected)[mask].max())
-            if not difference <= MAX_LOGIT_DIFFERENCE:
+            difference = logit_difference(logits, expected, mask)
+            if difference > MAX_LOGIT_DIFFERENCE:
                 raise PolicyError(
                     f"golden vectors of {place} are not reproduced: |d logit| = {difference:.2e}, expected at most "
                     f"{MAX_LOGIT_DIFFERENCE:.0e}. Use the versions that its manifest.json names, or export it again."

@@ -15,13 +15,12 @@ from clstm_core.env.episodes import last_snapshots
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.market.tensors import MarketTensors
-
-MAX_LOGIT_DIFFERENCE = 1e-5
+from clstm_policy.guard import MAX_LOGIT_DIFFERENCE, logit_difference
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParityResult:
-    """How far one runtime strays from eager PyTorch when each carries its own state."""
+    """How far one runtime strays from eager PyTorch when each carries its own state (`guard.logit_difference`)."""
 
     runtime: str
     batch: int
@@ -57,9 +56,7 @@ def check_parity(
         expected = outputs[""][0]
         action = expected.argmax(axis=-1)
         for name, output in outputs.items():
-            difference = np.abs(output[0] - expected)[seen[1]]
-            # a NaN on one side only must not pass as "no difference"
-            worst[name] = float(np.nanmax([worst[name], difference.max() if np.isfinite(difference).all() else np.inf]))
+            worst[name] = max(worst[name], logit_difference(output[0], expected, seen[1]))
             differing[name] += int((output[0].argmax(axis=-1) != action).sum())
         states = {name: reference.carry(output) for name, output in outputs.items()}
         step = env.step(torch.from_numpy(action.astype(np.int64)))

@@ -17,7 +17,7 @@ from clstm_core.deployment.export import actor_step
 from clstm_core.deployment.runtimes import eager
 from clstm_core.specs import ACTIONS, OBSERVATION
 from clstm_policy import Policy, PolicyError
-from clstm_policy.guard import first_non_finite
+from clstm_policy.guard import first_non_finite, logit_difference
 
 MEMORY = 21
 ROOT = Path(__file__).parents[2]
@@ -185,3 +185,32 @@ def test_the_first_bad_feature_is_named():
 def test_every_feature_has_its_meaning_in_the_docs():
     text = (ROOT / "docs" / "policy.md").read_text()
     assert [name for name in OBSERVATION if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "legal", "difference"),
+    [
+        ([0.5, 9.0], [0.5 + 2e-6, 0.0], [True, False], 2e-6),  # what is not legal does not count
+        ([1.0, 28.0], [1.0 + 1.5e-5, 28.0], [True, True], 1.5e-5 / 28.0),  # the resolution of the largest
+        ([1.0, 28.0], [1.0 + 1.5e-5, 28.0], [True, False], 1.5e-5 / (1.0 + 1.5e-5)),
+        ([float("nan"), 1.0], [1.0, 1.0], [True, True], float("inf")),
+        ([1.0, 1.0], [1.0, float("nan")], [True, True], float("inf")),
+        ([float("inf"), 1.0], [float("inf"), 1.0], [True, True], float("inf")),  # infinity is no decision
+        ([1.0, 2.0], [5.0, 6.0], [False, False], 0.0),
+    ],
+)
+def test_a_difference_of_logits_is_a_share_of_the_largest(found, expected, legal, difference):
+    given = (np.array([row]) for row in (found, expected, legal))
+    assert logit_difference(*given) == pytest.approx(difference, rel=1e-6)
+
+
+def test_a_policy_that_is_very_sure_is_exported(policy, make_env, tmp_path):
+    """Logits of hundreds: two orders of the same sums differ by more than they would at 1, and no decision differs."""
+    import copy
+
+    sure = copy.deepcopy(policy)
+    with torch.no_grad():
+        sure.policy_head.weight.mul_(40)
+        sure.policy_head.bias.mul_(40)
+    folder = built(sure, make_env, tmp_path, "champion: rung 100")
+    assert Policy.load(folder).act(np.zeros(len(OBSERVATION))).action in ACTIONS
