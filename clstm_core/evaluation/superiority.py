@@ -112,7 +112,8 @@ def superior(
     return Superior(
         against=against,
         policies=len(told),
-        p=float(step.spa.pvalues["consistent"]),
+        # the window itself is one of the draws: no number of samples shows that luck never does as well
+        p=(1.0 + replications * float(step.spa.pvalues["consistent"])) / (1.0 + replications),
         better=[name for names in better for name in names],
         block=block,
     )
