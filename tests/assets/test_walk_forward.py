@@ -47,9 +47,9 @@ def test_it_leaves_a_record_a_page_and_checks(home, instance, verdict, trains_he
     made = read_walk(Places(home / "data"), "small")
     assert metadata["verdict"].value == made.verdict
     store = MetricsStore(home / "data" / "metrics.duckdb")
-    known = {row[0] for row in store.query("SELECT run FROM runs")}
+    known = {row["run"] for row in store.query("SELECT run FROM runs")}
     assert known == {"small.smoke.f01.s0", "small.smoke.f02.s0"}
-    rows = store.query("SELECT count(*) FROM backtests")[0][0]
+    rows = store.query("SELECT count(*) AS n FROM backtests")[0]["n"]
     assert store.rebuild(home / "data")["backtests"] == rows
 
 
