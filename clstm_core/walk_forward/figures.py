@@ -1,5 +1,6 @@
 """What a walk-forward's record says of one recipe: against cash and each baseline, fold by fold, seed by seed."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,17 +8,19 @@ import numpy as np
 
 from clstm_core.evaluation.iqm import iqm_interval
 from clstm_core.evaluation.periods import by_session
-from clstm_core.evaluation.ratios import sharpe_interval
 from clstm_core.evaluation.regimes import by_tercile, in_crises, volatility_before
 from clstm_core.evaluation.statistics import (
+    CONFIDENCE,
+    PERIODS_PER_YEAR,
     YEAR_OF_RETURNS,
     Floats,
     Interval,
+    bootstrap_counts,
     max_drawdown,
     paired_mean,
     sharpe_ratio,
 )
-from clstm_core.walk_forward.stitch import CASH, Piece, Record, excess_of, joined
+from clstm_core.walk_forward.stitch import CASH, ROUNDING, Piece, Record, excess_of, joined
 
 BPS = 1e4
 
@@ -110,16 +113,33 @@ def _ends(found: Interval) -> dict[str, Any]:
 
 
 def _sharpe(record: Record) -> dict[str, Any]:
-    """The seeds' mean Sharpe ratio over the record, and the interval of one that followed their mean.
+    """The mean of the seeds' Sharpe ratios over the record, and its interval by resampled dates.
+
+    Never the ratio of the seeds' mean: several accounts are not taken for one that spreads its money.
 
     Assumes: None in a record of less than a year
     """
     if record.cash.size < YEAR_OF_RETURNS:
         return {"estimate": None, "low": None, "high": None}
-    ratios = [sharpe_ratio(excess_of(values, record.cash)) for values in record.seeds.values()]
-    low, high = sharpe_interval(excess_of(record.policy, record.cash))
-    # a seed that never traded has no ratio: cash's is nothing
-    return {"estimate": float(np.mean([ratio or 0.0 for ratio in ratios])), "low": low, "high": high}
+    excess = np.stack([excess_of(values, record.cash) for values in record.seeds.values()], axis=1)
+    counts, _ = bootstrap_counts(excess.mean(axis=1))
+    tail = (1.0 - CONFIDENCE) / 2.0
+    low, high = np.quantile(_ratios(counts, excess), (tail, 1.0 - tail))
+    once = np.ones((1, len(excess)))
+    return {"estimate": float(_ratios(once, excess)[0]), "low": float(low), "high": float(high)}
+
+
+def _ratios(counts: Floats, excess: Floats) -> Floats:
+    """Mean over seeds of the Sharpe ratios [R] of samples; a seed that never traded counts as cash does, with nothing.
+
+    Shapes: counts [R, T], how often each date is in a sample; excess [T, S]
+    """
+    n = len(excess)
+    mean = counts @ excess / n
+    variance = (counts @ excess**2 - n * mean**2).clip(0.0) / (n - 1)
+    deviation = np.sqrt(variance)
+    ratio = np.where(deviation > ROUNDING, mean / np.maximum(deviation, ROUNDING), 0.0)
+    return ratio.mean(axis=1) * math.sqrt(PERIODS_PER_YEAR)
 
 
 def _seed(seed: int, record: Record) -> dict[str, Any]:

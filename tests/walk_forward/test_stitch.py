@@ -5,7 +5,7 @@ import pytest
 
 from clstm_core.errors import EvaluationError
 from clstm_core.evaluation.iqm import iqm_interval
-from clstm_core.evaluation.statistics import paired_mean
+from clstm_core.evaluation.statistics import paired_mean, sharpe_ratio
 from clstm_core.walk_forward.figures import BPS, cells_of, figures_of, shares_of
 from clstm_core.walk_forward.stitch import Piece, excess_of, joined
 from clstm_core.walk_forward.words import against_cash, others, verdict
@@ -90,6 +90,14 @@ def test_shares_count_folds_and_seeds(pieces):
     assert [(cell["fold"], cell["seed"]) for cell in cells] == [(1, 0), (1, 1), (2, 0), (2, 1)]
     above = sum(found.seeds[seed].mean() > found.baselines["cash"].mean() for found in pieces for seed in (0, 1))
     assert shares_of(cells, ["cash"]) == [{"against": "cash", "above": above, "of": 4, "share": above / 4}]
+
+
+def test_the_sharpe_ratio_is_the_mean_of_the_seeds_own(pieces):
+    """Two seeds that offset each other are no account without risk."""
+    found, record = figures_of("one", pieces, {}, simulated=False), joined(pieces)
+    own = [sharpe_ratio(excess_of(values, record.cash)) for values in record.seeds.values()]
+    assert found["sharpe"]["estimate"] == pytest.approx(np.mean(own))
+    assert found["sharpe"]["low"] < found["sharpe"]["estimate"] < found["sharpe"]["high"]
 
 
 def test_a_lead_is_no_more_than_a_lead(pieces):
