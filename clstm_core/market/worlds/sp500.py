@@ -37,7 +37,7 @@ WINGS = (7.0, 3.5)
 WIDE_UNTIL, WIDE_FROM, WIDEST = 2016.0, 2003.0, 6.0
 """Spreads were `WIDEST` times today's until `WIDE_FROM`, then narrowed by the same factor each year: an assumption."""
 
-FAIR_SCALE, FAIR_DISTANCE = 1.045, 0.018
+FAIR_SCALE, FAIR_DISTANCE = 0.996, 0.0113
 """Of the twin: its level over the volatility that the VIX foretold, and that level less the volatility at the money.
 
 Set so that on training dates options hedged daily earn about nothing at mid, from 5-delta puts to 20-delta calls.

@@ -211,7 +211,7 @@ def test_selling_earns_the_premium_and_nothing_without_it(premium):
     if premium:
         assert all(0.05 < gain < 0.6 for gain in gains.values()), gains
     else:
-        assert all(abs(gain) < 0.06 for gain in gains.values()), gains
+        assert all(abs(gain) < 0.05 for gain in gains.values()), gains
 
 
 def test_quotes_do_not_depend_on_later_sessions(source, days, tables):
