@@ -9,6 +9,7 @@ cache/realism/<key>.json             the outside judge's verdicts on quotes
 runs/<run>/                          inputs.json, checkpoints/, metrics.jsonl, generalisation.json, comparison.json, ...
 backtests/<id>/                      four ledgers and their manifest
 bundles/<run>/                       what is deployed
+shadow/<account>/                    a bundle on sessions as they arrive: log/, account.json, reconciliation.json
 controls/<key>.json                  a recipe in worlds whose edge is known, by what it teaches and how
 set_aside/<run>.<time>/              a run of the same name that was made from something else
 """
@@ -142,6 +143,10 @@ class Places:
     def bundle(self, name: str) -> Path:
         """The bundle exported from a run; ConfigError for a name that cannot be one."""
         return self.bundles / run_name(name)
+
+    def shadow(self, name: str) -> Path:
+        """The folder of a shadow account; ConfigError for a name that cannot be one."""
+        return self.root / "shadow" / run_name(name)
 
     def quotes(self, identity: str) -> Path:
         """Canonical tables of that identity."""

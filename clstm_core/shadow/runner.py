@@ -53,14 +53,11 @@ class ShadowRunner:
         self.log, self._source, self._regime = log, source, regime or (lambda observation: None)
         self.manifest = BundleManifest.read(opening.bundle / FILE)
         self.config = account_config(self.manifest.account)
+        self._mind = Mind(opening.bundle, unqualified=opening.unqualified)
         if not log.entries:
-            self._mind = Mind(opening.bundle, unqualified=opening.unqualified)
             log.append(self._opening(opening))
         self.facts = log.facts
         self._require_same(source)
-        if log.entries[1:]:
-            # what was opened knowingly may go on
-            self._mind = Mind(opening.bundle, unqualified=opening.unqualified)
         self.limits = Limits(**self.facts["limits"])
         decided = log.decided
         self._mind.recall(

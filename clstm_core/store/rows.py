@@ -31,9 +31,11 @@ from clstm_core.artifacts.manifests import (
     GateResults,
     GeneralisationManifest,
     RealismVerdict,
+    ReconciliationManifest,
     ReportManifest,
     RunInputs,
     RunStatus,
+    ShadowManifest,
 )
 from clstm_core.artifacts.places import Places
 from clstm_core.errors import ArtifactError
@@ -54,6 +56,8 @@ _KINDS: tuple[tuple[type[Manifest], str], ...] = (
     (ReportManifest, "runs/*/report.json"),
     (BacktestManifest, f"backtests/*/{FILE}"),
     (BundleManifest, f"bundles/*/{FILE}"),
+    (ShadowManifest, "shadow/*/account.json"),
+    (ReconciliationManifest, "shadow/*/reconciliation.json"),
 )
 
 

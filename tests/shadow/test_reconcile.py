@@ -11,8 +11,10 @@ from clstm_core.evaluation.policies import load_checkpoint
 from clstm_core.shadow.columns import DECIDED
 from clstm_core.shadow.limits import Limits
 from clstm_core.shadow.reconcile import compared, reconcile
-from clstm_core.shadow.runner import account_config, nanoseconds
+from clstm_core.shadow.log import ShadowLog
+from clstm_core.shadow.runner import account_config, nanoseconds, set_switch
 from clstm_core.shadow.sources.replay import Replay
+from clstm_core.shadow.switch import HALTED
 
 
 def test_a_replay_of_all_sessions_is_the_backtest_to_the_cent(shadow, market, bundle, tmp_path):
@@ -23,7 +25,6 @@ def test_a_replay_of_all_sessions_is_the_backtest_to_the_cent(shadow, market, bu
     assert found.largest_usd == 0.0
     assert {row["action_name"] for row in log.decided} >= {"close_all", "hedge_delta"}
     assert sum(len(row["fills"]) for row in log.decided) > 50
-    assert any(fill["reason"] == "expiry" for row in log.decided for fill in row["fills"])
 
 
 def test_the_trained_network_itself_decides_so_in_a_backtest(shadow, market, bundle, tmp_path):
@@ -82,6 +83,17 @@ def test_what_the_switch_forbade_is_forbidden_to_the_reference(shadow, market, b
     assert found.decisions_equal and found.to_the_cent, found.words
     assert 0 < found.limited < found.sessions
     assert f"{found.limited} sessions were traded under a switch" in found.words
+
+
+def test_a_halted_book_lives_on_to_its_expiry_as_in_the_backtest(shadow, market, bundle, tmp_path):
+    shadow(most=1)  # one put, that the account can carry
+    with ShadowLog.writing(tmp_path / "account") as log:
+        set_switch(log, HALTED, "drill")
+    log = shadow()
+    reasons = {fill["reason"] for row in log.decided[2:] for fill in row["fills"]}
+    assert "expiry" in reasons and reasons <= {"expiry", "liquidation"}
+    found = reconcile(log, market, bundle, tmp_path / "backtests")
+    assert found.decisions_equal and found.to_the_cent, found.words
 
 
 def test_one_session_is_too_few_and_one_that_is_not_at_hand_is_named(shadow, market, bundle, tmp_path):
