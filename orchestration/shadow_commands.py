@@ -161,10 +161,12 @@ def _record(places: Any, *manifests: Any) -> None:
 def _show(found: Any) -> None:
     """The answer, and where to see more."""
     from clstm_core.shadow.summary import kept_reconciliation
+    from reports.gallery import write_gallery
     from reports.shadow_page import render_shadow
 
-    reconciled = kept_reconciliation(found.folder)
-    page = render_shadow(found.content(), reconciled.content() if reconciled else None, project_home() / "reports" / "generated")
+    reconciled, out = kept_reconciliation(found.folder), project_home() / "reports" / "generated"
+    page = render_shadow(found.content(), reconciled.content() if reconciled else None, out)
+    write_gallery(out)
     if not found.facts["qualified"]:
         typer.echo(f"{found.facts['standing']}. This policy is no champion and is not to be traded.")
     typer.echo(f"{found.answer}\nFills are simulated on {found.facts['label']}; nothing was sent anywhere.")

@@ -7,6 +7,7 @@ from typing import Any
 from clstm_core.artifacts.folder import write_text
 from reports.charts import NOTHING, number
 from reports.pages import CSP, template
+from reports.shadow_list import shadow_accounts
 from reports.tiles import facts, signed_percent, two_decimals
 
 UNTOLD = {"kind": "none", "word": "No verdict yet", "rest": ""}
@@ -22,7 +23,7 @@ def write_gallery(out_dir: Path) -> Path:
     summaries = summaries_in(out_dir)
     rows = [gallery_row(summary) for summary in summaries]
     index = out_dir / "index.html"
-    write_text(index, template("gallery.html").render(rows=rows, csp=CSP, inline=None))
+    write_text(index, template("gallery.html").render(rows=rows, shadows=shadow_accounts(out_dir), csp=CSP, inline=None))
     compared = {row["run"]: compared_lines(row, summary) for row, summary in zip(rows, summaries, strict=True)}
     page = template("compare.html").render(runs=compared, csp=CSP, inline=None)
     write_text(out_dir / "compare.html", page)

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import polars as pl
 
-from clstm_core.artifacts.folder import SUFFIX, file_sha256, flush, lock, read_json, sweep, write_json
+from clstm_core.artifacts.folder import SUFFIX, file_sha256, flush, lock, read_json, write_json
 from clstm_core.errors import ShadowError
 from clstm_core.shadow.columns import DECIDED, ENTRY, OPENED
 
@@ -43,7 +43,8 @@ class ShadowLog:
         """The log, held by this process alone until the end of the body; ArtifactError when another holds it."""
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder / "log.lock", f"shadow account {folder.name}"):
-            sweep(folder / ROOM)
+            for left in (folder / ROOM).glob(f".*{SUFFIX}"):  # a killed writer's: this process alone writes now
+                left.unlink()
             yield cls(folder)
 
     @property
