@@ -1,5 +1,6 @@
 """Shadow mode: a run's bundle on sessions as they arrive, and whether that is the backtest of the same days."""
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,6 +38,7 @@ class ShadowConfig(dg.Config):
         """The same for the core."""
         from clstm_core.shadow.accounts import Feed
 
+        key, secret = os.environ.get("APCA_API_KEY_ID"), os.environ.get("APCA_API_SECRET_KEY")
         whole = self.source != "replay" or self.market
         return Feed(
             kind=self.source,
@@ -44,6 +46,7 @@ class ShadowConfig(dg.Config):
             data=self.data,
             window="" if whole else self.window,
             since=date.fromisoformat(self.since) if self.since else None,
+            keys=(key, secret) if key and secret else None,
         )
 
 

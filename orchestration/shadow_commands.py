@@ -64,6 +64,7 @@ def run(
                 data=str(data) if data else "",
                 window=window,
                 since=since.date() if since else None,
+                keys=_keys(),
             ),
             limits=limits,
             no_limits=no_limits,
@@ -126,6 +127,14 @@ def reduce(name: Account, reason: Reason) -> None:
 def resume(name: Account, reason: Reason) -> None:
     """Every action that the mask leaves is legal again; drawdowns are counted from here."""
     _switch(name, "ACTIVE", reason)
+
+
+def _keys() -> tuple[str, str] | None:
+    """Of Alpaca's market data, from the environment: never from a file or an argument."""
+    import os
+
+    found = os.environ.get("APCA_API_KEY_ID"), os.environ.get("APCA_API_SECRET_KEY")
+    return (str(found[0]), str(found[1])) if all(found) else None
 
 
 def _switch(name: str, state: str, reason: str) -> None:

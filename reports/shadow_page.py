@@ -13,6 +13,7 @@ from reports.render import label_kind, write_shared
 from reports.shadow_list import ROOM, SUMMARY
 from reports.svg import stacked_chart
 
+NO_BREAK = "\u2011"  # a hyphen that does not break a date over two lines
 NEWEST = 30
 """Sessions in the table that is open; all of them are behind it."""
 
@@ -44,7 +45,7 @@ DRIFT = {
     "chance": "chance",
     "flagged": "flagged",
 }
-_KINDS = {"probability": "percent", "equity_usd": "usd", "net_exposure": "percent", "excess": "percent", "error": "percent"}
+_KINDS = {"probability": "percent", "equity_usd": "usd", "net_exposure": "percent", "excess": "bps", "error": "bps"}
 
 
 def render_shadow(account: Mapping[str, Any], reconciliation: Mapping[str, Any] | None, out_dir: Path) -> Path:
@@ -112,7 +113,7 @@ def _section(
     id: str, title: str, words: str, rows: Rows, columns: Mapping[str, str], *, chart: str = "", alt: str = "", open: int = 0
 ) -> dict[str, Any]:
     """One section: words, a picture, a table of the newest rows, and all of them behind it."""
-    cells = [[_cell(row.get(key), key) for key in columns.values()] for row in rows]
+    cells = _cells(rows, columns)
     picture = "data:image/svg+xml;base64," + b64encode(chart.encode()).decode() if chart else ""
     return {
         "id": id,
@@ -126,13 +127,26 @@ def _section(
     }
 
 
+def _cells(rows: Rows, columns: Mapping[str, str]) -> list[list[dict[str, str]]]:
+    """Text of every cell, and whether it is a number: those stand to the right."""
+    return [
+        [
+            {"text": _cell(row.get(key), key), "kind": "number" if isinstance(row.get(key), (int, float)) else ""}
+            for key in columns.values()
+        ]
+        for row in rows
+    ]
+
+
 def _cell(value: Any, key: str) -> str:
     if key in ("snapshot", "at") and value:
-        return str(value)[:10]
+        return str(value)[:10].replace("-", NO_BREAK)
     if key in ("feature", "action_name") and value:
         return str(value).replace("_", " ")
     if isinstance(value, float) and key in ("hedge_ratio", "value", "reward", "psi", "by_chance", "ks", "wasserstein"):
         return text(value, decimals=3)
+    if _KINDS.get(key) == "bps" and isinstance(value, float):
+        return f"{text(1e4 * value, decimals=2)} bp"
     return text(value, _KINDS.get(key, ""))
 
 
@@ -206,7 +220,7 @@ def _drift(account: Mapping[str, Any]) -> dict[str, Any]:
         "training's own stretches of this length reaches. Chance is that of one more such stretch lying as far."
     )
     section = _section("drift", "Drift by feature", words, rows, DRIFT)
-    return section | {"shown": [[_cell(row.get(key), key) for key in DRIFT.values()] for row in whole]}
+    return section | {"shown": _cells(whole, DRIFT)}
 
 
 def _regimes(account: Mapping[str, Any]) -> dict[str, Any]:

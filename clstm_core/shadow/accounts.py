@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from clstm_core.artifacts.places import Places
 from clstm_core.config import MarketConfig, RunConfig
 from clstm_core.errors import ConfigError, ShadowError
 from clstm_core.market.cache import ensure_quotes, ensure_tensors
+from clstm_core.market.instrument import SPX
 from clstm_core.market.sources import default_config
 from clstm_core.market.tensors import MarketTensors, load_market
 from clstm_core.shadow.arrival import QuoteSource
@@ -37,7 +38,8 @@ class Feed:
 
     kind:   one of SOURCES
     market: source of quotes, the bundle's own where empty; data: its folder; window: split of it that is replayed, all
-            of it where empty; since: first session of a folder, its newest where none
+            of it where empty; since: first session of a folder, its newest where none; keys: of a feed, identity and
+            secret
     """
 
     kind: str = "replay"
@@ -45,6 +47,7 @@ class Feed:
     data: str = ""
     window: str = ""
     since: date | None = None
+    keys: tuple[str, str] | None = field(default=None, repr=False)
 
 
 def run_account(
@@ -101,23 +104,28 @@ def open_feed(places: Places, bundle: Path, feed: Feed) -> QuoteSource:
     if feed.kind == "replay":
         market = market_of(places, bundle, feed)
         return Replay(market, market.split(feed.window) if feed.window else None)
-    settings, embargo = _settings(bundle, feed)
     if feed.kind == "directory":
+        settings, embargo = _settings(bundle, feed)
         return Directory(settings, places.cache, embargo=embargo, since=feed.since)
     if feed.kind == "alpaca":
-        from clstm_core.shadow.sources.alpaca import Alpaca
+        from clstm_core.shadow.sources.alpaca import Alpaca, chain_client
 
-        return Alpaca.from_environment(settings, places.root / "shadow" / "alpaca")
+        settings, embargo = _settings(bundle, _kept_feed(places, feed))
+        return Alpaca(chain_client(feed.keys), feed.market or SPX.name, settings, places.cache, embargo=embargo)
     raise ConfigError(f"unknown source {feed.kind!r}: expected {', '.join(SOURCES)}. Pass one as --source.")
+
+
+def _kept_feed(places: Places, feed: Feed) -> Feed:
+    """The table that a feed's sessions are kept in, as a source of files."""
+    folder = Path(feed.data) if feed.data else places.root / "shadow-quotes" / f"alpaca-{feed.market or SPX.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return dataclasses.replace(feed, kind="directory", market="table", data=str(folder))
 
 
 def market_of(places: Places, bundle: Path, feed: Feed) -> MarketTensors:
     """The market that a feed reads, as it is known today."""
     if feed.kind == "alpaca":
-        raise ConfigError(
-            "quotes of a feed are not kept as a market: expected a source of files. Reconcile with --source directory on "
-            "the table that was kept of it."
-        )
+        feed = _kept_feed(places, feed)
     settings, embargo = _settings(bundle, feed)
     quotes = ensure_quotes(settings, places.cache)
     return load_market(ensure_tensors(quotes, settings, places.cache, embargo=embargo))

@@ -134,7 +134,7 @@ def _switches(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             at = entry["snapshot"] or entry["seen_at"]
             found.append(
                 {
-                    "at": at.isoformat() if at else "",
+                    "at": at.isoformat() if at else "beginning",
                     "switch": entry["switch"],
                     "by": "a person" if entry["kind"] == SWITCHED else "the opening" if before is None else "a limit",
                     "reasons": "; ".join(entry["reasons"] or []),

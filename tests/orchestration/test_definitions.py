@@ -20,6 +20,7 @@ PARENTS = {
     "twin_tensors": {"market_tensors"},
     "stressed_tensors": {"market_tensors"},
     "environment_audit": {"market_tensors"},
+    "recipe_controls": set(),
     "warm_critic": {"environment_audit"},
     "trained_policy": {"warm_critic"},
     "policy_backtests": {"trained_policy"},
@@ -45,6 +46,8 @@ PARENTS = {
         "market_realism",
         "critic_foresight",
     },
+    "shadow_session": {"policy_bundle"},
+    "shadow_reconciliation": {"shadow_session"},
 }
 OBSERVED = {"training_progress": {"warm_critic"}}
 """Assets that are told about and never materialized."""
@@ -58,7 +61,7 @@ GROUPS = {
         "stressed_tensors",
         "environment_audit",
     },
-    "training": {"warm_critic", "trained_policy"},
+    "training": {"recipe_controls", "warm_critic", "trained_policy"},
     "evaluation": {
         "policy_backtests",
         "baseline_backtests",
@@ -72,6 +75,7 @@ GROUPS = {
         "backtest_report",
     },
     "deployment": {"policy_bundle"},
+    "shadow": {"shadow_session", "shadow_reconciliation"},
 }
 BLOCKING = {
     "vendor_sessions": set(),
@@ -89,6 +93,7 @@ BLOCKING = {
         "fees_never_help",
         "invariance",
     },
+    "recipe_controls": set(),
     "warm_critic": {"finite", "actor_untouched"},
     "trained_policy": {"recurrent_self_test", "finite", "ladder_complete"},
     "policy_backtests": {"ledgers_recompute", "margin_enforced", "budget_enforced"},
@@ -102,17 +107,22 @@ BLOCKING = {
     "evidence_audit": set(CHECKS),
     "policy_bundle": {"parity", "golden_vectors"},
     "backtest_report": set(),
+    "shadow_session": set(),
+    "shadow_reconciliation": {"decisions_equal"},
 }
 WARNING = {
     "vendor_sessions": {"files_readable"},
     "market_quotes": {"coverage", "freshness"},
     "market_realism": {"option_selling", "deviation", "total_return", "volatility_level"},
+    "recipe_controls": {"invents_nothing", "finds_an_edge"},
     "warm_critic": {"explained_variance_rose"},
     "trained_policy": {"kl_on_target", "clip_fraction_on_target", "explained_variance_positive", "generalises"},
     "critic_foresight": {"measure_flatters_nobody"},
     "checkpoint_comparison": {"beats_baselines", "overfitting"},
     "policy_bundle": {"latency", "champion_exported"},
     "backtest_report": {"opens_offline", "figures_present"},
+    "shadow_session": {"switch_active", "no_drift", "no_harm"},
+    "shadow_reconciliation": {"to_the_cent"},
 }
 
 
@@ -202,7 +212,8 @@ def test_jobs_select_what_they_say(definitions):
         for job in definitions.resolve_all_job_defs()
         if not job.name.startswith("__")
     }
-    assert found["train_and_evaluate"] == set(PARENTS) - {"vendor_sessions"}
+    assert found["train_and_evaluate"] == set(PARENTS) - {"vendor_sessions", "recipe_controls"} - GROUPS["shadow"]
+    assert found["run_shadow"] == GROUPS["shadow"]
     assert found["load_vendor_months"] == {"vendor_sessions"}
     assert found["refresh_market_data"] == {"market_quotes", "market_tensors"}
     assert found["audit_market"] == {"market_quotes", "market_tensors", "environment_audit"}
@@ -211,7 +222,8 @@ def test_jobs_select_what_they_say(definitions):
     assert found["judge_market"] == {"market_quotes", "market_realism"}
     assert found["render_report"] == {"backtest_report"}
     assert found["start_run"] == set()
-    assert len(found) == 9
+    assert found["make_controls"] == {"recipe_controls"}
+    assert len(found) == 11
 
 
 def test_the_chain_is_launched_without_a_configuration(definitions):

@@ -40,6 +40,7 @@ class Directory:
         embargo: int,
         since: date | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        name: str = "",
     ):
         self._config, self._cache, self._embargo, self._since, self._now = config, cache, embargo, since, now
         source = open_source(config)
@@ -47,7 +48,7 @@ class Directory:
             raise ConfigError(
                 f"source {config.source} reads no files by session: expected one that does. `clstm sources` lists them."
             )
-        self.name, self.label = f"directory:{source.name}", source.label
+        self.name, self.label = name or f"directory:{source.name}", source.label
         self.currency = source.instrument.currency
 
     def arrivals(self, after: int | None) -> Iterator[Arrival]:
