@@ -73,7 +73,7 @@ def shadow_session(
     metrics: Metrics,
     report_server: ReportServer,
 ) -> dg.MaterializeResult:
-    """Every session that arrived and is not in the log yet: the decision before fills in the simulator, a new one is taken.
+    """Every session that arrived and is not in the log yet: the decision before fills, a new one is taken.
 
     Nothing is ever sent anywhere. How it is used: `docs/shadow.md`.
     """
@@ -113,7 +113,9 @@ def shadow_session(
             "label": kept.facts["label"],
             "switch": kept.switch,
             "new_sessions": seen[0],
-            "drift": long_table([row for row in kept.drift if row["regime"] == "all"], ["feature", "psi", "band", "flagged"]),
+            "drift": long_table(
+                [row for row in kept.drift if row["regime"] == "all"], ["feature", "psi", "band", "flagged"]
+            ),
             **numbers({name: value for name, value in kept.figures.items() if isinstance(value, (int, float))}),
         },
         data_version=dg.DataVersion(kept.log_sha256[:16]),
@@ -165,4 +167,5 @@ def shadow_reconciliation(
 
 def _newest(switches: Sequence[Mapping[str, Any]]) -> str:
     last = switches[-1]
-    return f"{last['switch']} since {str(last['at'])[:10] or 'the opening'}, by {last['by']}: {last['reasons'] or 'no reason'}"
+    why = last["reasons"] or "no reason"
+    return f"{last['switch']} since {str(last['at'])[:10]}, by {last['by']}: {why}"

@@ -50,7 +50,7 @@ def new_vendor_files(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
     job=run_shadow,
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=60,
-    description=f"Takes new sessions of the standing recipe's folder in shadow, with the bundle of the run in {SHADOW_RUN}.",
+    description=f"New sessions of the standing recipe's folder in shadow, with the bundle of the run in {SHADOW_RUN}.",
 )
 def shadow_sessions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """One launch per state of the folder, once two looks have found it the same."""

@@ -42,12 +42,14 @@ def run(
     data: Data = None,
     window: Annotated[str, typer.Option(help="of a replay: train, validation or test; all when left out")] = "",
     since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="first session of a folder")] = None,
-    limits: Annotated[Path | None, typer.Option(help="JSON: what reduces or halts; the bundle's caps otherwise")] = None,
+    limits: Annotated[
+        Path | None, typer.Option(help="JSON: what reduces or halts; the bundle's caps otherwise")
+    ] = None,
     no_limits: Annotated[bool, typer.Option("--no-limits", help="as a backtest: nothing reduces or halts")] = False,
     unqualified: Annotated[bool, typer.Option("--unqualified", help="watch a policy that is no champion")] = False,
     most: Annotated[int | None, typer.Option(min=1, help="sessions at most")] = None,
 ) -> None:
-    """Take every session that arrived: carry out the decision before in the simulator, decide, log. Go on after a stop."""
+    """Take every session that arrived: carry out the decision before in the simulator, decide, log."""
     from clstm_core.artifacts.places import Places
 
     places = Places(project_home() / "data")
@@ -80,7 +82,7 @@ def run(
 def reconcile(
     bundle: Bundle, name: Name = "", source: Source = Kind.replay, market: Market = "", data: Data = None
 ) -> None:
-    """Compare an account with the backtest of its days and quotes: decisions alike, money to the cent. Exit 1 otherwise."""
+    """Compare an account with the backtest of its days and quotes: alike to the cent, else exit 1."""
     from clstm_core.artifacts.places import Places
 
     places = Places(project_home() / "data")
@@ -157,7 +159,8 @@ def _say(entry: dict[str, Any]) -> None:
         return
     why = f"  {entry['switch']}: {'; '.join(entry['reasons'])}" if entry["reasons"] else ""
     typer.echo(
-        f"{day}  {entry['action_name']:<26} equity {entry['equity_usd']:>14,.0f}  simulated fills {len(entry['fills'])}{why}"
+        f"{day}  {entry['action_name']:<26} equity {entry['equity_usd']:>14,.0f}  "
+        f"simulated fills {len(entry['fills'])}{why}"
     )
 
 

@@ -23,7 +23,8 @@ def write_gallery(out_dir: Path) -> Path:
     summaries = summaries_in(out_dir)
     rows = [gallery_row(summary) for summary in summaries]
     index = out_dir / "index.html"
-    write_text(index, template("gallery.html").render(rows=rows, shadows=shadow_accounts(out_dir), csp=CSP, inline=None))
+    shadows = shadow_accounts(out_dir)
+    write_text(index, template("gallery.html").render(rows=rows, shadows=shadows, csp=CSP, inline=None))
     compared = {row["run"]: compared_lines(row, summary) for row, summary in zip(rows, summaries, strict=True)}
     page = template("compare.html").render(runs=compared, csp=CSP, inline=None)
     write_text(out_dir / "compare.html", page)

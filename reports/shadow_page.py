@@ -1,4 +1,4 @@
-"""The page of a shadow account: the answer, the switch, decisions, what was foreseen, hedges, drift. It runs no script."""
+"""The page of a shadow account: the answer, the switch, decisions, foresight, hedges, drift. It runs no script."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -95,10 +95,18 @@ def _tiles(account: Mapping[str, Any], reconciliation: Mapping[str, Any] | None)
     return [
         ("switch", account["switch"], ""),
         ("sessions decided", text(figures["decided"]), f"{figures['refused']} refused"),
-        ("return, simulated", text(figures.get("total_return"), "percent"), f"cash {text(figures.get('cash_total_return'), 'percent')}"),
+        (
+            "return, simulated",
+            text(figures.get("total_return"), "percent"),
+            f"cash {text(figures.get('cash_total_return'), 'percent')}",
+        ),
         ("largest fall", text(figures.get("max_drawdown"), "percent"), "from a peak"),
         ("beside its backtest", same, ""),
-        ("features that drifted", text(len(account["drift_flagged"])), ", ".join(account["drift_flagged"]).replace("_", " ")),
+        (
+            "features that drifted",
+            text(len(account["drift_flagged"])),
+            ", ".join(account["drift_flagged"]).replace("_", " "),
+        ),
     ]
 
 
@@ -110,7 +118,15 @@ def _reconciled(account: Mapping[str, Any], found: Mapping[str, Any] | None) -> 
 
 
 def _section(
-    id: str, title: str, words: str, rows: Rows, columns: Mapping[str, str], *, chart: str = "", alt: str = "", open: int = 0
+    id: str,
+    title: str,
+    words: str,
+    rows: Rows,
+    columns: Mapping[str, str],
+    *,
+    chart: str = "",
+    alt: str = "",
+    open: int = 0,
 ) -> dict[str, Any]:
     """One section: words, a picture, a table of the newest rows, and all of them behind it."""
     cells = _cells(rows, columns)
@@ -162,14 +178,16 @@ def _decisions(account: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
             cash.append(cash[-1] * (1.0 + row["cash_return"]))
         first = rows[0]["equity_usd"]
         growth = {
-            "account (simulated fills)": [(at, row["equity_usd"] / first) for at, row in zip(_dates(rows), rows, strict=True)],
+            "account (simulated fills)": [
+                (at, row["equity_usd"] / first) for at, row in zip(_dates(rows), rows, strict=True)
+            ],
             "cash": list(zip(_dates(rows), cash, strict=True)),
         }
         chart = stacked_chart({"growth of 1": growth}, "Growth of 1", subtitle=account["facts"]["label"])
     return _section(
         "decisions",
         "Decisions",
-        "Each decision fills in the simulator at the next session's quotes. Refused sessions leave the account as it was.",
+        "A decision fills in the simulator at the next session's quotes. A refused one leaves the account as it was.",
         account["sessions"],
         SESSIONS,
         chart=chart,
@@ -180,9 +198,18 @@ def _decisions(account: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
 
 def _realised(account: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
     found = account["calibration"]
-    columns = {"bin": "bin", "sessions": "sessions", "foreseen": "foreseen", "seen": "seen", "from": "low", "to": "high"}
+    columns = {
+        "bin": "bin",
+        "sessions": "sessions",
+        "foreseen": "foreseen",
+        "seen": "seen",
+        "from": "low",
+        "to": "high",
+    }
     if not found:
-        return _section("critic", "Foreseen and realised", "Too few sessions to lay the critic beside what came.", [], columns)
+        return _section(
+            "critic", "Foreseen and realised", "Too few sessions to lay the critic beside what came.", [], columns
+        )
     lines = {
         name: [(row["foreseen"], row[key]) for row in sorted(found, key=lambda row: row["foreseen"])]
         for name, key in (("realised", "seen"), ("foreseen = realised", "foreseen"))
@@ -190,26 +217,44 @@ def _realised(account: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
     return _section(
         "critic",
         "Foreseen and realised",
-        "Rewards of the next five sessions: what the change of the critic's value foresaw, and what came, in bins of equal "
-        "count. A critic that is right lies on the line; one that knows nothing lies level.",
+        "Rewards of the next five sessions: what the change of the critic's value foresaw, and what came, in bins of "
+        "equal count. A critic that is right lies on the line; one that knows nothing lies level.",
         found,
         columns,
-        chart=stacked_chart({"reward realised": lines}, "Foreseen and realised", subtitle=account["facts"]["label"], x_label="reward foreseen"),
+        chart=stacked_chart(
+            {"reward realised": lines},
+            "Foreseen and realised",
+            subtitle=account["facts"]["label"],
+            x_label="reward foreseen",
+        ),
         alt="Rewards realised by rewards foreseen",
     )
 
 
 def _hedges(rows: Rows, label: str) -> dict[str, Any]:
-    columns = {"session": "snapshot", "hedge ratio": "hedge_ratio", "net exposure": "net_exposure", "vega per point": "book_vega_per_point"}
+    columns = {
+        "session": "snapshot",
+        "hedge ratio": "hedge_ratio",
+        "net exposure": "net_exposure",
+        "vega per point": "book_vega_per_point",
+    }
     chart = ""
     if len(rows) > 1:
         panels = {
-            "hedge ratio": {"shares over the options' delta": [(at, row["hedge_ratio"]) for at, row in zip(_dates(rows), rows, strict=True)]},
-            "of equity": {"net exposure": [(at, row["net_exposure"]) for at, row in zip(_dates(rows), rows, strict=True)]},
+            "hedge ratio": {
+                "shares over the options' delta": [
+                    (at, row["hedge_ratio"]) for at, row in zip(_dates(rows), rows, strict=True)
+                ]
+            },
+            "of equity": {
+                "net exposure": [(at, row["net_exposure"]) for at, row in zip(_dates(rows), rows, strict=True)]
+            },
         }
         chart = stacked_chart(panels, "Hedge ratio and net exposure", subtitle=label, height=420)
-    words = "A ratio of 1: shares offset the whole delta of the options. It is empty where the options have less than a share's worth."
-    return _section("hedges", "Hedge ratios", words, rows, columns, chart=chart, alt="Hedge ratio and net exposure by session")
+    words = "At 1 shares offset the whole delta of the options; empty where these have less than a share's worth."
+    return _section(
+        "hedges", "Hedge ratios", words, rows, columns, chart=chart, alt="Hedge ratio and net exposure by session"
+    )
 
 
 def _drift(account: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,7 +269,12 @@ def _drift(account: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _regimes(account: Mapping[str, Any]) -> dict[str, Any]:
-    columns = {"regime": "regime", "sessions": "sessions", "beyond cash per session": "excess", "standard error": "error"}
+    columns = {
+        "regime": "regime",
+        "sessions": "sessions",
+        "beyond cash per session": "excess",
+        "standard error": "error",
+    }
     rows = account["regimes"]
     words = "By the tercile of training's implied volatility that was known at the session before."
     if not rows:
@@ -240,11 +290,18 @@ def _harm(account: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
     chart = ""
     if path:
         lines = {"evidence": list(zip(dates, path, strict=False)), "enough": [(dates[0], 20.0), (dates[-1], 20.0)]}
-        chart = stacked_chart({"wealth": lines}, "Evidence that it does worse than cash", subtitle=account["facts"]["label"])
-    return _section("harm", "Is it doing harm?", found["words"], table, columns, chart=chart, alt="Evidence of harm by session")
+        chart = stacked_chart(
+            {"wealth": lines}, "Evidence that it does worse than cash", subtitle=account["facts"]["label"]
+        )
+    return _section(
+        "harm", "Is it doing harm?", found["words"], table, columns, chart=chart, alt="Evidence of harm by session"
+    )
 
 
 def _switches(account: Mapping[str, Any]) -> dict[str, Any]:
     columns = {"since": "at", "switch": "switch", "by": "by", "why": "reasons"}
-    words = "ACTIVE: every legal action. REDUCING: hold, close and hedge. HALTED: hold. Limits tighten it, a person alone loosens it."
+    words = (
+        "ACTIVE: every legal action. REDUCING: hold, close and hedge. HALTED: hold. Limits tighten it, a person alone "
+        "loosens it."
+    )
     return _section("switch", "Switch history", words, account["switches"], columns, open=NEWEST)

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from clstm_core.artifacts.manifests import BundleManifest, ReconciliationManifes
 from clstm_core.artifacts.places import Places
 from clstm_core.config import MarketConfig, RunConfig
 from clstm_core.errors import ConfigError, ShadowError
+from clstm_core.evaluation.trial_ledger import enter
 from clstm_core.market.cache import ensure_quotes, ensure_tensors
 from clstm_core.market.instrument import SPX
 from clstm_core.market.sources import default_config
@@ -96,7 +97,10 @@ def reconcile_account(places: Places, name: str, bundle: Path, feed: Feed) -> Re
             f"shadow account {name} is of bundle {log.facts['bundle'][:12]}: found {found[:12]}. Pass that one."
         )
     market = market_of(places, bundle, feed)
-    return keep(reconcile(log, market, bundle, places.backtests), log)
+    compared = reconcile(log, market, bundle, log.folder / "reference")
+    # a policy that is watched has looked at these dates
+    enter(places, [compared.reference], datetime.now(UTC).isoformat(timespec="seconds"))
+    return keep(compared, log)
 
 
 def open_feed(places: Places, bundle: Path, feed: Feed) -> QuoteSource:

@@ -54,6 +54,8 @@ class QuoteSource(Protocol):
 
 def out_of_order(arrival: Arrival, last: int | None) -> str:
     """Why a session cannot follow the last one that was logged; empty where it can."""
+    if day_of(arrival.snapshot) > day_of(arrival.seen_at):
+        return f"reordered: session {day_of(arrival.snapshot)} lies after {day_of(arrival.seen_at)}, when it arrived"
     if last is None or arrival.snapshot > last:
         return ""
     when, then = day_of(arrival.snapshot), day_of(last)
@@ -78,9 +80,8 @@ def faults_of(pair: MarketTensors, limits: Limits) -> list[str]:
     first, stop = pair.row_offset_T1[last : last + 2].tolist()
     rows = slice(first, stop)
     found = []
-    for name in ("spot", "rate", "dividend_yield"):
-        if not np.isfinite(value := float(getattr(pair, f"{name}_T")[last])):
-            found.append(f"not finite: {name} is {value}")
+    numbers = {name: float(getattr(pair, f"{name}_T")[last]) for name in ("spot", "rate", "dividend_yield")}
+    found += [f"not finite: {name} is {value}" for name, value in numbers.items() if not np.isfinite(value)]
     if not float(pair.spot_T[last]) > 0:
         found.append(f"not finite: spot is {float(pair.spot_T[last])}, expected above 0")
     features = pair.features_TF[last]

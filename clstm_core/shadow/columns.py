@@ -1,4 +1,4 @@
-"""What one entry of a shadow log says: a row of a Parquet file. Every fill in it is simulated; nothing was ever sent."""
+"""What one entry of a shadow log says, a row of a Parquet file. Every fill in it is simulated; nothing was sent."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from clstm_core.market.tables.schema import UTC_NS
 
 OPENED, DECIDED, REFUSED, SWITCHED = "opened", "decided", "refused", "switched"
 KINDS = (OPENED, DECIDED, REFUSED, SWITCHED)
-"""An account was opened; a session was decided on; one was refused and left the account as it was; a person switched."""
+"""An account was opened; a session was decided on; one was refused and left it as it was; a person switched."""
 
 ORDER = pl.Struct(
     {
@@ -48,8 +48,8 @@ LEG = pl.Struct(
     }
 )
 GREEKS = ("delta_shares", "dollar_delta", "dollar_gamma_per_percent", "vega_per_point", "theta_per_day", "hedge_ratio")
-"""Of the book after the session, in the units of `deployment.shown.after_of`; `hedge_ratio` is minus the shares over the
-options' delta: 1 where shares offset it whole, null where there is less than one share's worth."""
+"""Of the book after the session, in the units of `deployment.shown.after_of`; `hedge_ratio` is minus the shares over
+the options' delta: 1 where shares offset it whole, null where there is less than one share's worth."""
 
 ENTRY: dict[str, Any] = {
     "sequence": pl.Int64,

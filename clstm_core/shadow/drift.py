@@ -2,7 +2,8 @@
 
 Days are not independent draws: volatility stays high for months, so that any stretch of a hundred sessions differs from
 the whole it was taken from, and a test that takes days for draws calls nearly every stretch drifted. What the sessions
-differ by is therefore laid beside what stretches of the same length, cut out of training's own dates, differ from the rest.
+differ by is therefore laid beside what stretches of the same length, cut out of training's own dates, differ from the
+rest.
 """
 
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ def drift(seen: np.ndarray, trained: np.ndarray) -> list[dict[str, Any]]:
     """One row per feature and regime: what it differs by, and whether that is more than stretches of training do.
 
     Each row: feature, regime (`all` or a tercile of training's volatility), sessions, psi, band (steady, watch, moved;
-    unmeasured below LEAST sessions), ks and p_value (`ks_2samp`, which takes days for draws), wasserstein; and for `all`
+    unmeasured below LEAST sessions), ks, p_value (`ks_2samp`, which takes days for draws), wasserstein; of `all` also
     chance (how likely one more stretch of training lies as far by Wasserstein's distance), by_chance (PSI that one in
     twenty of its stretches reaches) and flagged.
 
@@ -110,13 +111,17 @@ def _row(feature: str, regime: str, seen: np.ndarray, trained: np.ndarray) -> di
     index = stability_index(seen, trained)
     tested = ks_2samp(seen, trained)
     spread = float(trained.std())
-    return row | empty | {
-        "psi": index,
-        "band": "moved" if index >= MOVED else "watch" if index >= WATCH else "steady",
-        "ks": float(tested.statistic),
-        "p_value": float(tested.pvalue),
-        "wasserstein": float(wasserstein_distance(seen, trained)) / spread if spread > 0 else 0.0,
-    }
+    return (
+        row
+        | empty
+        | {
+            "psi": index,
+            "band": "moved" if index >= MOVED else "watch" if index >= WATCH else "steady",
+            "ks": float(tested.statistic),
+            "p_value": float(tested.pvalue),
+            "wasserstein": float(wasserstein_distance(seen, trained)) / spread if spread > 0 else 0.0,
+        }
+    )
 
 
 def _far(seen: np.ndarray, trained: np.ndarray) -> float:

@@ -44,14 +44,18 @@ class Limits:
     @classmethod
     def of_account(cls, account: Mapping[str, Any]) -> "Limits":
         """Those of a bundle's account: the caps of its risk budget, and vega at twice the cap of an opening."""
-        caps = {name: account.get(name) for name in ("max_net_exposure", "max_gross_exposure", "max_crash_loss")}
+        names = ("max_net_exposure", "max_gross_exposure", "max_crash_loss")
+        caps: dict[str, Any] = {name: account.get(name) for name in names}
         vega = account.get("max_vega")
         return cls(**caps, max_vega_per_point=None if vega is None else 2.0 * vega)
 
     @classmethod
     def none(cls) -> "Limits":
         """None at all, as a backtest has none: what is refused is still refused."""
-        return cls(**{item.name: None for item in dataclasses.fields(cls) if item.name != "rate_sessions"})
+        off: dict[str, Any] = dict.fromkeys(
+            item.name for item in dataclasses.fields(cls) if item.name != "rate_sessions"
+        )
+        return cls(**off)
 
     @classmethod
     def from_file(cls, path: Path, account: Mapping[str, Any]) -> "Limits":

@@ -60,9 +60,13 @@ class ShadowLog:
     @property
     def facts(self) -> dict[str, Any]:
         """What the account was opened with."""
+        self.require_opened()
+        return json.loads(self._entries[0]["facts"])
+
+    def require_opened(self) -> None:
+        """Raise ShadowError where no account was opened here."""
         if not self._entries:
             raise ShadowError(f"no shadow account in {self.folder}: expected a log. Run `clstm shadow run` first.")
-        return json.loads(self._entries[0]["facts"])
 
     @property
     def decided(self) -> list[dict[str, Any]]:
@@ -108,15 +112,17 @@ class ShadowLog:
         head = read_json(self.folder / HEAD) or {"entries": 0, "sha256": ""}
         for at, path in enumerate(files, start=1):
             if path != self._place(at):
-                raise ShadowError(f"missing entry {self._place(at).name} of {self.folder}: found {path.name}. {_REMEDY}")
+                raise ShadowError(
+                    f"missing entry {self._place(at).name} of {self.folder}: found {path.name}. {_REMEDY}"
+                )
             try:
                 rows = pl.read_parquet(path).cast(pl.Schema(ENTRY)).to_dicts()
             except (pl.exceptions.PolarsError, OSError) as error:
                 raise ShadowError(f"unreadable entry {path}: {error}. {_REMEDY}") from error
             if len(rows) != 1 or (rows[0]["sequence"], rows[0]["previous"]) != (at, self._last):
                 raise ShadowError(
-                    f"altered log {self.folder}: {path.name} does not follow {self._last[:12] or 'nothing'}, the sha256 "
-                    f"of the entry before it. {_REMEDY}"
+                    f"altered log {self.folder}: {path.name} does not follow {self._last[:12] or 'nothing'}, the "
+                    f"sha256 of the entry before it. {_REMEDY}"
                 )
             self._entries.extend(rows)
             self._last = file_sha256(path)

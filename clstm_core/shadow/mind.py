@@ -1,4 +1,4 @@
-"""A bundle's policy and critic at work: asked once per session, and brought back after a crash by what they were shown."""
+"""A bundle's policy and critic at work: asked once per session, brought back after a crash by what they were shown."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -50,10 +50,9 @@ class Mind:
         """Decide once, and remember.
 
         Shapes: observation [F] float32; allowed [A] bool
-        Raises: BundleError for an observation that is not finite, which leaves the memory as it was, and where the two
-                graphs of a bundle disagree
+        Raises: BundleError for an observation that is not finite, and where the two graphs of a bundle disagree; the
+                memory is then to be recalled
         """
-        before = self.policy.remembered()
         try:
             decided = self.policy.act(observation[None], allowed[None])
         except PolicyError as error:
@@ -62,9 +61,8 @@ class Mind:
         logits, value, *state = self._critic((observation[None], allowed[None], *self._state))
         number = decided[0].number
         if int(np.where(allowed, logits[0], -np.inf).argmax()) != number:
-            self.policy.remember(before) if before else self.policy.forget()
             raise BundleError(
-                f"policy.onnx chooses action {number} and policy_full.onnx another: expected one. Export the bundle again."
+                f"policy.onnx chooses action {number} and policy_full.onnx another: expected one. Export it again."
             )
         self._state = tuple(state)
         shares = np.array(list(decided[0].probabilities.values()))

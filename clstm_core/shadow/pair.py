@@ -1,4 +1,4 @@
-"""Some snapshots of a market as a market of its own: two are all that a step needs, and hold nothing of what came after."""
+"""Some snapshots of a market as a market of its own: two are all that a step needs, without what came after them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,10 +9,9 @@ from clstm_core.errors import MarketDataError
 from clstm_core.market.tensors import MarketTensors
 
 _BY_SNAPSHOT = ("snapshot_T", "time_years_T", "spot_T", "rate_T", "dividend_yield_T", "features_TF")
-_BY_ROW = (
-    "row_contract_Q bid_Q ask_Q mark_Q can_buy_Q can_sell_Q stale_Q implied_vol_Q tte_years_Q delta_Q gamma_Q vega_Q "
-    "theta_Q rho_Q size_zero_Q"
-).split()
+_QUOTED = ("bid", "ask", "mark", "can_buy", "can_sell", "stale", "implied_vol", "tte_years", "size_zero")
+_GREEKS = ("delta", "gamma", "vega", "theta", "rho")
+_BY_ROW = ("row_contract_Q", *(f"{name}_Q" for name in (*_QUOTED, *_GREEKS)))
 
 
 def snapshots_of(market: MarketTensors, chosen: Sequence[int]) -> MarketTensors:
@@ -31,7 +30,7 @@ def snapshots_of(market: MarketTensors, chosen: Sequence[int]) -> MarketTensors:
         )
     if bool(market.segment_end_T[index[0] : index[-1]].any()):
         raise MarketDataError(
-            f"no history leads from snapshot {index[0]} to {index[-1]}: found a gap between them over which no position "
+            f"no history leads from snapshot {index[0]} to {index[-1]}: found a gap over which no position "
             "is carried. Begin a new shadow account after it."
         )
     first, stop = (market.row_offset_T1[torch.tensor(index) + shift] for shift in (0, 1))

@@ -1,8 +1,8 @@
 """Reconciliation: the log of a shadow account against a backtest of the same bundle over the same days and quotes.
 
-The two meet nowhere but in the env's step: the log was written session by session from pairs of snapshots, with calendar
-knowledge of what settles next; the backtest walks the whole market at once. What the switch forbade is forbidden to the
-reference as well; whatever else differs is named, and fails.
+The two meet nowhere but in the env's step: the log was written session by session from pairs of snapshots, with the
+calendar's knowledge of what settles next; the backtest walks the whole market at once. What the switch
+forbade is forbidden to the reference as well; whatever else differs is named, and fails.
 """
 
 import math
@@ -19,7 +19,7 @@ from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import BundleManifest
 from clstm_core.env.state import Orders
 from clstm_core.errors import ShadowError
-from clstm_core.evaluation.backtest import run_backtest
+from clstm_core.evaluation.backtest import BacktestResult, run_backtest
 from clstm_core.evaluation.policies import Decided, Lanes
 from clstm_core.market.tables.schema import UTC_NS
 from clstm_core.market.tensors import MarketTensors
@@ -91,7 +91,8 @@ class BundlePolicy:
 class Reconciled:
     """What came of a comparison.
 
-    rows: one per session (SCHEMA); first: the first session that differs, in words, empty where none does
+    rows: one per session (SCHEMA); reference: the backtest; first: the first session that differs, in words, empty
+    where none does
     """
 
     sessions: int
@@ -102,7 +103,7 @@ class Reconciled:
     limited: int
     refused: int
     first: str
-    reference: str
+    reference: BacktestResult
     rows: pl.DataFrame
 
     @property
@@ -136,7 +137,7 @@ def reconcile(log: ShadowLog, market: MarketTensors, bundle: Path, out_dir: Path
 
     Args:
         market: the quotes that the log was decided on, as they are known today
-        out_dir: folder of backtests
+        out_dir: folder that the backtest's ledgers are written to
 
     Raises: ShadowError for fewer than two sessions, or one that the market does not hold
     """
@@ -168,7 +169,7 @@ def reconcile(log: ShadowLog, market: MarketTensors, bundle: Path, out_dir: Path
         limited=int((found["switch"] != ACTIVE).sum()),
         refused=sum(entry["kind"] == REFUSED for entry in log.entries),
         first=f"{differing['snapshot'][0]:%Y-%m-%d}: {differing['explanation'][0]}" if differing.height else "",
-        reference=result.id,
+        reference=result,
         rows=found,
     )
 
@@ -183,8 +184,8 @@ def compared(
     equity = {row["step"]: row for row in tables["equity"].to_dicts()}
     decisions = {row["step"]: row for row in tables["decisions"].to_dicts()}
     fills: dict[int, list[tuple]] = {}
-    for row in tables["fills"].to_dicts():
-        fills.setdefault(row["step"], []).append(_fill(row))
+    for fill in tables["fills"].to_dicts():
+        fills.setdefault(fill["step"], []).append(_fill(fill))
     found = []
     for at, row in enumerate(rows):
         assert row["kind"] == DECIDED

@@ -1,4 +1,4 @@
-"""The shadow runner: a session arrives, yesterday's decision is carried out in the simulator, today's is taken and logged.
+"""The shadow runner: a session arrives, the decision before is carried out in the simulator, a new one is taken.
 
 All that it knows between two sessions stands in the log: book, memory and switch are rebuilt from it, so that a process
 that is killed at any moment goes on as if it had not been.
@@ -6,23 +6,23 @@ that is killed at any moment goes on as if it had not been.
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clstm_core.artifacts.folder import canonical_json
 from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import BundleManifest
 from clstm_core.config import EnvConfig
-from clstm_core.env.state import FILL_REASONS, FIRST_SHARE_SLOT
 from clstm_core.errors import ArtifactError, ShadowError
-from clstm_core.evaluation.ledgers import BUDGET, EQUITY_DETAIL, FLAGS
 from clstm_core.market.instrument import SPX
 from clstm_core.shadow.account import Account
 from clstm_core.shadow.arrival import Arrival, QuoteSource, aged, faults_of, missing_between, out_of_order
-from clstm_core.shadow.columns import DECIDED, GREEKS, OPENED, REFUSED, SWITCHED
+from clstm_core.shadow.columns import DECIDED, OPENED, REFUSED, SWITCHED
+from clstm_core.shadow.entry import book_columns, order_columns
 from clstm_core.shadow.limits import Limits
 from clstm_core.shadow.log import ShadowLog
 from clstm_core.shadow.mind import Mind
@@ -59,14 +59,7 @@ class ShadowRunner:
         self.facts = log.facts
         self._require_same(source)
         self.limits = Limits(**self.facts["limits"])
-        decided = log.decided
-        self._mind.recall(
-            (
-                (np.array(row["observation"], np.float32), np.array(row["allowed"], bool), row["action"])
-                for row in decided[-self._mind.policy.memory_sessions :]
-            ),
-            len(decided),
-        )
+        self._recall()
 
     def run(self, *, most: int | None = None, tell: Callable[[dict[str, Any]], None] | None = None) -> int:
         """Take every session that arrived and is not in the log yet; how many entries were written.
@@ -88,14 +81,15 @@ class ShadowRunner:
     def take(self, arrival: Arrival) -> dict[str, Any]:
         """Decide on one session, or refuse it; the entry that was written."""
         entry = self._common(arrival)
-        last = self._last_seen()
-        if why := out_of_order(arrival, last):
+        before = self.log.decided[-1] if self.log.decided else None
+        if why := out_of_order(arrival, self._last_seen()):
             return self._append(entry | {"kind": REFUSED, "switch": self.switch, "reasons": [why]})
         if arrival.problem:
             return self._refuse(entry, [arrival.problem])
         if why := aged(arrival, self.limits):
             return self._refuse(entry, [why])
-        before = self.log.decided[-1] if self.log.decided else None
+        if before and before["terminated"]:
+            return self._refuse(entry, ["the account is ruined: open another"])
         try:
             pair = arrival.pair(nanoseconds(before["snapshot"]) if before else None)
             if reasons := faults_of(pair, self.limits):
@@ -108,7 +102,19 @@ class ShadowRunner:
                 shown = simulator.arrive(Account.kept(before), before["action"])
             return self._decide(entry, arrival, simulator, shown, before)
         except ArtifactError as error:
+            self._recall()  # what was refused leaves no trace in the memory either
             return self._refuse(entry, [str(error)])
+
+    def _recall(self) -> None:
+        """Remember what the log says was decided on, and nothing else."""
+        decided = self.log.decided
+        self._mind.recall(
+            (
+                (np.array(row["observation"], np.float32), np.array(row["allowed"], bool), row["action"])
+                for row in decided[-self._mind.policy.memory_sessions :]
+            ),
+            len(decided),
+        )
 
     @property
     def switch(self) -> str:
@@ -123,14 +129,14 @@ class ShadowRunner:
         shown: Shown,
         before: Mapping[str, Any] | None,
     ) -> dict[str, Any]:
-        book = _book_columns(simulator, shown)
+        book = book_columns(simulator, shown)
         last = nanoseconds(before["snapshot"]) if before else None
         entry |= book | {"missing_sessions": missing_between(last, arrival.snapshot, SPX.calendar)}
         asked, reasons = tripped(self.log.entries, entry, self.limits)
         state = tighter(self.switch, asked)
         allowed = allowed_of(shown.mask, state)
         thought = self._mind.decide(shown.observation, allowed)
-        orders = [_order(row) for row in simulator.intended(shown, thought.action)]
+        orders = [order_columns(row) for row in simulator.intended(shown, thought.action)]
         return self._append(
             entry
             | {
@@ -163,9 +169,10 @@ class ShadowRunner:
         return self.log.entries[-1]
 
     def _last_seen(self) -> int | None:
-        """The newest session that was decided on or refused for what it held."""
-        seen = [nanoseconds(row["snapshot"]) for row in self.log.entries if row["kind"] in (DECIDED, REFUSED)]
-        return max(seen) if seen else None
+        """The newest session that was decided on, or refused for what it held; one of the future is none."""
+        kept = [row for row in self.log.entries if row["kind"] in (DECIDED, REFUSED)]
+        seen = [nanoseconds(row["snapshot"]) for row in kept if row["snapshot"].date() <= row["seen_at"].date()]
+        return max(seen, default=None)
 
     def _common(self, arrival: Arrival) -> dict[str, Any]:
         return {
@@ -178,8 +185,6 @@ class ShadowRunner:
         }
 
     def _opening(self, opening: Opening) -> dict[str, Any]:
-        from clstm_core.artifacts.folder import canonical_json
-
         facts = {
             "bundle": self.manifest.identity,
             "run": self.manifest.run,
@@ -202,15 +207,13 @@ class ShadowRunner:
         ):
             if found != expected:
                 raise ShadowError(
-                    f"shadow account {self.log.folder.name} is of {what} {expected[:12]}: found {found[:12]}. Pass that "
-                    "one, or another --name for a new account."
+                    f"shadow account {self.log.folder.name} is of {what} {expected[:12]}: found {found[:12]}. Pass "
+                    "that one, or another --name for a new account."
                 )
 
 
 def account_config(account: Mapping[str, Any]) -> EnvConfig:
     """The account that a bundle's manifest states."""
-    from dataclasses import fields
-
     return EnvConfig(**{item.name: account[item.name] for item in fields(EnvConfig) if item.name in account})
 
 
@@ -226,7 +229,7 @@ def set_switch(log: ShadowLog, state: str, reason: str, now: datetime | None = N
     """
     assert state in STATES
     before, said = switch_of(log), require_reason(reason)
-    log.facts  # noqa: B018  an account that was opened
+    log.require_opened()
     at = now or datetime.now(UTC)
     log.append({"kind": SWITCHED, "switch": state, "reasons": [said], "seen_at": int(at.timestamp() * 1e9)})
     return before
@@ -235,89 +238,3 @@ def set_switch(log: ShadowLog, state: str, reason: str, now: datetime | None = N
 def nanoseconds(at: datetime | int) -> int:
     """An instant of the log as int64 UTC nanoseconds; sessions end on whole seconds."""
     return at if isinstance(at, int) else int(at.timestamp()) * 10**9 + at.microsecond * 1000
-
-
-def _order(row: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("contract", "side", "quantity", "why", "bid", "ask")
-    return {name: row[name] for name in names} | {"limit_price": row["fill"]}
-
-
-def _book_columns(simulator: Simulator, shown: Shown) -> dict[str, Any]:
-    """Account, flows, use of the budget, Greeks and fills after a session, as columns of the log."""
-    account, market, book = shown.account, simulator.market, shown.standing.book
-    greeks = simulator.greeks(shown)
-    named = {f"book_{name}" if name in BUDGET else name: greeks[name] for name in GREEKS}
-    own = shown.standing.account
-    legs = []
-    for leg in account.legs:
-        row = int(own.leg_row_NL[0, leg.slot])
-        legs.append(
-            {
-                "slot": leg.slot,
-                "contract_id": leg.contract_id,
-                "quantity": leg.quantity,
-                "entry_price": leg.entry_price,
-                "multiplier": float(market.multiplier_K[market.row_contract_Q[row]]),
-                "mark": float(market.mark_Q[row]),
-                "stale": bool(market.stale_Q[row]),
-            }
-        )
-    columns: dict[str, Any] = {
-        "spot": float(book.spot[0]),
-        "cash_usd": account.cash,
-        "shares": account.shares,
-        "equity_usd": account.equity,
-        "entry_equity_usd": account.entry_equity,
-        "age": account.age,
-        "premium_sold_usd": account.premium_sold,
-        "margin_usd": float(book.margin[0]),
-        "legs": legs,
-        "fills": [],
-        **{name: (None if value != value else value) for name, value in named.items()},
-    }
-    if (ledger := shown.ledger) is None:
-        zero = dict.fromkeys([*BUDGET, *EQUITY_DETAIL, "interest_usd", "dividends_usd", "borrow_usd"], 0.0)
-        return columns | zero | dict.fromkeys((*FLAGS, "ordered", "unfilled", "rejected"), False) | {
-            "options_mark_usd": 0.0,
-            "cash_return": 0.0,
-            "equity_liquidation_usd": account.equity,
-        }
-    years = float(market.time_years_T[1] - market.time_years_T[0])
-    fields = {"interest_usd": "interest_N", "dividends_usd": "dividends_N", "borrow_usd": "borrow_N"}
-    fields |= {"options_mark_usd": "option_mark_N"} | EQUITY_DETAIL | BUDGET
-    columns |= {name: float(getattr(ledger, field)[0]) for name, field in fields.items()}
-    flags = (*FLAGS, "ordered", "unfilled", "rejected")
-    columns |= {name: bool(getattr(ledger, f"{name}_N")[0]) for name in flags}
-    return columns | {
-        "cash_return": float(np.expm1(float(market.rate_T[0]) * years)),
-        "fills": _fills(simulator, shown),
-    }
-
-
-def _fills(simulator: Simulator, shown: Shown) -> list[dict[str, Any]]:
-    ledger, market = shown.ledger, simulator.market
-    assert ledger is not None
-    found = []
-    for slot in (ledger.fill_quantity_NX[0] != 0).nonzero()[:, 0].tolist():
-
-        def of(name: str, slot: int = slot) -> float:
-            return float(getattr(ledger, f"fill_{name}_NX")[0, slot])
-
-        option = slot < FIRST_SHARE_SLOT
-        found.append(
-            {
-                "snapshot": int(market.snapshot_T[int(of("snapshot"))]),
-                "kind": "option" if option else "underlying",
-                "contract_id": market.contract_id(int(of("contract"))) if option else None,
-                "quantity": of("quantity"),
-                "price": of("price"),
-                "multiplier": of("multiplier"),
-                "fee_usd": of("fee"),
-                "reason": FILL_REASONS[int(of("reason"))],
-                "bid": of("bid"),
-                "ask": of("ask"),
-            }
-        )
-    return found
-
-

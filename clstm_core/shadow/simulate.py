@@ -69,7 +69,9 @@ class Simulator:
             return self._shown(state, value_account(self.view, self.config, state), None, None, ruined=False)
         state = account.state(self.market, 0)
         before = stand(self.view, self.config, state, value_account(self.view, self.config, state))
-        step = advance(self.view, self.config, state, orders_for(self.view, before, torch.tensor([action])), before.book)
+        step = advance(
+            self.view, self.config, state, orders_for(self.view, before, torch.tensor([action])), before.book
+        )
         ledger = write_ledger(step, self.view.contract, self.config, self.market.size_zero_Q)
         return self._shown(step.account, step.book, ledger, float(step.reward[0]), ruined=bool(step.terminated[0]))
 
@@ -86,7 +88,7 @@ class Simulator:
         return fills_of(self.market, account, order, filled, config)
 
     def greeks(self, shown: Shown) -> dict[str, float]:
-        """Equity, Greeks and margin of the book (`shown.after_of`), and how much of the options' delta shares offset."""
+        """Equity, Greeks and margin of the book (`shown.after_of`), and what of the options' delta shares offset."""
         holdings, book = shown.standing.account.holdings, shown.standing.book
         found = after_of(book, holdings)
         options = float(book.sums[0, col.DELTA])

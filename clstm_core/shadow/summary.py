@@ -21,9 +21,21 @@ from clstm_core.specs import MARKET_FEATURES
 
 ACCOUNT, RECONCILIATION = "account.json", "reconciliation.json"
 SHOWN = (
-    "sequence kind snapshot switch regime action_name value reward equity_usd cash_return margin_usd net_exposure "
-    "hedge_ratio dollar_gamma_per_percent book_vega_per_point quote_age_s missing_sessions observation_sha256"
-).split()
+    *(
+        "sequence",
+        "kind",
+        "snapshot",
+        "switch",
+        "regime",
+        "action_name",
+        "value",
+        "reward",
+        "equity_usd",
+        "cash_return",
+    ),
+    *("margin_usd", "net_exposure", "hedge_ratio", "dollar_gamma_per_percent", "book_vega_per_point", "quote_age_s"),
+    *("missing_sessions", "observation_sha256"),
+)
 
 
 def training_features(places: Places, identity: str | None) -> np.ndarray | None:
@@ -78,7 +90,15 @@ def keep(found: Reconciled, log: ShadowLog) -> ReconciliationManifest:
     from clstm_core.artifacts.manifest import files_of
 
     found.rows.write_parquet(log.folder / "reconciliation.parquet", compression="zstd")
-    names = ("sessions", "decisions_differing", "masks_differing", "fills_differing", "largest_usd", "limited", "refused")
+    names = (
+        "sessions",
+        "decisions_differing",
+        "masks_differing",
+        "fills_differing",
+        "largest_usd",
+        "limited",
+        "refused",
+    )
     differing = found.rows.filter(pl.col("explanation") != "").head(50)
     return ReconciliationManifest(
         name=log.folder.name,
@@ -86,7 +106,7 @@ def keep(found: Reconciled, log: ShadowLog) -> ReconciliationManifest:
         decisions_equal=found.decisions_equal,
         to_the_cent=found.to_the_cent,
         figures={name: getattr(found, name) for name in names},
-        reference=found.reference,
+        reference=found.reference.id,
         differing=differing.with_columns(pl.col("snapshot").dt.to_string()).to_dicts(),
         files=files_of(log.folder, "reconciliation.parquet"),
         parents={"log": log.last_sha256},
@@ -162,7 +182,10 @@ def _harm(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "there once in twenty accounts at most, however often one looks."
     )
     if found.reached is not None:
-        words = f"It does worse than cash: evidence reached {ENOUGH:.0f} on {rows[found.reached + 1]['snapshot']:%Y-%m-%d}. " + words
+        words = (
+            f"Worse than cash: evidence reached {ENOUGH:.0f} on {rows[found.reached + 1]['snapshot']:%Y-%m-%d}. "
+            + words
+        )
     return {
         "wealth": now,
         "reached": found.reached,
@@ -209,8 +232,6 @@ def _answer(log: ShadowLog, figures: dict[str, Any], watched: dict[str, Any]) ->
     harmed = " Evidence says that it does worse than cash." if watched["reached"] is not None else ""
     return (
         f"In {figures['decided']} sessions{refused}, {figures['first'][:10]} to {figures['last'][:10]}, it made "
-        f"{figures['total_return']:+.2%} in simulated fills; cash made {figures['cash_total_return']:+.2%}. The switch is "
-        f"{state}.{harmed}"
+        f"{figures['total_return']:+.2%} in simulated fills; cash made {figures['cash_total_return']:+.2%}. The switch "
+        f"is {state}.{harmed}"
     )
-
-

@@ -85,7 +85,9 @@ def small_bundle(root: Path) -> Path:
 
 def frozen_market(tables=None, config=CONFIG):
     """The committed tables (or altered ones) as tensors."""
-    tables = tables or {name: pl.read_parquet(TABLES / f"{name}.parquet") for name in ("quotes", "underlyings", "rates")}
+    tables = tables or {
+        name: pl.read_parquet(TABLES / f"{name}.parquet") for name in ("quotes", "underlyings", "rates")
+    }
     facts = {"source": "golden", "label": "simulated quotes", "premium": True, "currency": "USD", "spread": "modelled"}
     return build_market_tensors(*(to_columns(table) for table in tables.values()), config, embargo=0, info=facts)
 
@@ -93,9 +95,7 @@ def frozen_market(tables=None, config=CONFIG):
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory):
     """Folder of the small bundle; its checkpoint lies beside it in `runs/small/checkpoints/100`."""
-    import os  # DEV
-    if os.environ.get("DEV_BUNDLE"):  # DEV
-        return Path(os.environ["DEV_BUNDLE"])  # DEV
+
     return small_bundle(tmp_path_factory.mktemp("shadow"))
 
 

@@ -1,6 +1,6 @@
 """A shadow account in a process of its own, which kills itself with SIGKILL in the n-th call of a function: a script.
 
-    python tests/shadow/kills.py ACCOUNT BUNDLE TENSORS SESSIONS [FUNCTION COUNT]
+python tests/shadow/kills.py ACCOUNT BUNDLE TENSORS SESSIONS [FUNCTION COUNT]
 """
 
 import os

@@ -81,8 +81,10 @@ def spoilt(market, how):
 def test_a_spoilt_snapshot_is_refused_and_poisons_nothing(shadow, market, how, words):
     log = shadow(source=Replay(spoilt(market, how), (0, AT + 4)), limits=STRICT)
     entry = log.entries[AT + 1]
-    assert entry["kind"] == "refused" and words in entry["reasons"][0]
-    assert entry["action"] is None and entry["equity_usd"] is None
+    assert entry["kind"] == "refused"
+    assert words in entry["reasons"][0]
+    assert entry["action"] is None
+    assert entry["equity_usd"] is None
     # an account that never saw that session decides and earns the same afterwards
     replay = Replay(market, (0, AT + 4))
     skipped = [arrival for at, arrival in enumerate(replay.arrivals(None)) if at != AT]
@@ -104,6 +106,51 @@ def test_duplicated_and_reordered_sessions_are_refused(shadow, market):
     assert [words.split(":")[0] for words in refused] == ["duplicate", "reordered", "duplicate"]
     assert [row["observation_sha256"] for row in log.decided] == [row["observation_sha256"] for row in whole.decided]
     assert log.decided[-1]["equity_usd"] == whole.decided[-1]["equity_usd"]
+
+
+def test_a_session_of_the_future_is_refused_and_blocks_nothing(shadow, market):
+    replay = Replay(market, (0, 8))
+    found = list(replay.arrivals(None))
+    wild = dataclasses.replace(found[3], snapshot=found[7].snapshot + 10**9 * 86_400 * 365)
+    log = shadow(source=Sessions(replay, [*found[:3], wild, *found[3:]]))
+    assert log.entries[4]["reasons"][0].startswith("reordered: session 2002-02-")
+    assert len(log.decided) == 8
+
+
+def test_a_ruined_account_ends(shadow, market):
+    replay = Replay(market, (0, 8))
+    shadow(source=Replay(market, (0, 4)))
+    from clstm_core.shadow import runner
+
+    real = runner.book_columns
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(runner, "book_columns", lambda *parts: real(*parts) | {"terminated": True})
+        shadow(source=Replay(market, (0, 5)))
+    log = shadow(source=replay)
+    assert log.decided[-1]["switch"] == "HALTED"
+    assert log.decided[-1]["reasons"] == ["the account is ruined"]
+    assert [row["reasons"][0] for row in log.entries[-3:]] == ["the account is ruined: open another"] * 3
+
+
+def test_what_fails_after_the_policy_decided_leaves_no_trace_in_its_memory(shadow, market):
+    from clstm_core.errors import MarketDataError
+    from clstm_core.shadow.simulate import Simulator
+
+    replay, real, calls = Replay(market, (0, 9)), Simulator.intended, [0]
+
+    def failing(self, shown, action):
+        calls[0] += 1
+        if calls[0] == 5:
+            raise MarketDataError("planted")
+        return real(self, shown, action)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Simulator, "intended", failing)
+        log = shadow(source=replay)
+    assert log.entries[5]["reasons"] == ["planted"]
+    skipped = [arrival for at, arrival in enumerate(replay.arrivals(None)) if at != 4]
+    without = shadow("without", source=Sessions(replay, skipped))
+    assert [row["logits"] for row in log.decided] == [row["logits"] for row in without.decided]
 
 
 def test_quotes_that_are_too_old_are_refused(shadow, market):
@@ -164,7 +211,7 @@ def test_another_bundle_or_source_is_not_this_account(shadow, market):
 def test_a_policy_that_is_no_champion_needs_a_word(bundle, market, tmp_path):
     with (
         ShadowLog.writing(tmp_path / "account") as log,
-        pytest.raises(BundleError, match="no champion.*--unqualified"),
+        pytest.raises(BundleError, match=r"no champion.*--unqualified"),
     ):
         ShadowRunner(log, Opening(bundle=bundle, limits=Limits.none()), Replay(market))
     assert ShadowLog(tmp_path / "account").entries == []

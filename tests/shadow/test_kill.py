@@ -1,4 +1,4 @@
-"""Killed at any moment, an account goes on as if it had not been: its log is that of an undisturbed run, byte for byte."""
+"""Killed at any moment, an account goes on: its log is that of an undisturbed run, byte for byte."""
 
 import os
 import signal
@@ -80,7 +80,8 @@ def test_kill_9_at_ten_moments(undisturbed, bundle, market, tmp_path):
     subprocess.run(command, check=True, timeout=300)
     mine, theirs = files(tmp_path / "account"), files(undisturbed)
     # the source's identity is that of tensors that were written, which those in memory have not
-    assert list(mine) == list(theirs) and len(mine) == SESSIONS + 1
+    assert list(mine) == list(theirs)
+    assert len(mine) == SESSIONS + 1
     log, whole = ShadowLog(tmp_path / "account").table(), ShadowLog(undisturbed).table()
     assert log.drop("previous", "source_sha256").equals(whole.drop("previous", "source_sha256"))
     assert not list((tmp_path / "account" / "log").glob(".*.tmp"))

@@ -1,4 +1,4 @@
-"""The kill switch: limits tighten it, a person alone loosens it, it survives a restart, and it binds what is decided."""
+"""The kill switch: limits tighten it, a person alone loosens it, it survives a restart, it binds."""
 
 import dataclasses
 import json
@@ -45,7 +45,8 @@ CALM = {
 def test_each_limit_trips_beyond_it_and_not_at_it(limit, fact, state):
     limits = dataclasses.replace(Limits.none(), **limit)
     found, reasons = tripped([CALM], CALM | fact, limits)
-    assert found == state and len(reasons) == 1
+    assert found == state
+    assert len(reasons) == 1
     assert tripped([CALM], CALM, limits) == (ACTIVE, [])
     assert limit == {} or tripped([CALM], CALM | fact, Limits.none()) == (ACTIVE, [])
 
@@ -115,7 +116,11 @@ def test_limits_come_from_the_bundle_and_a_file(tmp_path):
     assert (found.max_orders, found.max_net_exposure, found.max_crash_loss) == (10, None, 0.2)
     assert found.max_vega_per_point == 0.008
     assert Limits(**found.to_dict()) == found
-    for text, words in (('{"max_ordres": 1}', "state max_ordres"), ('{"max_orders": -1}', "at least 0"), ("[", "cannot")):
+    for text, words in (
+        ('{"max_ordres": 1}', "state max_ordres"),
+        ('{"max_orders": -1}', "at least 0"),
+        ("[", "cannot"),
+    ):
         file.write_text(text)
         with pytest.raises(ConfigError, match=words):
             Limits.from_file(file, account)

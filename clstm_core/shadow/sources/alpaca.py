@@ -4,6 +4,7 @@ Market data alone: of Alpaca's library only the client of historical option data
 was fetched is kept, so that an account can be reconciled later on the very quotes that it decided on.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
+from clstm_core.artifacts.folder import flush, scratch, write_text
 from clstm_core.config import MarketConfig
 from clstm_core.errors import ConfigError, ShadowError
 from clstm_core.market.calendars import newest_ended_session
@@ -20,6 +22,7 @@ from clstm_core.shadow.arrival import Arrival
 from clstm_core.shadow.sources.directory import Directory
 
 SYMBOL = re.compile(r"([A-Z]{1,6})(\d{6})([CP])(\d{8})")
+CLOSES = "underlyings.csv"
 SAID = 160
 """Letters of a library's own words that are passed on."""
 
@@ -42,11 +45,11 @@ def chain_client(keys: tuple[str, str] | None, *, address: str | None = None) ->
         from alpaca.data.historical.option import OptionHistoricalDataClient
     except ImportError:
         raise ConfigError(
-            "alpaca-py is not installed: expected it for --source alpaca. Install it: pip install 'clstm-options[alpaca]'."
+            "alpaca-py is not installed: expected it for --source alpaca. Install clstm-options[alpaca]."
         ) from None
     if keys is None:
         raise ConfigError(
-            "no keys of Alpaca's market data: expected APCA_API_KEY_ID and APCA_API_SECRET_KEY in the environment. Set them."
+            "no keys of Alpaca's market data: expected APCA_API_KEY_ID and APCA_API_SECRET_KEY in the environment."
         )
     client: Chain = OptionHistoricalDataClient(*keys, url_override=address)
     return client
@@ -57,7 +60,8 @@ class Alpaca:
 
     Args:
         settings: of source `table`, whose folder the sessions are kept in; `underlyings.csv` there gives the closes
-                  before the first of them, without which the features look back on nothing
+                  before the first of them, without which the features look back on nothing. The closes that put-call
+                  parity implies are added to it
     """
 
     def __init__(
@@ -80,14 +84,25 @@ class Alpaca:
     def arrivals(self, after: int | None) -> Iterator[Arrival]:
         """As `QuoteSource` states: the newest ended session is fetched where it is not kept yet.
 
-        Raises: ShadowError where the feed does not answer, or not with quotes: nothing is kept, and asking again is safe
+        Raises: ShadowError where the feed does not answer, or not with quotes: nothing is kept, ask again
         """
         session = newest_ended_session(self._now(), self._instrument.calendar)
         place = self._folder / f"{session.isoformat()}.parquet"
         if not place.is_file():
-            keep(self._rows(session.isoformat()), place)
+            rows = self._rows(session.isoformat())
+            self._keep_close(session.isoformat(), close_of(rows))  # first: quotes without a price would be set aside
+            keep(rows, place)
         source = Directory(self._settings, self._cache, embargo=self._embargo, now=self._now, name=self.name)
         yield from source.arrivals(after)
+
+    def _keep_close(self, session: str, close: float) -> None:
+        place = self._folder / CLOSES
+        known = (
+            pl.read_csv(place, infer_schema_length=0) if place.is_file() else pl.DataFrame(schema={"date": pl.String})
+        )
+        row = pl.DataFrame({"date": [session], "close": [f"{close:.4f}"]})
+        later = pl.concat([known.filter(pl.col("date") != session), row], how="diagonal")
+        write_text(place, later.sort("date").write_csv())
 
     def _rows(self, session: str) -> pl.DataFrame:
         try:
@@ -98,13 +113,13 @@ class Alpaca:
         except Exception as error:  # whatever a client and its libraries raise: network, limits, malformed answers
             said = " ".join(str(error).split())[:SAID]
             raise ShadowError(
-                f"Alpaca gave no chain of {self._underlying}: {type(error).__name__}: {said} Expected quotes of session "
-                f"{session}. Nothing was decided; run the same command again."
+                f"Alpaca gave no chain of {self._underlying}: {type(error).__name__}: {said} Expected quotes of "
+                f"session {session}. Nothing was decided; run the same command again."
             ) from None
         if not rows:
             raise ShadowError(
-                f"Alpaca's chain of {self._underlying} has no quote: found {len(found)} contracts, expected some with bid "
-                f"and ask of session {session}. Nothing was decided; run the same command again."
+                f"Alpaca's chain of {self._underlying} has no quote: found {len(found)} contracts, expected some with "
+                f"bid and ask of session {session}. Nothing was decided; run the same command again."
             )
         return pl.DataFrame(rows)
 
@@ -132,12 +147,39 @@ class Alpaca:
         }
 
 
+def close_of(rows: pl.DataFrame) -> float:
+    """The underlying's price that put-call parity implies: forwards of the two nearest expiries, led back to today.
+
+        F = K + C - P at the strike where call and put cost most nearly the same;  log S = log F(T) led back to T = 0
+
+    Raises: ShadowError for a chain without two such expiries
+    """
+    mid = rows.filter((pl.col("bid") > 0) & (pl.col("ask") > pl.col("bid")) & (pl.col("expiration") > pl.col("date")))
+    mid = mid.with_columns(mid=0.5 * (pl.col("bid") + pl.col("ask")))
+    wide = mid.pivot("right", index=["date", "expiration", "strike"], values="mid", aggregate_function="first")
+    if not {"C", "P"} <= set(wide.columns):
+        raise ShadowError("the chain has no calls beside puts: expected both, to imply the underlying's price.")
+    forwards = (
+        wide.drop_nulls(["C", "P"])
+        .with_columns(apart=(pl.col("C") - pl.col("P")).abs())
+        .sort("expiration", "apart")
+        .group_by("expiration", maintain_order=True)
+        .first()
+        .with_columns(
+            days=(pl.col("expiration").str.to_date() - pl.col("date").str.to_date()).dt.total_days(),
+            forward=pl.col("strike") + pl.col("C") - pl.col("P"),
+        )
+    )
+    if forwards.height < 2:
+        raise ShadowError(
+            f"the chain has {forwards.height} expiries with calls beside puts: expected 2, to imply the spot."
+        )
+    (near, one), (far, other) = forwards.select("days", "forward").rows()[:2]
+    return float(one * (one / other) ** (near / (far - near)))
+
+
 def keep(rows: pl.DataFrame, place: Path) -> None:
     """Write a session's table whole or not at all."""
-    import os
-
-    from clstm_core.artifacts.folder import flush, scratch
-
     with scratch(place.parent.parent, place.parent.name) as left:
         rows.write_parquet(left / place.name)
         flush(left / place.name)

@@ -4,7 +4,6 @@ The market is built by the code that a backtest's is built by, from the files th
 found unusable (unreadable, a copy of the one before, all rows quarantined) arrives with that as its problem.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from functools import partial
