@@ -79,9 +79,7 @@ def shadow_session(
     """
     with run_stage(context, "shadow", paths) as (progress, run):
         from clstm_core.shadow.accounts import run_account
-        from clstm_core.shadow.summary import kept_reconciliation
-        from reports.gallery import write_gallery
-        from reports.shadow_page import render_shadow
+        from reports.shadow_page import draw_account
 
         places, seen = paths.places, [0]
 
@@ -100,9 +98,7 @@ def shadow_session(
         )
         progress(1, 1)
         metrics.store().record(kept)
-        before = kept_reconciliation(kept.folder)
-        render_shadow(kept.content(), before.content() if before else None, paths.reports)
-        write_gallery(paths.reports)
+        draw_account(kept.folder, paths.reports)
     flagged = ", ".join(kept.drift_flagged)
     return dg.MaterializeResult(
         metadata={
@@ -146,9 +142,11 @@ def shadow_reconciliation(
     """The shadow account against a backtest of the same bundle over the same days and quotes."""
     with run_stage(context, "reconciliation", paths) as (_, run):
         from clstm_core.shadow.accounts import reconcile_account
+        from reports.shadow_page import draw_account
 
         kept = reconcile_account(paths.places, run.name, paths.places.bundle(run.name), config.feed())
         metrics.store().record(kept)
+        draw_account(kept.folder, paths.reports)
     figures = kept.figures
     return dg.MaterializeResult(
         metadata={

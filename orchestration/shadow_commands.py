@@ -92,6 +92,7 @@ def reconcile(
         feed = Feed(kind=source.value, market=market, data=str(data) if data else "")
         found = reconcile_account(places, name or bundle.resolve().name, bundle, feed)
         _record(places, found)
+        _draw(found.folder)
         typer.echo(found.answer)
         for row in found.differing:
             typer.echo(f"  {row['snapshot'][:10]}  {row['explanation']}")
@@ -170,15 +171,15 @@ def _record(places: Any, *manifests: Any) -> None:
     MetricsStore(places.root / "metrics.duckdb").record(*manifests)
 
 
+def _draw(folder: Path) -> Path:
+    from reports.shadow_page import draw_account
+
+    return draw_account(folder, project_home() / "reports" / "generated")
+
+
 def _show(found: Any) -> None:
     """The answer, and where to see more."""
-    from clstm_core.shadow.summary import kept_reconciliation
-    from reports.gallery import write_gallery
-    from reports.shadow_page import render_shadow
-
-    reconciled, out = kept_reconciliation(found.folder), project_home() / "reports" / "generated"
-    page = render_shadow(found.content(), reconciled.content() if reconciled else None, out)
-    write_gallery(out)
+    page = _draw(found.folder)
     if not found.facts["qualified"]:
         typer.echo(f"{found.facts['standing']}. This policy is no champion and is not to be traded.")
     typer.echo(f"{found.answer}\nFills are simulated on {found.facts['label']}; nothing was sent anywhere.")

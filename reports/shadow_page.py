@@ -6,8 +6,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from clstm_core.artifacts.folder import write_json, write_text
-from reports.charts import text
+from clstm_core.artifacts.folder import read_json, write_json, write_text
+from clstm_core.errors import ReportError
+from reports.charts import number, text
+from reports.gallery import write_gallery
 from reports.pages import policy, template
 from reports.render import label_kind, write_shared
 from reports.shadow_list import ROOM, SUMMARY
@@ -46,6 +48,19 @@ DRIFT = {
     "flagged": "flagged",
 }
 _KINDS = {"probability": "percent", "equity_usd": "usd", "net_exposure": "percent", "excess": "bps", "error": "bps"}
+
+
+def draw_account(folder: Path, out_dir: Path) -> Path:
+    """The page of the account in `folder` as its files say that it stands, and the gallery that links it.
+
+    Raises: ReportError where there is no account
+    """
+    account = read_json(folder / "account.json")
+    if not isinstance(account, dict):
+        raise ReportError(f"no account in {folder}: expected account.json. `clstm shadow show --name NAME` makes it.")
+    page = render_shadow(account, read_json(folder / "reconciliation.json"), out_dir)
+    write_gallery(out_dir)
+    return page
 
 
 def render_shadow(account: Mapping[str, Any], reconciliation: Mapping[str, Any] | None, out_dir: Path) -> Path:
@@ -137,21 +152,20 @@ def _section(
         "words": words,
         "picture": picture,
         "alt": alt,
-        "columns": list(columns),
+        "columns": [{"text": name, "kind": _kind([row.get(key) for row in rows])} for name, key in columns.items()],
         "shown": cells[-open:] if open else [],
         "rows": cells,
     }
 
 
 def _cells(rows: Rows, columns: Mapping[str, str]) -> list[list[dict[str, str]]]:
-    """Text of every cell, and whether it is a number: those stand to the right."""
-    return [
-        [
-            {"text": _cell(row.get(key), key), "kind": "number" if isinstance(row.get(key), (int, float)) else ""}
-            for key in columns.values()
-        ]
-        for row in rows
-    ]
+    """Text of every cell, and whether its column holds numbers: those stand to the right."""
+    kinds = {key: _kind([row.get(key) for row in rows]) for key in columns.values()}
+    return [[{"text": _cell(row.get(key), key), "kind": kinds[key]} for key in columns.values()] for row in rows]
+
+
+def _kind(values: Sequence[Any]) -> str:
+    return "number" if any(number(value) is not None for value in values) else ""
 
 
 def _cell(value: Any, key: str) -> str:
@@ -161,6 +175,8 @@ def _cell(value: Any, key: str) -> str:
         return str(value).replace("_", " ")
     if isinstance(value, float) and key in ("hedge_ratio", "value", "reward", "psi", "by_chance", "ks", "wasserstein"):
         return text(value, decimals=3)
+    if key == "chance" and isinstance(value, float):
+        return "under 0.0001" if value < 1e-4 else text(value, decimals=4)
     if _KINDS.get(key) == "bps" and isinstance(value, float):
         return f"{text(1e4 * value, decimals=2)} bp"
     return text(value, _KINDS.get(key, ""))
@@ -259,7 +275,9 @@ def _hedges(rows: Rows, label: str) -> dict[str, Any]:
 
 def _drift(account: Mapping[str, Any]) -> dict[str, Any]:
     rows = account["drift"]
-    whole = [row for row in rows if row["regime"] == "all"]
+    whole = sorted(
+        (row for row in rows if row["regime"] == "all"), key=lambda row: (not row["flagged"], row["chance"] or 0.0)
+    )
     words = (
         f"{account['drift_words']} PSI below 0.1 is steady, from 0.25 on moved; beside it stands what one in twenty of "
         "training's own stretches of this length reaches. Chance is that of one more such stretch lying as far."

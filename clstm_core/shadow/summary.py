@@ -1,7 +1,6 @@
 """A shadow account as it stands, made of its log: figures, drift, what the critic foresaw, evidence of harm."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,11 +110,6 @@ def keep(found: Reconciled, log: ShadowLog) -> ReconciliationManifest:
         files=files_of(log.folder, "reconciliation.parquet"),
         parents={"log": log.last_sha256},
     ).write(log.folder / RECONCILIATION)
-
-
-def kept_reconciliation(folder: Path) -> ReconciliationManifest | None:
-    """The newest comparison of an account; None where there is none."""
-    return ReconciliationManifest.kept(folder / RECONCILIATION)
 
 
 def _figures(log: ShadowLog, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
