@@ -114,6 +114,26 @@ def show(name: Account) -> None:
         _show(found)
 
 
+@shadow_app.command("compare")
+def compare(
+    name: Account,
+    reference: Annotated[str, typer.Option(help="the account that it is laid beside")],
+    margin: Annotated[
+        float, typer.Option(help="basis points per session that it may be worse, stated before looking")
+    ] = 1.0,
+) -> None:
+    """Say whether one account does harm beside another on the same sessions; it may be asked every day."""
+    from clstm_core.artifacts.places import Places
+
+    places = Places(project_home() / "data")
+    with one_sentence():
+        from clstm_core.shadow.against import against
+        from clstm_core.shadow.log import ShadowLog
+
+        found = against(ShadowLog(places.shadow(name)), ShadowLog(places.shadow(reference)), margin)
+    typer.echo(found.words)
+
+
 @shadow_app.command("halt")
 def halt(name: Account, reason: Reason) -> None:
     """From now on hold alone is legal."""

@@ -60,21 +60,23 @@ def harm(difference: Floats, *, bound: float | None = None) -> Evidence:
 def non_inferiority(difference: Floats, margin: float, *, bound: float | None = None) -> Evidence:
     """Evidence that an account does not do worse than its reference by more than `margin` per session.
 
-    The null is that it does: E[truncated (difference + margin) | past] <= 0. Units, shapes and the bound as in `harm`.
+    The null is that it does: E[truncated (difference + margin) | past] <= 0. Units, shapes and the bound as in `harm`,
+    but that a bound from the first sessions is SPREADS margins at least: accounts that were all but one are not trusted
+    to stay so.
 
     Raises: ValueError for a margin that is negative
     """
     if not margin >= 0.0:
         raise ValueError(f"margin={margin}: expected at least 0, in the unit of the differences.")
-    return _evidence(np.asarray(difference, dtype=float) + margin, bound)
+    return _evidence(np.asarray(difference, dtype=float) + margin, bound, least=SPREADS * margin)
 
 
-def _evidence(x: Floats, bound: float | None) -> Evidence:
+def _evidence(x: Floats, bound: float | None, *, least: float = 0.0) -> Evidence:
     if not np.isfinite(x).all():
         raise ValueError("a difference is not finite: expected numbers. Leave out sessions without both accounts.")
     settling = 0 if bound is not None else min(SETTLING, len(x))
     if bound is None:
-        bound = SPREADS * float(x[:settling].std(ddof=1)) if settling > 1 else 0.0
+        bound = max(least, SPREADS * float(x[:settling].std(ddof=1)) if settling > 1 else 0.0)
     wealth = np.ones(len(x))
     if len(x) <= settling or not bound > 0.0:
         return Evidence(wealth, None, bound, 0)

@@ -68,6 +68,16 @@ def test_one_win_pays_the_mean_bet_and_the_settling_sessions_are_not_bet_on():
     assert found.wealth[-1] > found.wealth[SETTLING] > 1.0
 
 
+def test_accounts_that_were_one_are_not_trusted_to_stay_so():
+    """A margin beside no deviation at all: the bound is margins, and one great loss later counts in full."""
+    found = non_inferiority(np.zeros(60), 0.001)
+    assert found.bound == pytest.approx(0.006)
+    assert found.reached is not None
+    path = np.zeros(60)
+    path[22:60:4] = -0.006
+    assert non_inferiority(path, 0.001).reached is None
+
+
 def test_it_stays_given_up_and_counts_what_it_truncates():
     found = harm(np.full(40, -0.03), bound=0.02)
     assert found.truncated == 40
