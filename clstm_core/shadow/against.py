@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from clstm_core.errors import ShadowError
-from clstm_core.evaluation.e_process import ENOUGH, SETTLING, Evidence, harm, non_inferiority
+from clstm_core.evaluation.e_process import ENOUGH, Evidence, harm, non_inferiority
 from clstm_core.shadow.log import ShadowLog
 
-BPS = 1e4
+BPS, LEAST = 1e4, 21
 MOST = 1e6  # evidence beyond it is shown as this
 
 
@@ -57,10 +57,10 @@ def against(log: ShadowLog, reference: ShadowLog, margin_bps: float) -> Against:
         raise ShadowError(f"margin {margin_bps:g} bp: expected at least 0. Pass another --margin.")
     mine, theirs = _growth(log.decided), _growth(reference.decided)
     common = sorted(set(mine) & set(theirs))
-    if len(common) < SETTLING + 2:
+    if len(common) < LEAST:
         raise ShadowError(
             f"{len(common)} sessions that {log.folder.name} and {reference.folder.name} have in common: expected at "
-            f"least {SETTLING + 2}. Let both see more of the same sessions."
+            f"least {LEAST}. Let both see more of the same sessions."
         )
     difference = np.array([mine[step] - theirs[step] for step in common])
     return Against(

@@ -9,7 +9,7 @@ import polars as pl
 from clstm_core.artifacts.manifests import ReconciliationManifest, ShadowManifest
 from clstm_core.artifacts.places import Places
 from clstm_core.evaluation.calibration import calibration
-from clstm_core.evaluation.e_process import ENOUGH, SETTLING, harm
+from clstm_core.evaluation.e_process import BOUND, ENOUGH, harm
 from clstm_core.evaluation.regimes import TERCILES
 from clstm_core.shadow.columns import DECIDED, REFUSED, SWITCHED
 from clstm_core.shadow.drift import drift, flagged_words
@@ -167,8 +167,8 @@ def _excess(rows: Sequence[dict[str, Any]]) -> np.ndarray:
 
 def _harm(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The e-process of an account against cash."""
-    if len(rows) < SETTLING + 2:
-        return {"wealth": None, "reached": None, "path": [], "words": f"Watched from {SETTLING + 2} sessions on."}
+    if len(rows) < 2:
+        return {"wealth": None, "reached": None, "path": [], "words": "Watched from the second session on."}
     found = harm(_excess(rows))
     now = float(found.wealth[-1])
     words = (
@@ -183,7 +183,7 @@ def _harm(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "wealth": now,
         "reached": found.reached,
-        "bound": found.bound,
+        "bound": BOUND,
         "truncated": found.truncated,
         "path": found.wealth.tolist(),
         "words": words,
