@@ -20,7 +20,7 @@ COLUMNS = ["world", "idle", "growth_bps", "error_bps", "per_risk", "windows", "w
 
 
 @dg.asset(
-    group_name="training",
+    group_name="controls",
     kinds={"torch"},
     code_version=code_version(__file__, rooms=(*AUDIT, "ppo", "controls")),
     owners=["team:research"],

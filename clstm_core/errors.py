@@ -33,6 +33,10 @@ class BundleError(ArtifactError):
     """A bundle that must not trade."""
 
 
+class ShadowError(ArtifactError):
+    """A shadow account that cannot go on, or whose log cannot be used."""
+
+
 class AuditError(ClstmError, ValueError):
     """An audit that cannot be run at all, or a market that is not proven."""
 

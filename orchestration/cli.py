@@ -16,6 +16,7 @@ from orchestration.policy_commands import bundle_app, decide, evaluate
 from orchestration.report_commands import compare, report, runs
 from orchestration.schedule_commands import schedule_app
 from orchestration.serve import LAST_PORT, LOCAL, REPORT_PORT, UI_PORT, serve
+from orchestration.shadow_commands import shadow_app
 from orchestration.walk_commands import walk_forward
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(schedule_app, name="schedule")
 app.add_typer(bundle_app, name="bundle")
+app.add_typer(shadow_app, name="shadow")
 
 UsageError: Any = typer.BadParameter.__base__  # typer names no public one
 

@@ -34,9 +34,16 @@ refresh_market_data = dg.define_asset_job(
     "refresh_market_data", MARKET, description="Quotes and tensors of one source."
 )
 
+run_shadow = dg.define_asset_job(
+    "run_shadow",
+    dg.AssetSelection.groups("shadow"),
+    description="A run's bundle on every session that arrived, in simulated fills, and its backtest of the same days.",
+)
+
 jobs = [
     train_and_evaluate,
     refresh_market_data,
+    run_shadow,
     dg.define_asset_job(
         "load_vendor_months",
         MONTHS,

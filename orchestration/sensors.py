@@ -1,4 +1,4 @@
-"""What starts something when it happens: files that a vendor delivered, a run that failed. Both start switched off."""
+"""What starts something when it happens: files that a vendor delivered, a run that failed. All start switched off."""
 
 import hashlib
 import os
@@ -9,11 +9,14 @@ import dagster as dg
 
 from orchestration.failures import kept_failures
 from orchestration.home import project_home
-from orchestration.jobs import refresh_market_data
+from orchestration.jobs import refresh_market_data, run_shadow
 from orchestration.standing import read_standing, run_config
 
 WEBHOOK = "CLSTM_WEBHOOK_URL"
 """Environment variable with an address that failures are posted to, as JSON. It may hold a secret: never in a file."""
+
+SHADOW_RUN = "CLSTM_SHADOW_RUN"
+"""Environment variable with the run whose bundle watches new sessions in shadow."""
 
 SLACK_TOKEN, SLACK_CHANNEL = "SLACK_BOT_TOKEN", "CLSTM_SLACK_CHANNEL"
 PATIENCE_S, ATTEMPTS = 10.0, 3
@@ -40,6 +43,36 @@ def new_vendor_files(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
         return dg.SensorResult(skip_reason="Files are arriving: waiting until they rest.", cursor=f"{found}:{launched}")
     tags = {"recipe": recipe.name, "source": recipe.source}
     wanted = dg.RunRequest(run_key=found, run_config=run_config(recipe), tags=tags)
+    return dg.SensorResult(run_requests=[wanted], cursor=f"{found}:{found}")
+
+
+@dg.sensor(
+    job=run_shadow,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    minimum_interval_seconds=60,
+    description=f"New sessions of the standing recipe's folder in shadow, with the bundle of the run in {SHADOW_RUN}.",
+)
+def shadow_sessions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """One launch per state of the folder, once two looks have found it the same."""
+    recipe = read_standing(project_home() / "data")
+    if not (run := os.environ.get(SHADOW_RUN)):
+        return dg.SkipReason(f"No run is named in {SHADOW_RUN}.")
+    if not recipe.data_dir:
+        return dg.SkipReason(f"Source {recipe.source} reads no folder.")
+    found = fingerprint(Path(recipe.data_dir))
+    if found is None:
+        return dg.SkipReason(f"{recipe.data_dir} holds no file.")
+    seen, _, launched = (context.cursor or "").partition(":")
+    if found == launched:
+        return dg.SkipReason("No session is new.")
+    if found != seen:
+        return dg.SensorResult(skip_reason="Files are arriving: waiting until they rest.", cursor=f"{found}:{launched}")
+    config = {"source": "directory", "market": recipe.source, "data": str(recipe.data_dir)}
+    wanted = dg.RunRequest(
+        run_key=f"{run}-{found}",
+        partition_key=run,
+        run_config={"ops": {name: {"config": config} for name in ("shadow_session", "shadow_reconciliation")}},
+    )
     return dg.SensorResult(run_requests=[wanted], cursor=f"{found}:{found}")
 
 
@@ -107,4 +140,4 @@ def _slack(told: dict[str, Any]) -> None:
     SlackResource(token=token).get_client().chat_postMessage(channel=channel, text=told["text"])
 
 
-sensors = [new_vendor_files, run_failures]
+sensors = [new_vendor_files, shadow_sessions, run_failures]

@@ -7,6 +7,7 @@ from typing import Any
 from clstm_core.artifacts.folder import write_text
 from reports.charts import NOTHING, number
 from reports.pages import CSP, template
+from reports.shadow_list import shadow_accounts
 from reports.tiles import facts, signed_percent, two_decimals
 
 WALKS = "walk-forward"
@@ -26,7 +27,9 @@ def write_gallery(out_dir: Path) -> Path:
     walks = [_walk_row(summary) for summary in summaries_in(out_dir / WALKS)]
     rows = [gallery_row(summary) for summary in summaries]
     index = out_dir / "index.html"
-    write_text(index, template("gallery.html").render(rows=rows, walks=walks, folder=WALKS, csp=CSP, inline=None))
+    shadows = shadow_accounts(out_dir)
+    shown = {"rows": rows, "walks": walks, "folder": WALKS, "shadows": shadows}
+    write_text(index, template("gallery.html").render(**shown, csp=CSP, inline=None))
     compared = {row["run"]: compared_lines(row, summary) for row, summary in zip(rows, summaries, strict=True)}
     page = template("compare.html").render(runs=compared, csp=CSP, inline=None)
     write_text(out_dir / "compare.html", page)

@@ -102,6 +102,8 @@ def test_the_audit_knows_the_env_by_its_records_and_its_interface_alone():
         (["clstm_core/model"], ["clstm_core.env", "clstm_core.ppo", "clstm_core.market"]),
         (["clstm_core/ppo"], ["clstm_core.env.options_env", "clstm_core.market", "clstm_core.evaluation"]),
         (["clstm_core/audit", "clstm_core/evaluation", "clstm_core/deployment"], ["clstm_core.ppo"]),
+        (["clstm_core/shadow"], ["clstm_core.ppo"]),
+        (["clstm_core/env", "clstm_core/market", "clstm_core/evaluation"], ["clstm_core.shadow"]),
     ],
 )
 def test_imports_point_one_way(rooms, banned):

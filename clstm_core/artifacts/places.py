@@ -9,6 +9,7 @@ cache/realism/<key>.json             the outside judge's verdicts on quotes
 runs/<run>/                          inputs.json, checkpoints/, metrics.jsonl, generalisation.json, comparison.json, ...
 backtests/<id>/                      four ledgers and their manifest
 bundles/<run>/                       what is deployed
+shadow/<account>/                    a bundle on sessions as they arrive: log/, account.json, reconciliation.json
 controls/<key>.json                  a recipe in worlds whose edge is known, by what it teaches and how
 walk_forward/<name>/                 plan, baselines per fold and the record of one walk-forward; its runs are in runs/
 set_aside/<run>.<time>/              a run of the same name that was made from something else
@@ -157,6 +158,10 @@ class Places:
     def walk(self, name: str) -> Path:
         """The folder of a walk-forward; ConfigError for a name that cannot be one."""
         return self.walks / run_name(name)
+
+    def shadow(self, name: str) -> Path:
+        """The folder of a shadow account; ConfigError for a name that cannot be one."""
+        return self.root / "shadow" / run_name(name)
 
     def quotes(self, identity: str) -> Path:
         """Canonical tables of that identity."""

@@ -33,9 +33,11 @@ from clstm_core.artifacts.manifests import (
     GateResults,
     GeneralisationManifest,
     RealismVerdict,
+    ReconciliationManifest,
     ReportManifest,
     RunInputs,
     RunStatus,
+    ShadowManifest,
 )
 from clstm_core.artifacts.places import Places
 from clstm_core.errors import ArtifactError
@@ -57,6 +59,8 @@ _KINDS: tuple[tuple[type[Manifest], str], ...] = (
     (ReportManifest, "runs/*/report.json"),
     (BacktestManifest, f"backtests/*/{FILE}"),
     (BundleManifest, f"bundles/*/{FILE}"),
+    (ShadowManifest, "shadow/*/account.json"),
+    (ReconciliationManifest, "shadow/*/reconciliation.json"),
 )
 
 

@@ -393,6 +393,112 @@ REPORTS = Table(
     ),
 )
 
+ACCOUNT = _text("account", "name of the shadow account")
+
+SHADOW_ACCOUNTS = Table(
+    "shadow_accounts",
+    "One row per shadow account: a bundle that decides on sessions as they arrive; every fill in it is simulated.",
+    ("account",),
+    (
+        ACCOUNT,
+        RUN,
+        _text("bundle", "identity of the bundle", "hex"),
+        _text("standing", "how its policy was chosen; UNQUALIFIED where it is no champion"),
+        _text("source", "where its sessions come from"),
+        _text("label", "what their quotes are"),
+        _text("switch", "ACTIVE, REDUCING or HALTED"),
+        _count("entries", "entries of its log"),
+        _count("decided", "sessions that were decided on"),
+        _count("refused", "sessions that were refused"),
+        _time("first", "first session decided on"),
+        _time("last", "last session decided on"),
+        _number("equity_usd", "currency", "after the last session"),
+        _number("total_return", "fraction", "since it began"),
+        _number("cash_total_return", "fraction", "of cash over the same sessions"),
+        _number("max_drawdown", "fraction", "largest fall from a peak"),
+        _number("fees_usd", "currency", "commissions of its simulated fills"),
+        _count("drift_flagged", "features whose drift is flagged: what retraining reads"),
+        _text("drift_features", "their names"),
+        _number("harm_wealth", "ratio", "evidence that it does worse than cash; 20 is enough"),
+        _text("log_sha256", "of the last entry of its log", "hex"),
+    ),
+    since=7,
+)
+
+SHADOW_SESSIONS = Table(
+    "shadow_sessions",
+    "One row per session of a shadow account; its log has observations, logits, legs, orders and fills besides.",
+    ("account", "sequence"),
+    (
+        ACCOUNT,
+        _count("sequence", "entry of the log"),
+        _text("kind", "decided or refused"),
+        _time("snapshot", "the session"),
+        _text("reasons", "why it was refused or limited"),
+        _text("switch", "after it"),
+        _text("regime", "calm, middle or wild by training's volatility"),
+        _text("action_name", "what was decided"),
+        _number("probability", "fraction", "of that action"),
+        _number("value", "rewards", "the critic's expectation"),
+        _number("reward", "rewards", "of the step that led here"),
+        _count("fills", "simulated fills of the decision before"),
+        _number("equity_usd", "currency", "after them"),
+        _number("cash_return", "fraction", "of cash in the step that led here"),
+        _number("margin_usd", "currency", "of the book"),
+        _number("net_exposure", "fraction", "of equity"),
+        _number("hedge_ratio", "ratio", "of the options' delta that shares offset"),
+        _number("dollar_gamma_per_percent", "currency", "change of dollar delta for 1% of spot"),
+        _number("book_vega_per_point", "currency", "per volatility point"),
+        _number("quote_age_s", "s", "age of the quotes when they arrived"),
+        _count("missing_sessions", "sessions of the exchange without a snapshot before this one"),
+        _text("observation_sha256", "hash of what was observed", "hex"),
+    ),
+    since=7,
+)
+
+SHADOW_DRIFT = Table(
+    "shadow_drift",
+    "One row per feature and regime: how far the sessions that were met lie from training's dates.",
+    ("account", "feature", "regime"),
+    (
+        ACCOUNT,
+        _text("feature", "market feature"),
+        _text("regime", "all, or a tercile of training's volatility"),
+        _count("sessions", "that were met"),
+        _number("psi", "index", "population stability index; 0.1 and 0.25 bound its bands"),
+        _text("band", "steady, watch, moved or unmeasured"),
+        _number("ks", "distance", "Kolmogorov and Smirnov's"),
+        _number("p_value", "probability", "of that distance if days were independent draws, which they are not"),
+        _number("wasserstein", "deviations of training", "distance"),
+        _number("chance", "probability", "that one more stretch of training lies as far"),
+        _number("by_chance", "index", "psi that one in twenty of training's own stretches reaches"),
+        _flag("flagged", "whether retraining is asked for"),
+    ),
+    since=7,
+)
+
+SHADOW_RECONCILIATIONS = Table(
+    "shadow_reconciliations",
+    "One row per comparison of a shadow account with the backtest of its days and quotes.",
+    ("account", "log_sha256"),
+    (
+        ACCOUNT,
+        _text("log_sha256", "of the last entry that was compared", "hex"),
+        _text("backtest_id", "the backtest"),
+        _flag("decisions_equal", "whether every decision is the backtest's"),
+        _flag("to_the_cent", "whether every fill and sum of money is"),
+        _text("answer", "in a sentence"),
+        _count("sessions", "compared"),
+        _count("decisions_differing", "sessions"),
+        _count("masks_differing", "sessions with other legal actions"),
+        _count("fills_differing", "sessions"),
+        _number("largest_usd", "currency", "largest difference of a sum of money"),
+        _count("limited", "sessions under a switch that was not ACTIVE"),
+        _count("refused", "sessions that are in neither"),
+    ),
+    since=7,
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -409,6 +515,10 @@ TABLES: dict[str, Table] = {
         TRIALS,
         REPORTS,
         CONTROLS,
+        SHADOW_ACCOUNTS,
+        SHADOW_SESSIONS,
+        SHADOW_DRIFT,
+        SHADOW_RECONCILIATIONS,
     )
 }
 

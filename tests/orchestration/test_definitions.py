@@ -20,6 +20,7 @@ PARENTS = {
     "twin_tensors": {"market_tensors"},
     "stressed_tensors": {"market_tensors"},
     "environment_audit": {"market_tensors"},
+    "recipe_controls": set(),
     "warm_critic": {"environment_audit"},
     "trained_policy": {"warm_critic"},
     "policy_backtests": {"trained_policy"},
@@ -48,6 +49,8 @@ PARENTS = {
         "convention_sweeps",
     },
     "walk_forward_record": set(),
+    "shadow_session": {"policy_bundle"},
+    "shadow_reconciliation": {"shadow_session"},
 }
 OBSERVED = {"training_progress": {"warm_critic"}}
 """Assets that are told about and never materialized."""
@@ -61,6 +64,7 @@ GROUPS = {
         "stressed_tensors",
         "environment_audit",
     },
+    "controls": {"recipe_controls"},
     "training": {"warm_critic", "trained_policy"},
     "evaluation": {
         "policy_backtests",
@@ -77,6 +81,7 @@ GROUPS = {
     },
     "deployment": {"policy_bundle"},
     "walk_forward": {"walk_forward_record"},
+    "shadow": {"shadow_session", "shadow_reconciliation"},
 }
 BLOCKING = {
     "vendor_sessions": set(),
@@ -94,6 +99,7 @@ BLOCKING = {
         "fees_never_help",
         "invariance",
     },
+    "recipe_controls": set(),
     "warm_critic": {"finite", "actor_untouched"},
     "trained_policy": {"recurrent_self_test", "finite", "ladder_complete"},
     "policy_backtests": {"ledgers_recompute", "margin_enforced", "budget_enforced"},
@@ -109,11 +115,14 @@ BLOCKING = {
     "policy_bundle": {"parity", "golden_vectors"},
     "backtest_report": set(),
     "walk_forward_record": {"folds_apart", "ledgers_recompute"},
+    "shadow_session": set(),
+    "shadow_reconciliation": {"decisions_equal"},
 }
 WARNING = {
     "vendor_sessions": {"files_readable"},
     "market_quotes": {"coverage", "freshness"},
     "market_realism": {"option_selling", "deviation", "total_return", "volatility_level"},
+    "recipe_controls": {"invents_nothing", "finds_an_edge"},
     "warm_critic": {"explained_variance_rose"},
     "trained_policy": {"kl_on_target", "clip_fraction_on_target", "explained_variance_positive", "generalises"},
     "critic_foresight": {"measure_flatters_nobody"},
@@ -121,6 +130,8 @@ WARNING = {
     "policy_bundle": {"latency", "champion_exported"},
     "backtest_report": {"opens_offline", "figures_present"},
     "walk_forward_record": {"ahead_of_cash"},
+    "shadow_session": {"switch_active", "no_drift", "no_harm"},
+    "shadow_reconciliation": {"to_the_cent"},
 }
 
 
@@ -156,7 +167,7 @@ def test_groups_owners_kinds_and_words(graph):
 
 def test_runs_are_partitioned_and_market_data_is_not(graph):
     keyed = {k.path[-1] for k in graph.get_all_asset_keys() if graph.get(k).partitions_def is not None}
-    assert keyed == set(PARENTS) - GROUPS["market_data"] - GROUPS["walk_forward"]
+    assert keyed == set(PARENTS) - GROUPS["market_data"] - GROUPS["walk_forward"] - GROUPS["controls"]
     runs = {graph.get(dg.AssetKey(name)).partitions_def for name in keyed - {"vendor_sessions"}}
     assert {found.name for found in runs} == {"training_run"}
 
@@ -210,7 +221,9 @@ def test_jobs_select_what_they_say(definitions):
         for job in definitions.resolve_all_job_defs()
         if not job.name.startswith("__")
     }
-    assert found["train_and_evaluate"] == set(PARENTS) - {"vendor_sessions", "walk_forward_record"}
+    apart = {"vendor_sessions", "recipe_controls", "walk_forward_record"} | GROUPS["shadow"]
+    assert found["train_and_evaluate"] == set(PARENTS) - apart
+    assert found["run_shadow"] == GROUPS["shadow"]
     assert found["load_vendor_months"] == {"vendor_sessions"}
     assert found["refresh_market_data"] == {"market_quotes", "market_tensors"}
     assert found["audit_market"] == {"market_quotes", "market_tensors", "environment_audit"}
@@ -220,7 +233,8 @@ def test_jobs_select_what_they_say(definitions):
     assert found["render_report"] == {"backtest_report"}
     assert found["walk_forward"] == {"walk_forward_record"}
     assert found["start_run"] == set()
-    assert len(found) == 10
+    assert found["make_controls"] == {"recipe_controls"}
+    assert len(found) == 12
 
 
 def test_the_chain_is_launched_without_a_configuration(definitions):

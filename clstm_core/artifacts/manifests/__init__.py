@@ -20,6 +20,7 @@ from clstm_core.artifacts.manifests.evaluation import (
     ReportManifest,
 )
 from clstm_core.artifacts.manifests.market import AuditVerdict, QuotesManifest, RealismVerdict, TensorsManifest, proves
+from clstm_core.artifacts.manifests.shadow import ReconciliationManifest, ShadowManifest
 from clstm_core.artifacts.manifests.training import (
     CheckpointManifest,
     ControlsManifest,
@@ -47,9 +48,11 @@ __all__ = [
     "LuckManifest",
     "QuotesManifest",
     "RealismVerdict",
+    "ReconciliationManifest",
     "ReportManifest",
     "RunInputs",
     "RunStatus",
+    "ShadowManifest",
     "TensorsManifest",
     "WalkForwardManifest",
     "proves",

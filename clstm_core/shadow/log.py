@@ -1,0 +1,138 @@
+"""The append-only log of one shadow account: one Parquet file per entry, each chained to the one before by its hash.
+
+    log/00000001.parquet ...    `previous` holds the sha256 of the file before
+    head.json                   how many entries there are, and the sha256 of the last
+
+A file appears whole or not at all, so that a process killed at any moment leaves an entry or none. The head follows an
+entry; one entry beyond it is a kill between the two, a file less than it says is a loss. One process writes at a time.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+
+from clstm_core.artifacts.folder import SUFFIX, file_sha256, flush, lock, read_json, write_json
+from clstm_core.errors import ShadowError
+from clstm_core.shadow.columns import DECIDED, ENTRY, OPENED
+
+HEAD, ROOM, DIGITS = "head.json", "log", 8
+_REMEDY = "Restore the folder from a copy, or begin a new shadow account."
+
+
+class ShadowLog:
+    """Entries of one shadow account, verified when opened.
+
+    Raises: ShadowError for a file that is missing, altered or out of its place
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._entries: list[dict[str, Any]] = []
+        self._last = ""
+        self._read()
+
+    @classmethod
+    @contextlib.contextmanager
+    def writing(cls, folder: Path) -> Iterator[Self]:
+        """The log, held by this process alone until the end of the body; ArtifactError when another holds it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock(folder / "log.lock", f"shadow account {folder.name}"):
+            for left in (folder / ROOM).glob(f".*{SUFFIX}"):  # a killed writer's: this process alone writes now
+                left.unlink()
+            yield cls(folder)
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """All of them, in order, as plain Python values."""
+        return self._entries
+
+    @property
+    def last_sha256(self) -> str:
+        """Of the last file: it names the whole log."""
+        return self._last
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the account was opened with."""
+        self.require_opened()
+        return json.loads(self._entries[0]["facts"])
+
+    def require_opened(self) -> None:
+        """Raise ShadowError where no account was opened here."""
+        if not self._entries:
+            raise ShadowError(f"no shadow account in {self.folder}: expected a log. Run `clstm shadow run` first.")
+
+    @property
+    def decided(self) -> list[dict[str, Any]]:
+        """Sessions that were decided on."""
+        return [entry for entry in self._entries if entry["kind"] == DECIDED]
+
+    def table(self) -> pl.DataFrame:
+        """All entries as one table."""
+        return pl.DataFrame(self._entries, schema=ENTRY, orient="row")
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Write one entry whole, and then the head.
+
+        Raises: ShadowError for columns that a log does not have, or where the first entry opens no account
+        """
+        if strange := sorted(set(entry) - set(ENTRY)):
+            raise ShadowError(f"unknown columns {', '.join(strange)} of a shadow log: expected those of ENTRY.")
+        if (entry["kind"] == OPENED) != (not self._entries):
+            raise ShadowError("a shadow log begins with the opening of its account, and no other entry opens one.")
+        own = {"sequence": len(self._entries) + 1, "previous": self._last, "simulated": True}
+        frame = pl.DataFrame([{name: None for name in ENTRY} | dict(entry) | own], schema=ENTRY, orient="row")
+        place = self._place(len(self._entries) + 1)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.", suffix=SUFFIX)
+        os.close(handle)
+        frame.write_parquet(name, compression="zstd")
+        flush(Path(name))
+        Path(name).chmod(0o644)
+        os.replace(name, place)
+        flush(place.parent)
+        self._entries.extend(frame.to_dicts())
+        self._last = file_sha256(place)
+        self._write_head()
+
+    def _place(self, sequence: int) -> Path:
+        return self.folder / ROOM / f"{sequence:0{DIGITS}}.parquet"
+
+    def _write_head(self) -> None:
+        write_json(self.folder / HEAD, {"entries": len(self._entries), "sha256": self._last})
+
+    def _read(self) -> None:
+        files = sorted((self.folder / ROOM).glob("[0-9]*.parquet")) if (self.folder / ROOM).is_dir() else []
+        head = read_json(self.folder / HEAD) or {"entries": 0, "sha256": ""}
+        for at, path in enumerate(files, start=1):
+            if path != self._place(at):
+                raise ShadowError(
+                    f"missing entry {self._place(at).name} of {self.folder}: found {path.name}. {_REMEDY}"
+                )
+            try:
+                rows = pl.read_parquet(path).cast(pl.Schema(ENTRY)).to_dicts()
+            except (pl.exceptions.PolarsError, OSError) as error:
+                raise ShadowError(f"unreadable entry {path}: {error}. {_REMEDY}") from error
+            if len(rows) != 1 or (rows[0]["sequence"], rows[0]["previous"]) != (at, self._last):
+                raise ShadowError(
+                    f"altered log {self.folder}: {path.name} does not follow {self._last[:12] or 'nothing'}, the "
+                    f"sha256 of the entry before it. {_REMEDY}"
+                )
+            self._entries.extend(rows)
+            self._last = file_sha256(path)
+            if at == head["entries"] and self._last != head["sha256"]:
+                raise ShadowError(
+                    f"altered entry {path}: sha256 {self._last[:12]}, expected {head['sha256'][:12]} as {HEAD} says. "
+                    f"{_REMEDY}"
+                )
+        if len(files) < head["entries"]:
+            raise ShadowError(
+                f"entries are missing at the end of {self.folder}: found {len(files)}, expected {head['entries']} as "
+                f"{HEAD} says. {_REMEDY}"
+            )

@@ -1,0 +1,186 @@
+"""Alpaca's option chain, once per session: kept as a table of quotes, and read as any other table is.
+
+Market data alone: of Alpaca's library only the client of historical option data is imported, which knows no order. What
+was fetched is kept, so that an account can be reconciled later on the very quotes that it decided on.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+
+from clstm_core.artifacts.folder import flush, scratch, write_text
+from clstm_core.config import MarketConfig
+from clstm_core.errors import ConfigError, ShadowError
+from clstm_core.market.calendars import newest_ended_session
+from clstm_core.market.instrument import instrument_of
+from clstm_core.shadow.arrival import Arrival
+from clstm_core.shadow.sources.directory import Directory
+
+SYMBOL = re.compile(r"([A-Z]{1,6})(\d{6})([CP])(\d{8})")
+CLOSES = "underlyings.csv"
+SAID = 160
+"""Letters of a library's own words that are passed on."""
+
+
+class Chain(Protocol):
+    """What is asked of a client: the snapshots of an underlying's contracts by their symbol."""
+
+    def get_option_chain(self, request_params: Any) -> Mapping[str, Any]:
+        """As `alpaca.data.historical.option.OptionHistoricalDataClient` has it."""
+        ...
+
+
+def chain_client(keys: tuple[str, str] | None, *, address: str | None = None) -> Chain:
+    """A client of option market data; ConfigError without the library or the keys.
+
+    Args:
+        address: of another server than Alpaca's, for tests
+    """
+    try:
+        from alpaca.data.historical.option import OptionHistoricalDataClient
+    except ImportError:
+        raise ConfigError(
+            "alpaca-py is not installed: expected it for --source alpaca. Install clstm-options[alpaca]."
+        ) from None
+    if keys is None:
+        raise ConfigError(
+            "no keys of Alpaca's market data: expected APCA_API_KEY_ID and APCA_API_SECRET_KEY in the environment."
+        )
+    client: Chain = OptionHistoricalDataClient(*keys, url_override=address)
+    return client
+
+
+class Alpaca:
+    """The chain of an underlying as a source of sessions.
+
+    Args:
+        settings: of source `table`, whose folder the sessions are kept in; `underlyings.csv` there gives the closes
+                  before the first of them, without which the features look back on nothing. The closes that put-call
+                  parity implies are added to it
+    """
+
+    def __init__(
+        self,
+        client: Chain,
+        underlying: str,
+        settings: MarketConfig,
+        cache: Path,
+        *,
+        embargo: int,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ):
+        assert settings.data_dir is not None
+        self._client, self._underlying, self._settings, self._cache = client, underlying, settings, cache
+        self._folder, self._embargo, self._now = Path(settings.data_dir), embargo, now
+        instrument = instrument_of(underlying)
+        self.name, self.label, self.currency = f"alpaca:{underlying}", "real quotes", instrument.currency
+        self._instrument = instrument
+
+    def arrivals(self, after: int | None) -> Iterator[Arrival]:
+        """As `QuoteSource` states: the newest ended session is fetched where it is not kept yet.
+
+        Raises: ShadowError where the feed does not answer, or not with quotes: nothing is kept, ask again
+        """
+        session = newest_ended_session(self._now(), self._instrument.calendar)
+        place = self._folder / f"{session.isoformat()}.parquet"
+        if not place.is_file():
+            rows = self._rows(session.isoformat())
+            self._keep_close(session.isoformat(), close_of(rows))  # first: quotes without a price would be set aside
+            keep(rows, place)
+        source = Directory(self._settings, self._cache, embargo=self._embargo, now=self._now, name=self.name)
+        yield from source.arrivals(after)
+
+    def _keep_close(self, session: str, close: float) -> None:
+        place = self._folder / CLOSES
+        known = (
+            pl.read_csv(place, infer_schema_length=0) if place.is_file() else pl.DataFrame(schema={"date": pl.String})
+        )
+        row = pl.DataFrame({"date": [session], "close": [f"{close:.4f}"]})
+        later = pl.concat([known.filter(pl.col("date") != session), row], how="diagonal")
+        write_text(place, later.sort("date").write_csv())
+
+    def _rows(self, session: str) -> pl.DataFrame:
+        try:
+            from alpaca.data.requests import OptionChainRequest
+
+            found = self._client.get_option_chain(OptionChainRequest(underlying_symbol=self._underlying))
+            rows = [row for symbol, snapshot in found.items() if (row := self._row(session, symbol, snapshot))]
+        except Exception as error:  # whatever a client and its libraries raise: network, limits, malformed answers
+            said = " ".join(str(error).split())[:SAID]
+            raise ShadowError(
+                f"Alpaca gave no chain of {self._underlying}: {type(error).__name__}: {said} Expected quotes of "
+                f"session {session}. Nothing was decided; run the same command again."
+            ) from None
+        if not rows:
+            raise ShadowError(
+                f"Alpaca's chain of {self._underlying} has no quote: found {len(found)} contracts, expected some with "
+                f"bid and ask of session {session}. Nothing was decided; run the same command again."
+            )
+        return pl.DataFrame(rows)
+
+    def _row(self, session: str, symbol: str, snapshot: Any) -> dict[str, Any] | None:
+        """One contract as a row of `docs/data.md`; None for another symbol, without a quote, or one of another day."""
+        quote, parts = getattr(snapshot, "latest_quote", None), SYMBOL.fullmatch(symbol)
+        if quote is None or parts is None or quote.timestamp.astimezone(UTC).date().isoformat() != session:
+            return None
+        root, day, right, strike = parts.groups()
+        return {
+            "date": session,
+            "underlying": self._underlying,
+            "root": root,
+            "contract_id": symbol,
+            "expiration": f"20{day[:2]}-{day[2:4]}-{day[4:]}",
+            "right": right,
+            "strike": int(strike) / 1000.0,
+            "bid": float(quote.bid_price),
+            "ask": float(quote.ask_price),
+            "bid_size": float(quote.bid_size or 0.0),
+            "ask_size": float(quote.ask_size or 0.0),
+            "settles": "open" if self._instrument.roots.get(root) == "AM" else "close",
+            "exercise": self._instrument.exercise,
+            "settlement": self._instrument.settlement,
+        }
+
+
+def close_of(rows: pl.DataFrame) -> float:
+    """The underlying's price that put-call parity implies: forwards of the two nearest expiries, led back to today.
+
+        F = K + C - P at the strike where call and put cost most nearly the same;  log S = log F(T) led back to T = 0
+
+    Raises: ShadowError for a chain without two such expiries
+    """
+    mid = rows.filter((pl.col("bid") > 0) & (pl.col("ask") > pl.col("bid")) & (pl.col("expiration") > pl.col("date")))
+    mid = mid.with_columns(mid=0.5 * (pl.col("bid") + pl.col("ask")))
+    wide = mid.pivot("right", index=["date", "expiration", "strike"], values="mid", aggregate_function="first")
+    if not {"C", "P"} <= set(wide.columns):
+        raise ShadowError("the chain has no calls beside puts: expected both, to imply the underlying's price.")
+    forwards = (
+        wide.drop_nulls(["C", "P"])
+        .with_columns(apart=(pl.col("C") - pl.col("P")).abs())
+        .sort("expiration", "apart")
+        .group_by("expiration", maintain_order=True)
+        .first()
+        .with_columns(
+            days=(pl.col("expiration").str.to_date() - pl.col("date").str.to_date()).dt.total_days(),
+            forward=pl.col("strike") + pl.col("C") - pl.col("P"),
+        )
+    )
+    if forwards.height < 2:
+        raise ShadowError(
+            f"the chain has {forwards.height} expiries with calls beside puts: expected 2, to imply the spot."
+        )
+    (near, one), (far, other) = forwards.select("days", "forward").rows()[:2]
+    return float(one * (one / other) ** (near / (far - near)))
+
+
+def keep(rows: pl.DataFrame, place: Path) -> None:
+    """Write a session's table whole or not at all."""
+    with scratch(place.parent.parent, place.parent.name) as left:
+        rows.write_parquet(left / place.name)
+        flush(left / place.name)
+        os.replace(left / place.name, place)

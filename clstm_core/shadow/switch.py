@@ -1,0 +1,108 @@
+"""The kill switch: ACTIVE, REDUCING (hold, close and hedge alone) or HALTED (hold alone). It is kept in the log.
+
+Limits only ever tighten it; a person alone loosens it, with a reason.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from clstm_core.errors import ShadowError
+from clstm_core.shadow.columns import DECIDED, REFUSED, SWITCHED
+from clstm_core.shadow.limits import Limits
+from clstm_core.specs import ACTIONS, CLOSE_ALL, HEDGE_DELTA, HOLD
+
+ACTIVE, REDUCING, HALTED = "ACTIVE", "REDUCING", "HALTED"
+STATES = (ACTIVE, REDUCING, HALTED)
+LEGAL = {
+    ACTIVE: tuple(range(len(ACTIONS))),
+    REDUCING: (HOLD, CLOSE_ALL, HEDGE_DELTA),
+    HALTED: (HOLD,),
+}
+
+
+def allowed_of(mask: np.ndarray, state: str) -> np.ndarray:
+    """The actions [A] that both the account's mask and the switch leave; hold is always among them."""
+    left = np.zeros_like(mask)
+    left[list(LEGAL[state])] = True
+    return mask & left
+
+
+def tighter(one: str, other: str) -> str:
+    """The stricter of two states."""
+    return max(one, other, key=STATES.index)
+
+
+def require_reason(reason: str) -> str:
+    """`reason` without spaces around it; ShadowError where a person gives none."""
+    if not (said := " ".join(reason.split())):
+        raise ShadowError("no reason for switching: expected some words, they stay in the log. Pass --reason.")
+    return said
+
+
+def tripped(entries: Sequence[dict[str, Any]], now: dict[str, Any], limits: Limits) -> tuple[str, list[str]]:
+    """The state that the limits ask for after a session was marked, and why; ACTIVE without a reason.
+
+    Args:
+        entries: the log so far
+        now: columns of the entry that is being made: equity, exposures, Greeks, missing sessions
+    """
+    state, reasons = ACTIVE, []
+
+    def ask(wanted: str, words: str) -> None:
+        nonlocal state
+        state = tighter(state, wanted)
+        reasons.append(words)
+
+    equity = now["equity_usd"]
+    fall = 1.0 - equity / max(peak(entries), equity)
+    if limits.halt_drawdown is not None and fall > limits.halt_drawdown:
+        ask(HALTED, f"drawdown {fall:.2%} over the limit of {limits.halt_drawdown:.2%}")
+    elif limits.reduce_drawdown is not None and fall > limits.reduce_drawdown:
+        ask(REDUCING, f"drawdown {fall:.2%} over the limit of {limits.reduce_drawdown:.2%}")
+    if now.get("terminated"):
+        ask(HALTED, "the account is ruined")
+    gamma = abs(now["dollar_gamma_per_percent"]) / equity if equity > 0 else float("inf")
+    used = {
+        "net exposure": (now["net_exposure"], limits.max_net_exposure),
+        "gross exposure": (now["gross_exposure"], limits.max_gross_exposure),
+        "loss in the crash": (now["crash_loss"], limits.max_crash_loss),
+        "vega per point": (now["vega_per_point"], limits.max_vega_per_point),
+        "dollar gamma per 1%": (gamma, limits.max_dollar_gamma),
+    }
+    for name, (use, cap) in used.items():
+        if cap is not None and use is not None and use > cap:
+            ask(REDUCING, f"{name} of {use:.2%} of equity over the limit of {cap:.2%}")
+    missing = now["missing_sessions"]
+    if limits.max_missing_sessions is not None and missing > limits.max_missing_sessions:
+        ask(REDUCING, f"{missing} sessions without a snapshot before this one, at most {limits.max_missing_sessions}")
+    if limits.max_orders is not None:
+        recent = [row for row in entries if row["kind"] == DECIDED][-limits.rate_sessions :]
+        orders = sum(row["action"] != HOLD for row in recent)
+        if orders > limits.max_orders:
+            ask(REDUCING, f"{orders} orders in {len(recent)} sessions, at most {limits.max_orders}")
+    return state, reasons
+
+
+def after_refusal(entries: Sequence[dict[str, Any]], limits: Limits) -> tuple[str, list[str]]:
+    """The state that the limits ask for when one more session is refused, and why."""
+    row = 1
+    for entry in reversed(entries):
+        if entry["kind"] != REFUSED:
+            break
+        row += 1
+    if limits.max_refused is not None and row >= limits.max_refused:
+        return HALTED, [f"{row} sessions refused in a row"]
+    return ACTIVE, []
+
+
+def peak(entries: Sequence[dict[str, Any]]) -> float:
+    """The highest equity since a person last set the switch, or since the account began; 0 before its first session."""
+    found = 0.0
+    for entry in reversed(entries):
+        if entry["kind"] == SWITCHED:
+            break
+        if entry["kind"] == DECIDED:
+            found = max(found, entry["equity_usd"])
+    return found

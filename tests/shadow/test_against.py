@@ -1,0 +1,54 @@
+"""Two accounts on the same sessions, judged by their daily differences alone."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from clstm_core.errors import ShadowError
+from clstm_core.shadow.against import against
+
+FIRST = datetime(2024, 1, 2, 21, tzinfo=UTC)
+
+
+def account(name, growth, skip=()):
+    """A log whose equity grew by these logarithms; some sessions of it were refused."""
+    equity = 1e6 * np.exp(np.concatenate([[0.0], np.cumsum(growth)]))
+    rows = [{"snapshot": FIRST + timedelta(days=at), "equity_usd": float(value)} for at, value in enumerate(equity)]
+    return SimpleNamespace(folder=Path(name), decided=[row for at, row in enumerate(rows) if at not in skip])
+
+
+def test_one_that_loses_beside_the_other_is_found_and_not_the_other_way_round():
+    draw = np.random.default_rng(1)
+    common = draw.normal(0.0, 0.01, 300)  # of the market, in both: it cancels
+    good, bad = account("good", common), account("bad", common + draw.normal(-0.001, 0.002, 300))
+    found = against(bad, good, margin_bps=1.0)
+    assert found.words.startswith("bad does worse than good: -")
+    assert found.sessions == 300
+    other = against(good, bad, margin_bps=1.0)
+    assert other.harm.reached is None
+    assert other.words.startswith("good is no worse than bad by more than 1 bp per session")
+
+
+def test_alike_they_cannot_be_told_apart_and_a_generous_margin_lets_one_pass():
+    draw = np.random.default_rng(2)
+    one, other = (account(name, draw.normal(0.0, 0.002, 250)) for name in ("one", "other"))
+    assert "cannot be told apart yet" in against(one, other, margin_bps=0.0).words
+    assert "is no worse" in against(one, other, margin_bps=40.0).words
+
+
+def test_only_steps_that_both_lived_are_compared():
+    growth = np.random.default_rng(3).normal(0.0, 0.01, 60)
+    found = against(account("a", growth, skip=(10, 11)), account("b", growth), margin_bps=1.0)
+    assert found.sessions == 60 - 3
+    assert found.mean_bps == pytest.approx(0.0, abs=1e-9)
+
+
+def test_too_few_sessions_and_a_negative_margin_are_sentences():
+    few = account("few", np.zeros(20))
+    with pytest.raises(ShadowError, match="20 sessions that few and few have in common: expected at least 21"):
+        against(few, few, margin_bps=1.0)
+    with pytest.raises(ShadowError, match="margin -1 bp"):
+        against(few, few, margin_bps=-1.0)

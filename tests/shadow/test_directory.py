@@ -1,0 +1,142 @@
+"""A folder that files arrive in: each session is built with what came before it, and the account is the backtest's."""
+
+import dataclasses
+import os
+import shutil
+import sys
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from clstm_core.errors import ConfigError
+from clstm_core.market.cache import ensure_quotes, ensure_tensors
+from clstm_core.market.sources import default_config
+from clstm_core.market.tensors import load_market
+from clstm_core.shadow.limits import Limits
+from clstm_core.shadow.log import ShadowLog
+from clstm_core.shadow.reconcile import reconcile
+from clstm_core.shadow.runner import Opening, ShadowRunner
+from clstm_core.shadow.sources.alpaca import SYMBOL
+from clstm_core.shadow.sources.directory import Directory
+
+sys.path.insert(0, str(Path(__file__).parent))
+from chains import chain
+
+DAYS = [date(2024, 3, day) for day in (4, 5, 6, 7, 8, 11)]
+REAL = Path(os.environ["CLSTM_REAL_DATA"]) if os.environ.get("CLSTM_REAL_DATA") else None
+DROPPED = 60
+
+
+def drop(folder, day, spot):
+    """A session's table."""
+    rows = []
+    for symbol, found in chain(day, spot).items():
+        root, expiry, right, strike = SYMBOL.fullmatch(symbol).groups()
+        quote = found["latestQuote"]
+        rows.append(
+            {
+                "date": day,
+                "underlying": "SPX",
+                "root": root,
+                "contract_id": symbol,
+                "expiration": f"20{expiry[:2]}-{expiry[2:4]}-{expiry[4:]}",
+                "right": right,
+                "strike": int(strike) / 1000,
+                "bid": quote["bp"],
+                "ask": quote["ap"],
+            }
+        )
+    pl.DataFrame(rows).write_csv(folder / f"{day}.csv")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An empty folder but for the closes of the sessions to come and of those before."""
+    place = tmp_path / "files"
+    place.mkdir()
+    before = [DAYS[0] - timedelta(days=back) for back in range(90, 0, -1)]
+    closes = [{"date": day, "close": 5000.0 + at % 7} for at, day in enumerate(before) if day.weekday() < 5]
+    closes += [{"date": day, "close": 5100.0 + 9 * at} for at, day in enumerate(DAYS)]
+    pl.DataFrame(closes).write_csv(place / "underlyings.csv")
+    return place
+
+
+def evening(day):
+    return lambda: datetime.combine(day, time(22, 30), UTC)
+
+
+def run(account, bundle, source):
+    with ShadowLog.writing(account) as log:
+        opening = Opening(
+            bundle=bundle, limits=dataclasses.replace(Limits.none(), max_quote_age_s=86_400.0), unqualified=True
+        )
+        return ShadowRunner(log, opening, source).run()
+
+
+def test_files_dropped_one_by_one_are_the_backtest(folder, bundle, tmp_path):
+    account, cache = tmp_path / "account", tmp_path / "cache"
+    settings = default_config("table", data_dir=str(folder), near_days=30.0, far_days=60.0)
+    for at, day in enumerate(DAYS):
+        drop(folder, day, 5100.0 + 9 * at)
+        assert run(account, bundle, Directory(settings, cache, embargo=21, now=evening(day))) == 1
+        assert run(account, bundle, Directory(settings, cache, embargo=21, now=evening(day))) == 0
+    log = ShadowLog(account)
+    assert [f"{row['snapshot']:%Y-%m-%d}" for row in log.decided] == [str(day) for day in DAYS]
+    assert len({row["source_sha256"] for row in log.decided}) == len(DAYS)  # each saw another folder
+    assert sum(len(row["fills"]) for row in log.decided) > 0
+    market = load_market(ensure_tensors(ensure_quotes(settings, cache), settings, cache, embargo=21))
+    found = reconcile(log, market, bundle, tmp_path / "backtests")
+    assert (found.decisions_equal, found.to_the_cent) == (True, True), found.words
+
+
+def test_an_account_begins_at_the_newest_session_or_where_it_is_told(folder, tmp_path):
+    for at, day in enumerate(DAYS[:3]):
+        drop(folder, day, 5100.0 + 9 * at)
+    settings = default_config("table", data_dir=str(folder), near_days=30.0, far_days=60.0)
+    now = evening(DAYS[2])
+    newest = list(Directory(settings, tmp_path / "cache", embargo=21, now=now).arrivals(None))
+    assert [one.age_s for one in newest] == [5400.0]
+    since = list(Directory(settings, tmp_path / "cache", embargo=21, now=now, since=DAYS[1]).arrivals(None))
+    assert [one.age_s for one in since] == [5400.0 + 86_400.0, 5400.0]
+    after = Directory(settings, tmp_path / "cache", embargo=21, now=now).arrivals(since[0].snapshot)
+    assert [one.snapshot for one in after] == [newest[0].snapshot]
+
+
+def test_a_source_without_files_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="reads no files by session"):
+        Directory(default_config("simulated"), tmp_path, embargo=21)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(REAL is None, reason="CLSTM_REAL_DATA names no folder of real quotes")
+def test_sixty_real_sessions_dropped_one_by_one(bundle, tmp_path):
+    files, account, cache = tmp_path / "data", tmp_path / "account", tmp_path / "cache"
+    shutil.copytree(REAL / "spx_daily", files / "spx_daily")
+    (files / "spx_barchart_eod").mkdir()
+    settings = default_config("spx_barchart", data_dir=str(files))
+    names = sorted((REAL / "spx_barchart_eod").glob("20*.json.gz"))[:DROPPED]
+    for name in names:
+        shutil.copy(name, files / "spx_barchart_eod")
+        run(account, bundle, Directory(settings, cache, embargo=21, now=evening(date.fromisoformat(name.name[:10]))))
+    log = ShadowLog(account)
+    assert len(log.entries) == DROPPED + 1
+    refused = [row["reasons"][0] for row in log.entries if row["kind"] == "refused"]
+    assert len(refused) == 1
+    assert "copied_session" in refused[0]  # Good Friday: the file of the day before, again
+    market = load_market(ensure_tensors(ensure_quotes(settings, cache), settings, cache, embargo=21))
+    found = reconcile(log, market, bundle, tmp_path / "backtests")
+    assert (found.decisions_equal, found.to_the_cent) == (True, True), found.words
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(REAL is None, reason="CLSTM_REAL_DATA names no folder of real quotes")
+def test_all_real_sessions_replayed_are_the_backtest_to_the_cent(bundle, shadow, tmp_path):
+    from clstm_core.shadow.sources.replay import Replay
+
+    settings, cache = default_config("spx_barchart", data_dir=str(REAL)), tmp_path / "cache"
+    market = load_market(ensure_tensors(ensure_quotes(settings, cache), settings, cache, embargo=21))
+    found = reconcile(shadow(source=Replay(market)), market, bundle, tmp_path / "backtests")
+    assert found.sessions == market.n_snapshots > 100
+    assert (found.decisions_equal, found.to_the_cent) == (True, True), found.words

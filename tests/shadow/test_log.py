@@ -1,0 +1,83 @@
+"""The log: appended to, chained, verified; and what is lost or altered is found by name."""
+
+import shutil
+
+import polars as pl
+import pytest
+
+from clstm_core.errors import ArtifactError, ShadowError
+from clstm_core.shadow.log import ShadowLog
+
+
+@pytest.fixture(scope="module")
+def written(bundle, market, tmp_path_factory):
+    from clstm_core.shadow.limits import Limits
+    from clstm_core.shadow.runner import Opening, ShadowRunner
+    from clstm_core.shadow.sources.replay import Replay
+
+    folder = tmp_path_factory.mktemp("log") / "account"
+    with ShadowLog.writing(folder) as log:
+        ShadowRunner(log, Opening(bundle=bundle, limits=Limits.none(), unqualified=True), Replay(market)).run(most=6)
+    return folder
+
+
+@pytest.fixture
+def folder(written, tmp_path):
+    return shutil.copytree(written, tmp_path / "account")
+
+
+def test_every_entry_says_that_its_fills_are_simulated(folder):
+    table = ShadowLog(folder).table()
+    assert table.height == 7
+    assert table["simulated"].all()
+    assert table["kind"].to_list() == ["opened", *["decided"] * 6]
+
+
+@pytest.mark.parametrize("number", [1, 4, 7])
+def test_an_altered_entry_is_found(folder, number):
+    path = folder / "log" / f"{number:08}.parquet"
+    frame = pl.read_parquet(path)
+    frame.with_columns(equity_usd=pl.col("equity_usd").fill_null(0.0) + 1.0).write_parquet(path)
+    with pytest.raises(ShadowError, match="altered"):
+        ShadowLog(folder)
+
+
+@pytest.mark.parametrize("number", [1, 4, 7])
+def test_a_missing_entry_is_found(folder, number):
+    (folder / "log" / f"{number:08}.parquet").unlink()
+    with pytest.raises(ShadowError, match="missing"):
+        ShadowLog(folder)
+
+
+def test_entries_in_each_others_place_are_found(folder):
+    one, other = (folder / "log" / f"{number:08}.parquet" for number in (3, 4))
+    one.rename(folder / "kept")
+    other.rename(one)
+    (folder / "kept").rename(other)
+    with pytest.raises(ShadowError, match="altered"):
+        ShadowLog(folder)
+
+
+def test_a_torn_file_is_found(folder):
+    path = folder / "log" / "00000005.parquet"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ShadowError, match="unreadable entry"):
+        ShadowLog(folder)
+
+
+def test_one_process_writes(folder):
+    with (
+        ShadowLog.writing(folder),
+        pytest.raises(ArtifactError, match="in use by another process"),
+        ShadowLog.writing(folder),
+    ):
+        pass
+
+
+def test_an_unknown_column_and_a_second_opening_are_refused(folder):
+    with ShadowLog.writing(folder) as log:
+        with pytest.raises(ShadowError, match="unknown columns profit"):
+            log.append({"kind": "decided", "profit": 1.0})
+        with pytest.raises(ShadowError, match="begins with the opening"):
+            log.append({"kind": "opened"})
+    assert len(ShadowLog(folder).entries) == 7
