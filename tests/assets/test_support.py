@@ -132,7 +132,8 @@ def compared(**champion):
         {"backtest_id": "other", "total_return": 9.9},
         {"backtest_id": "best", "total_return": 0.224, "annual_return": 0.035, "max_drawdown": -0.1, "sharpe": None},
     ]
-    return SimpleNamespace(champion=champion or None, rows=rows, judged=lambda: judged)
+    sure = SimpleNamespace(record=SimpleNamespace(dsr=0.4), overfit=SimpleNamespace(probability=0.6))
+    return SimpleNamespace(champion=champion or None, rows=rows, judged=lambda: judged, statistics=sure)
 
 
 def test_figures_of_a_comparison_are_one_number_each_and_the_champions():
@@ -144,6 +145,8 @@ def test_figures_of_a_comparison_are_one_number_each_and_the_champions():
         "excess_over_cash_bps": 1.5,
         "excess_over_cash_bps_low": -2.0,
         "excess_over_cash_bps_high": 5.0,
+        "deflated_sharpe": 0.4,
+        "backtest_overfitting": 0.6,
         "luck_p_value": 0.25,
     }
     said = "+22.4% on the test dates, drawdown 10.0%; not so, luck p 25.0%."

@@ -43,7 +43,10 @@ def account(name, log_returns, *, window="test", lag=1, sessions=N):
         },
     }
     curves = (equity, np.full(sessions - 1, 1e-4), DATES.head(sessions))
-    return SimpleNamespace(id=f"{name}-{window}-{lag}", name=name, manifest=manifest, curves=lambda: curves)
+    ledger = pl.DataFrame({"episode": [0], "step": [0]})  # of no move: the account's own figures are not asked for
+    return SimpleNamespace(
+        id=f"{name}-{window}-{lag}", name=name, manifest=manifest, curves=lambda: curves, table=lambda _: ledger
+    )
 
 
 def world(shift, *names, **options):
