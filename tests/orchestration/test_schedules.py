@@ -161,6 +161,7 @@ def test_everything_starts_switched_off_but_what_answers_a_person():
         "started_runs": dg.DefaultSensorStatus.RUNNING,
         "new_vendor_files": dg.DefaultSensorStatus.STOPPED,
         "run_failures": dg.DefaultSensorStatus.STOPPED,
+        "shadow_sessions": dg.DefaultSensorStatus.STOPPED,
     }
 
 
