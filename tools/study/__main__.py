@@ -91,7 +91,7 @@ def _study(options: argparse.Namespace, place: Path, market: MarketTensors | Non
                 found = found_in(cell, config, episodes=options.episodes)
             else:
                 found = _trained(config, market, options, key["code"])
-            row = {**key, **found, **_circumstances()}
+            row = {**key, **found, **_circumstances(options.market)}
             append(place, row)
             print(json.dumps(row), flush=True)
 
@@ -134,13 +134,14 @@ def _trained(config: RunConfig, market: MarketTensors, options: argparse.Namespa
     }
 
 
-def _circumstances() -> dict[str, Any]:
-    """Where and when a row was made."""
+def _circumstances(market: Path | None) -> dict[str, Any]:
+    """Where and when a row was made; the market by its name, wherever it lay on that machine."""
+    said = [f"data/cache/tensors/{market.name}" if market and word == str(market) else word for word in sys.argv[1:]]
     return {
         "hardware": platform.processor() or platform.machine(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": git_commit(),
-        "command": shlex.join(["python", "-m", "tools.study", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "tools.study", *said]),
     }
 
 
