@@ -3,7 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -11,6 +11,9 @@ from orchestration.failures import kept_failures
 from orchestration.home import project_home
 from orchestration.jobs import refresh_market_data, run_shadow
 from orchestration.standing import read_standing, run_config
+
+if TYPE_CHECKING:
+    from clstm_core.recipe import Recipe
 
 WEBHOOK = "CLSTM_WEBHOOK_URL"
 """Environment variable with an address that failures are posted to, as JSON. It may hold a secret: never in a file."""
@@ -31,16 +34,9 @@ PATIENCE_S, ATTEMPTS = 10.0, 3
 def new_vendor_files(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """One launch per state of the folder, once two looks have found it the same: files arrive in pieces."""
     recipe = read_standing(project_home() / "data")
-    if not recipe.data_dir:
-        return dg.SkipReason(f"Source {recipe.source} reads no folder.")
-    found = fingerprint(Path(recipe.data_dir))
-    if found is None:
-        return dg.SkipReason(f"{recipe.data_dir} holds no file.")
-    seen, _, launched = (context.cursor or "").partition(":")
-    if found == launched:
-        return dg.SkipReason("No file is new.")
-    if found != seen:
-        return dg.SensorResult(skip_reason="Files are arriving: waiting until they rest.", cursor=f"{found}:{launched}")
+    found = _at_rest(context, recipe)
+    if not isinstance(found, str):
+        return found
     tags = {"recipe": recipe.name, "source": recipe.source}
     wanted = dg.RunRequest(run_key=found, run_config=run_config(recipe), tags=tags)
     return dg.SensorResult(run_requests=[wanted], cursor=f"{found}:{found}")
@@ -57,16 +53,9 @@ def shadow_sessions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg
     recipe = read_standing(project_home() / "data")
     if not (run := os.environ.get(SHADOW_RUN)):
         return dg.SkipReason(f"No run is named in {SHADOW_RUN}.")
-    if not recipe.data_dir:
-        return dg.SkipReason(f"Source {recipe.source} reads no folder.")
-    found = fingerprint(Path(recipe.data_dir))
-    if found is None:
-        return dg.SkipReason(f"{recipe.data_dir} holds no file.")
-    seen, _, launched = (context.cursor or "").partition(":")
-    if found == launched:
-        return dg.SkipReason("No session is new.")
-    if found != seen:
-        return dg.SensorResult(skip_reason="Files are arriving: waiting until they rest.", cursor=f"{found}:{launched}")
+    found = _at_rest(context, recipe)
+    if not isinstance(found, str):
+        return found
     config = {"source": "directory", "market": recipe.source, "data": str(recipe.data_dir)}
     wanted = dg.RunRequest(
         run_key=f"{run}-{found}",
@@ -74,6 +63,24 @@ def shadow_sessions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg
         run_config={"ops": {name: {"config": config} for name in ("shadow_session", "shadow_reconciliation")}},
     )
     return dg.SensorResult(run_requests=[wanted], cursor=f"{found}:{found}")
+
+
+def _at_rest(context: dg.SensorEvaluationContext, recipe: "Recipe") -> str | dg.SkipReason | dg.SensorResult:
+    """The state of the recipe's folder that nothing was launched for yet, once two looks have found it the same.
+
+    Else why nothing is launched; the cursor is the state that was seen last, and the one that was launched for.
+    """
+    if not recipe.data_dir:
+        return dg.SkipReason(f"Source {recipe.source} reads no folder.")
+    found = fingerprint(Path(recipe.data_dir))
+    if found is None:
+        return dg.SkipReason(f"{recipe.data_dir} holds no file.")
+    seen, _, launched = (context.cursor or "").partition(":")
+    if found == launched:
+        return dg.SkipReason("No file is new.")
+    if found != seen:
+        return dg.SensorResult(skip_reason="Files are arriving: waiting until they rest.", cursor=f"{found}:{launched}")
+    return found
 
 
 def fingerprint(folder: Path) -> str | None:

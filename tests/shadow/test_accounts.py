@@ -211,4 +211,4 @@ def test_the_sensor_starts_off_and_asks_for_a_run(home, monkeypatch, tmp_path):
     assert [request.partition_key for request in second.run_requests] == [NAME]
     assert second.run_requests[0].run_config["ops"]["shadow_session"]["config"]["source"] == "directory"
     third = shadow_sessions(dg.build_sensor_context(cursor=second.cursor))
-    assert third.skip_message == "No session is new."
+    assert third.skip_message == "No file is new."
