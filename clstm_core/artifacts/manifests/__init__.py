@@ -19,6 +19,7 @@ from clstm_core.artifacts.manifests.evaluation import (
     LuckManifest,
     ReportManifest,
 )
+from clstm_core.artifacts.manifests.feedback import ChallengerManifest
 from clstm_core.artifacts.manifests.market import AuditVerdict, QuotesManifest, RealismVerdict, TensorsManifest, proves
 from clstm_core.artifacts.manifests.shadow import ReconciliationManifest, ShadowManifest
 from clstm_core.artifacts.manifests.training import (
@@ -36,6 +37,7 @@ __all__ = [
     "BacktestManifest",
     "BacktestSet",
     "BundleManifest",
+    "ChallengerManifest",
     "CheckpointManifest",
     "ComparisonManifest",
     "ControlsManifest",
