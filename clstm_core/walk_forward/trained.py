@@ -87,12 +87,12 @@ def inputs_of(cell: Cell, tensors: TensorsManifest, verdict: AuditVerdict) -> Ru
 
 
 def ensure_trained(
-    cell: Cell, wanted: RunInputs, places: Places, hooks: Hooks, *, before: RunFolder | None = None
+    wanted: RunInputs, places: Places, hooks: Hooks, *, before: RunFolder | None = None
 ) -> list[CheckpointManifest]:
-    """The ladder of a cell: the one that is whole, or trained now from where an earlier call was stopped.
+    """The ladder of a run: the one that is whole, or trained now from where an earlier call was stopped.
 
     Args:
-        wanted: what `inputs_of` gives
+        wanted: what the run is made from
         before: the run of the fold before, whose last rung this one begins with; from scratch where there is none
 
     Raises: ConfigError where the run's folder was made from something else; TrainingError and CheckpointError of the
@@ -104,7 +104,7 @@ def ensure_trained(
     from clstm_core.train.apart import train_apart
     from clstm_core.train.status import finished, followed
 
-    run = places.run(cell.run)
+    run = places.run(wanted.run)
     inputs = _begun(run, wanted)
     hooks.record(inputs)
     if (ladder := _ladder(run, inputs)) is None:
@@ -138,7 +138,7 @@ def _begun(run: RunFolder, wanted: RunInputs) -> RunInputs:
     kept = RunInputs.read(run.inputs)
     if (kept.data_sha256, config_of(kept)) != (wanted.data_sha256, config_of(wanted)):
         raise ConfigError(
-            f"run {run.name} was begun with other settings or in another market than this walk-forward's: expected the "
+            f"run {run.name} was begun with other settings or in another market than is asked for now: expected the "
             "same. Pass another --name, or move that run's folder away."
         )
     return kept
