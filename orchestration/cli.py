@@ -17,6 +17,7 @@ from orchestration.report_commands import compare, report, runs
 from orchestration.schedule_commands import schedule_app
 from orchestration.serve import LAST_PORT, LOCAL, REPORT_PORT, UI_PORT, serve
 from orchestration.shadow_commands import shadow_app
+from orchestration.sweep_commands import sweep
 from orchestration.walk_commands import walk_forward
 
 if TYPE_CHECKING:
@@ -261,7 +262,7 @@ def prune(
         typer.echo("Nothing was removed: leave out --dry-run.")
 
 
-for command in (runs, report, compare, evaluate, decide, walk_forward):
+for command in (runs, report, compare, evaluate, decide, walk_forward, sweep):
     app.command()(command)
 
 

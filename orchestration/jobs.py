@@ -73,6 +73,12 @@ jobs = [
         description="Folds of a whole history, trained and judged one after the other; an hour on two cores.",
     ),
     dg.define_asset_job(
+        "sweep",
+        dg.AssetSelection.assets("sweep_record"),
+        config=chosen(),
+        description="Settings that a policy learns with, searched by Optuna; hours on two cores, goes on when stopped.",
+    ),
+    dg.define_asset_job(
         "render_report",
         dg.AssetSelection.assets("backtest_report"),
         description="The report of a run that is evaluated, drawn again; nothing is trained or traded.",

@@ -13,6 +13,9 @@ from reports.tiles import facts, signed_percent, two_decimals
 WALKS = "walk-forward"
 """Folder of the pages of walk-forwards, beside those of runs."""
 
+SWEEPS = "sweeps"
+"""Folder of the pages of sweeps."""
+
 UNTOLD = {"kind": "none", "word": "No verdict yet", "rest": ""}
 
 COMPARED = (
@@ -28,7 +31,8 @@ def write_gallery(out_dir: Path) -> Path:
     rows = [gallery_row(summary) for summary in summaries]
     index = out_dir / "index.html"
     shadows = shadow_accounts(out_dir)
-    shown = {"rows": rows, "walks": walks, "folder": WALKS, "shadows": shadows}
+    sweeps = [_sweep_row(summary) for summary in summaries_in(out_dir / SWEEPS)]
+    shown = {"rows": rows, "walks": walks, "folder": WALKS, "shadows": shadows, "sweeps": sweeps, "searched": SWEEPS}
     write_text(index, template("gallery.html").render(**shown, csp=CSP, inline=None))
     compared = {row["run"]: compared_lines(row, summary) for row, summary in zip(rows, summaries, strict=True)}
     page = template("compare.html").render(runs=compared, csp=CSP, inline=None)
@@ -84,6 +88,17 @@ def _walk_row(summary: dict[str, Any]) -> dict[str, Any]:
         "outcome": summary.get("outcome") or UNTOLD,
         "verdict": str(summary.get("verdict") or ""),
         **{name: _text(summary.get(name)) for name in names},
+    }
+
+
+def _sweep_row(summary: dict[str, Any]) -> dict[str, Any]:
+    """One sweep's cells."""
+    return {
+        "run": summary["run"],
+        "date": str(summary.get("generated_at") or "unknown"),
+        "kind": str(summary.get("kind") or "unknown"),
+        "data_label": str(summary.get("data_label") or "quotes of unknown origin"),
+        **{name: _text(summary.get(name)) for name in ("recipe", "trials", "answer")},
     }
 
 

@@ -6,15 +6,21 @@ Nothing is walked through the test window.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from clstm_core.artifacts.code import git_commit
+from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import CheckpointManifest, RunInputs
 from clstm_core.artifacts.places import Places
 from clstm_core.errors import ConfigError
 from clstm_core.evaluation.generalisation import ARGMAX, FRESH_WORLDS, VALIDATION_DATES, Row
-from clstm_core.generalisation.ensure import ensure_generalisation
+from clstm_core.generalisation.ensure import episodes_of
+from clstm_core.generalisation.kinds import kinds_of
+from clstm_core.generalisation.measure import opened, walk_kind
+from clstm_core.market.tensors import load_market
 from clstm_core.specs import RUNGS
 from clstm_core.train.inputs import config_of
 from clstm_core.walk_forward.trained import Hooks, ensure_trained
@@ -47,18 +53,30 @@ def ensure_scored(wanted: RunInputs, places: Places, hooks: Hooks) -> Mapping[st
     run = places.run(wanted.run)
     inputs = RunInputs.read(run.inputs)
     _enter(inputs, places, hooks)
-    walked = ensure_generalisation(run, inputs, [last], places)
-    hooks.record(walked)
-    score, kinds = score_of(walked.figures)
+    figures = figures_of(run.checkpoint(last.milestone), inputs, places)
+    score, kinds = score_of(figures)
     return {
         "run": wanted.run,
         "seed": config_of(inputs).seed,
         "milestone": last.milestone,
         "score": score,
         **{f"per_risk_{name}": kinds.get(name) for name in COUNTED},
-        **_of(walked.figures),
+        **_of(figures),
         "seconds": _seconds(last, hooks),
     }
+
+
+def figures_of(checkpoint: Path, inputs: RunInputs, places: Places) -> list[Row]:
+    """What a checkpoint earns in each kind of market that counts, in as many episodes as a run of the chain walks."""
+    identity, config = str(inputs.training_data_sha256), config_of(inputs)
+    market = load_market(places.tensors(identity), identity=identity)
+    rung = {CheckpointManifest.read(checkpoint / FILE, files=False).milestone: opened(checkpoint)}
+    kinds = [
+        replace(kind, modes=(ARGMAX,))
+        for kind in kinds_of(market, config, **episodes_of(config))
+        if kind.name in COUNTED
+    ]
+    return [row for kind in kinds for row in walk_kind(rung, kind, config)[0]]
 
 
 def _of(figures: Sequence[Row]) -> dict[str, float | None]:
@@ -71,7 +89,6 @@ def _enter(inputs: RunInputs, places: Places, hooks: Hooks) -> None:
     """Trade validation once, as a ledger, and enter the look at these dates in the trial registry."""
     from clstm_core.evaluation.ladder import backtest_ladder
     from clstm_core.evaluation.trial_ledger import enter
-    from clstm_core.market.tensors import load_market
 
     identity = str(inputs.data_sha256)
     market = load_market(places.tensors(identity), identity=identity)

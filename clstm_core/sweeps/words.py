@@ -34,21 +34,32 @@ def answer(
 
 
 def confirmation(confirmed: Sequence[Mapping[str, Any]]) -> str:
-    """What seeds that chose nothing say: paired differences and their standard error over seeds.
+    """What seeds that chose nothing say of the best settings against the recipe."""
+    middle, ends = difference(confirmed)
+    n = len(confirmed)
+    seeds = f"{n} seed{'s' if n > 1 else ''} that chose nothing"
+    if ends is None:
+        return f"With {seeds} the difference is {middle:+.4f}: too few to tell it from chance."
+    told = "it is better" if ends[0] > 0 else "it is worse" if ends[1] < 0 else "it is not told from the recipe"
+    return f"With {seeds} the difference is {middle:+.4f} ({ends[0]:+.4f} to {ends[1]:+.4f}): {told}."
 
-    The interval is Student's t at 95% over the seeds' differences.
-    """
+
+def is_better(confirmed: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the interval of the difference lies above zero."""
+    _, ends = difference(confirmed)
+    return ends is not None and ends[0] > 0
+
+
+def difference(confirmed: Sequence[Mapping[str, Any]]) -> tuple[float, tuple[float, float] | None]:
+    """Mean of the seeds' differences and its 95% interval by Student's t; no interval of one seed."""
     from scipy.stats import t
 
     found = [row["best"] - row["recipe"] for row in confirmed]
     middle, n = mean(found), len(found)
-    seeds = f"{n} seed{'s' if n > 1 else ''} that chose nothing"
     if n < 2:
-        return f"With {seeds} the difference is {middle:+.4f}: too few to tell it from chance."
+        return middle, None
     half = float(t.ppf(0.975, n - 1)) * stdev(found) / n**0.5
-    low, high = middle - half, middle + half
-    told = "it is better" if low > 0 else "it is worse" if high < 0 else "it is not told from the recipe"
-    return f"With {seeds} the difference is {middle:+.4f} ({low:+.4f} to {high:+.4f}): {told}."
+    return middle, (middle - half, middle + half)
 
 
 def plain(value: Any) -> str:

@@ -49,6 +49,7 @@ PARENTS = {
         "convention_sweeps",
     },
     "walk_forward_record": set(),
+    "sweep_record": set(),
     "shadow_session": {"policy_bundle"},
     "shadow_reconciliation": {"shadow_session"},
 }
@@ -81,6 +82,7 @@ GROUPS = {
     },
     "deployment": {"policy_bundle"},
     "walk_forward": {"walk_forward_record"},
+    "sweeps": {"sweep_record"},
     "shadow": {"shadow_session", "shadow_reconciliation"},
 }
 BLOCKING = {
@@ -114,6 +116,7 @@ BLOCKING = {
     "evidence_audit": set(CHECKS),
     "policy_bundle": {"parity", "golden_vectors"},
     "backtest_report": set(),
+    "sweep_record": set(),
     "walk_forward_record": {"folds_apart", "ledgers_recompute"},
     "shadow_session": set(),
     "shadow_reconciliation": {"decisions_equal"},
@@ -130,6 +133,7 @@ WARNING = {
     "policy_bundle": {"latency", "champion_exported"},
     "backtest_report": {"opens_offline", "figures_present"},
     "walk_forward_record": {"ahead_of_cash"},
+    "sweep_record": {"trials_ended", "best_confirmed"},
     "shadow_session": {"switch_active", "no_drift", "no_harm"},
     "shadow_reconciliation": {"to_the_cent"},
 }
@@ -167,7 +171,9 @@ def test_groups_owners_kinds_and_words(graph):
 
 def test_runs_are_partitioned_and_market_data_is_not(graph):
     keyed = {k.path[-1] for k in graph.get_all_asset_keys() if graph.get(k).partitions_def is not None}
-    assert keyed == set(PARENTS) - GROUPS["market_data"] - GROUPS["walk_forward"] - GROUPS["controls"]
+    assert (
+        keyed == set(PARENTS) - GROUPS["market_data"] - GROUPS["walk_forward"] - GROUPS["controls"] - GROUPS["sweeps"]
+    )
     runs = {graph.get(dg.AssetKey(name)).partitions_def for name in keyed - {"vendor_sessions"}}
     assert {found.name for found in runs} == {"training_run"}
 
@@ -221,7 +227,7 @@ def test_jobs_select_what_they_say(definitions):
         for job in definitions.resolve_all_job_defs()
         if not job.name.startswith("__")
     }
-    apart = {"vendor_sessions", "recipe_controls", "walk_forward_record"} | GROUPS["shadow"]
+    apart = {"vendor_sessions", "recipe_controls", "walk_forward_record", "sweep_record"} | GROUPS["shadow"]
     assert found["train_and_evaluate"] == set(PARENTS) - apart
     assert found["run_shadow"] == GROUPS["shadow"]
     assert found["load_vendor_months"] == {"vendor_sessions"}
@@ -232,13 +238,14 @@ def test_jobs_select_what_they_say(definitions):
     assert found["judge_market"] == {"market_quotes", "market_realism"}
     assert found["render_report"] == {"backtest_report"}
     assert found["walk_forward"] == {"walk_forward_record"}
+    assert found["sweep"] == {"sweep_record"}
     assert found["start_run"] == set()
     assert found["make_controls"] == {"recipe_controls"}
-    assert len(found) == 12
+    assert len(found) == 13
 
 
 def test_the_chain_is_launched_without_a_configuration(definitions):
-    for name in ("train_and_evaluate", "evaluate_only", "walk_forward"):
+    for name in ("train_and_evaluate", "evaluate_only", "walk_forward", "sweep"):
         assert dg.validate_run_config(definitions.resolve_job_def(name), {})
 
 

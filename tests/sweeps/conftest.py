@@ -11,13 +11,18 @@ from tests.in_process import train_here, without_audit
 SMALL = {
     "name": "small",
     "source": "simulated",
-    "n_snapshots": 501,
+    "n_snapshots": 700,
     "recipe": "smoke",
-    "trials": 4,
+    "trials": 3,
     "steps": 1280,
-    "confirm": 2,
+    "confirm": 1,
     "space": ("ppo.actor_lr=1e-4:1e-2:log", "ppo.policy_epochs=1:3"),
 }
+
+
+def few_episodes(patch):
+    """Eight episodes in each kind of market: what is counted is the same, in less time."""
+    patch.setattr("clstm_core.sweeps.scored.episodes_of", lambda config: {"episodes": 8, "compared": 8})
 
 
 class Sweep:
@@ -44,6 +49,7 @@ def small(tmp_path):
 def here(monkeypatch):
     """No audit, training in this process; the list grows by each training."""
     without_audit(monkeypatch)
+    few_episodes(monkeypatch)
     return train_here(monkeypatch)
 
 
@@ -54,6 +60,7 @@ def dies(monkeypatch):
 
     def build(cells, iteration):
         without_audit(monkeypatch)
+        few_episodes(monkeypatch)
         return train_here(monkeypatch, SimpleNamespace(cells=cells, iteration=iteration))
 
     return build
@@ -70,6 +77,7 @@ def swept(tmp_path_factory):
     """A sweep that came to its end, and its manifest; tests work on copies where they change anything."""
     with pytest.MonkeyPatch.context() as patch:
         without_audit(patch)
+        few_episodes(patch)
         train_here(patch)
         found = Sweep(tmp_path_factory.mktemp("swept"))
         return found, found.run()
