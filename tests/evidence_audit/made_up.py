@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from clstm_core.evaluation.compare import compare
+from clstm_core.evaluation.statistics import performance
 
 N = 321
 RUNGS = ("020", "040", "060", "080", "100")
@@ -41,8 +42,13 @@ class MadeUp:
                 "last_date": "2016-01-01",
                 "trader": {"label": self.name, "checkpoint": checkpoint},
             },
-            "summary": {"total_return": 0.0, "n_fills": 1, "n_ruined": 0, "n_returns": len(self.returns), "ratio": 0.0},
+            "summary": {**self.performance, "n_fills": 1, "n_ruined": 0},
         }
+
+    @property
+    def performance(self) -> dict[str, Any]:
+        curve, cash, _ = self.curves()
+        return performance(curve[:, 0], cash).to_dict() | {"final_equity_usd": float(curve[-1, 0])}
 
     def table(self, name: str) -> pl.DataFrame:
         assert name == "equity"
@@ -75,4 +81,4 @@ def case_of(n=N - 1, *, judged=None):
     results = [MadeUp(f"clstm_{rung}_argmax", values, rung) for rung, values in returns.items()]
     results += [MadeUp("cash", waits), MadeUp("buy_and_hold", random.normal(3e-4, 0.01, n))]
     comparison = json.loads(json.dumps(compare(results, trials=37, counted="made up", replications=60).to_dict()))
-    return SimpleNamespace(comparison=comparison, headline=lambda: results)
+    return SimpleNamespace(comparison=comparison, headline=lambda: results, judged=results, beside={}, ladder=[])
