@@ -70,7 +70,7 @@ class MadeUp:
         return equity["equity_usd"].to_numpy()[:, None], equity["cash_return"].to_numpy()[1:], equity["snapshot"]
 
 
-def case_of(n=N - 1, *, judged=None):
+def case_of(n=N - 1, *, judged=None, rungs=RUNGS):
     """The comparison of a ladder with cash, as it is read back, and its backtests."""
     random = np.random.default_rng(4)
     waits = 1e-4 + 1e-6 * np.arange(n)
@@ -78,7 +78,7 @@ def case_of(n=N - 1, *, judged=None):
     returns["040"] = returns["020"]  # two rungs that do the same
     if judged is not None:
         returns["100"] = judged(waits)
-    results = [MadeUp(f"clstm_{rung}_argmax", values, rung) for rung, values in returns.items()]
+    results = [MadeUp(f"clstm_{rung}_argmax", values, rung) for rung, values in returns.items() if rung in rungs]
     results += [MadeUp("cash", waits), MadeUp("buy_and_hold", random.normal(3e-4, 0.01, n))]
     comparison = json.loads(json.dumps(compare(results, trials=37, counted="made up", replications=60).to_dict()))
     return SimpleNamespace(comparison=comparison, headline=lambda: results, judged=results, beside={}, ladder=[])

@@ -65,6 +65,18 @@ def test_accounts_at_the_edge_are_agreed_on(judged):
     assert statistics.passed, statistics.wrong
 
 
+@pytest.mark.parametrize("rungs", [("100",), ("020", "040")])
+def test_a_ladder_that_does_not_say_how_trials_differ_is_agreed_on(rungs):
+    """One rung, or two that do the same: no deflated ratio, and no figure in its place."""
+    few = case_of(rungs=rungs)
+    statistics = statistics_recomputed(few)
+    assert statistics.passed, statistics.wrong
+    record = few.comparison["statistics"]["record"]
+    assert (record["dsr"], record["expected_maximum"]) == (None, None)
+    record["dsr"] = record["psr"]
+    assert "dsr of the track record" in statistics_recomputed(few).wrong[0]
+
+
 def test_every_altered_figure_of_the_tear_sheet_is_named(case):
     rows = case.comparison["account"]["tear_sheet"]
     assert len(rows) > 25
