@@ -8,7 +8,7 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from assets import code_versions
+from assets import code_versions, convention_sweeps
 from assets.companions import stressed_tensors, twin_tensors
 from assets.fair_worlds import _version
 from assets.market_data import market_quotes
@@ -16,6 +16,7 @@ from assets.market_realism import market_realism
 from assets.reports import backtest_report
 from assets.vendor_sessions import vendor_sessions
 from clstm_core import realism_verdict
+from clstm_core.artifacts.code import closure
 
 ASSETS = Path(code_versions.__file__).parent
 
@@ -144,3 +145,20 @@ def test_a_room_that_is_not_there_is_named(copied):
     _, now = copied
     with pytest.raises(FileNotFoundError, match=r"no code at .*nowhere"):
         now("reports.py", ("nowhere",))
+
+
+def test_conventions_are_kept_by_all_code_that_makes_them():
+    """A rule that trades otherwise, or books that are recomputed otherwise, makes other rows."""
+    tree = ast.parse((ASSETS / "convention_sweeps.py").read_text())
+    makers = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in ("_sweep", "_tilt")]
+    used = {node.module for maker in makers for node in ast.walk(maker) if isinstance(node, ast.ImportFrom)}
+    assert "clstm_core.evaluation.baselines.catalogue" in used
+    assert {name for name in used if name.startswith("clstm_core.")} <= closure(*convention_sweeps.CODE)
+
+
+def test_all_code_that_makes_controls_counts():
+    """Each module that training and judging the recipe imports lies in a room that the version is of."""
+    rooms = {"config", *(room for room in code_versions.CONTROLS if "." not in room and "*" not in room)}
+    parts = [name.split(".") for name in closure("clstm_core.controls.found", "clstm_core.controls.kept")]
+    assert {"model", "generalisation", "evaluation"} <= {part[1] for part in parts if len(part) > 2}
+    assert {part[1] for part in parts if len(part) > 2} - rooms == {"artifacts"}
