@@ -8,7 +8,7 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from assets import code_versions, convention_sweeps
+from assets import code_versions, convention_sweeps, fair_worlds
 from assets.companions import stressed_tensors, twin_tensors
 from assets.fair_worlds import _version
 from assets.market_data import market_quotes
@@ -147,13 +147,17 @@ def test_a_room_that_is_not_there_is_named(copied):
         now("reports.py", ("nowhere",))
 
 
-def test_conventions_are_kept_by_all_code_that_makes_them():
-    """A rule that trades otherwise, or books that are recomputed otherwise, makes other rows."""
-    tree = ast.parse((ASSETS / "convention_sweeps.py").read_text())
-    makers = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in ("_sweep", "_tilt")]
-    used = {node.module for maker in makers for node in ast.walk(maker) if isinstance(node, ast.ImportFrom)}
-    assert "clstm_core.evaluation.baselines.catalogue" in used
-    assert {name for name in used if name.startswith("clstm_core.")} <= closure(*convention_sweeps.CODE)
+@pytest.mark.parametrize(
+    ("asset", "makers"), [(convention_sweeps, ("_sweep", "_tilt")), (fair_worlds, ("_judge",))], ids=["sweeps", "fair"]
+)
+def test_what_is_kept_is_known_by_all_code_that_makes_it(asset, makers):
+    """A rule that trades otherwise, books or a proof that are made otherwise, make another result."""
+    tree = ast.parse(Path(asset.__file__).read_text())
+    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in makers]
+    used = {node.module for maker in found for node in ast.walk(maker) if isinstance(node, ast.ImportFrom)}
+    ours = {name for name in used if name.startswith("clstm_core.")}
+    assert "clstm_core.evaluation.ladder" in ours
+    assert ours <= closure(*asset.CODE)
 
 
 def test_all_code_that_makes_controls_counts():
