@@ -10,6 +10,8 @@ from clstm_core.evaluation.pairing import rungs_of, series
 from clstm_core.evaluation.protocol import Backtest
 from clstm_core.evaluation.statistics import _NO_VARIATION, CONFIDENCE, MIN_OBSERVATIONS, Floats
 
+UNTOLD = "the rungs of the ladder do not say how widely the ratios of trials differ"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrackRecord:
@@ -17,6 +19,8 @@ class TrackRecord:
 
     min_sessions: how many sessions it takes until such a ratio is above zero at 95%; None where it is not above zero
     spread:       sample deviation of the ladder's ratios, of which the expected maximum is made
+    expected_maximum, dsr: None where several were tried and the ladder's ratios do not differ: it does not say how
+                  widely trials do
 
     Units: ratios per session, not annualised; kurtosis 3 of a normal distribution; psr and dsr are probabilities
     """
@@ -29,8 +33,8 @@ class TrackRecord:
     min_sessions: float | None
     trials: int
     spread: float
-    expected_maximum: float
-    dsr: float
+    expected_maximum: float | None
+    dsr: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -39,6 +43,8 @@ class TrackRecord:
     @property
     def words(self) -> str:
         """For a reader of the comparison."""
+        if self.dsr is None:
+            return f"Deflated Sharpe ratio: none, since {UNTOLD} (ratio {self.sharpe:+.4f} per session)."
         return (
             f"Deflated Sharpe ratio: {self.dsr:.0%} (ratio {self.sharpe:+.4f} per session; the best of "
             f"{self.trials} policies without skill would show {self.expected_maximum:+.4f})."
@@ -62,7 +68,8 @@ def track_record(policy: Backtest, members: Sequence[Backtest], trials: int) -> 
         return None
     ratios = ladder_ratios(members)
     spread = float(np.std(ratios, ddof=1)) if len(ratios) > 1 else 0.0
-    benchmark = float(expected_max_sharpe_ratio(max(trials, 1), spread))
+    told = trials <= 1 or spread > _NO_VARIATION
+    benchmark = float(expected_max_sharpe_ratio(max(trials, 1), spread)) if told else None
     sharpe, skewness, fourth = _ratio(excess), float(skew(excess)), float(kurtosis(excess))
     return TrackRecord(
         sessions=excess.size,
@@ -74,7 +81,7 @@ def track_record(policy: Backtest, members: Sequence[Backtest], trials: int) -> 
         trials=trials,
         spread=spread,
         expected_maximum=benchmark,
-        dsr=float(probabilistic_sharpe_ratio(excess, benchmark)),
+        dsr=None if benchmark is None else float(probabilistic_sharpe_ratio(excess, benchmark)),
     )
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from clstm_core.walk_forward.run import Walked
 
 RECORDS = "record"
+SETTLED_ON = "sp500_modelled"
+"""The source on whose history the recipes' settings were chosen."""
 HINDSIGHT = (
     "The recipe's own settings were settled on this history, its training dates until 2012 and its validation until "
     "2016: earlier folds know that much in hindsight."
@@ -67,7 +69,7 @@ def record_of(plan: WalkPlan, places: Places, walked: Mapping[str, Sequence["Wal
             steps=plan.steps,
             trials=trials,
             label=label,
-            notes="" if simulated else HINDSIGHT,
+            notes=HINDSIGHT if info["source"] == SETTLED_ON else "",
         ),
         verdict_points=_points(plan, figures, modelled="modelled" in info["label"]),
         folds=[row for fold in found for row in fold.rows],
