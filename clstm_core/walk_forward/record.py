@@ -114,8 +114,8 @@ def _begins(plan: WalkPlan) -> str:
 def _points(plan: WalkPlan, figures: Sequence[Mapping[str, Any]], *, modelled: bool) -> list[str]:
     """What a reader must know of the figures, one sentence each."""
     return [
-        f"Each fold begins {_begins(plan)}; its rung is chosen on its validation dates alone, and is the last one where "
-        "they tell nothing.",
+        f"Each fold begins {_begins(plan)}; its rung is chosen on its validation dates alone, and is the last one "
+        "where they tell nothing.",
         f"{plan.embargo} sessions lie unused before each validation and each test: more than an episode lasts or an "
         "option lives that could be held, plus what a feature looks back.",
         "An account begins anew in each fold with the same capital: returns are joined, and drawdowns are of the "
