@@ -85,6 +85,7 @@ def _page(data: WalkEvidence, panels: list[Panel]) -> str:
     kind = label_kind(data.label)
     return template("report.html").render(
         data=data,
+        heading=f"Walk-forward {data.run}",
         root="../../",
         panels=panels,
         folded=(),

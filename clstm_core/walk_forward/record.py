@@ -109,12 +109,15 @@ def _within(implied: Mapping[str, float], dates: Sequence[str]) -> dict[str, flo
     return {day: implied[day] for day in dates if day in implied}
 
 
+def _begins(plan: WalkPlan) -> str:
+    return "with the weights that the fold before ended with" if plan.warm else "from scratch"
+
+
 def _points(plan: WalkPlan, figures: Sequence[Mapping[str, Any]], *, modelled: bool) -> list[str]:
     """What a reader must know of the figures, one sentence each."""
-    start = "with the weights that the fold before ended with" if plan.warm else "from scratch"
     return [
-        f"Each fold trains {start}; its rung is chosen on its validation dates alone, and is the last one where they "
-        "tell nothing.",
+        f"Each fold begins {_begins(plan)}; its rung is chosen on its validation dates alone, and is the last one "
+        "where they tell nothing.",
         f"{plan.embargo} sessions lie unused before each validation and each test: more than an episode lasts or an "
         "option lives that could be held, plus what a feature looks back.",
         "An account begins anew in each fold with the same capital: returns are joined, and drawdowns are of the "
@@ -128,8 +131,17 @@ def _points(plan: WalkPlan, figures: Sequence[Mapping[str, Any]], *, modelled: b
 
 
 def _provenance(plan: WalkPlan, found: Sequence["Walked"]) -> list[tuple[str, str]]:
-    names = ("source", "recipes", "folds", "window", "steps", "seeds", "warm", "training", "validation", "audit")
-    settings = plan.to_dict()
-    said = [(name, ", ".join(map(str, v)) if isinstance(v := settings[name], list) else str(v)) for name in names]
+    said = [
+        ("source", plan.source),
+        ("recipes", ", ".join(plan.recipes)),
+        ("folds", str(plan.folds)),
+        ("training window", plan.window),
+        ("first fold trains on", f"{plan.training:,} sessions"),
+        ("a rung is chosen on", f"{plan.validation:,} sessions"),
+        ("env steps per fold and seed", f"{plan.steps:,}"),
+        ("seeds", ", ".join(map(str, plan.seeds))),
+        ("each fold begins", _begins(plan)),
+        ("audit of each market", plan.audit),
+    ]
     tensors = [(f"market of fold {fold.piece.fold}", fold.tensors.identity) for fold in found]
     return [*said, ("plan", plan.sha256), ("git commit", git_commit()), *tensors]

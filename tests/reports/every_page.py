@@ -1,5 +1,6 @@
 """One page of every kind below a folder, made up, and who drew each: so that a new kind cannot be forgotten."""
 
+import dataclasses
 import pkgutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ import pytest
 
 import reports
 from clstm_core.artifacts.folder import write_text
-from clstm_core.evaluation.evidence import Evidence
+from clstm_core.evaluation.evidence import Curve, Evidence
 from clstm_core.evaluation.pair_sections import Section
 from clstm_core.evaluation.side_by_side import SideBySide
 from clstm_core.walk_forward.evidence import WalkEvidence
@@ -21,6 +22,17 @@ from reports.render import render_report, render_single_file
 from reports.shadow_page import render_shadow
 from reports.side_by_side import render_pair
 from reports.walk_forward import render_walk
+
+RUN = "document.documentElement.dataset.ran = 1"
+EVIL = f"""</script><script>{RUN}</script><img src=x onerror='{RUN}'><a href="javascript:{RUN}">'"&`<!--"""
+"""What would run where a page did not escape it."""
+
+CODES = {
+    *("run", "first_date", "last_date", "date", "dates", "month", "period", "generated_at", "train_from", "test_from"),
+    *("peak", "trough", "recovered", "milestone", "mode", "window", "metric", "kind", "figure", "world", "fill_rule"),
+    *("policy", "policy_name", "name", "against", "sin", "term", "recipe", "severity"),
+}
+"""What pages look rows up by: other words there make other pages, not hostile ones."""
 
 FIRST = datetime(2026, 1, 2, 21, tzinfo=UTC)
 
@@ -59,6 +71,22 @@ def draw_every_page(
         render_shadow(shadow_account(text), None, out)
         write_gallery(out)
     return drawn
+
+
+def poisoned(value: Any, key: str = "") -> Any:
+    """The value with what would run in every text of it that is no code or date, however deep."""
+    if isinstance(value, str):
+        return value if key in CODES or value.isdigit() else value + EVIL
+    if isinstance(value, dict):
+        return {name: poisoned(item, str(name)) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(poisoned(item, key) for item in value)
+    if isinstance(value, Curve):
+        return dataclasses.replace(value, name=value.name + EVIL)
+    if isinstance(value, (Evidence, WalkEvidence)):
+        fields = {field.name: poisoned(getattr(value, field.name), field.name) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **fields)
+    return value
 
 
 def pair(text: Callable[[str], str] = str) -> SideBySide:

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from clstm_core.walk_forward.evidence import WalkEvidence
+from reports.luck_figures import CONTROLS_TITLE
 from reports.walk_forward import others, outcome, render_walk, walk_tiles
 from reports.walk_forward_figures import walk_panels
 
@@ -86,3 +87,19 @@ def test_its_text_is_escaped(data, tmp_path):
 
 def test_evidence_comes_back_from_json(data):
     assert WalkEvidence.from_dict(json.loads(json.dumps(data.to_dict()))) == data
+
+
+def test_the_controls_of_each_recipe_stand_beside_the_verdict(walk_evidence_of, tmp_path):
+    two = walk_evidence_of(recipes=("default_cpu", "smoke"))
+    told = {"idle": 0.97, "growth_bps": 0.01, "error_bps": 0.1, "windows": 100, "window_sessions": 1260}
+    rows = [{"recipe": "smoke", "world": world, "called_better": 0, **told} for world in ("edge-free", "overpaid")]
+    data = dataclasses.replace(two, controls=rows, controls_words="smoke: it held nothing. `clstm controls` & more.")
+    first, other = (
+        [caption for caption, _ in panel.tables] for panel in walk_panels(data) if panel.id.startswith("record")
+    )
+    assert CONTROLS_TITLE not in first
+    assert CONTROLS_TITLE in other
+    page = render_walk(data, tmp_path).read_text()
+    assert "smoke: it held nothing. <code>clstm controls</code> &amp; more." in page
+    assert page.index("<code>clstm controls") < page.index('id="record"')
+    assert "edge-free" in page
