@@ -1,4 +1,4 @@
-"""Drop a vendor's session files one by one into a watched folder, each once the one before is in the log and on the page.
+"""Drop a vendor's session files one by one into a watched folder, each once the one before is logged and on the page.
 
     clstm dev &                                            # CLSTM_SHADOW_RUN=RUN in its environment
     clstm schedule on shadow_sessions --source spx_barchart --data TO
@@ -53,10 +53,14 @@ def main() -> None:
         shutil.copyfile(path, arriving)
         os.replace(arriving, given.target / path.name)
         logged = wait(lambda before=before: entries(given.account) > before, given.patience, f"{path.name} in the log")
-        shown = logged + wait(lambda begun=begun: page.stat().st_mtime > begun, given.patience, f"{path.name} on {page}")
+        shown = logged + wait(
+            lambda begun=begun: page.stat().st_mtime > begun, given.patience, f"{path.name} on {page}"
+        )
         taken.append(shown)
         print(f"{path.name[:10]}  log {logged:5.1f} s  page {shown:5.1f} s  {page.stat().st_size:,} bytes", flush=True)
-    print(f"{len(taken)} sessions, seconds to the page: median {statistics.median(taken):.1f}, largest {max(taken):.1f}")
+    print(
+        f"{len(taken)} sessions, seconds to the page: median {statistics.median(taken):.1f}, largest {max(taken):.1f}"
+    )
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ from chains import chain
 DAYS = [date(2024, 3, day) for day in (4, 5, 6, 7, 8, 11)]
 REAL = Path(os.environ["CLSTM_REAL_DATA"]) if os.environ.get("CLSTM_REAL_DATA") else None
 DROPPED = 60
+needs_real_quotes = pytest.mark.skipif(
+    REAL is None, reason="CLSTM_REAL_DATA names no folder with spx_barchart_eod/ and spx_daily/: it is not set"
+)
 
 
 def drop(folder, day, spot):
@@ -110,7 +113,7 @@ def test_a_source_without_files_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(REAL is None, reason="CLSTM_REAL_DATA names no folder of real quotes")
+@needs_real_quotes
 def test_sixty_real_sessions_dropped_one_by_one(bundle, tmp_path):
     files, account, cache = tmp_path / "data", tmp_path / "account", tmp_path / "cache"
     shutil.copytree(REAL / "spx_daily", files / "spx_daily")
@@ -131,7 +134,7 @@ def test_sixty_real_sessions_dropped_one_by_one(bundle, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(REAL is None, reason="CLSTM_REAL_DATA names no folder of real quotes")
+@needs_real_quotes
 def test_all_real_sessions_replayed_are_the_backtest_to_the_cent(bundle, shadow, tmp_path):
     from clstm_core.shadow.sources.replay import Replay
 
