@@ -9,6 +9,7 @@ from clstm_core.errors import BundleError, ShadowError
 from clstm_core.shadow.arrival import aged, missing_between
 from clstm_core.shadow.limits import Limits
 from clstm_core.shadow.log import ShadowLog
+from clstm_core.shadow.pair import snapshots_of
 from clstm_core.shadow.runner import Opening, ShadowRunner
 from clstm_core.shadow.sources.replay import Replay
 
@@ -144,6 +145,13 @@ def test_a_torn_session_is_refused_and_taken_once_it_is_whole(shadow, market):
     assert len(log.decided) == 9
     whole = shadow("whole", source=Replay(market, (0, 9)), limits=limits)
     assert [row["logits"] for row in log.decided] == [row["logits"] for row in whole.decided]
+
+
+def test_a_replay_without_the_session_that_the_account_stands_at_is_refused_by_name(shadow, market):
+    shadow(source=Replay(market, (0, 4)))
+    log = shadow(source=Replay(snapshots_of(market, [0, 1, 2, 4, 5]), (0, 5)))
+    assert log.entries[-1]["kind"] == "refused"
+    assert "is not in the market that is replayed" in log.entries[-1]["reasons"][0]
 
 
 def test_a_ruined_account_ends(shadow, market):
