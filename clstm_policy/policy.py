@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from clstm_policy.files import golden_of, verified_manifest
+from clstm_policy.files import GRAPH, golden_of, verified_manifest
 from clstm_policy.guard import MAX_LOGIT_DIFFERENCE, Arrays, PolicyError, check_inputs, logit_difference
 
 if TYPE_CHECKING:
     from clstm_policy.graph import Graph
 
-GRAPH = "policy.onnx"
 UNQUALIFIED = "UNQUALIFIED"
 
 

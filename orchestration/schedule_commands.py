@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 schedule_app = typer.Typer(help="Switch on and off what starts by itself.", no_args_is_help=True)
 
-SCHEDULES = ("daily_market_data", "weekly_retraining")
-SENSORS = ("new_vendor_files", "run_failures")
+SCHEDULES = ("daily_market_data", "weekly_retraining", "shadow_daily")
+SENSORS = ("new_vendor_files", "shadow_sessions", "run_failures")
 
 
 @schedule_app.callback()

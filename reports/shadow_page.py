@@ -283,7 +283,8 @@ def _drift(account: Mapping[str, Any]) -> dict[str, Any]:
         "training's own stretches of this length reaches. Chance is that of one more such stretch lying as far."
     )
     section = _section("drift", "Drift by feature", words, rows, DRIFT)
-    return section | {"shown": _cells(whole, DRIFT)}
+    measured = any(row["psi"] is not None for row in whole)
+    return section | {"shown": _cells(whole, DRIFT) if measured else []}
 
 
 def _regimes(account: Mapping[str, Any]) -> dict[str, Any]:

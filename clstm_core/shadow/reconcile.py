@@ -31,6 +31,9 @@ from clstm_core.shadow.runner import account_config
 from clstm_core.shadow.switch import ACTIVE, allowed_of
 from clstm_core.specs import ACTIONS
 
+LEAST_SESSIONS = 2
+"""A backtest takes no decision on its last snapshot."""
+
 CENT = 0.005
 """Half a cent: money that differs by less is the same to the cent."""
 
@@ -142,8 +145,10 @@ def reconcile(log: ShadowLog, market: MarketTensors, bundle: Path, out_dir: Path
     Raises: ShadowError for fewer than two sessions, or one that the market does not hold
     """
     rows = log.decided
-    if len(rows) < 2:
-        raise ShadowError(f"{len(rows)} sessions in {log.folder}: expected at least 2 to compare. Let more arrive.")
+    if len(rows) < LEAST_SESSIONS:
+        raise ShadowError(
+            f"{len(rows)} sessions in {log.folder}: expected at least {LEAST_SESSIONS} to compare. Let more arrive."
+        )
     index = {int(at): place for place, at in enumerate(market.snapshot_T.tolist())}
     wanted = [nanoseconds(row["snapshot"]) for row in rows]
     if lost := [row["snapshot"] for row, at in zip(rows, wanted, strict=True) if at not in index]:

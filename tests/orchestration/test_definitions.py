@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -10,6 +11,7 @@ import pytest
 
 from clstm_core.evidence_audit.names import CHECKS
 from orchestration.definitions import build_defs
+from orchestration.schedules import shadow_daily
 
 ROOT = Path(__file__).resolve().parents[2]
 PARENTS = {
@@ -258,6 +260,13 @@ def test_assets_link_their_code_and_quotes_say_when_they_are_old(graph):
     assert linked == set(PARENTS)
     policy = graph.get(dg.AssetKey("market_quotes")).freshness_policy
     assert policy.fail_window.to_timedelta() > policy.warn_window.to_timedelta()
+
+
+def test_shadow_is_overdue_an_hour_after_its_schedule(graph):
+    policy = graph.get(dg.AssetKey("shadow_session")).freshness_policy
+    assert (policy.deadline_cron, policy.timezone) == ("0 18 * * 1-5", shadow_daily.execution_timezone)
+    ran = timedelta(hours=18) - timedelta(hours=17, minutes=5)
+    assert ran < policy.lower_bound_delta
 
 
 def test_every_check_says_what_it_asks(graph):
