@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from clstm_core.evidence_audit.names import CHECKS
+from clstm_core.feedback.rules_names import RULES
 from orchestration.definitions import build_defs
 from orchestration.schedules import shadow_daily
 
@@ -54,6 +55,7 @@ PARENTS = {
     "sweep_record": set(),
     "shadow_session": {"policy_bundle"},
     "shadow_reconciliation": {"shadow_session"},
+    "champion": set(),
 }
 OBSERVED = {"training_progress": {"warm_critic"}}
 """Assets that are told about and never materialized."""
@@ -86,6 +88,7 @@ GROUPS = {
     "walk_forward": {"walk_forward_record"},
     "sweeps": {"sweep_record"},
     "shadow": {"shadow_session", "shadow_reconciliation"},
+    "champion": {"champion"},
 }
 BLOCKING = {
     "vendor_sessions": set(),
@@ -122,6 +125,7 @@ BLOCKING = {
     "walk_forward_record": {"folds_apart", "ledgers_recompute"},
     "shadow_session": set(),
     "shadow_reconciliation": {"decisions_equal"},
+    "champion": set(),
 }
 WARNING = {
     "vendor_sessions": {"files_readable"},
@@ -138,6 +142,7 @@ WARNING = {
     "sweep_record": {"trials_ended", "best_confirmed"},
     "shadow_session": {"switch_active", "no_drift", "no_harm"},
     "shadow_reconciliation": {"to_the_cent"},
+    "champion": set(RULES),
 }
 
 
@@ -174,7 +179,13 @@ def test_groups_owners_kinds_and_words(graph):
 def test_runs_are_partitioned_and_market_data_is_not(graph):
     keyed = {k.path[-1] for k in graph.get_all_asset_keys() if graph.get(k).partitions_def is not None}
     assert (
-        keyed == set(PARENTS) - GROUPS["market_data"] - GROUPS["walk_forward"] - GROUPS["controls"] - GROUPS["sweeps"]
+        keyed
+        == set(PARENTS)
+        - GROUPS["market_data"]
+        - GROUPS["walk_forward"]
+        - GROUPS["controls"]
+        - GROUPS["sweeps"]
+        - GROUPS["champion"]
     )
     runs = {graph.get(dg.AssetKey(name)).partitions_def for name in keyed - {"vendor_sessions"}}
     assert {found.name for found in runs} == {"training_run"}
@@ -229,7 +240,8 @@ def test_jobs_select_what_they_say(definitions):
         for job in definitions.resolve_all_job_defs()
         if not job.name.startswith("__")
     }
-    apart = {"vendor_sessions", "recipe_controls", "walk_forward_record", "sweep_record"} | GROUPS["shadow"]
+    apart = {"vendor_sessions", "recipe_controls", "walk_forward_record", "sweep_record"}
+    apart |= GROUPS["shadow"] | GROUPS["champion"]
     assert found["train_and_evaluate"] == set(PARENTS) - apart
     assert found["run_shadow"] == GROUPS["shadow"]
     assert found["load_vendor_months"] == {"vendor_sessions"}
@@ -243,7 +255,8 @@ def test_jobs_select_what_they_say(definitions):
     assert found["sweep"] == {"sweep_record"}
     assert found["start_run"] == set()
     assert found["make_controls"] == {"recipe_controls"}
-    assert len(found) == 13
+    assert found["promote_champion"] == found["roll_back_champion"] == GROUPS["champion"]
+    assert len(found) == 15
 
 
 def test_the_chain_is_launched_without_a_configuration(definitions):
@@ -255,11 +268,12 @@ def test_training_is_never_started_by_a_condition(graph):
     assert all(graph.get(key).automation_condition is None for key in graph.get_all_asset_keys())
 
 
-def test_assets_link_their_code_and_quotes_say_when_they_are_old(graph):
+def test_assets_link_their_code_and_say_when_they_are_old(graph):
     linked = {k.path[-1] for k in graph.get_all_asset_keys() if "dagster/code_references" in graph.get(k).metadata}
     assert linked == set(PARENTS)
-    policy = graph.get(dg.AssetKey("market_quotes")).freshness_policy
-    assert policy.fail_window.to_timedelta() > policy.warn_window.to_timedelta()
+    for name in ("market_quotes", "champion"):
+        policy = graph.get(dg.AssetKey(name)).freshness_policy
+        assert policy.fail_window.to_timedelta() > policy.warn_window.to_timedelta()
 
 
 def test_shadow_is_overdue_an_hour_after_its_schedule(graph):
