@@ -191,6 +191,7 @@ def _tiles(made: SweepEvidence) -> list[tiles.Tile]:
 def _page(made: SweepEvidence, panels: list[Panel]) -> str:
     kind = label_kind(made.data_label)
     return template("report.html").render(
+        heading=f"Sweep {made.run}",
         data=SimpleNamespace(
             run=made.run,
             data_label=made.data_label,

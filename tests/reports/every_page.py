@@ -16,12 +16,14 @@ from clstm_core.artifacts.folder import write_text
 from clstm_core.evaluation.evidence import Curve, Evidence
 from clstm_core.evaluation.pair_sections import Section
 from clstm_core.evaluation.side_by_side import SideBySide
+from clstm_core.sweeps.evidence import Searched, SweepEvidence
 from clstm_core.walk_forward.evidence import WalkEvidence
 from reports.feedback_page import render_champion
 from reports.gallery import write_gallery
 from reports.render import render_report, render_single_file
 from reports.shadow_page import render_shadow
 from reports.side_by_side import render_pair
+from reports.sweep_page import render_sweep
 from reports.walk_forward import render_walk
 
 RUN = "document.documentElement.dataset.ran = 1"
@@ -50,7 +52,7 @@ def draw_every_page(
     """Draw one page of every kind; pairs of the module and the template that drew one.
 
     Args:
-        text: what becomes of every text of a shadow account and of two runs side by side, e.g. a hostile one
+        text: what becomes of every text of the other pages, e.g. a hostile one
     """
     drawn: set[tuple[str, str]] = set()
 
@@ -71,6 +73,7 @@ def draw_every_page(
         render_walk(walk, out)
         render_shadow(shadow_account(text), None, out)
         render_champion(champion_story(text), out)
+        render_sweep(sweep(text), out)
         write_gallery(out)
     return drawn
 
@@ -198,3 +201,38 @@ def champion_story(text: Callable[[str], str] = str) -> dict[str, Any]:
         **{"plan_sha256": "c" * 64, "plan_since": "", "questions": {"superior": text("Is it better?")}},
         "decisions": decisions,
     }
+
+
+def sweep(text: Callable[[str], str] = str) -> SweepEvidence:
+    """A made-up sweep of twelve trials, one failed, confirmed by two seeds."""
+    trials = [
+        {
+            **{
+                "trial": at,
+                "state": "failed" if at == 5 else "done",
+                "score": None if at == 5 else 0.02 + at % 7 / 200,
+            },
+            **{"ppo.actor_lr": 10.0 ** -(2 + at / 6), "model.use_attention": at % 3 > 0},
+            **{"growth_bps_fresh_worlds": 0.3, "growth_bps_validation_dates": None, "seconds": 71.0},
+            "reason": text("a loss is not finite") if at == 5 else "",
+        }
+        for at in range(12)
+    ]
+    searched = [("ppo.actor_lr", True, False), ("model.use_attention", False, True)]
+    return SweepEvidence(
+        run="search",
+        data_label=text("modelled quotes"),
+        recipe=text("default_cpu"),
+        trials=trials,
+        shown=[{**row, "ppo.actor_lr": f"{row['ppo.actor_lr']:.3g}"} for row in trials],
+        searched=[Searched(name=name, log=log, choices=choices) for name, log, choices in searched],
+        best=6,
+        confirmed=[{"seed": 1000 + at, "best": 0.05, "recipe": 0.04, "difference": 0.01} for at in range(2)],
+        confirmation=text("With 2 seeds that chose nothing it is not told from the recipe."),
+        importances=[{"setting": "ppo.actor_lr", "share": 0.8}, {"setting": "model.use_attention", "share": 0.2}],
+        answer=text("Trial 6 of 12 scored best."),
+        steps=500_000,
+        seeds=1,
+        provenance=[("source", text("sp500_modelled"))],
+        generated_at="2026-11-30T12:00:00+00:00",
+    )
