@@ -220,8 +220,13 @@ def rebuild_metrics() -> None:
 @app.command(name="publish-metrics")
 def publish_metrics(target: Annotated[Path, typer.Argument(help="file to write")]) -> None:
     """Write a read-only snapshot of the store for reviewers."""
+    from clstm_core.errors import ConfigError
     from clstm_core.store.store import MetricsStore
 
+    if not target.resolve().parent.is_dir():
+        raise ConfigError(
+            f"cannot write {target}: expected a file in a folder that is there. Make it, or pass another."
+        )
     typer.echo(MetricsStore(project_home() / "data" / "metrics.duckdb").publish(target))
 
 
