@@ -1,6 +1,7 @@
 """`clstm`: the chain from a terminal."""
 
 import os
+import re
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -81,12 +82,17 @@ def demo(
 def _tell(facts: dict[str, Any]) -> None:
     """What came of a chain."""
     from clstm_core.artifacts.manifests.deployment import UNQUALIFIED
+    from reports.gallery import in_short
 
+    page = facts.get("backtest_report.report_path")
+    faults = re.sub(r" \([^()]*\)", "", str(facts.get("market_quotes.faults")))  # the report has their dates
     typer.echo("")
-    typer.echo(f"Faults found in the quotes and handled: {facts.get('market_quotes.faults')}")
+    for line in in_short(Path(page)) if page else ():
+        typer.echo(line)
+    typer.echo(f"Faults found in the quotes and handled: {faults}")
     typer.echo(f"Verdict: {facts.get('checkpoint_comparison.verdict')}")
     typer.echo(f"Controls: {facts.get('backtest_report.controls')}")
-    typer.echo(f"Report:  {facts.get('backtest_report.report_path')}")
+    typer.echo(f"Report:  {page}")
     typer.echo(f"Bundle:  {facts.get('policy_bundle.folder')}")
     if (standing := str(facts.get("policy_bundle.standing"))).startswith(UNQUALIFIED):
         typer.echo(f"Standing: {standing}")
