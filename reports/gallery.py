@@ -61,6 +61,20 @@ def summaries_in(out_dir: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda summary: str(summary.get("generated_at") or ""), reverse=True)
 
 
+def in_short(index: Path) -> list[str]:
+    """What came of a run in two lines, the answer and its numbers, from the summary beside a report."""
+    summary = json.loads(index.with_name("summary.json").read_text(encoding="utf-8"))
+    row = gallery_row({**summary, "run": index.parent.name})
+    figures = (
+        f"over cash {row['excess']}{' ' if row['span'] else ' per year'}{row['span']}",
+        f"Sharpe ratio {row['sharpe']}",
+        f"largest drawdown {row['drawdown']}",
+        f"checks failed {row['failed']}",
+        row["data_label"],
+    )
+    return [f"{row['outcome']['word']}{row['outcome']['rest']}", f"  {'; '.join(figures)}"]
+
+
 def gallery_row(summary: dict[str, Any]) -> dict[str, Any]:
     """One run's cells; each number beside the value that it is sorted by."""
     failed, excess = summary.get("checks_failed"), summary.get("excess") or {}

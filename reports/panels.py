@@ -122,6 +122,9 @@ def _trading(data: Evidence) -> Panel:
     message = "" if charts else "No decision of the policy was recorded yet."
     shown = (("Fills and costs", COSTS), ("Largest uses of the risk budget, shares of equity", LIMITS))
     tables = [(title, table(rows, NAME | columns(names))) for title, names in shown] if rows else []
+    if data.glossary:
+        meanings = {"name": ("name", ""), "kind": ("of", ""), "meaning": ("what it does", "")}
+        tables.append(("What the names mean: near and far are the two tenors", table(data.glossary, meanings)))
     return Panel(id="trading", title="What was traded", message=message, charts=charts, tables=tables)
 
 

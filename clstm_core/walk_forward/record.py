@@ -123,8 +123,8 @@ def _points(plan: WalkPlan, figures: Sequence[Mapping[str, Any]], *, modelled: b
         "An account begins anew in each fold with the same capital: returns are joined, and drawdowns are of the "
         "joined curve. The move between two folds is in no account.",
         "Intervals draw dates anew in blocks, pair what is compared by date, and see only losses that happened. What "
-        "luck would have shown is not known: each fold's rungs would have to be walked through many fair worlds of its "
-        "own test, as a run's judged policy is. So no lead is called more than a lead.",
+        "luck would have shown is not known: the rung that each fold plays would have to be walked through many fair "
+        "worlds of its test, as a run's judged policy is. So no lead is called more than a lead.",
         *(f"{found['recipe']}: {iqm_words(found)}." for found in figures),
         *([SHAPE] if modelled else []),
     ]

@@ -13,6 +13,7 @@ from reports.attribution_figures import attribution_chart
 from reports.ladder_figures import headline_pairs, ladder_chart, overfitting_chart
 from reports.panels import panels_of
 from reports.render import CSP, figure_count, label_kind, render_report, shortness
+from reports.training_figures import training_charts
 
 EVIL = "<script>alert('x')</script></script><!--\"&"
 ACCOUNT = (
@@ -297,6 +298,16 @@ def test_the_ladder_shows_headline_fills_against_the_main_baselines():
     inside = [{**pair, "headline": pair.get("fill_rule") == "fraction 0.56"} for pair in rows]
     chosen = headline_pairs(Evidence(run="r", ladder=inside))
     assert [pair["estimate"] for pair in chosen] == [4.0]
+
+
+def test_device_memory_is_drawn_where_there_was_a_device(report_data):
+    def titles(memory):
+        rows = [{**row, "gpu_memory_mb": memory} for row in report_data.training]
+        return [chart.title for chart in training_charts(dataclasses.replace(report_data, training=rows))]
+
+    assert "Device memory" in titles(512.0)
+    assert "Device memory" not in titles(0.0)
+    assert len(titles(512.0)) == len(titles(0.0)) + 1
 
 
 def test_the_ladder_draws_cash_first_and_the_rest_on_demand(report_data):

@@ -53,6 +53,14 @@ def test_tiles_are_the_records_numbers(data):
     assert tiles["policies that looked"].value == "90"
 
 
+def test_less_than_a_year_is_told_whole_and_without_a_ratio(data):
+    nothing = {"estimate": None, "low": None, "high": None}
+    short = dataclasses.replace(data, figures=[{**data.figures[0], "sessions": 120, "sharpe": nothing}])
+    tiles = {tile.name: tile for tile in walk_tiles(short)}
+    assert "over cash in 120 sessions" in tiles
+    assert (tiles["Sharpe ratio"].value, tiles["Sharpe ratio"].note) == ("–", "not told of less than a year")
+
+
 def test_a_lead_is_not_called_skill(walk_evidence_of):
     ahead = walk_evidence_of(drift=1e-3)
     found = outcome(ahead)
