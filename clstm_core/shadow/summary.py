@@ -223,9 +223,10 @@ def _answer(log: ShadowLog, figures: dict[str, Any], watched: dict[str, Any]) ->
     if not figures["decided"]:
         return f"No session was decided on yet; {figures['refused']} were refused. The switch is {state}."
     refused = f", {figures['refused']} refused" if figures["refused"] else ""
+    plural = "" if figures["decided"] == 1 else "s"
     harmed = " Evidence says that it does worse than cash." if watched["reached"] is not None else ""
     return (
-        f"In {figures['decided']} sessions{refused}, {figures['first'][:10]} to {figures['last'][:10]}, it made "
+        f"In {figures['decided']} session{plural}{refused}, {figures['first'][:10]} to {figures['last'][:10]}, it made "
         f"{figures['total_return']:+.2%} in simulated fills; cash made {figures['cash_total_return']:+.2%}. The switch "
         f"is {state}.{harmed}"
     )
