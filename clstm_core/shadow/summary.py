@@ -1,5 +1,6 @@
 """A shadow account as it stands, made of its log: figures, drift, what the critic foresaw, evidence of harm."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,6 +51,7 @@ def training_features(places: Places, identity: str | None) -> np.ndarray | None
         start, stop = market.split("train")
     except ArtifactError:
         return None
+    os.utime(places.tensors(identity))  # `prune` counts days since a folder was last used
     return np.asarray(market.features_TF[start:stop].numpy(), dtype=float)
 
 
