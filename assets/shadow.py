@@ -85,6 +85,7 @@ def shadow_session(
     Nothing is ever sent anywhere. How it is used: `docs/shadow.md`.
     """
     with run_stage(context, "shadow", paths) as (progress, run):
+        from clstm_core.artifacts.retention import prune
         from clstm_core.shadow.accounts import run_account
         from reports.shadow_page import draw_account
 
@@ -107,6 +108,8 @@ def shadow_session(
         progress(1, 1)
         metrics.store().record(kept)
         draw_account(kept.folder, paths.reports)
+        for removed in prune(places):  # a folder's market is built anew with each session: old ones would pile up
+            context.log.info(f"no longer used, removed: {removed}")
     flagged = ", ".join(kept.drift_flagged)
     return dg.MaterializeResult(
         metadata={

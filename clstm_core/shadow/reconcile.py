@@ -122,12 +122,12 @@ class Reconciled:
     @property
     def words(self) -> str:
         """The answer in a sentence."""
-        outside = f" {self.limited} sessions were traded under a switch that was not {ACTIVE}." if self.limited else ""
-        outside += f" {self.refused} sessions were refused and are in neither." if self.refused else ""
+        outside = f" Sessions under a switch that was not {ACTIVE}: {self.limited}." if self.limited else ""
+        outside += f" Sessions that were refused, and are in neither: {self.refused}." if self.refused else ""
         if self.decisions_equal and self.to_the_cent:
             return (
-                f"All {self.sessions} decisions, fills and sums of money are the backtest's; the largest difference is "
-                f"{self.largest_usd:.2g} of the currency.{outside}"
+                f"All {self.sessions} decisions, fills and sums of money are the backtest's; the largest difference of "
+                f"money is {self.largest_usd:.2g}.{outside}"
             )
         return (
             f"{self.decisions_differing} of {self.sessions} decisions differ from the backtest, {self.fills_differing} "

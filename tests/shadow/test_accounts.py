@@ -203,6 +203,9 @@ def test_the_page_escapes_labels_and_runs_no_script(home, tmp_path):
     assert "simulated fills: no order was ever sent" in page
     assert "UNQUALIFIED" in page
     assert page.count("<figure>") >= 4
+    decisions = page[page.index('id="decisions"') :]
+    first, last = (content["sessions"][at]["snapshot"][:10].replace("-", "\u2011") for at in (-30, -1))
+    assert decisions.index(last) < decisions.index(first)  # the newest is seen without scrolling
     for words in (
         "Decisions",
         "Foreseen and realised",
