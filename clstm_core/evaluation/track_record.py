@@ -8,7 +8,7 @@ import numpy as np
 
 from clstm_core.evaluation.pairing import rungs_of, series
 from clstm_core.evaluation.protocol import Backtest
-from clstm_core.evaluation.statistics import _NO_VARIATION, CONFIDENCE, MIN_OBSERVATIONS, Floats
+from clstm_core.evaluation.statistics import CONFIDENCE, MIN_OBSERVATIONS, NO_VARIATION, Floats
 
 UNTOLD = "the rungs of the ladder do not say how widely the ratios of trials differ"
 
@@ -64,11 +64,11 @@ def track_record(policy: Backtest, members: Sequence[Backtest], trials: int) -> 
     from skfolio.measures import expected_max_sharpe_ratio, kurtosis, probabilistic_sharpe_ratio, skew
 
     excess = series(members)[policy.name].excess.mean(axis=1)
-    if excess.size < MIN_OBSERVATIONS or float(excess.std(ddof=1)) <= _NO_VARIATION:
+    if excess.size < MIN_OBSERVATIONS or float(excess.std(ddof=1)) <= NO_VARIATION:
         return None
     ratios = ladder_ratios(members)
     spread = float(np.std(ratios, ddof=1)) if len(ratios) > 1 else 0.0
-    told = trials <= 1 or spread > _NO_VARIATION
+    told = trials <= 1 or spread > NO_VARIATION
     benchmark = float(expected_max_sharpe_ratio(max(trials, 1), spread)) if told else None
     sharpe, skewness, fourth = _ratio(excess), float(skew(excess)), float(kurtosis(excess))
     return TrackRecord(
@@ -112,4 +112,4 @@ def ladder_ratios(members: Sequence[Backtest]) -> list[float]:
 
 def _ratio(excess: Floats) -> float:
     deviation = float(excess.std(ddof=1))
-    return float(excess.mean()) / deviation if deviation > _NO_VARIATION else 0.0
+    return float(excess.mean()) / deviation if deviation > NO_VARIATION else 0.0
