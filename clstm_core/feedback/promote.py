@@ -149,14 +149,18 @@ def _refused(
     which = f"{len(failed)} of {len(rulings)} rules" if len(failed) > 1 else "one rule"
     return Taken(
         decision=REFUSE,
-        answer=f"{held.run} was refused by {which}, {stays}. {' '.join(ruling.words for ruling in failed)}",
-        reason=reason or f"refused by {', '.join(ruling.name for ruling in failed)}",
+        answer=f"{held.run} was refused by {which}, {stays}. {' '.join(map(_said, failed))}",
+        reason=reason or f"refused by {', '.join(ruling.name.replace('_', ' ') for ruling in failed)}",
         subject=held,
         rulings=[ruling.to_dict() for ruling in rulings],
         look=look,
         label=before.decision.label,
         roles={"challenger": None},
     )
+
+
+def _said(ruling: rules.Ruling) -> str:
+    return f"{ruling.name.replace('_', ' ').capitalize()}: {ruling.words}"
 
 
 def _promoted_words(before: RegistryState, held: Held, rulings: Sequence[rules.Ruling], forced: bool) -> str:
