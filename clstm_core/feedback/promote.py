@@ -71,9 +71,10 @@ def judge(
     number, decided = looks(places, history, proposal, pairs)
     rolled = next((past for past in history if _rolled_back(past, before.challenger)), None)
     found = rules.superiority(pairs.difference, plan)
-    seen = (
-        in_shadow(places, before.challenger.identity, champion.identity, plan.shadow_margin_bps) if champion else None
-    )
+    seen = None
+    if champion is not None and all(known.values()):
+        identities = before.challenger.identity, champion.identity
+        seen = in_shadow(places, *identities, plan.shadow_margin_bps, max(str(day) for day in known.values()))
     sessions = seen.sessions if seen else 0
     figures = proposal.figures
     rulings = [

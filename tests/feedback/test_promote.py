@@ -223,6 +223,9 @@ def test_shadow_accounts_of_both_are_laid_beside_each_other(registry, data):
     account(data, "of_a", champion, draw.normal(0.0, 0.01, 70))
     account(data, "of_good", made["good"].identity, draw.normal(0.01, 0.01, 70))
     account(data, "of_bad", made["bad"].identity, draw.normal(-0.02, 0.01, 70))
+    # a replay of days that it was trained on says nothing, however long and good
+    account(data, "of_bad_trained", made["bad"].identity, np.full(90, 0.01), first=datetime(2018, 1, 2, 21, tzinfo=UTC))
+    account(data, "of_a_trained", champion, np.zeros(90), first=datetime(2018, 1, 2, 21, tzinfo=UTC))
     account(data, "of_bad_too_short", made["bad"].identity, np.full(10, 0.1))
     propose(registry, data, "bad", made=made["bad"], created=late)
     assert failed(decide(Places(data))) == ["shadow_harm", "shadow_no_worse"]
@@ -230,11 +233,10 @@ def test_shadow_accounts_of_both_are_laid_beside_each_other(registry, data):
     assert decide(Places(data)).champion.run == "good"
 
 
-def account(data, name, identity, growth):
+def account(data, name, identity, growth, first=datetime(2024, 1, 2, 21, tzinfo=UTC)):
     """A shadow account of a bundle whose equity grew so."""
     with ShadowLog.writing(data / "shadow" / name) as log:
         log.append({"kind": "opened", "facts": "{}"})
-        first = datetime(2024, 1, 2, 21, tzinfo=UTC)
         for at, equity in enumerate(1e6 * np.exp(np.cumsum(growth))):
             log.append({"kind": "decided", "snapshot": first + timedelta(days=at), "equity_usd": float(equity)})
     write_json(data / "shadow" / name / "account.json", {"facts": {"bundle": identity}})
