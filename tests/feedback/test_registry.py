@@ -1,5 +1,6 @@
 """One champion, whole, whatever happens: decisions are a chain of states, and one link says which of them holds."""
 
+import dataclasses
 import os
 import sys
 import threading
@@ -253,6 +254,13 @@ def relink(link, target):
 
 def spoil(file):
     file.write_bytes(file.read_bytes().replace(b"a", b"e", 1))
+
+
+def test_one_without_its_pairs_is_not_proposed(registry, data):
+    made = challenger(data, "a")
+    bare = dataclasses.replace(made, files={}).write(made.place)
+    with pytest.raises(RegistryError, match=r"names no pairs\.parquet"):
+        registry.propose(bare, data / "bundles" / "a", WHY)
 
 
 def test_proposals_keep_what_they_are_decided_on(registry, data):
