@@ -39,7 +39,7 @@ WORLDS_FILE = "excess.safetensors"
 class Placed:
     """One comparison's place among luck.
 
-    Units: observed and the luck_ figures are ratios of mean to deviation as `span_ratios` has them; p and p_adjusted in 0..1
+    Units: observed and the luck_ figures are ratios as `span_ratios` has them; p and p_adjusted in 0..1
     """
 
     policy: str
