@@ -341,6 +341,46 @@ class PPOConfig:
         return self.batch_size // self.bptt_steps
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FineTuneConfig:
+    """How training goes on from a champion's weights; where none is named, it begins from scratch.
+
+    First the critic alone, then, where held-out dates show that it foresees more, the actor, held near the champion.
+    """
+
+    champion: str = ""  # identity of the bundle that it begins with; empty: from scratch
+    recent_sessions: int = 504  # training sessions, the newest, that most of the experience comes from
+    recent_share: float = 0.75  # of the envs live in them; the others replay every session before them
+    least_gain: float = 0.0  # of held-out explained variance, that the critic must gain beyond
+    actor_lr_share: float = 0.1  # of the champion's own actor_lr
+    clip_epsilon: float = 0.1
+    kl_coef: float = 1.0  # weight of KL(champion || new) in the actor's loss
+    kl_cap: float = 0.02  # nats, mean per decision with a choice: beyond it training ends and is taken back
+
+    def __post_init__(self) -> None:
+        _require(self.recent_sessions >= 1, f"recent_sessions={self.recent_sessions}: expected at least 1, e.g. 504.")
+        for name, most in (("recent_share", 1.0), ("actor_lr_share", 0.1), ("clip_epsilon", 0.1)):
+            _require(
+                0 < getattr(self, name) <= most,
+                f"{name}={getattr(self, name)}: expected more than 0 and at most {most:g}. A fine-tuned policy goes in "
+                "small steps.",
+            )
+        _require(self.kl_coef >= 0, f"kl_coef={self.kl_coef}: expected 0 (no pull to the champion) or more, e.g. 1.")
+        _require(0 < self.kl_cap < float("inf"), f"kl_cap={self.kl_cap}: expected a positive number, e.g. 0.02.")
+
+    def ppo(self, champion: PPOConfig) -> PPOConfig:
+        """The settings that the actor is fine-tuned with: the champion's own, in smaller steps and one epoch."""
+        return dataclasses.replace(
+            champion,
+            policy_epochs=1,
+            clip_epsilon=min(self.clip_epsilon, champion.clip_epsilon),
+            actor_lr=self.actor_lr_share * champion.actor_lr,
+            target_kl=None,  # it would raise the LR again
+            entropy_start=champion.entropy_end,  # where the champion's own training ended
+            entropy_end=champion.entropy_end,
+        )
+
+
 COMPILE_FROM_STEPS = 20_000
 """Steps of the env from which compiling it pays: it takes 20 s or so, and saves 1.4 ms of each step and more."""
 
@@ -360,6 +400,7 @@ class RunConfig:
     worlds: WorldsConfig = field(default_factory=WorldsConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
+    fine_tune: FineTuneConfig = field(default_factory=FineTuneConfig)
 
     def __post_init__(self) -> None:
         _require(
@@ -417,6 +458,7 @@ class RunConfig:
             "worlds": WorldsConfig,
             "model": ModelConfig,
             "ppo": PPOConfig,
+            "fine_tune": FineTuneConfig,
         }
         values = dict(data)
         for name, room in rooms.items():
