@@ -35,7 +35,7 @@ class JoinedEnv:
         sizes = [part.n_envs for part in self.parts]
         steps = [part.step(mine) for part, mine in zip(self.parts, action.split(sizes), strict=True)]
         *fields, masks = zip(*steps, strict=True)
-        return EnvStep(*(torch.cat(field) for field in fields), _joined(masks))
+        return EnvStep._make([*(torch.cat(field) for field in fields), _joined(masks)])
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Of each part under its number."""

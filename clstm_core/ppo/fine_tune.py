@@ -98,7 +98,7 @@ class HeldOutWalk(NamedTuple):
         return cls(rollout, model.critic_state(carry.state))
 
     def explained_variance(self, model: CLSTM, gamma: float) -> float:
-        """Variance of the rewards of `SPAN` steps that came which this model's critic foresaw (`diagnostics.foresight`).
+        """Share of the variance of the rewards of `SPAN` steps that this model's critic foresaw (`foresight`).
 
         A walk that is shorter, or in which no pair lies whole in an episode, has NaN: it tells nothing.
         """
