@@ -37,6 +37,10 @@ class ShadowError(ArtifactError):
     """A shadow account that cannot go on, or whose log cannot be used."""
 
 
+class RegistryError(ArtifactError):
+    """A registry of champions that cannot be used, or a decision that cannot be taken."""
+
+
 class AuditError(ClstmError, ValueError):
     """An audit that cannot be run at all, or a market that is not proven."""
 

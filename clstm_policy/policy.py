@@ -62,7 +62,7 @@ class Policy:
         """
         from clstm_policy.graph import Graph  # it brings ONNX Runtime
 
-        place = Path(folder)
+        place = Path(folder).resolve()  # a link that is swapped meanwhile does not mix two bundles
         manifest = verified_manifest(place)
         graph = Graph(place / GRAPH, threads)
         _require_own(graph, manifest, place)

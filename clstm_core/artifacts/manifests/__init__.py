@@ -5,8 +5,10 @@ quotes <- tensors <- audit verdict <- run inputs <- checkpoint <- backtest <- ba
                                              set of backtests <- luck <- comparison <- bundle, evidence <- report
                                                              comparison <- conventions
                                                                   backtest set <- walk-forward
+                                                          bundle <- challenger <- decision <- decision <- ...
 """
 
+from clstm_core.artifacts.manifests.decision import DecisionManifest
 from clstm_core.artifacts.manifests.deployment import BundleManifest
 from clstm_core.artifacts.manifests.evaluation import (
     BacktestManifest,
@@ -43,6 +45,7 @@ __all__ = [
     "ControlsManifest",
     "ConventionsManifest",
     "CriticManifest",
+    "DecisionManifest",
     "EvidenceManifest",
     "FairWalkManifest",
     "GateResults",

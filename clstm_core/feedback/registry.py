@@ -1,0 +1,299 @@
+"""The registry: which policy is champion, which was before, which would be, and every decision that led there.
+
+    Policy.load("data/registry/current/champion")
+
+A decision is a state that never changes; `current` leads to the one that holds. Whoever is killed while he decides
+leaves the champion that was. One decides at a time.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from clstm_core.artifacts.folder import file_sha256, lock
+from clstm_core.artifacts.manifest import FILE, JsonObject
+from clstm_core.artifacts.manifests import BundleManifest, ChallengerManifest, DecisionManifest
+from clstm_core.artifacts.manifests.decision import (
+    APPOINT,
+    PERSON,
+    PROPOSE,
+    REGISTER,
+    ROLES,
+    ROLL_BACK,
+    RULES,
+    WITHDRAW,
+)
+from clstm_core.artifacts.places import DIGITS, Places
+from clstm_core.errors import RegistryError
+from clstm_core.feedback import registry_files as files
+from clstm_core.feedback.promotion_plan import PromotionPlan
+
+CHALLENGER, PAIRS = "challenger.json", "pairs.parquet"
+WORTHY = "challenger"
+"""Outcome of a challenger that may be proposed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """A bundle in a role: the run that it was exported from, its identity, and the registry's own copy of it."""
+
+    run: str
+    identity: str
+    folder: Path
+
+    def verified(self) -> BundleManifest:
+        """Its manifest, with every byte of the copy verified; RegistryError that names the file otherwise."""
+        return files.kept_bundle(self.folder.parent.parent, self.identity)
+
+    def facts(self) -> dict[str, str]:
+        """As a decision names it."""
+        return {"run": self.run, "identity": self.identity}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegistryState:
+    """What holds: the decision that led here, and who stands in which role."""
+
+    decision: DecisionManifest
+    champion: Held | None
+    previous: Held | None
+    challenger: Held | None
+
+    @property
+    def plan(self) -> PromotionPlan:
+        """The limits that stand."""
+        return PromotionPlan.from_dict(self.decision.plan)
+
+    def proposal(self) -> ChallengerManifest:
+        """What the standing challenger showed; RegistryError where none stands."""
+        if self.challenger is None:
+            raise RegistryError("no challenger stands: expected one. `clstm champion propose` brings one.")
+        return ChallengerManifest.read(self.decision.folder / CHALLENGER)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """A decision that is to be taken, and what it changes; roles that are not named stay."""
+
+    decision: str
+    answer: str
+    reason: str
+    subject: Held | None
+    by: str = RULES
+    forced: bool = False
+    rulings: Sequence[JsonObject] = ()
+    look: JsonObject = field(default_factory=dict)
+    label: str = ""
+    roles: Mapping[str, Held | None] = field(default_factory=dict)
+    plan: PromotionPlan | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
+class Registry:
+    """The registry below one data folder."""
+
+    def __init__(self, places: Places):
+        self.root = places.registry
+
+    def current(self) -> RegistryState | None:
+        """The state that holds; None where nothing was ever decided.
+
+        Raises: RegistryError that names what is missing or altered; bundles are verified by `Held.verified`
+        """
+        number = files.pointed_at(self.root)
+        return self._state(files.read_state(self.root, number)) if number else None
+
+    def history(self) -> list[DecisionManifest]:
+        """Every decision that took effect, the newest first, each as the one after it names it.
+
+        Raises: RegistryError that names the state which is missing or altered
+        """
+        found: list[DecisionManifest] = []
+        identity = None
+        for number in range(files.pointed_at(self.root), 0, -1):
+            found.append(files.read_state(self.root, number, identity))
+            identity = found[-1].parents.get("before")
+        return found
+
+    @contextmanager
+    def writing(self) -> Iterator[RegistryState | None]:
+        """Hold the registry alone, clear what killed writers left, and hand over the state that holds.
+
+        Raises: ArtifactError where another process decides
+        """
+        with lock(self.root / "lock", f"the registry {self.root}"):
+            before = self.current()
+            files.clear(self.root, before.decision.number if before else 0)
+            yield before
+
+    def take(self, before: RegistryState | None, taken: Taken) -> RegistryState:
+        """Let a decision take effect, as whoever holds `writing`; the state that it leads to."""
+        if not taken.reason.strip():
+            raise RegistryError("a decision without a reason: expected some words. Pass --reason.")
+        roles = {role: getattr(before, role) if before else None for role in ROLES} | dict(taken.roles)
+        for role in ("champion", "challenger"):
+            if (held := taken.roles.get(role)) is not None:
+                held.verified()
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        plan = taken.plan or (before.plan if before else PromotionPlan())
+        parents = {"before": before.decision.identity} if before else {}
+        parents |= {role: held.identity for role, held in roles.items() if held is not None}
+        decision = DecisionManifest(
+            number=before.decision.number + 1 if before else 1,
+            decision=taken.decision,
+            by=taken.by,
+            forced=taken.forced,
+            reason=taken.reason,
+            answer=taken.answer,
+            subject=taken.subject.facts() if taken.subject else {},
+            **{role: held.facts() if held else {} for role, held in roles.items()},
+            rulings=list(taken.rulings),
+            plan=plan.to_dict(),
+            plan_sha256=plan.sha256,
+            plan_since=now if taken.plan else before.decision.plan_since if before else "",
+            look=dict(taken.look),
+            label=taken.label,
+            created=now,
+            files={name: file_sha256(source) for name, source in taken.files.items()},
+            parents=parents,
+        )
+        files.write_state(self.root, decision, taken.files)
+        files.point(self.root, decision.number)
+        return self._state(files.read_state(self.root, decision.number))
+
+    def propose(self, manifest: ChallengerManifest, bundle_folder: Path, reason: str) -> RegistryState:
+        """Let a challenger stand, with what it showed and the plan that it will be judged by; nothing is judged yet.
+
+        One that stands and was not decided on gives way.
+
+        Raises: RegistryError for one that its own stages ended, another bundle than the one that was judged, or one
+                that was made before the plan that stands; BundleError for a damaged bundle
+        """
+        if manifest.outcome != WORTHY:
+            raise RegistryError(
+                f"{manifest.run} was ended by its stage {manifest.outcome}: expected one that passed them all. "
+                f"{manifest.answer}"
+            )
+        manifest.verify_files()
+        with self.writing() as before:
+            if before and before.decision.plan_since > manifest.created:
+                raise RegistryError(
+                    f"{manifest.run} was made at {manifest.created}, before the plan that stands was registered at "
+                    f"{before.decision.plan_since}: expected a plan stated before one looks. Make the challenger again."
+                )
+            held = self.held(manifest.run, bundle_folder, manifest.bundle)
+            gone = before.challenger if before else None
+            place = f" in the place of {gone.run}, which was not decided on" if gone else ""
+            champion = before.champion.run if before and before.champion else "cash"
+            taken = Taken(
+                decision=PROPOSE,
+                answer=f"{manifest.run} is challenger{place}: to be held against {champion}.",
+                reason=reason,
+                subject=held,
+                label=str(manifest.judged.get("label") or ""),
+                roles={"challenger": held},
+                files={CHALLENGER: manifest.place, PAIRS: manifest.folder / PAIRS},
+            )
+            return self.take(before, taken)
+
+    def withdraw(self, reason: str) -> RegistryState:
+        """Let the challenger stand no more, undecided."""
+        with self.writing() as before:
+            if before is None or before.challenger is None:
+                raise RegistryError(
+                    "no challenger stands: expected one to withdraw. `clstm champion show` says who does."
+                )
+            answer = f"{before.challenger.run} was withdrawn, undecided."
+            taken = Taken(
+                decision=WITHDRAW,
+                answer=answer,
+                reason=reason,
+                subject=before.challenger,
+                by=PERSON,
+                label=before.decision.label,
+                roles={"challenger": None},
+            )
+            return self.take(before, taken)
+
+    def register(self, plan: PromotionPlan, reason: str) -> RegistryState:
+        """Let other limits stand for challengers that are made from now on."""
+        with self.writing() as before:
+            if before is not None and before.challenger is not None:
+                raise RegistryError(
+                    f"challenger {before.challenger.run} stands: expected none while limits change, which it was "
+                    "proposed under. Decide on it or withdraw it first."
+                )
+            answer = f"Plan {plan.sha256[:12]} stands for challengers that are made from now on."
+            taken = Taken(decision=REGISTER, answer=answer, reason=reason, subject=None, by=PERSON, plan=plan)
+            return self.take(before, taken)
+
+    def appoint(self, bundle_folder: Path, reason: str) -> RegistryState:
+        """Make a bundle the first champion without any rule: a person's decision, written as such everywhere.
+
+        Raises: RegistryError where a champion stands: others take its place by being proposed
+        """
+        with self.writing() as before:
+            if before is not None and before.champion is not None:
+                raise RegistryError(
+                    f"{before.champion.run} is champion: expected none. Propose the other one as a challenger."
+                )
+            manifest = BundleManifest.read(bundle_folder / FILE)
+            held = self.held(manifest.run, bundle_folder, manifest.identity)
+            taken = Taken(
+                decision=APPOINT,
+                answer=f"{held.run} is champion because a person said so: no rule was asked.",
+                reason=reason,
+                subject=held,
+                by=PERSON,
+                forced=True,
+                label=str(manifest.provenance.get("data_label") or ""),
+                roles={"champion": held},
+            )
+            return self.take(before, taken)
+
+    def roll_back(self, reason: str) -> RegistryState:
+        """Restore the champion before, to the byte; a challenger that was held against the other one stands no more.
+
+        The one before that becomes `previous`: another roll-back goes further back, never forward again.
+
+        Raises: RegistryError where there is none before, or its copy is damaged: the champion then stays
+        """
+        with self.writing() as before:
+            if before is None or before.champion is None or before.previous is None:
+                champion = before.champion.run if before and before.champion else "nobody"
+                raise RegistryError(f"{champion} is champion and there is none before: expected one to go back to.")
+            back = before.previous
+            back.verified()
+            reign = next(past for past in self.history() if past.champion.get("identity") == back.identity)
+            further = self._held(reign.previous)
+            challenger = f" Challenger {before.challenger.run} was withdrawn." if before.challenger else ""
+            taken = Taken(
+                decision=ROLL_BACK,
+                answer=f"{back.run} is champion again, to the byte; {before.champion.run} was rolled back.{challenger}",
+                reason=reason,
+                subject=before.champion,
+                by=PERSON,
+                label=before.decision.label,
+                roles={"champion": back, "previous": further, "challenger": None},
+            )
+            return self.take(before, taken)
+
+    def held(self, run: str, folder: Path, identity: str) -> Held:
+        """A bundle as the registry holds it: copied, and verified byte by byte."""
+        files.keep_bundle(self.root, folder, identity)
+        return Held(run=run, identity=identity, folder=self._copy(identity))
+
+    def _state(self, decision: DecisionManifest) -> RegistryState:
+        return RegistryState(decision=decision, **{role: self._held(getattr(decision, role)) for role in ROLES})
+
+    def _held(self, facts: Mapping[str, Any]) -> Held | None:
+        if not facts:
+            return None
+        identity = str(facts["identity"])
+        return Held(run=str(facts["run"]), identity=identity, folder=self._copy(identity))
+
+    def _copy(self, identity: str) -> Path:
+        return self.root / files.BUNDLES / identity[:DIGITS]
