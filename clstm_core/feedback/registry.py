@@ -179,10 +179,11 @@ class Registry:
             )
         manifest.verify_files()
         with self.writing() as before:
-            if before and before.decision.plan_since > manifest.created:
+            since = before.decision.plan_since if before else ""
+            if since and moment(since) > moment(manifest.created):
                 raise RegistryError(
                     f"{manifest.run} was made at {manifest.created}, before the plan that stands was registered at "
-                    f"{before.decision.plan_since}: expected a plan stated before one looks. Make the challenger again."
+                    f"{since}: expected a plan stated before one looks. Make the challenger again."
                 )
             held = self.held(manifest.run, bundle_folder, manifest.bundle)
             gone = before.challenger if before else None
@@ -297,3 +298,9 @@ class Registry:
 
     def _copy(self, identity: str) -> Path:
         return self.root / files.BUNDLES / identity[:DIGITS]
+
+
+def moment(text: str) -> datetime:
+    """A time as manifests name it; of one without a zone UTC is meant."""
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -72,7 +72,7 @@ def challenger(
     made = made or bundle(data, run)
     draw = np.random.default_rng(5)
     growth = draw.normal(0.004, 0.004, 252) if growth is None else np.asarray(growth)
-    against = np.zeros(len(growth)) if against is None else np.asarray(against)
+    against = draw.normal(-0.001, 0.006, len(growth)) if against is None else np.asarray(against)
     dates = days(len(growth), first)
     folder = data / "challengers" / run
     folder.mkdir(parents=True, exist_ok=True)

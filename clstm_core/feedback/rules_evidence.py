@@ -1,0 +1,137 @@
+"""What the rules are asked about, read from files: pairs of daily growth, days that policies know, shadow accounts."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clstm_core.artifacts.folder import read_json
+from clstm_core.artifacts.manifest import FILE
+from clstm_core.artifacts.manifests import BundleManifest, ChallengerManifest, TensorsManifest
+from clstm_core.artifacts.places import Places
+from clstm_core.errors import RegistryError, ShadowError
+from clstm_core.evaluation.regimes import TERCILES
+from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, Floats
+from clstm_core.shadow.against import Against, against
+
+_AGAIN = "Make the challenger again."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pairs:
+    """Log growth per session of a challenger and of what it is held against, on days new to both [T]."""
+
+    dates: list[str]
+    challenger: Floats
+    reference: Floats
+    regime: list[str]
+
+    @property
+    def difference(self) -> Floats:
+        """Growth of the challenger less the other's [T]."""
+        return self.challenger - self.reference
+
+
+def read_pairs(file: Path, manifest: ChallengerManifest) -> Pairs:
+    """The pairs of a challenger; against cash where it was held against no champion.
+
+    Raises: RegistryError for columns, numbers or days that are not as the manifest says
+    """
+    import polars as pl
+
+    other = "champion" if manifest.champion else "cash"
+    wanted = ["date", "challenger", other, "regime"]
+    try:
+        table = pl.read_parquet(file)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise RegistryError(f"unreadable pairs {file}: {error}. {_AGAIN}") from error
+    if missing := [name for name in wanted if name not in table.columns]:
+        raise RegistryError(f"{file} has no {', '.join(missing)}: expected {', '.join(wanted)}. {_AGAIN}")
+    dates = [str(day)[:10] for day in table["date"].to_list()]
+    mine, theirs = (table[name].cast(pl.Float64).to_numpy() for name in ("challenger", other))
+    regime = [str(name) for name in table["regime"].to_list()]
+    if len(dates) < MIN_OBSERVATIONS or dates != sorted(set(dates)):
+        raise RegistryError(
+            f"{file} has {len(dates)} rows on {len(set(dates))} days: expected at least {MIN_OBSERVATIONS}, one per "
+            f"session in order. {_AGAIN}"
+        )
+    if not (np.isfinite(mine).all() and np.isfinite(theirs).all()):
+        raise RegistryError(f"{file} has growth that is not finite: expected a number per session. {_AGAIN}")
+    if strange := sorted(set(regime) - set(TERCILES)):
+        raise RegistryError(f"{file} has regimes {', '.join(strange)}: expected {', '.join(TERCILES)}. {_AGAIN}")
+    said = tuple(str(manifest.judged.get(name))[:10] for name in ("first", "last"))
+    if said != (dates[0], dates[-1]):
+        raise RegistryError(
+            f"{file} runs from {dates[0]} to {dates[-1]}: expected {said[0]} to {said[1]} as its manifest says. "
+            f"{_AGAIN}"
+        )
+    return Pairs(dates=dates, challenger=mine, reference=theirs, regime=regime)
+
+
+def known_until(places: Places, bundle: BundleManifest) -> str | None:
+    """The last day (ISO) that a policy was trained or chosen on: its training and its validation window.
+
+    As its configuration names them; where those are shares of a history, as the market says that it was trained on;
+    None where neither is at hand.
+    """
+    config = read_json(bundle.folder / "config.json")
+    market: dict[str, Any] = config.get("market", {}) if isinstance(config, dict) else {}
+    named = [str(market[name])[:10] for name in ("train_until", "validation_until") if market.get(name)]
+    if len(named) == 2:
+        return max(named)
+    identity = str(bundle.policy.get("training_data_sha256") or "")
+    tensors = TensorsManifest.kept(places.tensors(identity) / FILE, files=False) if identity else None
+    if tensors is None or tensors.identity != identity:
+        return None
+    return _last_known(tensors)
+
+
+def _last_known(tensors: TensorsManifest) -> str | None:
+    """The day of the last snapshot of a market's training and validation windows."""
+    from safetensors import safe_open
+
+    splits = tensors.info.get("splits", {})
+    stops = [stop for name, (_, stop) in splits.items() if name in ("train", "validation")]
+    if not stops:
+        return None
+    with safe_open(str(tensors.folder / "market.safetensors"), framework="np") as stored:
+        snapshot = stored.get_tensor("snapshot_T")
+    return str(np.datetime64(int(snapshot[max(stops) - 1]), "ns"))[:10]
+
+
+def in_shadow(places: Places, challenger: str, champion: str, margin_bps: float) -> Against | None:
+    """The two bundles' shadow accounts beside each other, those with the most sessions in common; None without any.
+
+    Args:
+        challenger, champion: identities of their bundles
+    """
+    from clstm_core.shadow.log import ShadowLog
+
+    found: dict[str, list[ShadowLog]] = {challenger: [], champion: []}
+    for place in sorted((places.root / "shadow").glob("*/account.json")):
+        account = read_json(place)
+        identity = (account.get("facts") or {}).get("bundle") if isinstance(account, dict) else None
+        if identity in found:
+            found[identity].append(ShadowLog(place.parent))
+    best: Against | None = None
+    for mine in found[challenger]:
+        for theirs in found[champion]:
+            try:
+                seen = against(mine, theirs, margin_bps)
+            except ShadowError:  # too few sessions in common say nothing
+                continue
+            best = seen if best is None or seen.sessions > best.sessions else best
+    return best
+
+
+def plan_in(file: Path) -> dict[str, Any]:
+    """Limits from a JSON file; RegistryError where it is none."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RegistryError(f"unreadable plan {file}: {error}. Expected a JSON object of limits.") from error
+    if not isinstance(content, dict):
+        raise RegistryError(f"plan {file} holds a {type(content).__name__}: expected a JSON object of limits.")
+    return content

@@ -1,0 +1,213 @@
+"""A challenger takes the champion's place by rules alone; a refusal says which rule and by how much."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clstm_core.artifacts.manifests.decision import PERSON, RULES
+from clstm_core.artifacts.places import Places
+from clstm_core.errors import RegistryError
+from clstm_core.feedback import rules_names
+from clstm_core.feedback.promote import decide
+from clstm_core.feedback.promotion_plan import PromotionPlan
+from clstm_core.feedback.registry import Registry
+
+sys.path.insert(0, str(Path(__file__).parent))
+from registry_makings import bundle, challenger
+
+WHY = "because a test asks"
+
+
+@pytest.fixture
+def data(tmp_path):
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def registry(data):
+    return Registry(Places(data))
+
+
+def propose(registry, data, run, **facts):
+    state = registry.current()
+    facts = {"champion": state.champion.identity if state and state.champion else ""} | facts
+    made = challenger(data, run, **facts)
+    return registry.propose(made, data / "bundles" / run, WHY)
+
+
+def failed(state):
+    return [ruling["name"] for ruling in state.decision.failed]
+
+
+def test_the_first_champion_is_judged_against_cash_by_the_same_rules(registry, data):
+    propose(registry, data, "a")
+    state = decide(Places(data))
+    assert (state.decision.decision, state.champion.run, state.challenger) == ("appoint", "a", None)
+    assert (state.decision.by, state.decision.forced) == (RULES, False)
+    assert [ruling["name"] for ruling in state.decision.rulings] == list(rules_names.RULES)
+    assert "all 17 rules were passed" in state.decision.answer
+
+
+def test_a_better_one_is_promoted_and_the_decision_says_on_what(registry, data):
+    bundle(data, "a")
+    registry.appoint(data / "bundles" / "a", WHY)
+    propose(registry, data, "b")
+    state = decide(Places(data))
+    assert (state.decision.decision, state.champion.run, state.previous.run) == ("promote", "b", "a")
+    assert state.decision.look["number_of_look"] == 1
+    assert state.decision.look["sessions"] == 252
+    assert state.decision.look["lower_bps"] > 0.0
+    assert state.decision.label == "modelled quotes"
+
+
+@pytest.mark.parametrize(
+    ("facts", "rule"),
+    [
+        ({"growth": np.random.default_rng(1).normal(0, 0.004, 252)}, "superior"),
+        ({"figures": {"luck_p": 0.2}}, "not_luck"),
+        ({"figures": {"parity": False}}, "parity"),
+        ({"figures": {"latency_p50_us": 2000.0}}, "latency"),
+        ({"stages": [{"name": "regression", "passed": False, "words": "lost 2008"}]}, "regression"),
+        ({"first": "2019-06-03"}, "unseen_days"),
+        ({"champion": ""}, "own_champion"),
+    ],
+)
+def test_a_refusal_says_which_rule_and_by_how_much(registry, data, facts, rule):
+    bundle(data, "a")
+    registry.appoint(data / "bundles" / "a", WHY)
+    propose(registry, data, "b", **facts)
+    state = decide(Places(data))
+    assert (state.decision.decision, state.champion.run, state.challenger) == ("refuse", "a", None)
+    assert rule in failed(state)
+    if rule != "superior":  # what is no better shows in the bettor's wealth too
+        assert failed(state) == [rule]
+    words = next(ruling["words"] for ruling in state.decision.failed if ruling["name"] == rule)
+    assert words in state.decision.answer
+    assert "a stays champion" in state.decision.answer
+
+
+def test_too_few_days_are_refused(registry, data):
+    propose(registry, data, "a", growth=np.random.default_rng(5).normal(0.01, 0.004, 100))
+    assert failed(decide(Places(data))) == ["enough_days"]
+    assert registry.current().champion is None
+
+
+def test_an_unqualified_bundle_is_refused(registry, data):
+    made = bundle(data, "a", standing="UNQUALIFIED: no rung qualifies")
+    propose(registry, data, "a", made=made)
+    assert failed(decide(Places(data))) == ["qualified"]
+
+
+def test_days_that_the_champion_was_trained_on_are_refused(registry, data):
+    bundle(data, "a", train_until="2021-06-30")
+    registry.appoint(data / "bundles" / "a", WHY)
+    propose(registry, data, "b")
+    state = decide(Places(data))
+    assert failed(state) == ["unseen_days"]
+    assert "champion a knows days until 2021-06-30" in state.decision.answer
+
+
+def test_by_force_a_person_promotes_against_the_rules_and_it_is_written(registry, data):
+    bundle(data, "a")
+    registry.appoint(data / "bundles" / "a", WHY)
+    propose(registry, data, "b", figures={"luck_p": 0.2})
+    with pytest.raises(RegistryError, match="by force without a reason"):
+        decide(Places(data), force=True)
+    state = decide(Places(data), "an emergency", force=True)
+    assert (state.champion.run, state.decision.by, state.decision.forced) == ("b", PERSON, True)
+    assert "because a person forced it, against 1 rules: not_luck" in state.decision.answer
+    assert failed(state) == ["not_luck"]
+
+
+def test_force_that_was_not_needed_is_none(registry, data):
+    propose(registry, data, "a")
+    state = decide(Places(data), "to be sure", force=True)
+    assert (state.decision.by, state.decision.forced) == (RULES, False)
+
+
+def test_the_same_challenger_is_not_decided_on_twice_by_the_same_days(registry, data):
+    made = bundle(data, "a")
+    propose(registry, data, "a", made=made, figures={"luck_p": 0.2})
+    assert failed(decide(Places(data))) == ["not_luck"]
+    propose(registry, data, "a", made=made)
+    state = decide(Places(data))
+    assert failed(state) == ["fresh_look"]
+    assert "Decision 2 decided on it and some of these days already" in state.decision.answer
+    propose(registry, data, "a", made=made, first="2022-06-01")  # other days may decide
+    assert decide(Places(data)).champion.run == "a"
+
+
+def test_every_challenger_that_was_made_is_a_look_whether_it_was_proposed_or_not(registry, data):
+    registry.register(PromotionPlan(looks_per_year=3), WHY)
+    later = "2099-01-01T00:00:00+00:00"
+    for run in ("seen", "also_seen"):
+        challenger(data, run, created=later)
+    challenger(data, "ended", outcome="kl", created=later)
+    challenger(data, "long_ago", created="2020-01-01T00:00:00+00:00")
+    propose(registry, data, "a", created=later)
+    assert decide(Places(data)).decision.look["number_of_look"] == 3
+    propose(registry, data, "b", created=later)
+    assert "fresh_look" in failed(decide(Places(data)))
+
+
+def test_what_was_rolled_back_does_not_come_back_by_rules(registry, data):
+    bundle(data, "a")
+    registry.appoint(data / "bundles" / "a", WHY)
+    made = bundle(data, "b")
+    propose(registry, data, "b", made=made)
+    assert decide(Places(data)).champion.run == "b"
+    registry.roll_back("it lost money")
+    propose(registry, data, "b", made=made, first="2022-06-01")
+    state = decide(Places(data))
+    assert failed(state) == ["not_rolled_back"]
+    assert "rolled it back: it lost money" in state.decision.answer
+
+
+def test_nothing_to_decide_on_is_a_sentence_also_for_the_second_of_two(registry, data):
+    with pytest.raises(RegistryError, match="no challenger stands"):
+        decide(Places(data))
+    propose(registry, data, "a")
+    assert decide(Places(data)).champion.run == "a"
+    with pytest.raises(RegistryError, match="no challenger stands"):
+        decide(Places(data))
+
+
+def test_a_damaged_champion_or_pair_is_refused_by_name_and_nothing_changes(registry, data):
+    bundle(data, "a")
+    registry.appoint(data / "bundles" / "a", WHY)
+    propose(registry, data, "b")
+    file = registry.current().champion.folder / "policy.onnx"
+    whole = file.read_bytes()
+    file.chmod(0o644)
+    file.write_bytes(b"torn")
+    with pytest.raises(RegistryError, match=r"copy of a bundle is damaged: altered file .*policy\.onnx"):
+        decide(Places(data))
+    assert registry.current().challenger.run == "b"
+    file.write_bytes(whole)
+    assert decide(Places(data)).champion.run == "b"
+
+
+def test_until_when_a_policy_was_trained_is_read_from_its_market_where_its_settings_name_no_day(data):
+    from clstm_core.artifacts.manifests import BundleManifest
+    from clstm_core.config import MarketConfig
+    from clstm_core.feedback.rules_evidence import known_until
+    from clstm_core.market.build.assemble import build_market_tensors
+    from clstm_core.market.tensors import save_market
+    from clstm_core.market.worlds.black_scholes import simulated_columns, simulated_info
+
+    shares = {"train_fraction": 0.6, "validation_fraction": 0.2}
+    config = MarketConfig(source="simulated", n_snapshots=260, seed=7, feature_lookback=21, **shares)
+    market = build_market_tensors(*simulated_columns(config), config, embargo=21, info=simulated_info(config))
+    saved = save_market(market, data / "tensors").identity
+    made = bundle(data, "a")
+    (data / "bundles" / "a" / "config.json").write_text("{}")
+    facts = {"policy": {"training_data_sha256": saved}}
+    assert known_until(Places(data), BundleManifest(**vars(made) | facts)) is None
+    target = Places(data).tensors(saved)
+    target.parent.mkdir(parents=True)
+    (data / "tensors").rename(target)
+    stop = market.info["splits"]["validation"][1]
+    day = str(np.datetime64(int(market.snapshot_T[stop - 1]), "ns"))[:10]
+    assert known_until(Places(data), BundleManifest(**vars(made) | facts)) == day
