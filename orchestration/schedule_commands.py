@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 schedule_app = typer.Typer(help="Switch on and off what starts by itself.", no_args_is_help=True)
 
-SCHEDULES = ("daily_market_data", "weekly_retraining")
-SENSORS = ("new_vendor_files", "run_failures")
+SCHEDULES = ("daily_market_data", "weekly_retraining", "weekly_challenger")
+SENSORS = ("new_vendor_files", "drift_retraining", "new_data_retraining", "run_failures")
 
 
 @schedule_app.callback()

@@ -150,7 +150,6 @@ def _fold(
     for cell in cells:
         parent = before.get((recipe, cell.seed)) if plan.warm else None
         ensure_trained(
-            cell,
             inputs_of(cell, tensors, audited),
             places,
             replace(hooks, iteration=partial(_both, partial(count.iteration, cell), hooks.iteration)),

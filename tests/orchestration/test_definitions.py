@@ -51,6 +51,7 @@ PARENTS = {
     "walk_forward_record": set(),
     "shadow_session": {"policy_bundle"},
     "shadow_reconciliation": {"shadow_session"},
+    "challenger_policy": set(),
 }
 OBSERVED = {"training_progress": {"warm_critic"}}
 """Assets that are told about and never materialized."""
@@ -82,6 +83,7 @@ GROUPS = {
     "deployment": {"policy_bundle"},
     "walk_forward": {"walk_forward_record"},
     "shadow": {"shadow_session", "shadow_reconciliation"},
+    "feedback": {"challenger_policy"},
 }
 BLOCKING = {
     "vendor_sessions": set(),
@@ -117,6 +119,7 @@ BLOCKING = {
     "walk_forward_record": {"folds_apart", "ledgers_recompute"},
     "shadow_session": set(),
     "shadow_reconciliation": {"decisions_equal"},
+    "challenger_policy": {"actor_untouched"},
 }
 WARNING = {
     "vendor_sessions": {"files_readable"},
@@ -132,6 +135,7 @@ WARNING = {
     "walk_forward_record": {"ahead_of_cash"},
     "shadow_session": {"switch_active", "no_drift", "no_harm"},
     "shadow_reconciliation": {"to_the_cent"},
+    "challenger_policy": {"critic_gained", "near_champion", "nothing_unlearned", "may_be_proposed"},
 }
 
 
@@ -221,7 +225,7 @@ def test_jobs_select_what_they_say(definitions):
         for job in definitions.resolve_all_job_defs()
         if not job.name.startswith("__")
     }
-    apart = {"vendor_sessions", "recipe_controls", "walk_forward_record"} | GROUPS["shadow"]
+    apart = {"vendor_sessions", "recipe_controls", "walk_forward_record"} | GROUPS["shadow"] | GROUPS["feedback"]
     assert found["train_and_evaluate"] == set(PARENTS) - apart
     assert found["run_shadow"] == GROUPS["shadow"]
     assert found["load_vendor_months"] == {"vendor_sessions"}
@@ -232,9 +236,10 @@ def test_jobs_select_what_they_say(definitions):
     assert found["judge_market"] == {"market_quotes", "market_realism"}
     assert found["render_report"] == {"backtest_report"}
     assert found["walk_forward"] == {"walk_forward_record"}
+    assert found["fine_tune_challenger"] == {"challenger_policy"}
     assert found["start_run"] == set()
     assert found["make_controls"] == {"recipe_controls"}
-    assert len(found) == 12
+    assert len(found) == 13
 
 
 def test_the_chain_is_launched_without_a_configuration(definitions):
