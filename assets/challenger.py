@@ -52,7 +52,7 @@ class ChallengerConfig(dg.Config):
         warning={
             "critic_gained": "The critic foresees more on held-out dates than the champion's.",
             "near_champion": "The policy moved from the champion by less than the cap.",
-            "nothing_unlearned": "Golden decisions, stress windows and the regimes of old are kept within their limits.",
+            "nothing_unlearned": "Golden decisions, stress windows and old regimes are kept within their limits.",
             "may_be_proposed": "A start passed all its stages.",
         },
     ),

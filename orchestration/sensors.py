@@ -76,7 +76,7 @@ def shadow_sessions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg
     job=fine_tune_challenger,
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=300,
-    description=f"A challenger when the watched shadow account ({SHADOW_RUN}, else the champion's) is flagged for drift.",
+    description=f"A challenger when drift is flagged in the shadow account of {SHADOW_RUN}, else of the champion.",
 )
 def drift_retraining(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """One launch per flagged state: the same features flagged again and again ask for no more."""

@@ -15,6 +15,7 @@ from clstm_core.artifacts.folder import lock, read_json, whole_folder, write_jso
 from clstm_core.artifacts.manifest import FILE, files_of
 from clstm_core.artifacts.manifests import AuditVerdict, ChallengerManifest, RunInputs, TensorsManifest
 from clstm_core.artifacts.places import Places
+from clstm_core.config import EnvConfig
 from clstm_core.errors import ArtifactError, ConfigError
 from clstm_core.feedback.fine_tune import LAST, Trained, ensure_from_champion, ensure_from_scratch
 from clstm_core.feedback.plan import CHAMPION, SCRATCH, RetrainPlan
@@ -38,6 +39,10 @@ ENDED = {
 }
 
 
+Prove = Callable[[Path, EnvConfig, str, Fold, Sequence[date], Places], tuple[TensorsManifest, AuditVerdict]]
+"""As `walk_forward.markets.proven_for`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Telling:
     """What whoever retrains is told: `Hooks`, and env steps done of those that this call has to do."""
@@ -55,8 +60,13 @@ class _Market(NamedTuple):
     verdict: AuditVerdict
 
 
-def retrain(plan: RetrainPlan, places: Places, telling: Telling | None = None) -> list[ChallengerManifest]:
+def retrain(
+    plan: RetrainPlan, places: Places, telling: Telling | None = None, *, prove: Prove = proven_for
+) -> list[ChallengerManifest]:
     """Train, gate and judge every start of a plan, or what is left of that; what each showed, in the plan's order.
+
+    Args:
+        prove: gives a market's verdict, without which nothing is trained in it (a study of many may share one)
 
     Raises: ConfigError where the name belongs to another plan, the history is too short, or a held-out day is one that
             the champion was trained on; ArtifactError where another process works on it; what training, the audit and
@@ -67,7 +77,7 @@ def retrain(plan: RetrainPlan, places: Places, telling: Telling | None = None) -
     with lock(folder.with_name(f".{plan.name}.lock"), f"retraining {plan.name}"):
         _begin(plan, places)
         champion = _champion(plan, places)
-        market = _market(plan, champion, places, told)
+        market = _market(plan, champion, places, told, prove)
         return [_start(number, start, plan, champion, market, places, told) for number, start in enumerate(plan.starts)]
 
 
@@ -97,7 +107,7 @@ def _champion(plan: RetrainPlan, places: Places) -> "Champion | None":
     return load_champion(places.root / plan.champion_folder, identity=plan.champion) if plan.champion else None
 
 
-def _market(plan: RetrainPlan, champion: "Champion | None", places: Places, told: Telling) -> _Market:
+def _market(plan: RetrainPlan, champion: "Champion | None", places: Places, told: Telling, prove: Prove) -> _Market:
     """The windows, the market that ends with them, and the verdict without which nothing is trained in it."""
     told.progress(0, 1, f"{plan.name}: its market")
     sessions = plan.known(open_source(plan.market).list_snapshots())
@@ -106,7 +116,7 @@ def _market(plan: RetrainPlan, champion: "Champion | None", places: Places, told
         _require_new(champion, fold, sessions, plan, places)
     config = plan.fold_market(fold, sessions)
     tensors = fold_tensors(config, places, plan.embargo)
-    return _Market(sessions, fold, *proven_for(tensors, plan.base.env, plan.audit, fold, sessions, places))
+    return _Market(sessions, fold, *prove(tensors, plan.base.env, plan.audit, fold, sessions, places))
 
 
 def _require_new(champion: "Champion", fold: Fold, sessions: Sequence[date], plan: RetrainPlan, places: Places) -> None:

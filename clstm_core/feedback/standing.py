@@ -30,16 +30,17 @@ def plan_for(places: Places, recipe: Recipe, *, name: str, why: str, start: str 
     state = Registry(places).current()
     held = state.champion if state else None
     starts = {AUTO: (CHAMPION if held else SCRATCH,), BOTH: STARTS}.get(start, (start,))
-    settings, champion = recipe.run_config(), {}
+    settings, champion = recipe.run_config(), ("", "")
     if held is not None:
         settings, _ = read_champion(held.folder, identity=held.identity)
-        champion = {"champion": held.identity, "champion_folder": places.relative(held.folder)}
+        champion = (held.identity, places.relative(held.folder))
     return RetrainPlan(
         name=name,
         why=why,
         settings=settings.to_dict(),
         starts=starts,
-        **champion,
+        champion=champion[0],
+        champion_folder=champion[1],
         data_dir=recipe.data_dir,
         device=recipe.device,
         audit=recipe.audit,

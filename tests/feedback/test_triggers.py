@@ -1,6 +1,8 @@
 """What asks for a challenger: each state of things once, with its reason, and only where a champion stands."""
 
+import json
 import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -12,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import registry_makings
 
 from assets.partitions import training_run
+from clstm_core.artifacts.manifest import FILE, files_of
 from clstm_core.artifacts.manifests import ShadowManifest
 from clstm_core.artifacts.places import Places
 from clstm_core.feedback.registry import Registry
@@ -34,9 +37,15 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def champion(home):
     """A champion that a person appointed."""
+    appoint(home)
+
+
+def appoint(home):
+    folder = home / "data" / "bundles" / "reigning"
     made = registry_makings.bundle(home / "data", "reigning")
-    Registry(Places(home / "data")).appoint(home / "data" / "bundles" / "reigning", "a test")
-    return made
+    (folder / "config.json").write_text(json.dumps(Recipe(name="smoke").run_config().to_dict()))
+    replace(made, files=files_of(folder)).write(folder / FILE)
+    Registry(Places(home / "data")).appoint(folder, "a test")
 
 
 def account(flagged, name="reigning", last="2026-05-04"):
@@ -156,8 +165,7 @@ def test_of_the_two_weekly_schedules_the_one_that_fits_is_run(home, monkeypatch)
 
     assert tick(weekly_retraining).run_key == "weekly-2026-05-09"
     assert isinstance(tick(weekly_challenger), dg.SkipReason)
-    registry_makings.bundle(home / "data", "reigning")
-    Registry(Places(home / "data")).appoint(home / "data" / "bundles" / "reigning", "a test")
+    appoint(home)
     assert isinstance(tick(weekly_retraining), dg.SkipReason)
     found = tick(weekly_challenger)
     assert found.run_key == found.partition_key == "challenger-2026-05-09"
