@@ -29,7 +29,7 @@ EXPORT = (*ENV, "model", "deployment")
 
 
 def code_version(*modules: str, rooms: tuple[str, ...], reports: bool = False) -> str:
-    """Twelve digits that change with the modules, the core's top level, these rooms of it, or the reports.
+    """Twelve digits that change with the modules, the core's top level and configuration, these rooms, or the reports.
 
     Args:
         modules: files of the asset itself, and of assets whose functions it works with: `__file__`
@@ -37,7 +37,7 @@ def code_version(*modules: str, rooms: tuple[str, ...], reports: bool = False) -
 
     Raises: FileNotFoundError for a room that is not there: a renamed one never drops out in silence
     """
-    digest = hashlib.sha256(_hash(CORE, "*.py"))
+    digest = hashlib.sha256(_hash(CORE, "*.py") + _hash(CORE, "config/*.py"))
     for module in modules:
         digest.update(_hash(Path(module).parent, Path(module).name))
     for room in rooms:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
@@ -32,6 +33,7 @@ class ShadowConfig(dg.Config):
     window: str = Field("test", description="of a replay: train, validation or test; all of the market when empty")
     since: str = Field("", description="first session of a folder, YYYY-MM-DD; its newest when empty")
     unqualified: bool = Field(False, description="watch a policy that is no champion; it is labelled so everywhere")
+    limits: str = Field("", description="JSON: what reduces or halts a new account; the bundle's caps when empty")
     most: int | None = Field(None, description="sessions at most; all that arrived when empty")
 
     def feed(self) -> "Feed":
@@ -92,6 +94,7 @@ def shadow_session(
             run.name,
             places.bundle(run.name),
             config.feed(),
+            limits=Path(config.limits) if config.limits else None,
             unqualified=config.unqualified,
             most=config.most,
             tell=tell,

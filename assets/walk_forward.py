@@ -86,6 +86,7 @@ def walk_forward_record(
             "summary": dg.MetadataValue.md(escaped(made.verdict)[:990]),
             "report_path": dg.MetadataValue.path(str(page)),
             "label": made.evidence["data_label"],
+            "controls": made.evidence["controls_words"],
             "folds": table(rows, FOLDS),
             **numbers(_headline(first)),
         },

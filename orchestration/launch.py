@@ -160,7 +160,9 @@ def _waiting_for() -> str:
         waiting = []
         for pool in storage.get_concurrency_keys() if storage.supports_global_concurrency_limits else ():
             info = storage.get_concurrency_info(pool)
-            if not info.pending_steps or not info.claimed_slots:
+            # a step that has its slot stays among the pending ones: it waits for nobody
+            waits = any(step.assigned_timestamp is None for step in info.pending_steps)
+            if not waits or not info.claimed_slots:
                 continue
             holders = []
             for run_id in {slot.run_id for slot in info.claimed_slots}:

@@ -127,10 +127,10 @@ def compare(
 
     places = Places(project_home() / "data")
     with one_sentence():
+        from clstm_core.shadow.accounts import log_of
         from clstm_core.shadow.against import against
-        from clstm_core.shadow.log import ShadowLog
 
-        found = against(ShadowLog(places.shadow(name)), ShadowLog(places.shadow(reference)), margin)
+        found = against(log_of(places, name), log_of(places, reference), margin)
     typer.echo(found.words)
 
 
@@ -164,12 +164,13 @@ def _switch(name: str, state: str, reason: str) -> None:
     from clstm_core.artifacts.places import Places
 
     with one_sentence():
-        from clstm_core.shadow.log import ShadowLog
-        from clstm_core.shadow.runner import set_switch
+        from clstm_core.shadow.accounts import switch_account
 
-        with ShadowLog.writing(Places(project_home() / "data").shadow(name)) as log:
-            before = set_switch(log, state, reason)
-    typer.echo(f"Shadow account {name}: {before} before, {state} now.")
+        before = switch_account(Places(project_home() / "data"), name, state, reason)
+    if before is None:
+        typer.echo(f"Shadow account {name} is at work: {state} before its next session.")
+    else:
+        typer.echo(f"Shadow account {name}: {before} before, {state} now.")
 
 
 def _say(entry: dict[str, Any]) -> None:

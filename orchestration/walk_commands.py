@@ -70,6 +70,7 @@ def walk_forward(
     )
     typer.echo("")
     typer.echo(f"Verdict: {facts.get('walk_forward_record.verdict')}")
+    typer.echo(f"Controls: {facts.get('walk_forward_record.controls')}")
     typer.echo(f"Report:  {facts.get('walk_forward_record.report_path')}")
 
 

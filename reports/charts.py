@@ -53,7 +53,7 @@ class Chart:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Panel:
-    """One numbered section of a report; `message` is what it says instead of, or before, charts and tables."""
+    """One section of a report; `message`, a line per paragraph, is what it says before charts and tables or instead."""
 
     id: str
     title: str

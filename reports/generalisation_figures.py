@@ -63,7 +63,7 @@ def _chart(data: Evidence, identity: str, title: str, keys: tuple[str, str, str]
     ticks = {"tickvals": list(range(len(rungs))), "ticktext": [_percent(rung) for rung in rungs]}
     layout: dict[str, Any] = {"xaxis": {**ticks, "title": {"text": "checkpoint, % of the run"}}, "hovermode": "closest"}
     columns = {
-        "milestone": ("rung", ""),
+        "rung": ("rung", ""),
         "where": ("kind of market", ""),
         "label": ("data", ""),
         mean: ("bps per session", ""),
@@ -75,14 +75,14 @@ def _chart(data: Evidence, identity: str, title: str, keys: tuple[str, str, str]
         title=title,
         figure=framed(traces, title, _label(data), BPS, height=460, **layout),
         caption=caption,
-        table=table(rows, columns),
+        table=table(_rungs(rows), columns),
     )
 
 
 def figures_table(data: Evidence) -> Table:
     """Every figure of every rung, kind of market and mode."""
     columns = {
-        "milestone": ("rung", ""),
+        "rung": ("rung", ""),
         "where": ("kind of market", ""),
         "mode": ("mode", ""),
         "label": ("data", ""),
@@ -98,7 +98,7 @@ def figures_table(data: Evidence) -> Table:
         "episodes": ("episodes", "count"),
         "draws": ("worth", "count"),
     }
-    return table(data.generalisation, columns)
+    return table(_rungs(data.generalisation), columns)
 
 
 def habits_table(data: Evidence) -> Table:
@@ -132,6 +132,11 @@ def _label(data: Evidence) -> str:
     dates = (row.get("label") for row in data.generalisation if str(row.get("kind")).endswith("_dates"))
     own = ", ".join(dict.fromkeys(str(label) for label in dates if label))
     return f"{WORLDS_LABEL}; dates: {own or data.label or 'quotes of unknown origin'}"
+
+
+def _rungs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with the rung as the figures' axis calls it."""
+    return [{**row, "rung": _percent(str(row.get("milestone")))} for row in rows]
 
 
 def _percent(milestone: str) -> str:

@@ -1,13 +1,29 @@
 """Skill or luck: what the judged policy's ratio was by luck alone in fair worlds, and where the real one lies."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import plotly.graph_objects as go
 
 from clstm_core.evaluation.evidence import Evidence
-from reports.charts import Chart, framed, table
+from reports.charts import Chart, Table, framed, table
 from reports.palette import OKABE_ITO
 
 BINS = 41
 LABEL = "simulated quotes: fair worlds, in which nothing can be earned before costs"
+
+CONTROLS_TITLE = "Controls of this recipe (simulated quotes)"
+CONTROLS = {
+    "world": ("world", ""),
+    "idle": ("decisions with nothing held", "percent"),
+    "growth_bps": ("earned, bps per session beyond cash", ""),
+    "error_bps": ("standard error", ""),
+    "rule": ("best fixed rule", ""),
+    "rule_growth_bps": ("it earns", ""),
+    "windows": ("windows judged", "count"),
+    "window_sessions": ("sessions each", "count"),
+    "called_better": ("called better than cash", "count"),
+}
 
 
 def luck_chart(data: Evidence) -> Chart | None:
@@ -58,6 +74,11 @@ def luck_chart(data: Evidence) -> Chart | None:
         f"{float(place['level']):.1%} is asked before cash is called beaten.",
         table=table(rows, {"from": ("from", ""), "to": ("to", ""), "worlds": ("worlds", "count")}),
     )
+
+
+def controls_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """What the recipe finds where nothing can be earned and where something can, one row per world."""
+    return table(rows, CONTROLS)
 
 
 def luck_sentence(data: Evidence) -> str:

@@ -13,7 +13,7 @@ from clstm_core.evaluation.figures import MEAN_METRIC, SHARPE_METRIC
 from clstm_core.evaluation.words import plain
 from reports.charts import Chart, Panel, Table, without_constants
 
-METRICS = {MEAN_METRIC: "mean difference, bps per session", SHARPE_METRIC: "Sharpe ratio"}
+METRICS = {MEAN_METRIC: "mean difference, bps per session", SHARPE_METRIC: "difference of Sharpe ratios"}
 _RUNG = re.compile(r"clstm_(\d+)_(\w+)")
 
 Renaming = Callable[[str], str]
@@ -48,7 +48,7 @@ def renaming(data: Evidence) -> Renaming:
     ):
         policies |= {str(row[key]) for row in rows for key in keys if row.get(key)}
     names = {name: policy_name(name) for name in policies}
-    names |= {name: metric_name(name) for name in METRICS if "_" in name}
+    names |= {name: metric_name(name) for name in METRICS}
     names |= {str(row["action"]): str(row["action"]).replace("_", " ") for row in data.actions if row.get("action")}
     # as a figure's axis writes a metric
     names[MEAN_METRIC.replace("_", " ")] = METRICS[MEAN_METRIC]

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -29,6 +30,18 @@ def template(name: str) -> Template:
     return _environment().get_template(name)
 
 
+def coded(text: str) -> Markup:
+    """The text, escaped, with what stands between backticks as code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
+    )
+
+
 @cache
 def _environment() -> Environment:
-    return Environment(loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined)
+    made = Environment(loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined)
+    made.filters["coded"] = coded
+    return made

@@ -24,7 +24,7 @@ from reports.generalisation_figures import (
     habits_table,
     rules_table,
 )
-from reports.luck_figures import luck_chart, luck_sentence
+from reports.luck_figures import CONTROLS_TITLE, controls_table, luck_chart, luck_sentence
 from reports.realism_figures import realism_charts
 from reports.sureness_figures import sureness_panel
 from reports.training_figures import PUBLISHED_NOTE, training_charts
@@ -32,17 +32,6 @@ from reports.worlds_figures import worlds_chart, worlds_table
 
 AUDIT, EVIDENCE_AUDIT = "environment_audit", "evidence_audit"
 NAME = {"name": ("policy", "")}
-CONTROLS = {
-    "world": ("world", ""),
-    "idle": ("decisions with nothing held", "percent"),
-    "growth_bps": ("earned, bps per session beyond cash", ""),
-    "error_bps": ("standard error", ""),
-    "rule": ("best fixed rule", ""),
-    "rule_growth_bps": ("it earns", ""),
-    "windows": ("windows judged", "count"),
-    "window_sessions": ("sessions each", "count"),
-    "called_better": ("called better than cash", "count"),
-}
 
 
 def panels_of(data: Evidence) -> list[Panel]:
@@ -104,7 +93,7 @@ def _luck(data: Evidence) -> Panel:
     }
     tables = [("Against each baseline", table(data.luck, shown))] if data.luck else []
     if data.controls:
-        tables.append(("Controls of this recipe (simulated quotes)", table(data.controls, CONTROLS)))
+        tables.append((CONTROLS_TITLE, controls_table(data.controls)))
     return Panel(
         id="luck",
         title="Skill or luck?",
@@ -147,6 +136,7 @@ def _ladder(data: Evidence) -> Panel:
     trials = f"Trials on record (checkpoint x mode x seed x configuration ever evaluated on this window): {count}."
     missing = "" if charts else "No comparison of checkpoints: none was made, or the window was too short. "
     shown = {
+        "against": ("against", ""),
         "policy_name": ("policy", ""),
         "window": ("window", ""),
         "fill_lag": ("fill lag", "count"),
@@ -179,8 +169,8 @@ def _generalisation(data: Evidence) -> Panel:
     tables.append(("Growth in each kind of market (worlds: simulated quotes)", figures_table(data)))
     if data.rules:
         tables.append(("The best fixed rules on fresh worlds (simulated quotes)", rules_table(data)))
-    said = (data.habits_words, data.rules_words, data.generalisation_answer)
-    message = " ".join(words for words in said if words)
+    said = (data.generalisation_answer, data.rules_words, data.habits_words)
+    message = "\n".join(words for words in said if words)
     return Panel(id="generalisation", title=title, message=message, charts=charts, tables=tables)
 
 
@@ -243,8 +233,8 @@ def _realism(data: Evidence) -> Panel:
 
 def _gates(data: Evidence) -> Panel:
     shown = {
-        "gate": ("gate", ""),
         "name": ("check", ""),
+        "market": ("market", ""),
         "passed": ("passed", ""),
         "blocking": ("blocks", ""),
         "statistic": ("found", ""),
@@ -254,18 +244,28 @@ def _gates(data: Evidence) -> Panel:
     failed = [row for row in data.gates if row.get("passed") is False]
     blocking = sum(1 for row in failed if row.get("blocking"))
     message = f"{len(data.gates)} checks, {len(failed)} failed, {blocking} of them blocking."
+    if data.parity:
+        message += f" {len(data.parity)} more, of parity, stand under Bundle and parity."
     if not data.gates:
         message = "No gate has been run for this run yet."
-    audit = [row for row in data.gates if row.get("gate") == AUDIT]
+    audit = _with_market(data, [row for row in data.gates if row.get("gate") == AUDIT])
     evidence = [row for row in data.gates if row.get("gate") == EVIDENCE_AUDIT]
     others = [row for row in data.gates if row.get("gate") not in (AUDIT, EVIDENCE_AUDIT)]
     parts = (
-        ("Environment audit: can the market be cheated?", audit),
-        ("Evidence audit: does it follow from the past, from training dates and from the books?", evidence),
-        ("Checks of every stage", others),
+        ("Environment audit: can the market be cheated?", audit, shown),
+        ("Evidence audit: does it follow from the past, from training dates and from the books?", evidence, shown),
+        ("Checks of every stage", others, {"gate": ("stage", ""), **shown}),
     )
-    tables = [(caption, _dropping_empty(rows, shown)) for caption, rows in parts if rows]
+    tables = [(caption, _dropping_empty(rows, names)) for caption, rows, names in parts if rows]
     return Panel(id="gates", title="Gates", message=message, tables=tables)
+
+
+def _with_market(data: Evidence, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Proofs with the market that each is of, in the provenance's words, where there are several."""
+    if len({row.get("data_sha256") for row in rows}) < 2:
+        return rows
+    known = {identity: name for name, identity in data.provenance}
+    return [{**row, "market": known.get(str(row.get("data_sha256")), NOTHING)} for row in rows]
 
 
 def _quality(data: Evidence) -> Panel:

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from clstm_core.evaluation.evidence import Evidence
 from reports.account_figures import percents
-from reports.charts import Chart, Table, framed, number, table
+from reports.charts import Chart, Table, framed, has_values, number, table
 from reports.palette import OKABE_ITO
 
 
@@ -30,12 +30,17 @@ def regime_chart(data: Evidence) -> Chart | None:
         showlegend=False,
     )
     layout: dict[str, Any] = {"xaxis": {"type": "category"}, "hovermode": "closest"}
+    bars = (
+        "Bars are bootstrap intervals of each third's sessions; where one crosses zero, policy and cash are not "
+        "distinguishable there."
+    )
+    if not has_values(rows, "low_bps"):
+        bars = "No third has sessions enough for an interval: none of these is told from zero."
     return Chart(
         id="regimes",
         title=title,
         figure=framed([marks], title, data.data_label, "bps per session", **layout),
-        caption=f"Sessions in thirds by {data.regimes_words}. Bars are bootstrap intervals of each third's sessions; "
-        "where one crosses zero, policy and cash are not distinguishable there.",
+        caption=f"Sessions in thirds by {data.regimes_words}. {bars}",
         table=regimes_table(data),
     )
 

@@ -35,7 +35,9 @@ def month_chart(data: Evidence) -> Chart | None:
         x=list(MONTHS),
         y=[year if (total := totals.get(year)) is None else f"{year}: {100 * total:+.1f}%" for year in years],
         z=percent,
-        text=[["" if value is None else f"{value:+.1f}" for value in row] for row in percent],
+        text=[
+            ["" if value is None else f"{value:+.{0 if abs(value) >= 10 else 1}f}" for value in row] for row in percent
+        ],
         texttemplate="%{text}",
         hovertemplate="%{x} %{y}<br>%{z:.2f}%<extra></extra>",
         colorscale=SCALE,

@@ -8,7 +8,7 @@ from typing import Any
 
 from clstm_core.artifacts.folder import read_json, write_json, write_text
 from clstm_core.errors import ReportError
-from reports.charts import number, text
+from reports.charts import NOTHING, number, text
 from reports.gallery import write_gallery
 from reports.pages import policy, template
 from reports.render import label_kind, write_shared
@@ -169,8 +169,8 @@ def _kind(values: Sequence[Any]) -> str:
 
 
 def _cell(value: Any, key: str) -> str:
-    if key in ("snapshot", "at") and value:
-        return str(value)[:10].replace("-", NO_BREAK)
+    if key in ("snapshot", "at"):
+        return str(value)[:10].replace("-", NO_BREAK) if value else NOTHING
     if key in ("feature", "action_name") and value:
         return str(value).replace("_", " ")
     if isinstance(value, float) and key in ("hedge_ratio", "value", "reward", "psi", "by_chance", "ks", "wasserstein"):

@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from clstm_core.artifacts.folder import write_text
-from reports.render import CSP, label_kind, write_shared
+from reports.pages import CSP, template
+from reports.render import label_kind, write_shared
 from reports.svg import line_chart
 
 
@@ -36,7 +35,7 @@ def render_pair(pair: Pair, out_dir: Path) -> Path:
     # inside a picture the chart needs no script and no leave of the content security policy beyond `img-src data:`
     kinds = dict.fromkeys(label.split(" (")[0] for label in pair.labels)
     chart = line_chart(pair.curves, "Growth of 1, each on its own test window", subtitle="; ".join(kinds))
-    page = _template().render(
+    page = template("side_by_side.html").render(
         pair=pair,
         kinds=[label_kind(label) for label in pair.labels],
         picture="data:image/svg+xml;base64," + b64encode(chart.encode()).decode(),
@@ -48,8 +47,3 @@ def render_pair(pair: Pair, out_dir: Path) -> Path:
     index.parent.mkdir(parents=True, exist_ok=True)
     write_text(index, page)
     return index
-
-
-def _template() -> Any:
-    environment = Environment(loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("side_by_side.html")

@@ -12,6 +12,7 @@ from clstm_core.walk_forward.evidence import WalkEvidence
 from reports.account_figures import excess_chart
 from reports.account_panels import present, regimes_panel
 from reports.charts import NOTHING, Chart, Panel, Table, framed, number, table
+from reports.luck_figures import CONTROLS_TITLE, controls_table
 from reports.names import policy_name
 from reports.palette import OKABE_ITO
 
@@ -45,7 +46,7 @@ def walk_panels(data: WalkEvidence) -> list[Panel]:
                 id=f"record{suffix}",
                 title=f"The record against cash{title}",
                 charts=_numbered(present(excess_chart(shown)), suffix),
-                tables=[("Against each baseline, on the same sessions", pairs_table(found))],
+                tables=[("Against each baseline, on the same sessions", pairs_table(found)), *_controls(data, found)],
                 message="What was earned on sessions that no fold had trained on, in order of dates. An account begins "
                 "anew in each fold with the same capital, so returns are joined and no money is carried over; the line "
                 "is the seeds' mean.",
@@ -266,6 +267,12 @@ def shares_table(found: Mapping[str, Any]) -> Table:
         "share": ("share", "percent"),
     }
     return table(rows, columns)
+
+
+def _controls(data: WalkEvidence, found: Mapping[str, Any]) -> list[tuple[str, Table]]:
+    """The controls of one recipe as a captioned table; nothing where none were made."""
+    rows = [row for row in data.controls if row["recipe"] == found["recipe"]]
+    return [(CONTROLS_TITLE, controls_table(rows))] if rows else []
 
 
 def _evidence(data: WalkEvidence, found: Mapping[str, Any]) -> Evidence:

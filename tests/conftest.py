@@ -13,7 +13,7 @@ from clstm_core.config import RECIPES, EnvConfig, ModelConfig, PPOConfig, RunCon
 from clstm_core.env.protocol import EnvStep
 
 ROOT = str(Path(__file__).resolve().parents[1])
-if ROOT not in sys.path:  # `tools` is imported from the checkout
+if ROOT not in sys.path:  # `tools` and `tests.saved` are imported from the checkout
     sys.path.insert(0, ROOT)
 
 

@@ -15,7 +15,7 @@ BARE_FILES = (
     "train",
     "artifacts",
     "checkpoint.py",
-    "config.py",
+    "config",
     "errors.py",
     "specs.py",
     "market/clock.py",

@@ -21,11 +21,12 @@ from clstm_core.market.instrument import SPX
 from clstm_core.market.sources import default_config
 from clstm_core.market.tensors import MarketTensors, load_market
 from clstm_core.shadow.arrival import QuoteSource
+from clstm_core.shadow.asked import ask, in_use
 from clstm_core.shadow.drift import regime_of, tercile_limits
 from clstm_core.shadow.limits import Limits
-from clstm_core.shadow.log import ShadowLog
+from clstm_core.shadow.log import ROOM, ShadowLog
 from clstm_core.shadow.reconcile import reconcile
-from clstm_core.shadow.runner import Opening, ShadowRunner
+from clstm_core.shadow.runner import Opening, ShadowRunner, set_switch
 from clstm_core.shadow.sources.directory import Directory
 from clstm_core.shadow.sources.replay import Replay
 from clstm_core.shadow.summary import keep, summarise, training_features
@@ -73,25 +74,45 @@ def run_account(
     trained = training_features(places, manifest.provenance.get("training_data_sha256"))
     with ShadowLog.writing(places.shadow(name)) as log:
         opening = Opening(bundle=bundle, limits=Limits.none() if no_limits else stated, unqualified=unqualified)
+        if limits or no_limits:
+            _require_limits(log, opening.limits)
         limit = None if trained is None else tercile_limits(trained)
 
         def regime(observation: np.ndarray) -> str | None:
             return None if limit is None else regime_of(observation, limit)
 
         ShadowRunner(log, opening, source, regime=regime).run(most=most, tell=tell)
-        return summarise(log, trained, _trained_config(bundle).ppo.gamma)
+        return summarise(log, trained)
 
 
-def judge_account(places: Places, name: str, bundle: Path | None = None) -> ShadowManifest:
+def judge_account(places: Places, name: str) -> ShadowManifest:
     """Make an account's summary again."""
-    log = ShadowLog(_existing(places, name))
-    trained = training_features(places, log.facts["training_data_sha256"])
-    return summarise(log, trained, _trained_config(bundle).ppo.gamma if bundle else RunConfig().ppo.gamma)
+    log = log_of(places, name)
+    return summarise(log, training_features(places, log.facts["training_data_sha256"]))
+
+
+def switch_account(places: Places, name: str, state: str, reason: str) -> str | None:
+    """Let a person switch: the state before; None where a process holds the account, which heeds it before its next
+    session.
+
+    Raises: ShadowError without a reason or an account; for one that is in use, when the switch would be loosened
+    """
+    folder = _existing(places, name)
+    if in_use(folder):
+        ask(folder, state, reason)
+        return None
+    with ShadowLog.writing(folder) as log:
+        return set_switch(log, state, reason)
+
+
+def log_of(places: Places, name: str) -> ShadowLog:
+    """The log of an account that is there."""
+    return ShadowLog(_existing(places, name))
 
 
 def reconcile_account(places: Places, name: str, bundle: Path, feed: Feed) -> ReconciliationManifest:
     """Compare an account with the backtest of its days, and keep what came of it."""
-    log = ShadowLog(_existing(places, name))
+    log = log_of(places, name)
     if (found := _bundle(bundle).identity) != log.facts["bundle"]:
         raise ShadowError(
             f"shadow account {name} is of bundle {log.facts['bundle'][:12]}: found {found[:12]}. Pass that one."
@@ -147,6 +168,16 @@ def _settings(bundle: Path, feed: Feed) -> tuple[MarketConfig, int]:
     return settings, trained.env.horizon + settings.feature_lookback
 
 
+def _require_limits(log: ShadowLog, stated: Limits) -> None:
+    """Refuse other limits than an account was opened with."""
+    if log.entries and (kept := Limits.kept(log.facts["limits"])) != stated:
+        names = [name for name, value in stated.to_dict().items() if value != kept.to_dict()[name]]
+        raise ShadowError(
+            f"shadow account {log.folder.name} was opened with other limits ({', '.join(names)}): expected the same, "
+            "they are stated once. Leave them out to go on, or pass another --name for a new account."
+        )
+
+
 def _trained_config(bundle: Path) -> RunConfig:
     return RunConfig.from_dict(json.loads((bundle / "config.json").read_text()))
 
@@ -161,7 +192,7 @@ def _bundle(bundle: Path) -> BundleManifest:
 
 def _existing(places: Places, name: str) -> Path:
     folder = places.shadow(name)
-    if not folder.is_dir():
-        known = ", ".join(sorted(path.name for path in folder.parent.glob("*") if path.is_dir())) or "none"
+    if not (folder / ROOM).is_dir():
+        known = ", ".join(sorted(path.parent.name for path in folder.parent.glob(f"*/{ROOM}"))) or "none"
         raise ShadowError(f"no shadow account {name}: found {known}. Run `clstm shadow run --name {name}` first.")
     return folder

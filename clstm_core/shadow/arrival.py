@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Protocol
 
 import numpy as np
 import torch
 
 from clstm_core.market.calendars import trading_days
+from clstm_core.market.clock import MINUTE_NS
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.shadow.limits import Limits
 from clstm_core.specs import MARKET_FEATURES
 
+DAY_S = 86_400.0
 COPY_ROWS = 8
 """Contracts in two sessions that must all be quoted alike before the second is called a copy."""
 
@@ -22,6 +25,7 @@ class Arrival:
 
     pair:    the market of the snapshot (int64 UTC ns) that an account stands at, None for none, and of this one
     quoted_at, seen_at: when the quotes were taken and when they arrived, int64 UTC ns
+    session_sha256: of what arrived of this session alone: a session that was refused is looked at again when it differs
     problem: why a source could make no market of it; empty where it could
     """
 
@@ -30,6 +34,7 @@ class Arrival:
     quoted_at: int
     source: str
     source_sha256: str
+    session_sha256: str
     label: str
     pair: Callable[[int | None], MarketTensors]
     problem: str = ""
@@ -53,9 +58,10 @@ class QuoteSource(Protocol):
 
 
 def out_of_order(arrival: Arrival, last: int | None) -> str:
-    """Why a session cannot follow the last one that was logged; empty where it can."""
-    if day_of(arrival.snapshot) > day_of(arrival.seen_at):
-        return f"reordered: session {day_of(arrival.snapshot)} lies after {day_of(arrival.seen_at)}, when it arrived"
+    """Why a session cannot follow the last one that was decided on; empty where it can."""
+    if arrival.snapshot > arrival.seen_at:
+        ends, seen = (np.datetime64(at // MINUTE_NS, "m") for at in (arrival.snapshot, arrival.seen_at))
+        return f"reordered: session {day_of(arrival.snapshot)} ends at {ends} UTC, after {seen}, when it arrived"
     if last is None or arrival.snapshot > last:
         return ""
     when, then = day_of(arrival.snapshot), day_of(last)
@@ -64,17 +70,23 @@ def out_of_order(arrival: Arrival, last: int | None) -> str:
     return f"reordered: session {when} arrived after {then}"
 
 
-def aged(arrival: Arrival, limits: Limits) -> str:
-    """Why the quotes are too old, or not of this world's time; empty where neither."""
-    if limits.max_quote_age_s is not None and arrival.age_s > limits.max_quote_age_s:
-        return f"stale: quotes are {arrival.age_s:,.0f} s old, at most {limits.max_quote_age_s:,.0f} s"
-    return ""
+def aged(arrival: Arrival, limits: Limits, calendar: str) -> str:
+    """Why the quotes are too old; empty where they are not. Days on which the exchange was closed age nothing."""
+    if limits.max_quote_age_s is None:
+        return ""
+    first, last = (date.fromisoformat(day_of(at)) for at in (arrival.quoted_at, arrival.seen_at))
+    closed = max(0, (last - first).days - len(trading_days(first + timedelta(days=1), last, calendar)))
+    age = arrival.age_s - DAY_S * closed
+    if age <= limits.max_quote_age_s:
+        return ""
+    without = f" without {closed} closed days" if closed else ""
+    return f"stale: quotes are {age:,.0f} s old{without}, at most {limits.max_quote_age_s:,.0f} s"
 
 
 def faults_of(pair: MarketTensors, limits: Limits) -> list[str]:
     """What is wrong with the newest snapshot of a pair, in words; nothing where it can be decided on.
 
-    Numbers that are not finite, prices that cross, and quotes that are a copy of those before.
+    Numbers that are not finite, prices that cross, fewer quotes than a whole file has, and a copy of those before.
     """
     last = pair.n_snapshots - 1
     first, stop = pair.row_offset_T1[last : last + 2].tolist()
@@ -101,6 +113,13 @@ def faults_of(pair: MarketTensors, limits: Limits) -> list[str]:
         pass
     elif share > limits.max_crossed_share:
         found.append(f"crossed: bid above ask in {int(crossed.sum())} of {int(quoted.sum())} quoted contracts")
+    if last and limits.min_quoted_share is not None:
+        before, now = int((~pair.stale_Q[:first]).sum()), int(quoted.sum())
+        if now < limits.min_quoted_share * before:
+            found.append(
+                f"torn: {now:,} contracts are quoted, {before:,} were at the session before; expected "
+                f"{limits.min_quoted_share:.0%} of these at least"
+            )
     return [*found, *([_COPY] if last and _copied(pair, rows) else [])]
 
 

@@ -1,5 +1,6 @@
 """What one entry of a shadow log says, a row of a Parquet file. Every fill in it is simulated; nothing was sent."""
 
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -60,7 +61,8 @@ ENTRY: dict[str, Any] = {
     "seen_at": UTC_NS,
     "quote_age_s": pl.Float64,
     "source": pl.String,
-    "source_sha256": pl.String,
+    "source_sha256": pl.String,  # of all that the session was built from
+    "session_sha256": pl.String,  # of what arrived of this session alone
     "label": pl.String,
     "reasons": pl.List(pl.String),  # why it was refused, switched, or limited
     "switch": pl.String,  # after the entry
@@ -102,3 +104,8 @@ ENTRY: dict[str, Any] = {
     **{name: pl.Boolean for name in FLAGS},
 }
 """Columns in order; those that an entry does not have are null."""
+
+
+def nanoseconds(at: datetime | int) -> int:
+    """An instant of the log as int64 UTC nanoseconds; sessions end on whole seconds."""
+    return at if isinstance(at, int) else int(at.timestamp()) * 10**9 + at.microsecond * 1000

@@ -19,9 +19,10 @@ class Limits:
            `dollar_gamma` dollar delta per 1% of spot over equity; of `crossed_share` rows; orders per `rate_sessions`
     """
 
-    max_quote_age_s: float | None = 26 * 3600.0  # a session's quotes are used until the next session's are due
+    max_quote_age_s: float | None = 26 * 3600.0  # without the exchange's closed days: until the next quotes are due
     max_missing_sessions: int | None = 1  # between two snapshots: more reduces
     max_crossed_share: float | None = 0.0  # of a session's quoted rows
+    min_quoted_share: float | None = 0.5  # quoted contracts over those of the session before: fewer is a torn file
     max_refused: int | None = 3  # sessions in a row: as many halt
     reduce_drawdown: float | None = 0.15
     halt_drawdown: float | None = 0.25
@@ -40,6 +41,8 @@ class Limits:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
                 raise ConfigError(f"limit {item.name}={value!r}: expected a number of at least 0, or null for none.")
+        if not isinstance(self.rate_sessions, int) or self.rate_sessions < 1:
+            raise ConfigError(f"limit rate_sessions={self.rate_sessions!r}: expected a whole number of at least 1.")
 
     @classmethod
     def of_account(cls, account: Mapping[str, Any]) -> "Limits":
@@ -56,6 +59,11 @@ class Limits:
             item.name for item in dataclasses.fields(cls) if item.name != "rate_sessions"
         )
         return cls(**off)
+
+    @classmethod
+    def kept(cls, stated: Mapping[str, Any]) -> "Limits":
+        """Those that a log states; what it was opened without is off."""
+        return dataclasses.replace(cls.none(), **stated)
 
     @classmethod
     def from_file(cls, path: Path, account: Mapping[str, Any]) -> "Limits":

@@ -4,7 +4,8 @@
     head.json                   how many entries there are, and the sha256 of the last
 
 A file appears whole or not at all, so that a process killed at any moment leaves an entry or none. The head follows an
-entry; one entry beyond it is a kill between the two, a file less than it says is a loss. One process writes at a time.
+entry; one entry beyond it is a kill between the two, which the next writer mends; a file less than it says, two more,
+or no head at all is a loss or an alteration. One process writes at a time.
 """
 
 import contextlib
@@ -35,6 +36,7 @@ class ShadowLog:
         self.folder = folder
         self._entries: list[dict[str, Any]] = []
         self._last = ""
+        self._behind = False  # the head says one entry less than there are
         self._read()
 
     @classmethod
@@ -45,7 +47,10 @@ class ShadowLog:
         with lock(folder / "log.lock", f"shadow account {folder.name}"):
             for left in (folder / ROOM).glob(f".*{SUFFIX}"):  # a killed writer's: this process alone writes now
                 left.unlink()
-            yield cls(folder)
+            log = cls(folder)
+            if log._behind:
+                log._write_head()
+            yield log
 
     @property
     def entries(self) -> list[dict[str, Any]]:
@@ -109,14 +114,15 @@ class ShadowLog:
 
     def _read(self) -> None:
         files = sorted((self.folder / ROOM).glob("[0-9]*.parquet")) if (self.folder / ROOM).is_dir() else []
-        head = read_json(self.folder / HEAD) or {"entries": 0, "sha256": ""}
+        head = self._head(len(files))
         for at, path in enumerate(files, start=1):
             if path != self._place(at):
                 raise ShadowError(
                     f"missing entry {self._place(at).name} of {self.folder}: found {path.name}. {_REMEDY}"
                 )
             try:
-                rows = pl.read_parquet(path).cast(pl.Schema(ENTRY)).to_dicts()
+                frame = pl.read_parquet(path).match_to_schema(ENTRY, missing_columns="insert")
+                rows = frame.to_dicts()
             except (pl.exceptions.PolarsError, OSError) as error:
                 raise ShadowError(f"unreadable entry {path}: {error}. {_REMEDY}") from error
             if len(rows) != 1 or (rows[0]["sequence"], rows[0]["previous"]) != (at, self._last):
@@ -131,8 +137,25 @@ class ShadowLog:
                     f"altered entry {path}: sha256 {self._last[:12]}, expected {head['sha256'][:12]} as {HEAD} says. "
                     f"{_REMEDY}"
                 )
+        self._behind = len(files) > head["entries"]
         if len(files) < head["entries"]:
             raise ShadowError(
                 f"entries are missing at the end of {self.folder}: found {len(files)}, expected {head['entries']} as "
                 f"{HEAD} says. {_REMEDY}"
             )
+
+    def _head(self, files: int) -> dict[str, Any]:
+        """What the head says of a log of so many files; without one, only what a first kill leaves is a log."""
+        head = read_json(self.folder / HEAD)
+        if head is None and not (self.folder / HEAD).exists() and files <= 1:
+            return {"entries": 0, "sha256": ""}
+        if not isinstance(head, dict) or not isinstance(head.get("entries"), int) or "sha256" not in head:
+            raise ShadowError(
+                f"no readable {HEAD} in {self.folder}: found {files} entries, expected it to count them. {_REMEDY}"
+            )
+        if files > head["entries"] + 1:
+            raise ShadowError(
+                f"entries beyond the end of {self.folder}: found {files}, expected {head['entries']} as {HEAD} says, "
+                f"or one more. {_REMEDY}"
+            )
+        return head

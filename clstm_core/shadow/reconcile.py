@@ -23,11 +23,11 @@ from clstm_core.evaluation.backtest import BacktestResult, run_backtest
 from clstm_core.evaluation.policies import Decided, Lanes
 from clstm_core.market.tables.schema import UTC_NS
 from clstm_core.market.tensors import MarketTensors
-from clstm_core.shadow.columns import DECIDED, REFUSED
+from clstm_core.shadow.columns import DECIDED, REFUSED, nanoseconds
 from clstm_core.shadow.log import ShadowLog
 from clstm_core.shadow.mind import Mind
 from clstm_core.shadow.pair import snapshots_of
-from clstm_core.shadow.runner import account_config, nanoseconds
+from clstm_core.shadow.runner import account_config
 from clstm_core.shadow.switch import ACTIVE, allowed_of
 from clstm_core.specs import ACTIONS
 

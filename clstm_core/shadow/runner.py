@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from clstm_core.artifacts.folder import canonical_json
+from clstm_core.artifacts.folder import canonical_json, read_json
 from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import BundleManifest
-from clstm_core.config import EnvConfig
+from clstm_core.config import EnvConfig, RunConfig
 from clstm_core.errors import ArtifactError, ShadowError
 from clstm_core.market.instrument import SPX
 from clstm_core.shadow.account import Account
 from clstm_core.shadow.arrival import Arrival, QuoteSource, aged, faults_of, missing_between, out_of_order
-from clstm_core.shadow.columns import DECIDED, OPENED, REFUSED, SWITCHED
+from clstm_core.shadow.asked import asked_of, forget_asked
+from clstm_core.shadow.columns import DECIDED, OPENED, REFUSED, SWITCHED, nanoseconds
 from clstm_core.shadow.entry import book_columns, order_columns
 from clstm_core.shadow.limits import Limits
 from clstm_core.shadow.log import ShadowLog
@@ -58,7 +59,7 @@ class ShadowRunner:
             log.append(self._opening(opening))
         self.facts = log.facts
         self._require_same(source)
-        self.limits = Limits(**self.facts["limits"])
+        self.limits = Limits.kept(self.facts["limits"])
         self._recall()
 
     def run(self, *, most: int | None = None, tell: Callable[[dict[str, Any]], None] | None = None) -> int:
@@ -69,9 +70,13 @@ class ShadowRunner:
             tell: called with each entry
         """
         done = 0
-        for arrival in self._source.arrivals(self._last_seen()):
+        self._heed()
+        for arrival in self._source.arrivals(self._last_decided()):
+            if self._refused_already(arrival):
+                continue
             if most is not None and done >= most:
                 break
+            self._heed()
             entry = self.take(arrival)
             done += 1
             if tell is not None:
@@ -82,11 +87,11 @@ class ShadowRunner:
         """Decide on one session, or refuse it; the entry that was written."""
         entry = self._common(arrival)
         before = self.log.decided[-1] if self.log.decided else None
-        if why := out_of_order(arrival, self._last_seen()):
+        if why := out_of_order(arrival, self._last_decided()):
             return self._append(entry | {"kind": REFUSED, "switch": self.switch, "reasons": [why]})
         if arrival.problem:
             return self._refuse(entry, [arrival.problem])
-        if why := aged(arrival, self.limits):
+        if why := aged(arrival, self.limits, SPX.calendar):
             return self._refuse(entry, [why])
         if before and before["terminated"]:
             return self._refuse(entry, ["the account is ruined: open another"])
@@ -160,7 +165,7 @@ class ShadowRunner:
 
     def _refuse(self, entry: dict[str, Any], reasons: list[str]) -> dict[str, Any]:
         """Log that a session was not decided on; account and memory are as they were."""
-        asked, why = after_refusal(self.log.entries, self.limits)
+        asked, why = after_refusal(self.log.entries, entry, self.limits)
         state = tighter(self.switch, asked)
         return self._append(entry | {"kind": REFUSED, "switch": state, "reasons": [*reasons, *why]})
 
@@ -168,11 +173,26 @@ class ShadowRunner:
         self.log.append(entry)
         return self.log.entries[-1]
 
-    def _last_seen(self) -> int | None:
-        """The newest session that was decided on, or refused for what it held; one of the future is none."""
-        kept = [row for row in self.log.entries if row["kind"] in (DECIDED, REFUSED)]
-        seen = [nanoseconds(row["snapshot"]) for row in kept if row["snapshot"].date() <= row["seen_at"].date()]
-        return max(seen, default=None)
+    def _last_decided(self) -> int | None:
+        """The newest session that was decided on: what is older can no longer be."""
+        return nanoseconds(self.log.decided[-1]["snapshot"]) if self.log.decided else None
+
+    def _refused_already(self, arrival: Arrival) -> bool:
+        """Whether this very session was refused before, for what it held: it is looked at again when it is another."""
+        return any(
+            row["kind"] == REFUSED
+            and (nanoseconds(row["snapshot"]), row["session_sha256"]) == (arrival.snapshot, arrival.session_sha256)
+            and row["snapshot"] <= row["seen_at"]
+            for row in self.log.entries
+        )
+
+    def _heed(self) -> None:
+        """Switch as a person asked while this process held the log."""
+        if (asked := asked_of(self.log.folder)) is not None:
+            state, reason = asked
+            if tighter(self.switch, state) != self.switch:
+                set_switch(self.log, state, reason)
+            forget_asked(self.log.folder)
 
     def _common(self, arrival: Arrival) -> dict[str, Any]:
         return {
@@ -181,6 +201,7 @@ class ShadowRunner:
             "quote_age_s": arrival.age_s,
             "source": arrival.source,
             "source_sha256": arrival.source_sha256,
+            "session_sha256": arrival.session_sha256,
             "label": arrival.label,
         }
 
@@ -196,6 +217,7 @@ class ShadowRunner:
             "label": self._source.label,
             "currency": self._source.currency,
             "limits": opening.limits.to_dict(),
+            "discount": RunConfig.from_dict(read_json(opening.bundle / "config.json")).ppo.gamma,
             "training_data_sha256": self.manifest.provenance.get("training_data_sha256"),
         }
         return {"kind": OPENED, "switch": ACTIVE, "facts": canonical_json(facts), "reasons": []}
@@ -233,8 +255,3 @@ def set_switch(log: ShadowLog, state: str, reason: str, now: datetime | None = N
     at = now or datetime.now(UTC)
     log.append({"kind": SWITCHED, "switch": state, "reasons": [said], "seen_at": int(at.timestamp() * 1e9)})
     return before
-
-
-def nanoseconds(at: datetime | int) -> int:
-    """An instant of the log as int64 UTC nanoseconds; sessions end on whole seconds."""
-    return at if isinstance(at, int) else int(at.timestamp()) * 10**9 + at.microsecond * 1000

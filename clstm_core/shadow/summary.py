@@ -8,6 +8,7 @@ import polars as pl
 
 from clstm_core.artifacts.manifests import ReconciliationManifest, ShadowManifest
 from clstm_core.artifacts.places import Places
+from clstm_core.config import RunConfig
 from clstm_core.evaluation.calibration import calibration
 from clstm_core.evaluation.e_process import BOUND, ENOUGH, harm
 from clstm_core.evaluation.regimes import TERCILES
@@ -52,12 +53,11 @@ def training_features(places: Places, identity: str | None) -> np.ndarray | None
     return np.asarray(market.features_TF[start:stop].numpy(), dtype=float)
 
 
-def summarise(log: ShadowLog, trained: np.ndarray | None, discount: float) -> ShadowManifest:
+def summarise(log: ShadowLog, trained: np.ndarray | None) -> ShadowManifest:
     """Everything that a page or a query asks of an account, written beside its log.
 
     Args:
         trained: `training_features`
-        discount: of the critic's rewards
     """
     rows = log.decided
     seen = np.array([row["observation"][: len(MARKET_FEATURES)] for row in rows], dtype=float)
@@ -77,7 +77,7 @@ def summarise(log: ShadowLog, trained: np.ndarray | None, discount: float) -> Sh
         drift_words=flagged_words(found),
         drift_flagged=flagged,
         regimes=_regimes(rows),
-        calibration=_calibration(rows, discount),
+        calibration=_calibration(rows, log.facts.get("discount", RunConfig().ppo.gamma)),
         harm=watched,
         log_sha256=log.last_sha256,
         entries=len(log.entries),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from clstm_core.errors import ShadowError
-from clstm_core.shadow.columns import DECIDED, REFUSED, SWITCHED
+from clstm_core.shadow.columns import DECIDED, REFUSED, SWITCHED, nanoseconds
 from clstm_core.shadow.limits import Limits
 from clstm_core.specs import ACTIONS, CLOSE_ALL, HEDGE_DELTA, HOLD
 
@@ -57,9 +57,9 @@ def tripped(entries: Sequence[dict[str, Any]], now: dict[str, Any], limits: Limi
 
     equity = now["equity_usd"]
     fall = 1.0 - equity / max(peak(entries), equity)
-    if limits.halt_drawdown is not None and fall > limits.halt_drawdown:
+    if limits.halt_drawdown is not None and not fall <= limits.halt_drawdown:
         ask(HALTED, f"drawdown {fall:.2%} over the limit of {limits.halt_drawdown:.2%}")
-    elif limits.reduce_drawdown is not None and fall > limits.reduce_drawdown:
+    elif limits.reduce_drawdown is not None and not fall <= limits.reduce_drawdown:
         ask(REDUCING, f"drawdown {fall:.2%} over the limit of {limits.reduce_drawdown:.2%}")
     if now.get("terminated"):
         ask(HALTED, "the account is ruined")
@@ -72,37 +72,47 @@ def tripped(entries: Sequence[dict[str, Any]], now: dict[str, Any], limits: Limi
         "dollar gamma per 1%": (gamma, limits.max_dollar_gamma),
     }
     for name, (use, cap) in used.items():
-        if cap is not None and use is not None and use > cap:
+        if cap is not None and use is not None and not use <= cap:  # what is not a number passes no limit
             ask(REDUCING, f"{name} of {use:.2%} of equity over the limit of {cap:.2%}")
     missing = now["missing_sessions"]
     if limits.max_missing_sessions is not None and missing > limits.max_missing_sessions:
         ask(REDUCING, f"{missing} sessions without a snapshot before this one, at most {limits.max_missing_sessions}")
     if limits.max_orders is not None:
-        recent = [row for row in entries if row["kind"] == DECIDED][-limits.rate_sessions :]
+        recent = [row for row in since_loosened(entries) if row["kind"] == DECIDED][-limits.rate_sessions :]
         orders = sum(row["action"] != HOLD for row in recent)
         if orders > limits.max_orders:
             ask(REDUCING, f"{orders} orders in {len(recent)} sessions, at most {limits.max_orders}")
     return state, reasons
 
 
-def after_refusal(entries: Sequence[dict[str, Any]], limits: Limits) -> tuple[str, list[str]]:
-    """The state that the limits ask for when one more session is refused, and why."""
-    row = 1
+def after_refusal(entries: Sequence[dict[str, Any]], now: dict[str, Any], limits: Limits) -> tuple[str, list[str]]:
+    """The state that the limits ask for when one more session is refused, and why; a session counts once.
+
+    Args:
+        entries: the log so far
+        now: columns of the entry that is being made
+    """
+    row = {nanoseconds(now["snapshot"])}
     for entry in reversed(entries):
         if entry["kind"] != REFUSED:
             break
-        row += 1
-    if limits.max_refused is not None and row >= limits.max_refused:
-        return HALTED, [f"{row} sessions refused in a row"]
+        row.add(nanoseconds(entry["snapshot"]))
+    if limits.max_refused is not None and len(row) >= limits.max_refused:
+        return HALTED, [f"{len(row)} sessions refused in a row"]
     return ACTIVE, []
 
 
-def peak(entries: Sequence[dict[str, Any]]) -> float:
-    """The highest equity since a person last set the switch, or since the account began; 0 before its first session."""
-    found = 0.0
-    for entry in reversed(entries):
-        if entry["kind"] == SWITCHED:
+def since_loosened(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Entries since a person last loosened the switch, or since the account began; tightening it forgives nothing."""
+    found: list[dict[str, Any]] = []
+    for at in range(len(entries) - 1, -1, -1):
+        entry = entries[at]
+        if entry["kind"] == SWITCHED and at and STATES.index(entry["switch"]) < STATES.index(entries[at - 1]["switch"]):
             break
-        if entry["kind"] == DECIDED:
-            found = max(found, entry["equity_usd"])
-    return found
+        found.append(entry)
+    return found[::-1]
+
+
+def peak(entries: Sequence[dict[str, Any]]) -> float:
+    """The highest equity since a person last loosened the switch; 0 before the first session."""
+    return max((row["equity_usd"] for row in since_loosened(entries) if row["kind"] == DECIDED), default=0.0)

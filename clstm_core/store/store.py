@@ -1,7 +1,7 @@
 """The metrics store: one DuckDB file, one writer at a time, short transactions, nothing lost when it is locked.
 
 JSONL and Parquet files are the truth; this store answers questions about them and can be rebuilt from them. Its tables
-stand in `clstm_core/store/schema.py` and are explained in `docs/metrics.md`.
+stand in `clstm_core/store/schema/` and are explained in `docs/metrics.md`.
 """
 
 import contextlib

@@ -29,7 +29,7 @@ def clean_row(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
     if unknown:
         raise MetricsError(
             f"unknown column {', '.join(map(str, unknown))} in a row of {table.name}: expected only "
-            f"{', '.join(table.column_names)}. Add the column to clstm_core/store/schema.py or leave it out."
+            f"{', '.join(table.column_names)}. Add the column to clstm_core/store/schema/ or leave it out."
         )
     clean = {name: _clean(table, table.column(name), value) for name, value in row.items()}
     for name in table.key:

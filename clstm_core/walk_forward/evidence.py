@@ -15,6 +15,7 @@ class WalkEvidence:
     run:       its name; label, data_label: what the quotes are, in a word and in words
     folds:     one row per fold, recipe and seed: the three spans, the embargo, the rung that was chosen and why
     figures:   `figures.figures_of` of each recipe, the first one is the answer
+    controls:  what each recipe finds in worlds whose edge is known, a row per recipe and world; controls_words says it
     provenance: pairs of name and text
     """
 
@@ -25,6 +26,8 @@ class WalkEvidence:
     verdict_points: list[str] = field(default_factory=list)
     folds: Rows = field(default_factory=list)
     figures: Rows = field(default_factory=list)
+    controls: Rows = field(default_factory=list)
+    controls_words: str = ""
     embargo: int = 0
     trials: int = 0
     provenance: list[tuple[str, str]] = field(default_factory=list)

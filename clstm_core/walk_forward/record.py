@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from clstm_core.artifacts.code import git_commit
 from clstm_core.artifacts.folder import whole_folder
 from clstm_core.artifacts.manifest import files_of
-from clstm_core.artifacts.manifests import WalkForwardManifest
+from clstm_core.artifacts.manifests import ControlsManifest, WalkForwardManifest
 from clstm_core.artifacts.places import Places
+from clstm_core.controls.kept import controls_said, kept_controls
 from clstm_core.evaluation import words as said
 from clstm_core.evaluation.regimes import implied_by_date
 from clstm_core.evaluation.trial_ledger import known, market_of
@@ -54,6 +55,7 @@ def record_of(plan: WalkPlan, places: Places, walked: Mapping[str, Sequence["Wal
         market=market_of(judged),
     ).total
     label = said.data_label(judged)
+    controls = {recipe: kept_controls(plan.recipe(recipe).run_config(), places) for recipe in walked}
     data = WalkEvidence(
         run=plan.name,
         label=info["label"],
@@ -70,6 +72,8 @@ def record_of(plan: WalkPlan, places: Places, walked: Mapping[str, Sequence["Wal
         verdict_points=_points(plan, figures, modelled="modelled" in info["label"]),
         folds=[row for fold in found for row in fold.rows],
         figures=figures,
+        controls=[row for kept in controls.values() if kept for row in kept.rows()["controls"]],
+        controls_words=_controls_words(controls),
         embargo=plan.embargo,
         trials=trials,
         provenance=_provenance(plan, found),
@@ -84,7 +88,17 @@ def record_of(plan: WalkPlan, places: Places, walked: Mapping[str, Sequence["Wal
         git_commit=git_commit(),
         evidence=data.to_dict(),
         files=files,
-        parents={role: identity for fold in found for role, identity in fold.parents.items()},
+        parents={role: identity for fold in found for role, identity in fold.parents.items()}
+        | {f"controls.{recipe}": kept.identity for recipe, kept in controls.items() if kept},
+    )
+
+
+def _controls_words(controls: Mapping[str, ControlsManifest | None]) -> str:
+    """What each recipe finds where the edge is known; a recipe's name comes first where there are several."""
+    named = len(controls) > 1
+    return " ".join(
+        f"{recipe}: {controls_said(kept, recipe)}" if named else controls_said(kept, recipe)
+        for recipe, kept in controls.items()
     )
 
 
@@ -103,8 +117,9 @@ def _points(plan: WalkPlan, figures: Sequence[Mapping[str, Any]], *, modelled: b
         "option lives that could be held, plus what a feature looks back.",
         "An account begins anew in each fold with the same capital: returns are joined, and drawdowns are of the "
         "joined curve. The move between two folds is in no account.",
-        "Intervals draw dates anew in blocks and pair what is compared by date; no fair worlds were asked what luck "
-        "would have shown, so that no lead is called more than a lead.",
+        "Intervals draw dates anew in blocks, pair what is compared by date, and see only losses that happened. What "
+        "luck would have shown is not known: each fold's rungs would have to be walked through many fair worlds of its "
+        "own test, as a run's judged policy is. So no lead is called more than a lead.",
         *(f"{found['recipe']}: {iqm_words(found)}." for found in figures),
         *([SHAPE] if modelled else []),
     ]

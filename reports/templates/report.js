@@ -83,6 +83,7 @@
     const text = JSON.stringify(chart.figure.data);
     const data = JSON.parse(dark.matches && !printing ? text.replaceAll("#0072B2", "#3D9BE0") : text);
     for (const trace of narrow() || half(chart) ? data : []) {
+      if (trace.type === "heatmap") trace.textfont = { size: 8 }; // twelve months share the width
       if (trace.name) trace.name = trace.name.replace(" (", "<br>(").replace(": ", ":<br>");
     }
     return data;

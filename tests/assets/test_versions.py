@@ -107,6 +107,7 @@ def edit(path):
         ("clstm_core/options/black_scholes.py", True),
         ("clstm_core/evaluation/companions.py", True),
         ("clstm_core/gate.py", True),
+        ("clstm_core/config/env.py", True),
         ("assets/companions.py", True),
         ("assets/exports.py", False),
         ("clstm_core/evaluation/luck.py", False),

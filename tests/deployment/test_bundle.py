@@ -8,7 +8,6 @@ import torch
 
 from clstm_core.artifacts.folder import canonical_json, file_sha256, json_sha256
 from clstm_core.artifacts.manifest import SEAL, _seal
-from clstm_core.checkpoint import save_checkpoint
 from clstm_core.config import EnvConfig, ModelConfig, RunConfig
 from clstm_core.deployment import bundle
 from clstm_core.deployment.bundle import build_bundle, load_bundle
@@ -18,7 +17,8 @@ from clstm_core.env.budget import PREMIUM_SESSIONS
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.errors import BundleError
 from clstm_core.evaluation.policies import load_checkpoint
-from clstm_core.specs import ACTIONS, OBSERVATION
+from clstm_core.specs import ACTIONS
+from tests.saved import save_policy
 
 MEMORY = 21
 PROVENANCE = {"data_label": "simulated quotes", "report": "reports/generated/x/index.html"}
@@ -26,17 +26,7 @@ PROVENANCE = {"data_label": "simulated quotes", "report": "reports/generated/x/i
 
 def save(policy, folder):
     config = RunConfig(env=EnvConfig(horizon=MEMORY), model=ModelConfig(hidden_dim=16, attention_window=4))
-    meta = {
-        "config": config.to_dict(),
-        "observation_size": len(OBSERVATION),
-        "n_actions": len(ACTIONS),
-        "iteration": 3,
-        "milestone": "100",
-        "env_steps": 1234,
-        "git_commit": "0" * 40,
-        "training_data_sha256": "f" * 64,
-    }
-    return save_checkpoint(folder, model=policy.state_dict(), state={}, meta=meta)
+    return save_policy(folder, policy, config)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from clstm_core.checkpoint import save_checkpoint
 from clstm_core.config import EnvConfig, MarketConfig, ModelConfig, RunConfig
 from clstm_core.deployment.bundle import build_bundle, load_bundle
 from clstm_core.deployment.decide import decide_now
@@ -20,8 +19,9 @@ from clstm_core.deployment.quotes_file import market_of_file
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.errors import ConfigError, MarketDataError
 from clstm_core.market.worlds.black_scholes import simulated_columns
-from clstm_core.specs import ACTIONS, OBSERVATION
+from clstm_core.specs import ACTIONS
 from orchestration.cli import app
+from tests.saved import save_policy
 
 SAMPLE = Path(__file__).parents[2] / "data" / "samples" / "table" / "quotes.csv"
 MEMORY, SESSIONS = 21, 34
@@ -57,9 +57,7 @@ def folder(policy, make_env, tmp_path_factory):
     """A bundle of the small policy, which nothing says was chosen."""
     root = tmp_path_factory.mktemp("bundle")
     config = RunConfig(env=ENV, model=ModelConfig(hidden_dim=16, attention_window=4))
-    meta = {"config": config.to_dict(), "observation_size": len(OBSERVATION), "n_actions": len(ACTIONS)}
-    meta |= {"milestone": "100", "env_steps": 1234, "git_commit": "0" * 40}
-    checkpoint = save_checkpoint(root / "checkpoints" / "100", model=policy.state_dict(), state={}, meta=meta)
+    checkpoint = save_policy(root / "checkpoints" / "100", policy, config)
     return build_bundle(
         checkpoint, root / "bundle", make_env=make_env, provenance={"run": "small"}, parity_steps=30
     ).folder

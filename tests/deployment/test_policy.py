@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from clstm_core.checkpoint import save_checkpoint
 from clstm_core.config import EnvConfig, ModelConfig, RunConfig
 from clstm_core.deployment.bundle import build_bundle
 from clstm_core.deployment.export import actor_step
@@ -18,6 +17,7 @@ from clstm_core.deployment.runtimes import eager
 from clstm_core.specs import ACTIONS, OBSERVATION
 from clstm_policy import Policy, PolicyError
 from clstm_policy.guard import first_non_finite, logit_difference
+from tests.saved import save_policy
 
 MEMORY = 21
 ROOT = Path(__file__).parents[2]
@@ -25,11 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 def built(policy, make_env, root, standing):
     config = RunConfig(env=EnvConfig(horizon=MEMORY), model=ModelConfig(hidden_dim=16, attention_window=4))
-    meta = {"config": config.to_dict(), "observation_size": len(OBSERVATION), "n_actions": len(ACTIONS)}
-    facts = {"iteration": 3, "milestone": "100", "env_steps": 1234, "git_commit": "0" * 40}
-    checkpoint = save_checkpoint(
-        root / "checkpoints" / "100", model=policy.state_dict(), state={}, meta={**meta, **facts}
-    )
+    checkpoint = save_policy(root / "checkpoints" / "100", policy, config)
     provenance = {"standing": standing, "data_label": "simulated quotes"}
     return build_bundle(checkpoint, root / "bundle", make_env=make_env, provenance=provenance, parity_steps=40).folder
 

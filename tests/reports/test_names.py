@@ -27,7 +27,7 @@ def test_policies_are_called_what_the_verdict_calls_them(name, shown):
 
 def test_metrics_have_words_and_a_unit():
     assert metric_name("mean_daily_excess_bps") == "mean difference, bps per session"
-    assert metric_name("sharpe") == "Sharpe ratio"
+    assert metric_name("sharpe") == "difference of Sharpe ratios"
 
 
 def test_no_name_of_a_row_is_left_on_the_page(report_data, tmp_path):

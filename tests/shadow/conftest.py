@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 import torch
 
-from clstm_core.checkpoint import save_checkpoint
 from clstm_core.config import EnvConfig, MarketConfig, ModelConfig, RunConfig
 from clstm_core.deployment.bundle import build_bundle
 from clstm_core.env.protocol import EnvStep
@@ -20,6 +19,7 @@ from clstm_core.shadow.log import ShadowLog
 from clstm_core.shadow.runner import Opening, ShadowRunner
 from clstm_core.shadow.sources.replay import Replay
 from clstm_core.specs import ACTIONS, OBSERVATION
+from tests.saved import save_policy
 
 MEMORY = 21
 TABLES = Path(__file__).resolve().parents[1] / "golden" / "market"
@@ -62,19 +62,9 @@ def small_bundle(root: Path) -> Path:
         policy.policy_head.weight.mul_(100)
         policy.policy_head.bias[0] -= 2.0
     config = RunConfig(market=CONFIG, env=EnvConfig(horizon=MEMORY, capital_usd=1_000_000.0), model=model)
-    meta = {
-        "config": config.to_dict(),
-        "observation_size": len(OBSERVATION),
-        "n_actions": len(ACTIONS),
-        "iteration": 3,
-        "milestone": "100",
-        "env_steps": 1234,
-        "git_commit": "0" * 40,
-        "training_data_sha256": "f" * 64,
-    }
-    save_checkpoint(root / "runs" / "small" / "checkpoints" / "100", model=policy.state_dict(), state={}, meta=meta)
+    checkpoint = save_policy(root / "runs" / "small" / "checkpoints" / "100", policy, config)
     build_bundle(
-        root / "runs" / "small" / "checkpoints" / "100",
+        checkpoint,
         root / "bundles" / "small",
         make_env=NoiseEnv,
         provenance={"run": "small"},

@@ -7,10 +7,18 @@ import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
+from clstm_core.artifacts.folder import canonical_json, json_sha256
 from clstm_core.artifacts.manifests import ReconciliationManifest, ShadowManifest
 from clstm_core.artifacts.places import Places
 from clstm_core.errors import BundleError, ConfigError, ShadowError
-from clstm_core.shadow.accounts import Feed, judge_account, reconcile_account, run_account
+from clstm_core.shadow.accounts import (
+    Feed,
+    judge_account,
+    log_of,
+    reconcile_account,
+    run_account,
+    switch_account,
+)
 from clstm_core.shadow.log import ShadowLog
 from clstm_core.store.store import MetricsStore
 from orchestration.shadow_commands import shadow_app
@@ -96,6 +104,74 @@ def test_switching_by_command_stays(clstm, home):
     kept = judge_account(Places(home / "data"), "other")
     assert [row["by"] for row in kept.switches] == ["the opening", *["a person"] * 3]
     assert kept.switches[1]["reasons"] == "a drill of halt"
+
+
+def test_a_switch_is_heard_while_the_account_is_at_work(home, tmp_path):
+    """Another process holds the log: it halts before its next session, and does not make a person wait."""
+    places, seen = Places(home / "data"), []
+
+    def halt(entry):
+        seen.append(entry)
+        if len(seen) == 3:
+            assert switch_account(places, "busy", "HALTED", "pulled while it runs") is None
+            assert switch_account(places, "busy", "REDUCING", "too late") is None
+            with pytest.raises(ShadowError, match="before the switch is loosened"):
+                switch_account(places, "busy", "ACTIVE", "never mind")
+
+    run_account(places, "busy", places.bundle(NAME), Feed(), unqualified=True, no_limits=True, most=6, tell=halt)
+    entries = log_of(places, "busy").entries
+    assert [row["kind"] for row in entries] == ["opened", *["decided"] * 3, "switched", *["decided"] * 3]
+    assert {row["switch"] for row in entries[4:]} == {"HALTED"}
+    assert entries[4]["reasons"] == ["pulled while it runs"]
+    assert {row["action_name"] for row in entries[5:]} == {"hold"}
+    assert not (places.shadow("busy") / "asked.json").exists()
+
+
+def test_word_that_was_left_too_late_is_heeded_by_the_next_process(home):
+    places = Places(home / "data")
+    run_account(places, "late", places.bundle(NAME), Feed(), unqualified=True, most=2)
+    (places.shadow("late") / "asked.json").write_text("{")
+    run_account(places, "late", places.bundle(NAME), Feed(), unqualified=True, most=1)
+    assert [row["switch"] for row in log_of(places, "late").entries[-2:]] == ["HALTED", "HALTED"]
+
+
+def test_other_limits_than_an_account_was_opened_with_are_refused(home, tmp_path):
+    places = Places(home / "data")
+    run_account(places, "limited", places.bundle(NAME), Feed(), unqualified=True, most=1)
+    file = tmp_path / "limits.json"
+    file.write_text(json.dumps({"halt_drawdown": 0.01}))
+    with pytest.raises(ShadowError, match=r"opened with other limits \(halt_drawdown\)"):
+        run_account(places, "limited", places.bundle(NAME), Feed(), unqualified=True, limits=file)
+    with pytest.raises(ShadowError, match="opened with other limits"):
+        run_account(places, "limited", places.bundle(NAME), Feed(), unqualified=True, no_limits=True)
+
+
+def test_a_bundle_that_was_exported_anew_is_another(home, tmp_path):
+    places = Places(home / "data")
+    run_account(places, "swapped", places.bundle(NAME), Feed(), unqualified=True, most=2)
+    other = shutil.copytree(places.bundle(NAME), tmp_path / NAME)
+    content = json.loads((other / "manifest.json").read_text())
+    del content["seal"]
+    content["provenance"]["run"] = "another"
+    content["seal"] = json_sha256(content)
+    (other / "manifest.json").write_text(canonical_json(content))
+    with pytest.raises(ShadowError, match="is of bundle"):
+        run_account(places, "swapped", other, Feed(), unqualified=True)
+    assert len(log_of(places, "swapped").entries) == 3
+
+
+def test_a_name_that_leaves_the_folder_is_refused_and_an_unknown_one_leaves_nothing(clstm, home):
+    for word in ("halt", "reduce", "resume"):
+        said = clstm(word, "--name", "../../elsewhere", "--reason", "x")
+        assert said.exit_code == 2
+        said = clstm(word, "--name", "nobody", "--reason", "x")
+        assert said.exit_code == 2
+    assert not (home / "data" / "shadow" / "nobody").exists()
+    assert not (home.parent / "elsewhere").exists()
+    assert clstm("compare", "--name", "nobody", "--reference", NAME).exit_code == 2
+    assert clstm("show", "--name", "../small").exit_code == 2
+    bundle = home / "data" / "bundles" / NAME
+    assert clstm("run", "--bundle", bundle, "--name", "../x", "--unqualified").exit_code == 2
 
 
 def test_what_is_asked_wrongly_is_a_sentence(home, bundle, tmp_path):

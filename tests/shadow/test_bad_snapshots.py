@@ -2,10 +2,11 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from clstm_core.errors import BundleError, ShadowError
-from clstm_core.shadow.arrival import missing_between
+from clstm_core.shadow.arrival import aged, missing_between
 from clstm_core.shadow.limits import Limits
 from clstm_core.shadow.log import ShadowLog
 from clstm_core.shadow.runner import Opening, ShadowRunner
@@ -117,6 +118,34 @@ def test_a_session_of_the_future_is_refused_and_blocks_nothing(shadow, market):
     assert len(log.decided) == 8
 
 
+def test_a_session_that_has_not_ended_is_refused_until_it_has(shadow, market):
+    """A file of the morning is not the session's: its own quotes are decided on when they come."""
+    replay = Replay(market, (0, 5))
+    found = list(replay.arrivals(None))
+    early = dataclasses.replace(found[3], seen_at=found[3].snapshot - 6 * 3600 * 10**9)
+    log = shadow(source=Sessions(replay, [*found[:3], early, *found[3:]]))
+    assert "ends at 2001" in log.entries[4]["reasons"][0]
+    assert [row["kind"] for row in log.entries[4:]] == ["refused", "decided", "decided"]
+
+
+def test_a_torn_session_is_refused_and_taken_once_it_is_whole(shadow, market):
+    """Half of its contracts are missing; the source finds it again with all of them, and then as it was."""
+    replay = Replay(market, (0, 9))
+    found = list(replay.arrivals(None))
+    rows = slice(*market.row_offset_T1[5:7].tolist())
+    stale = market.stale_Q.clone()
+    stale[rows.start : rows.stop - (rows.stop - rows.start) // 3] = True
+    torn = Replay(dataclasses.replace(market, stale_Q=stale), (0, 9)).arrival(5)
+    torn = dataclasses.replace(torn, session_sha256="torn")
+    limits = dataclasses.replace(Limits.none(), min_quoted_share=0.5)
+    log = shadow(source=Sessions(replay, [*found[:5], torn, torn, *found[5:]]), limits=limits)
+    assert [row["kind"] for row in log.entries[6:9]] == ["refused", "decided", "decided"]
+    assert log.entries[6]["reasons"][0].startswith("torn: ")
+    assert len(log.decided) == 9
+    whole = shadow("whole", source=Replay(market, (0, 9)), limits=limits)
+    assert [row["logits"] for row in log.decided] == [row["logits"] for row in whole.decided]
+
+
 def test_a_ruined_account_ends(shadow, market):
     replay = Replay(market, (0, 8))
     shadow(source=Replay(market, (0, 4)))
@@ -162,6 +191,21 @@ def test_quotes_that_are_too_old_are_refused(shadow, market):
     assert log.entries[-1]["quote_age_s"] == 3601.0
 
 
+def test_closed_days_do_not_age_quotes(market):
+    """Friday's quotes are used until Monday's are due, as Tuesday's are until Wednesday's."""
+    limits, one = Limits(), next(Replay(market).arrivals(None))
+
+    def aged_at(taken, seen):
+        taken, seen = (int(np.datetime64(at, "ns").astype("int64")) for at in (taken, seen))
+        return aged(dataclasses.replace(one, quoted_at=taken, seen_at=seen), limits, "XNYS")
+
+    assert aged_at("2024-03-08T21:00", "2024-03-10T12:00") == ""
+    assert aged_at("2024-03-08T21:00", "2024-03-11T20:00") == ""
+    assert "stale: quotes are 97,200 s old without 2 closed days" in aged_at("2024-03-08T21:00", "2024-03-12T00:00")
+    assert aged_at("2024-03-28T20:00", "2024-04-01T21:00") == ""  # Good Friday
+    assert "stale" in aged_at("2024-03-05T21:00", "2024-03-07T00:00")
+
+
 def test_missing_sessions_are_counted_by_the_calendar_and_reduce(shadow, market):
     replay = Replay(market, (0, 9))
     kept = [one for at, one in enumerate(replay.arrivals(None)) if at not in (3, 4, 5)]
@@ -174,8 +218,6 @@ def test_missing_sessions_are_counted_by_the_calendar_and_reduce(shadow, market)
 
 def test_a_weekend_and_a_holiday_are_not_missing():
     def at(day):
-        import numpy as np
-
         return int(np.datetime64(f"{day}T21:00:00", "ns").astype("int64"))
 
     assert missing_between(at("2024-03-28"), at("2024-04-01"), "XNYS") == 0  # Good Friday

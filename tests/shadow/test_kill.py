@@ -83,5 +83,7 @@ def test_kill_9_at_ten_moments(undisturbed, bundle, market, tmp_path):
     assert list(mine) == list(theirs)
     assert len(mine) == SESSIONS + 1
     log, whole = ShadowLog(tmp_path / "account").table(), ShadowLog(undisturbed).table()
-    assert log.drop("previous", "source_sha256").equals(whole.drop("previous", "source_sha256"))
+    assert log.drop("previous", "source_sha256", "session_sha256").equals(
+        whole.drop("previous", "source_sha256", "session_sha256")
+    )
     assert not list((tmp_path / "account" / "log").glob(".*.tmp"))

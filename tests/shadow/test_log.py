@@ -1,10 +1,12 @@
 """The log: appended to, chained, verified; and what is lost or altered is found by name."""
 
+import json
 import shutil
 
 import polars as pl
 import pytest
 
+from clstm_core.artifacts.folder import file_sha256
 from clstm_core.errors import ArtifactError, ShadowError
 from clstm_core.shadow.log import ShadowLog
 
@@ -63,6 +65,44 @@ def test_a_torn_file_is_found(folder):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ShadowError, match="unreadable entry"):
         ShadowLog(folder)
+
+
+def test_a_log_without_its_head_is_refused(folder):
+    """Else its newest entries could be taken away, or altered, unseen."""
+    (folder / "head.json").unlink()
+    with pytest.raises(ShadowError, match=r"no readable head.json .*found 7 entries"):
+        ShadowLog(folder)
+    (folder / "head.json").write_text("{")
+    with pytest.raises(ShadowError, match=r"no readable head.json"):
+        ShadowLog(folder)
+
+
+def test_a_head_that_is_more_than_one_entry_behind_is_refused(folder):
+    (folder / "head.json").write_text(
+        json.dumps({"entries": 5, "sha256": file_sha256(folder / "log/00000005.parquet")})
+    )
+    with pytest.raises(ShadowError, match="entries beyond the end"):
+        ShadowLog(folder)
+
+
+def test_the_next_writer_mends_a_head_that_a_kill_left_behind(folder):
+    """Else two kills at that moment would look like an alteration."""
+    whole = (folder / "head.json").read_text()
+    (folder / "head.json").write_text(
+        json.dumps({"entries": 6, "sha256": file_sha256(folder / "log/00000006.parquet")})
+    )
+    assert len(ShadowLog(folder).entries) == 7
+    with ShadowLog.writing(folder) as log:
+        assert len(log.entries) == 7
+    assert (folder / "head.json").read_text() == whole
+
+
+def test_an_entry_that_an_older_version_wrote_is_read(folder):
+    """It lacks a column: null."""
+    path = folder / "log" / "00000007.parquet"
+    pl.read_parquet(path).drop("session_sha256").write_parquet(path)
+    (folder / "head.json").write_text(json.dumps({"entries": 7, "sha256": file_sha256(path)}))
+    assert ShadowLog(folder).entries[-1]["session_sha256"] is None
 
 
 def test_one_process_writes(folder):

@@ -59,6 +59,31 @@ def test_too_many_orders_reduce():
     assert tripped([*traded, *[CALM] * 5], CALM, limits)[0] == ACTIVE
 
 
+@pytest.mark.parametrize("name", ["equity_usd", "net_exposure", "crash_loss", "vega_per_point"])
+def test_what_is_not_a_number_passes_no_limit(name):
+    found, reasons = tripped([CALM], CALM | {name: float("nan")}, Limits())
+    assert found != ACTIVE
+    assert "nan" in reasons[0]
+
+
+def switched(state):
+    return {"kind": "switched", "switch": state}
+
+
+def test_tightening_forgives_no_drawdown_and_loosening_does():
+    """A person who reduces an account that fell by 20% must not put off the halt at 25%."""
+    limits = dataclasses.replace(Limits.none(), halt_drawdown=0.25)
+    fell = [CALM | {"switch": ACTIVE}, CALM | {"switch": ACTIVE, "equity_usd": 80.0}]
+    now = CALM | {"equity_usd": 74.0}
+    assert tripped([*fell, switched(REDUCING)], now, limits)[0] == HALTED
+    assert tripped([*fell, switched(ACTIVE)], now, limits)[0] == HALTED  # it was active before
+    assert tripped([*fell, switched(REDUCING), switched(ACTIVE)], now, limits)[0] == ACTIVE
+    orders = dataclasses.replace(Limits.none(), max_orders=1)
+    busy = [CALM | {"switch": REDUCING, "action": 7}] * 3
+    assert tripped(busy, CALM, orders)[0] == REDUCING
+    assert tripped([*busy, switched(ACTIVE)], CALM, orders)[0] == ACTIVE
+
+
 def test_hold_close_and_hedge_are_what_reducing_leaves():
     every = np.ones(len(ACTIONS), dtype=bool)
     assert [ACTIONS[at] for at in np.flatnonzero(allowed_of(every, REDUCING))] == ["hold", "close_all", "hedge_delta"]
@@ -119,6 +144,9 @@ def test_limits_come_from_the_bundle_and_a_file(tmp_path):
     for text, words in (
         ('{"max_ordres": 1}', "state max_ordres"),
         ('{"max_orders": -1}', "at least 0"),
+        ('{"max_crash_loss": NaN}', "at least 0"),
+        ('{"rate_sessions": 0}', "rate_sessions=0: expected a whole number"),
+        ('{"rate_sessions": null}', "rate_sessions=None: expected a whole number"),
         ("[", "cannot"),
     ):
         file.write_text(text)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from clstm_core.artifacts.folder import file_sha256
 from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import QuotesManifest
 from clstm_core.config import MarketConfig
@@ -59,7 +60,8 @@ class Directory:
         market = load_market(ensure_tensors(quotes, self._config, self._cache, embargo=self._embargo))
         index = {int(at): place for place, at in enumerate(market.snapshot_T.tolist())}
         sessions = {day_of(at): at for at in index}
-        for day in self._days() - set(sessions):  # a file that no market came of
+        files = self._files()
+        for day in set(files) - set(sessions):  # a file that no market came of
             sessions[day] = int(session_ends(np.array([day], dtype="datetime64[D]"))[0])
         newest = max(index)
         taken, identity = _taken(quotes), QuotesManifest.read(quotes / FILE, files=False).identity
@@ -77,6 +79,7 @@ class Directory:
                     quoted_at=taken.get(snapshot, snapshot),
                     source=self.name,
                     source_sha256=identity,
+                    session_sha256=file_sha256(files[day]) if day in files else identity,
                     label=self.label,
                     pair=partial(self._pair, market, index, snapshot),
                     problem="" if snapshot in index else _why_not(quotes, day),
@@ -90,11 +93,11 @@ class Directory:
             )
         return pair_of(market, None if before is None else index[before], index[snapshot])
 
-    def _days(self) -> set[str]:
-        """Sessions that a file is there of."""
+    def _files(self) -> dict[str, Path]:
+        """The files that are of one session each, by its date."""
         source = open_source(self._config)
         assert isinstance(source, FileSource)
-        return {day.isoformat() for day in source.raw_files() if isinstance(day, date)}
+        return {day.isoformat(): path for day, path in source.raw_files().items() if isinstance(day, date)}
 
 
 def _taken(quotes: Path) -> dict[int, int]:

@@ -48,6 +48,7 @@ class Replay:
             quoted_at=snapshot,
             source=self.name,
             source_sha256=self._market.identity,
+            session_sha256=self._market.identity,
             label=self.label,
             pair=pair,
         )

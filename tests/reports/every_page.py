@@ -1,0 +1,129 @@
+"""One page of every kind below a folder, made up, and who drew each: so that a new kind cannot be forgotten."""
+
+import pkgutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import reports
+from clstm_core.artifacts.folder import write_text
+from clstm_core.evaluation.evidence import Evidence
+from clstm_core.evaluation.pair_sections import Section
+from clstm_core.evaluation.side_by_side import SideBySide
+from clstm_core.walk_forward.evidence import WalkEvidence
+from reports.gallery import write_gallery
+from reports.render import render_report, render_single_file
+from reports.shadow_page import render_shadow
+from reports.side_by_side import render_pair
+from reports.walk_forward import render_walk
+
+FIRST = datetime(2026, 1, 2, 21, tzinfo=UTC)
+
+
+def drawers() -> dict[str, ModuleType]:
+    """The modules of `reports` that draw a page from a template, by name."""
+    found = {info.name: import_module(f"reports.{info.name}") for info in pkgutil.iter_modules(reports.__path__)}
+    return {name: module for name, module in found.items() if hasattr(module, "template") and name != "pages"}
+
+
+def draw_every_page(
+    out: Path, data: Evidence, walk: WalkEvidence, text: Callable[[str], str] = str
+) -> set[tuple[str, str]]:
+    """Draw one page of every kind; pairs of the module and the template that drew one.
+
+    Args:
+        text: what becomes of every text of a shadow account and of two runs side by side, e.g. a hostile one
+    """
+    drawn: set[tuple[str, str]] = set()
+
+    def recorded(name: str, template: Callable[[str], Any]) -> Callable[[str], Any]:
+        def of(file: str) -> Any:
+            drawn.add((name, file))
+            return template(file)
+
+        return of
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, module in drawers().items():
+            patch.setattr(module, "template", recorded(name, module.template))
+        render_report(data, out)
+        render_report(Evidence(run="empty"), out)
+        write_text(out / "one-file.html", render_single_file(data))
+        render_pair(pair(text), out)
+        render_walk(walk, out)
+        render_shadow(shadow_account(text), None, out)
+        write_gallery(out)
+    return drawn
+
+
+def pair(text: Callable[[str], str] = str) -> SideBySide:
+    """Two made-up runs laid side by side."""
+    days = [(FIRST + timedelta(days=day), 1.0 + day / 500) for day in range(30)]
+    return SideBySide(
+        names=("one", "other"),
+        labels=(text("modelled quotes"), text("simulated quotes")),
+        answer=text("one and other are not distinguishable."),
+        paired=None,
+        warnings=[text("Another market.")],
+        sections=[
+            Section(
+                title=text("Outcome"), rows=[(text("verdict"), text("level"), text("level"))], note=text("A note.")
+            ),
+            Section(title="Settings that differ", rows=[]),
+        ],
+        curves={text("one"): days, text("other"): [(at, 2.0 - value) for at, value in days]},
+    )
+
+
+def shadow_account(text: Callable[[str], str] = str) -> dict[str, Any]:
+    """A made-up shadow account of forty sessions, one refused, as its manifest's content."""
+    sessions = [
+        {
+            "snapshot": (FIRST + timedelta(days=day)).isoformat(),
+            "kind": "refused" if day == 7 else "decided",
+            "action_name": text("near_short_strangle" if day % 3 else "hold"),
+            "probability": 0.4,
+            "fills": day % 2,
+            "equity_usd": 5e6 + 1e3 * day,
+            "net_exposure": 0.1 - day / 400,
+            "hedge_ratio": None if day < 3 else 0.2,
+            "value": 0.01,
+            "reward": None if day == 39 else 0.002,
+            "regime": text("calm"),
+            "switch": "ACTIVE",
+            "reasons": text("stale quotes") if day == 7 else "",
+            "book_vega_per_point": -200.0,
+            "cash_return": 1e-4,
+        }
+        for day in range(40)
+    ]
+    drift = {"sessions": 40, "psi": 0.3, "band": text("moved"), "by_chance": 0.4, "ks": 0.2, "wasserstein": 0.3}
+    facts = {
+        **{"label": text("real quotes"), "qualified": False, "standing": text("UNQUALIFIED: no champion")},
+        **{"run": text("demo"), "bundle": "b" * 64, "source": text("replay:spx_barchart"), "currency": text("USD")},
+    }
+    bins = [{"bin": at, "sessions": 8, "foreseen": at / 9, "seen": 0.1, "low": -0.2, "high": 0.4} for at in range(5)]
+    return {
+        "name": "account",
+        "answer": text("In 39 sessions it made +0.8% in simulated fills; cash made +0.4%."),
+        "switch": "ACTIVE",
+        "facts": facts,
+        "figures": {"decided": 39, "refused": 1, "total_return": 8e-3, "cash_total_return": 4e-3, "max_drawdown": 0.0},
+        "sessions": sessions,
+        "calibration": bins,
+        "drift": [
+            {**drift, "feature": text("return_1d"), "regime": "all", "chance": 0.01, "flagged": True},
+            {**drift, "feature": "vix", "regime": "calm", "chance": None, "flagged": False},
+        ],
+        "drift_flagged": [text("return_1d")],
+        "drift_words": text("Flagged: return 1d."),
+        "regimes": [{"regime": text("calm"), "sessions": 39, "excess": 1e-5, "error": 6e-5}],
+        "harm": {"words": text("Evidence stands at 0.7; 20 is enough."), "path": [1.0] * 38},
+        "switches": [{"at": "", "switch": "ACTIVE", "by": text("the opening"), "reasons": text("")}],
+        "log_sha256": "c" * 64,
+    }
