@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clstm_core.shadow.accounts import Feed
 
 ACTIVE = "ACTIVE"
+FAIL_WINDOW, WARN_WINDOW = timedelta(days=7), timedelta(days=4)  # a long weekend warns of nothing
 
 
 class ShadowConfig(dg.Config):
@@ -57,6 +58,7 @@ class ShadowConfig(dg.Config):
     deps=[policy_bundle],
     partitions_def=training_run,
     kinds={"onnx", "parquet"},
+    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=FAIL_WINDOW, warn_window=WARN_WINDOW),
     code_version=code_version(__file__, *RUNTIME, rooms=("shadow", "deployment", "env", "market")),
     owners=["team:deployment"],
     check_specs=check_specs(

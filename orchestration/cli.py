@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestration.champion_commands import champion_app
 from orchestration.data_commands import data_app
 from orchestration.home import project_home
 from orchestration.launch import FAILED, INTERRUPTED, USER_ERROR, execute
@@ -33,6 +34,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(schedule_app, name="schedule")
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(shadow_app, name="shadow")
+app.add_typer(champion_app, name="champion")
 
 UsageError: Any = typer.BadParameter.__base__  # typer names no public one
 

@@ -47,11 +47,27 @@ fine_tune_challenger = dg.define_asset_job(
     description="A challenger from the champion, judged beside it and proposed; promoted by nothing here.",
 )
 
+promote_champion = dg.define_asset_job(
+    "promote_champion",
+    dg.AssetSelection.assets("champion"),
+    config={"ops": {"champion": {"config": {"action": "decide"}}}},
+    description="The rules decide on the challenger that stands: promoted, or refused with the figures.",
+)
+
+roll_back_champion = dg.define_asset_job(
+    "roll_back_champion",
+    dg.AssetSelection.assets("champion"),
+    config={"ops": {"champion": {"config": {"action": "roll back", "reason": "a person launched it"}}}},
+    description="The champion before takes its place again, to the byte.",
+)
+
 jobs = [
     train_and_evaluate,
     refresh_market_data,
     run_shadow,
     fine_tune_challenger,
+    promote_champion,
+    roll_back_champion,
     dg.define_asset_job(
         "load_vendor_months",
         MONTHS,

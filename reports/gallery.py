@@ -7,7 +7,7 @@ from typing import Any
 from clstm_core.artifacts.folder import write_text
 from reports.charts import NOTHING, number
 from reports.pages import CSP, template
-from reports.shadow_list import shadow_accounts
+from reports.shadow_list import champion_row, shadow_accounts
 from reports.tiles import facts, signed_percent, two_decimals
 
 WALKS = "walk-forward"
@@ -28,7 +28,7 @@ def write_gallery(out_dir: Path) -> Path:
     rows = [gallery_row(summary) for summary in summaries]
     index = out_dir / "index.html"
     shadows = shadow_accounts(out_dir)
-    shown = {"rows": rows, "walks": walks, "folder": WALKS, "shadows": shadows}
+    shown = {"rows": rows, "walks": walks, "folder": WALKS, "shadows": shadows, "champion": champion_row(out_dir)}
     write_text(index, template("gallery.html").render(**shown, csp=CSP, inline=None))
     compared = {row["run"]: compared_lines(row, summary) for row, summary in zip(rows, summaries, strict=True)}
     page = template("compare.html").render(runs=compared, csp=CSP, inline=None)

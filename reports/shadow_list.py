@@ -1,9 +1,10 @@
-"""Which shadow accounts have a page."""
+"""What is deployed or watched and has a page: the champion, shadow accounts."""
 
 import json
 from pathlib import Path
 
 ROOM, SUMMARY = "shadow", "shadow.json"
+CHAMPION = "champion"
 
 
 def shadow_accounts(out_dir: Path) -> list[dict[str, str]]:
@@ -17,3 +18,14 @@ def shadow_accounts(out_dir: Path) -> list[dict[str, str]]:
         if isinstance(told, dict) and (place.parent / "index.html").is_file():
             found.append({key: str(value) for key, value in told.items()} | {"name": place.parent.name})
     return found
+
+
+def champion_row(out_dir: Path) -> dict[str, str] | None:
+    """What the champion's page says in a line; None where there is none."""
+    try:
+        told = json.loads((out_dir / CHAMPION / "champion.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(told, dict) or not (out_dir / CHAMPION / "index.html").is_file():
+        return None
+    return {key: str(told.get(key) or "") for key in ("answer", "label", "kind", "champion", "challenger")}

@@ -10,7 +10,8 @@
 | what launches said | their process is gone, and they are `days` old |
 
 Made from it was whatever names the identity of one of its manifests as a parent: another run's inputs or checkpoints, a
-backtest, a bundle, a report. While a launch works, `prune_all` leaves the caches alone.
+backtest, a bundle and the registry's copy of one, a challenger, a report. While a launch works, `prune_all` leaves the
+caches alone.
 """
 
 import shutil
@@ -102,7 +103,8 @@ def _named(places: Places) -> Named:
     The parents of a manifest of another version, or of one that was altered, count as well.
     """
     named = defaultdict(set)
-    for room in (places.runs, places.set_aside, places.backtests, places.bundles, places.walks):
+    kept = (places.registry / "bundles", places.root / "challengers")
+    for room in (places.runs, places.set_aside, places.backtests, places.bundles, places.walks, *kept):
         for folder in room.glob("[!.]*"):
             for place in _manifests(folder):
                 content = read_json(place)

@@ -11,6 +11,8 @@
     runs/<run>/report.json                                reports
     backtests/<id>/manifest.json                          backtests, trials
     bundles/<run>/manifest.json                           exports
+    challengers/<run>/manifest.json                       challengers
+    registry/states/<number>/decision.json                promotions, promotion_rules
 
 Each manifest says its own rows (`Manifest.rows`), to the stage that wrote it and to the rebuild alike.
 """
@@ -26,6 +28,7 @@ from clstm_core.artifacts.manifests import (
     AuditVerdict,
     BacktestManifest,
     BundleManifest,
+    ChallengerManifest,
     CheckpointManifest,
     ComparisonManifest,
     ControlsManifest,
@@ -59,6 +62,7 @@ _KINDS: tuple[tuple[type[Manifest], str], ...] = (
     (ReportManifest, "runs/*/report.json"),
     (BacktestManifest, f"backtests/*/{FILE}"),
     (BundleManifest, f"bundles/*/{FILE}"),
+    (ChallengerManifest, f"challengers/*/{FILE}"),
     (ShadowManifest, "shadow/*/account.json"),
     (ReconciliationManifest, "shadow/*/reconciliation.json"),
 )
@@ -77,8 +81,20 @@ def rows_of(data_dir: Path) -> Iterator[Rows]:
                 _log.warning("left out of the store: %s", error)
         for manifest in sorted(found, key=_written):
             yield manifest.rows()
+    yield from _decisions(Places(data_dir))
     for run_dir in sorted(Places(data_dir).runs.glob("[!.]*")):
         yield {"training_metrics": metrics_rows(run_dir)}
+
+
+def _decisions(places: Places) -> Iterator[Rows]:
+    """Rows of every decision that took effect; a registry that is damaged is left out with a warning."""
+    from clstm_core.feedback.registry import Registry
+
+    try:
+        for decision in reversed(Registry(places).history()):
+            yield decision.rows()
+    except ArtifactError as error:
+        _log.warning("left out of the store: %s", error)
 
 
 def metrics_rows(run_dir: Path) -> list[dict[str, Any]]:

@@ -40,7 +40,16 @@ def resealed(path, change):
     path.write_text(canonical_json(content | {SEAL: _seal(content)}))
 
 
-APART = {"controls", "shadow_accounts", "shadow_sessions", "shadow_drift", "shadow_reconciliations"}
+APART = {
+    "controls",
+    "challengers",
+    "promotions",
+    "promotion_rules",
+    "shadow_accounts",
+    "shadow_sessions",
+    "shadow_drift",
+    "shadow_reconciliations",
+}
 """Tables that no stage of the chain fills; they come back from their own files (tests/controls, tests/shadow)."""
 
 

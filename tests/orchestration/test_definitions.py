@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from clstm_core.evidence_audit.names import CHECKS
+from clstm_core.feedback.rules_names import RULES
 from orchestration.definitions import build_defs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +53,7 @@ PARENTS = {
     "shadow_session": {"policy_bundle"},
     "shadow_reconciliation": {"shadow_session"},
     "challenger_policy": set(),
+    "champion": set(),
 }
 OBSERVED = {"training_progress": {"warm_critic"}}
 """Assets that are told about and never materialized."""
@@ -84,6 +86,7 @@ GROUPS = {
     "walk_forward": {"walk_forward_record"},
     "shadow": {"shadow_session", "shadow_reconciliation"},
     "feedback": {"challenger_policy"},
+    "champion": {"champion"},
 }
 BLOCKING = {
     "vendor_sessions": set(),
@@ -120,6 +123,7 @@ BLOCKING = {
     "shadow_session": set(),
     "shadow_reconciliation": {"decisions_equal"},
     "challenger_policy": {"actor_untouched"},
+    "champion": set(),
 }
 WARNING = {
     "vendor_sessions": {"files_readable"},
@@ -136,6 +140,7 @@ WARNING = {
     "shadow_session": {"switch_active", "no_drift", "no_harm"},
     "shadow_reconciliation": {"to_the_cent"},
     "challenger_policy": {"critic_gained", "near_champion", "nothing_unlearned", "may_be_proposed"},
+    "champion": set(RULES),
 }
 
 
@@ -171,7 +176,9 @@ def test_groups_owners_kinds_and_words(graph):
 
 def test_runs_are_partitioned_and_market_data_is_not(graph):
     keyed = {k.path[-1] for k in graph.get_all_asset_keys() if graph.get(k).partitions_def is not None}
-    assert keyed == set(PARENTS) - GROUPS["market_data"] - GROUPS["walk_forward"] - GROUPS["controls"]
+    assert (
+        keyed == set(PARENTS) - GROUPS["market_data"] - GROUPS["walk_forward"] - GROUPS["controls"] - GROUPS["champion"]
+    )
     runs = {graph.get(dg.AssetKey(name)).partitions_def for name in keyed - {"vendor_sessions"}}
     assert {found.name for found in runs} == {"training_run"}
 
@@ -225,7 +232,8 @@ def test_jobs_select_what_they_say(definitions):
         for job in definitions.resolve_all_job_defs()
         if not job.name.startswith("__")
     }
-    apart = {"vendor_sessions", "recipe_controls", "walk_forward_record"} | GROUPS["shadow"] | GROUPS["feedback"]
+    apart = {"vendor_sessions", "recipe_controls", "walk_forward_record"} | GROUPS["shadow"]
+    apart |= GROUPS["champion"] | GROUPS["feedback"]
     assert found["train_and_evaluate"] == set(PARENTS) - apart
     assert found["run_shadow"] == GROUPS["shadow"]
     assert found["load_vendor_months"] == {"vendor_sessions"}
@@ -239,7 +247,8 @@ def test_jobs_select_what_they_say(definitions):
     assert found["fine_tune_challenger"] == {"challenger_policy"}
     assert found["start_run"] == set()
     assert found["make_controls"] == {"recipe_controls"}
-    assert len(found) == 13
+    assert found["promote_champion"] == found["roll_back_champion"] == GROUPS["champion"]
+    assert len(found) == 15
 
 
 def test_the_chain_is_launched_without_a_configuration(definitions):
@@ -251,11 +260,12 @@ def test_training_is_never_started_by_a_condition(graph):
     assert all(graph.get(key).automation_condition is None for key in graph.get_all_asset_keys())
 
 
-def test_assets_link_their_code_and_quotes_say_when_they_are_old(graph):
+def test_assets_link_their_code_and_say_when_they_are_old(graph):
     linked = {k.path[-1] for k in graph.get_all_asset_keys() if "dagster/code_references" in graph.get(k).metadata}
     assert linked == set(PARENTS)
-    policy = graph.get(dg.AssetKey("market_quotes")).freshness_policy
-    assert policy.fail_window.to_timedelta() > policy.warn_window.to_timedelta()
+    for name in ("market_quotes", "shadow_session", "champion"):
+        policy = graph.get(dg.AssetKey(name)).freshness_policy
+        assert policy.fail_window.to_timedelta() > policy.warn_window.to_timedelta()
 
 
 def test_every_check_says_what_it_asks(graph):

@@ -16,6 +16,7 @@ from clstm_core.evaluation.evidence import Evidence
 from clstm_core.evaluation.pair_sections import Section
 from clstm_core.evaluation.side_by_side import SideBySide
 from clstm_core.walk_forward.evidence import WalkEvidence
+from reports.feedback_page import render_champion
 from reports.gallery import write_gallery
 from reports.render import render_report, render_single_file
 from reports.shadow_page import render_shadow
@@ -57,6 +58,7 @@ def draw_every_page(
         render_pair(pair(text), out)
         render_walk(walk, out)
         render_shadow(shadow_account(text), None, out)
+        render_champion(champion_story(text), out)
         write_gallery(out)
     return drawn
 
@@ -126,4 +128,45 @@ def shadow_account(text: Callable[[str], str] = str) -> dict[str, Any]:
         "harm": {"words": text("Evidence stands at 0.7; 20 is enough."), "path": [1.0] * 38},
         "switches": [{"at": "", "switch": "ACTIVE", "by": text("the opening"), "reasons": text("")}],
         "log_sha256": "c" * 64,
+    }
+
+
+def champion_story(text: Callable[[str], str] = str) -> dict[str, Any]:
+    """A made-up registry: a champion by force, a refusal with a figure of every unit, a proposal that stands."""
+
+    def ruling(name: str, passed: bool, figure: float | None, limit: float | None, unit: str) -> dict[str, Any]:
+        said = {"name": name, "passed": passed, "figure": figure, "limit": limit, "unit": unit}
+        return said | {"words": text(f"what {name} found")}
+
+    rulings = [
+        ruling("qualified", True, None, None, ""),
+        ruling("enough_days", True, 252, 126, "sessions"),
+        ruling("fresh_look", True, 7, 52, "looks"),
+        ruling("not_luck", False, 0.21, 0.025, "probability"),
+        ruling("superior", False, -1.234, 0.0, "bp per session"),
+        ruling("evidence", False, 1.7, 20.0, "wealth"),
+        ruling("drawdown", True, 0.031, 0.05, "of equity"),
+        ruling("latency", True, 84.0, 1000.0, "us"),
+    ]
+    old, new = ({"run": text(run), "identity": letter * 64} for run, letter in (("old", "a"), ("new", "b")))
+    look = {"first": "2021-01-04", "last": "2021-12-21", "sessions": 252}
+    kinds = [("propose", new, [], False), ("refuse", new, rulings, False), ("appoint", old, [], True)]
+    decisions = [
+        {
+            **{"number": 3 - at, "decision": kind, "by": "person" if forced else "rules", "forced": forced},
+            **{"reason": text("drift was flagged"), "answer": text("what came of it"), "subject": subject},
+            **{"champion": old, "previous": {}, "challenger": new if at == 0 else {}, "rulings": found},
+            **{"look": look if found else {}, "label": text("modelled quotes"), "created": "2022-01-03T09:00:00+00:00"},
+        }
+        for at, (kind, subject, found, forced) in enumerate(kinds)
+    ]
+    standing = {"whole": True, "standing": text("champion: the best of those that qualify"), "created": ""}
+    return {
+        "answer": text("old is champion, new is challenger and waits for a decision."),
+        "roles": {"champion": old | standing, "challenger": new | standing, "previous": None},
+        "came": {"number": 1, "created": "2022-01-03", "forced": True, "reason": text("the first of all")},
+        "label": text("modelled quotes"),
+        "plan": {"sessions": 126, "year_level": 0.05, "shadow": False},
+        **{"plan_sha256": "c" * 64, "plan_since": "", "questions": {"superior": text("Is it better?")}},
+        "decisions": decisions,
     }

@@ -22,7 +22,7 @@ SIZES = {"wide": (1280, 900), "narrow": (390, 844)}
 LOCAL = ("file:", "data:", "blob:", "about:")
 PAGES = (
     *("index.html", "compare.html", "demo/index.html", "empty/index.html", "one-file.html", "one+other/index.html"),
-    *("walk-forward/sp500/index.html", "shadow/account/index.html"),
+    *("walk-forward/sp500/index.html", "shadow/account/index.html", "champion/index.html"),
 )
 OPENED = """async () => {
   // one script builds every data table: two of them are looked at for all

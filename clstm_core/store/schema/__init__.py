@@ -6,12 +6,14 @@ Nothing is ever renamed or dropped, so an old store plus its migrations equals a
 
 from clstm_core.store.schema.column import TYPES, Column, Table
 from clstm_core.store.schema.evidence import BACKTESTS, COMPARISONS, CONVENTION_SWEEPS, TILT_AND_TIMING, TRIALS
+from clstm_core.store.schema.feedback import CHALLENGERS, PROMOTION_RULES, PROMOTIONS
 from clstm_core.store.schema.runs import CHECKPOINTS, EXPORTS, GATE_RESULTS, REPORTS, RUNS, TRAINING_METRICS
 from clstm_core.store.schema.shadow import SHADOW_ACCOUNTS, SHADOW_DRIFT, SHADOW_RECONCILIATIONS, SHADOW_SESSIONS
 from clstm_core.store.schema.worlds import CONTROLS, GENERALISATION
 
 __all__ = [
     "BACKTESTS",
+    "CHALLENGERS",
     "CHECKPOINTS",
     "COMPARISONS",
     "CONTROLS",
@@ -19,6 +21,8 @@ __all__ = [
     "EXPORTS",
     "GATE_RESULTS",
     "GENERALISATION",
+    "PROMOTIONS",
+    "PROMOTION_RULES",
     "REPORTS",
     "RUNS",
     "SCHEMA_VERSION",
@@ -56,6 +60,9 @@ TABLES: dict[str, Table] = {
         SHADOW_SESSIONS,
         SHADOW_DRIFT,
         SHADOW_RECONCILIATIONS,
+        CHALLENGERS,
+        PROMOTIONS,
+        PROMOTION_RULES,
     )
 }
 
