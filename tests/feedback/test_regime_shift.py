@@ -40,7 +40,7 @@ from clstm_core.train.run import TrainingRun
 
 pytestmark = pytest.mark.slow
 
-SESSIONS, SHIFT, SEEN = 900, 400, 60
+SESSIONS, SHIFT, SEEN = 1060, 560, 30
 BEFORE, AFTER = black_scholes._World(0.0, 0.18, 0.18), black_scholes._World(0.0, 0.04, 0.10)
 LOW = 0.12
 """Below it options are quoted in the new regime alone."""
