@@ -30,7 +30,7 @@ demo: $(READY)  ## the whole chain, market data to bundle; SOURCE= DATA= RUN= RE
 		$(if $(RECIPE),--recipe "$(RECIPE)")
 
 test: $(TOOLS)  ## the fast tests, on two workers
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not slow and not gpu"
 
 test-slow: $(TOOLS)  ## the tests that learn for minutes
 	$(BIN)/python -m pytest -m "slow and not gpu"

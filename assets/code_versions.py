@@ -24,6 +24,7 @@ TRAIN = (*ENV, "model", "native", "native/*.cpp", "native/*.h", "ppo", "train")
 GENERALISATION = (*TRAIN, "generalisation", "evaluation/generalisation.py")
 EVALUATION = (*ENV, "model", "evaluation")
 CRITIC = (*TRAIN, "evaluation")
+CONTROLS = (*CRITIC, "generalisation", "controls")
 EVIDENCE = (*EVALUATION, "evidence_audit")
 EXPORT = (*ENV, "model", "deployment")
 

@@ -18,14 +18,19 @@ from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import NOTHING_MADE, Progress, check, numbers, record_gates, run_stage, table
 from clstm_core.artifacts.code import code_sha256
 from clstm_core.artifacts.folder import json_sha256
-from clstm_core.artifacts.manifests import ComparisonManifest, ConventionsManifest, RunInputs
+from clstm_core.artifacts.manifests import BacktestSet, ComparisonManifest, ConventionsManifest, RunInputs
 from clstm_core.artifacts.places import RunFolder
 from clstm_core.train.inputs import config_of
 
 if TYPE_CHECKING:
     from clstm_core.evaluation.protocol import Backtest
 
-CODE = ("clstm_core.evaluation.conventions.sweep", "clstm_core.evaluation.tilt")
+CODE = (
+    "clstm_core.evaluation.conventions.sweep",
+    "clstm_core.evaluation.tilt",
+    "clstm_core.evaluation.ladder",  # and with it the rules that trade beside the rungs
+    "clstm_core.evaluation.books_audit",
+)
 PARENTS = ("policy_backtests", "baseline_backtests")
 
 SINS = ["title", "total_return", "sharpe", "inflation", "ci_low", "ci_high", "verdict"]
@@ -60,7 +65,8 @@ def convention_sweeps(
         if not comparison.champion:
             progress.reused("no checkpoint was judged: there is nothing to switch a convention in")
             return dg.MaterializeResult(metadata={"why_not": "no checkpoint was judged"}, data_version=NOTHING_MADE)
-        made_from = json_sha256([inputs.config_sha256, comparison.champion, rungs(run), code_sha256(*CODE)])
+        beside = [BacktestSet.read(run.backtests(name)).ids for name in PARENTS]
+        made_from = json_sha256([inputs.config_sha256, comparison.champion, rungs(run), beside, code_sha256(*CODE)])
         made = ConventionsManifest.kept(run.conventions)
         if made is not None and made.made_from == made_from:
             progress.reused("the same checkpoints met the same conventions before")

@@ -15,11 +15,10 @@ from assets.resources import Metrics, ProjectPaths, Recipe
 from assets.support import check, numbers, record_gates, run_stage, tag_by_inputs, tag_run
 from clstm_core.artifacts.folder import json_sha256
 from clstm_core.artifacts.places import Places, RunFolder
-from clstm_core.train.inputs import config_of, trained_on
+from clstm_core.train.inputs import config_of, inputs_for
 
 if TYPE_CHECKING:
     from clstm_core.artifacts.manifests import RunInputs
-    from clstm_core.recipe import Recipe as CoreRecipe
 
 
 @dg.asset(
@@ -49,7 +48,7 @@ def warm_critic(
         from clstm_core.train.envs import envs_of
         from clstm_core.train.loop import warm_start
 
-        inputs, store = run_inputs(run.name, recipe.core(), paths.places), metrics.store()
+        inputs, store = inputs_for(run.name, recipe.core(), paths.places), metrics.store()
         old = paths.places.run(recipe.policy_of) if recipe.policy_of else None
         if old is not None:
             inputs = adopted_inputs(inputs, old, paths.places)
@@ -120,52 +119,6 @@ def hardware(device: str) -> str:
     if device != "cpu" and torch.cuda.is_available():
         return str(torch.cuda.get_device_name(0))
     return f"cpu, {os.cpu_count()} cores"
-
-
-def run_inputs(run: str, recipe: "CoreRecipe", places: Places) -> "RunInputs":
-    """What the run is to be made from: the recipe's market as the cache has it, proven for the recipe's account.
-
-    Raises: MarketDataError where the market was not made; AuditError where it is not proven
-    """
-    from clstm_core.artifacts.code import git_commit
-    from clstm_core.artifacts.manifests import RunInputs
-    from clstm_core.gate import Size, read_tensors, require_verdict
-    from clstm_core.market.cache import training_tensors
-
-    found = training_tensors(recipe.market(), places.cache, recipe.embargo, make=False)
-    evaluation, training = read_tensors(found.evaluation), read_tensors(found.training)
-    config, command = recipe.run_config(), f"clstm audit {recipe.flags()}"
-    size: Size = "full" if recipe.audit == "full" else "quick"
-    verdict, trained_in = (
-        require_verdict(tensors, config.env, size, places.cache, command) for tensors in (evaluation, training)
-    )
-    train, test = training.info["splits"]["train"], evaluation.info["splits"].get("test", [0, 0])
-    return RunInputs(
-        run=run,
-        config=config.to_dict(),
-        config_sha256=config.sha256,
-        git_commit=git_commit(),
-        facts={
-            **{name: evaluation.info[name] for name in ("source", "label", "spread", "quotes_sha256")},
-            "quotes_dir": str(Path(evaluation.info["quotes_path"]).parent),
-            **trained_on(
-                config.worlds,
-                source=training.info["source"],
-                label=training.info["label"],
-                sessions=train[1] - train[0],
-                reason=found.reason,
-            ),
-            "training_snapshots": train[1] - train[0],
-            "heldout_snapshots": test[1] - test[0],
-        },
-        parents={
-            "quotes": evaluation.parents["quotes"],
-            "tensors": evaluation.identity,
-            "training_tensors": training.identity,
-            "verdict": verdict.identity,
-            "training_verdict": trained_in.identity,
-        },
-    )
 
 
 def _set_aside(run: RunFolder, wanted: "RunInputs", places: Places) -> Path | None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from clstm_core.evaluation.backtest import BacktestResult
     from clstm_core.evaluation.statistics import Floats
 
-CODE = "clstm_core.evaluation.fair_cache"
+CODE = ("clstm_core.evaluation.fair_cache", "clstm_core.evaluation.fair_proof", "clstm_core.evaluation.ladder")
 PARENTS = ("policy_backtests", "baseline_backtests")
 
 
@@ -118,7 +118,7 @@ def fair_worlds(
         sets, results = zip(*(results_of(run, name, paths.places) for name in PARENTS), strict=True)
         parents = {name: found.identity for name, found in zip(PARENTS, sets, strict=True)}
         chosen = chosen_by(measured_of(run))
-        made_from = json_sha256([inputs.config_sha256, parents, dict(config), code_sha256(CODE), *chosen])
+        made_from = json_sha256([inputs.config_sha256, parents, dict(config), code_sha256(*CODE), *chosen])
         kept = LuckManifest.kept(run.luck)
         if kept is not None and kept.made_from == made_from:
             progress.reused("the same champion met the same worlds before")

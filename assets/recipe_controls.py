@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.check_specs import check_specs
-from assets.code_versions import AUDIT, code_version
+from assets.code_versions import CONTROLS as ROOMS
+from assets.code_versions import code_version
 from assets.resources import Metrics, ProjectPaths, Recipe
 from assets.support import check, numbers, stage, table, tag_by_recipe
 from clstm_core.controls.names import CONTROLS, EDGE_FREE, OVERPAID
@@ -22,7 +23,7 @@ COLUMNS = ["world", "idle", "growth_bps", "error_bps", "per_risk", "windows", "w
 @dg.asset(
     group_name="controls",
     kinds={"torch"},
-    code_version=code_version(__file__, rooms=(*AUDIT, "ppo", "controls")),
+    code_version=code_version(__file__, rooms=ROOMS),
     owners=["team:research"],
     check_specs=check_specs(
         "recipe_controls",

@@ -11,7 +11,7 @@ import numpy as np
 
 from clstm_policy.guard import PolicyError
 
-MANIFEST, GOLDEN = "manifest.json", "golden.safetensors"
+MANIFEST, GRAPH, GOLDEN = "manifest.json", "policy.onnx", "golden.safetensors"
 KIND, VERSION = "bundle", 4
 _AGAIN = "Copy the bundle again, or export it again."
 _DTYPES = {"F32": np.float32, "U8": np.uint8}
@@ -30,7 +30,12 @@ def verified_manifest(folder: Path) -> Mapping[str, Any]:
     found = (manifest.get("kind"), manifest.get("version")) if isinstance(manifest, dict) else None
     if found != (KIND, VERSION):
         raise PolicyError(f"{place} is of kind and version {found}: expected {(KIND, VERSION)}. Export it again.")
-    for name, expected in manifest["files"].items():
+    files = manifest.get("files")
+    if missing := [name for name in (GRAPH, GOLDEN) if not isinstance(files, dict) or name not in files]:
+        raise PolicyError(
+            f"{place} names no hash of {', '.join(missing)}: expected one, it is not opened unseen. {_AGAIN}"
+        )
+    for name, expected in files.items():
         file = folder / name
         if not file.is_file():
             raise PolicyError(f"missing file {file}: expected every file that {MANIFEST} names. {_AGAIN}")

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from clstm_policy.files import golden_of, verified_manifest
+from clstm_policy.files import GRAPH, golden_of, verified_manifest
 from clstm_policy.guard import MAX_LOGIT_DIFFERENCE, Arrays, PolicyError, check_inputs, logit_difference
 
 if TYPE_CHECKING:
     from clstm_policy.graph import Graph
 
-GRAPH = "policy.onnx"
 UNQUALIFIED = "UNQUALIFIED"
 
 
@@ -99,9 +98,9 @@ class Policy:
                     "remembered belongs to those. Call forget() first to begin with others."
                 )
             self._begin(len(rows))
-        given = (rows, mask, *self._state)
-        check_inputs(given, self._graph.inputs, self.features)
-        logits, *state = self._graph(given)
+        # its own state came of inputs that were checked, or of `remember`
+        check_inputs((rows, mask), self._graph.inputs[:2], self.features)
+        logits, *state = self._graph((rows, mask, *self._state))
         self._state = tuple(state)
         found = [self._decision(row, legal) for row, legal in zip(logits, mask, strict=True)]
         return found[0] if single else found

@@ -1,7 +1,7 @@
 """`clstm champion ...`: who is champion, what was decided, and the decisions that a person takes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,9 +22,11 @@ HEADINGS = ("number", "day", "decision", "run", "champion then", "by", "rules th
 
 @champion_app.command("show")
 def show() -> None:
-    """Say who is champion and who would be, verify their files, and make the page again."""
+    """Say who is champion and who would be, verify their files, and make the page again; exit 1 for a damaged copy."""
     with one_sentence():
-        _tell(_registry())
+        told = _tell(_registry())
+    if not all(held is None or held["whole"] for held in told["roles"].values()):
+        raise typer.Exit(1)
 
 
 @champion_app.command("history")
@@ -161,8 +163,8 @@ def _registry() -> "Registry":
     return Registry(Places(project_home() / "data"))
 
 
-def _tell(registry: "Registry") -> None:
-    """Keep every decision in the store, make the page again, and say how it stands."""
+def _tell(registry: "Registry") -> dict[str, Any]:
+    """Keep every decision in the store, make the page again, say how it stands, and hand that over."""
     from clstm_core.feedback.decision_story import story
     from clstm_core.store.store import MetricsStore
     from reports.feedback_page import render_champion
@@ -177,3 +179,4 @@ def _tell(registry: "Registry") -> None:
             typer.echo(f"{role + ':':<12} {held['run']} ({held['identity'][:12]}), {whole}; {held['standing']}")
     typer.echo(f"Figures are of simulated fills on {told['label']}.")
     typer.echo(f"Load:        Policy.load({str(registry.root / 'current' / 'champion')!r})\nPage:        {page}")
+    return told

@@ -1,6 +1,7 @@
 """`clstm`: the chain from a terminal."""
 
 import os
+import re
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,6 +20,7 @@ from orchestration.retrain_commands import retrain
 from orchestration.schedule_commands import schedule_app
 from orchestration.serve import LAST_PORT, LOCAL, REPORT_PORT, UI_PORT, serve
 from orchestration.shadow_commands import shadow_app
+from orchestration.sweep_commands import sweep
 from orchestration.walk_commands import walk_forward
 
 if TYPE_CHECKING:
@@ -84,12 +86,17 @@ def demo(
 def _tell(facts: dict[str, Any]) -> None:
     """What came of a chain."""
     from clstm_core.artifacts.manifests.deployment import UNQUALIFIED
+    from reports.gallery import in_short
 
+    page = facts.get("backtest_report.report_path")
+    faults = re.sub(r" \([^()]*\)", "", str(facts.get("market_quotes.faults")))  # the report has their dates
     typer.echo("")
-    typer.echo(f"Faults found in the quotes and handled: {facts.get('market_quotes.faults')}")
+    for line in in_short(Path(page)) if page else ():
+        typer.echo(line)
+    typer.echo(f"Faults found in the quotes and handled: {faults}")
     typer.echo(f"Verdict: {facts.get('checkpoint_comparison.verdict')}")
     typer.echo(f"Controls: {facts.get('backtest_report.controls')}")
-    typer.echo(f"Report:  {facts.get('backtest_report.report_path')}")
+    typer.echo(f"Report:  {page}")
     typer.echo(f"Bundle:  {facts.get('policy_bundle.folder')}")
     if (standing := str(facts.get("policy_bundle.standing"))).startswith(UNQUALIFIED):
         typer.echo(f"Standing: {standing}")
@@ -223,8 +230,13 @@ def rebuild_metrics() -> None:
 @app.command(name="publish-metrics")
 def publish_metrics(target: Annotated[Path, typer.Argument(help="file to write")]) -> None:
     """Write a read-only snapshot of the store for reviewers."""
+    from clstm_core.errors import ConfigError
     from clstm_core.store.store import MetricsStore
 
+    if not target.resolve().parent.is_dir():
+        raise ConfigError(
+            f"cannot write {target}: expected a file in a folder that is there. Make it, or pass another."
+        )
     typer.echo(MetricsStore(project_home() / "data" / "metrics.duckdb").publish(target))
 
 
@@ -264,7 +276,7 @@ def prune(
         typer.echo("Nothing was removed: leave out --dry-run.")
 
 
-for command in (runs, report, compare, evaluate, decide, walk_forward, retrain):
+for command in (runs, report, compare, evaluate, decide, walk_forward, sweep, retrain):
     app.command()(command)
 
 

@@ -37,6 +37,7 @@ refresh_market_data = dg.define_asset_job(
 run_shadow = dg.define_asset_job(
     "run_shadow",
     dg.AssetSelection.groups("shadow"),
+    executor_def=dg.in_process_executor,  # both steps in one process: starting two more takes longer than they work
     description="A run's bundle on every session that arrived, in simulated fills, and its backtest of the same days.",
 )
 
@@ -95,6 +96,12 @@ jobs = [
         dg.AssetSelection.assets("walk_forward_record"),
         config=chosen(),
         description="Folds of a whole history, trained and judged one after the other; an hour on two cores.",
+    ),
+    dg.define_asset_job(
+        "sweep",
+        dg.AssetSelection.assets("sweep_record"),
+        config=chosen(),
+        description="Settings that a policy learns with, searched by Optuna; hours on two cores, goes on when stopped.",
     ),
     dg.define_asset_job(
         "render_report",

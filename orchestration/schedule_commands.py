@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 schedule_app = typer.Typer(help="Switch on and off what starts by itself.", no_args_is_help=True)
 
-SCHEDULES = ("daily_market_data", "weekly_retraining", "weekly_challenger")
-SENSORS = ("new_vendor_files", "run_failures")
+SCHEDULES = ("daily_market_data", "weekly_retraining", "weekly_challenger", "shadow_daily")
+SENSORS = ("new_vendor_files", "shadow_sessions", "run_failures")
 BY_NAME = ("drift_retraining", "new_data_retraining")
 """Sensors that are switched on by name alone: beside the weekly schedule each asks for challengers of its own, and each
 challenger that is judged is a look."""

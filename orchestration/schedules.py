@@ -1,4 +1,4 @@
-"""When things start by themselves: market data after each session, a training run or a challenger each week.
+"""When things start by themselves: after each session market data and shadow, each week a training run or a challenger.
 
 All start switched off.
 
@@ -7,16 +7,19 @@ newest alone counts.
 """
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from assets.partitions import training_run
 from orchestration.home import project_home
-from orchestration.jobs import fine_tune_challenger, refresh_market_data, train_and_evaluate
+from orchestration.jobs import fine_tune_challenger, refresh_market_data, run_shadow, train_and_evaluate
+from orchestration.shadow_launch import SHADOW_RUN, shadow_request, why_none
 from orchestration.standing import read_standing, run_config
 from orchestration.triggers import champion_stands, launch_of
 
 SESSION_TAG, WEEK = "session", timedelta(days=7)
+NEW_YORK = ZoneInfo("America/New_York")
 SETTLED = timedelta(minutes=30)
 """How long after a session's end its quotes are asked for: index options trade for a quarter of an hour longer."""
 
@@ -98,4 +101,32 @@ def weekly_challenger(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | 
     return launch_of(context.instance, by_week(tick.date()))
 
 
-schedules = [daily_market_data, weekly_retraining, weekly_challenger]
+@dg.schedule(
+    job=run_shadow,
+    cron_schedule="5 17 * * 1-5",
+    execution_timezone="America/New_York",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description=f"The bundle of the run in {SHADOW_RUN} on what arrived, 17:05 New York on days with a session.",
+)
+def shadow_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """One launch per session of the source's exchange: an hour after the close, so that quotes have been read."""
+    from clstm_core.market.calendars import newest_ended_session
+    from clstm_core.market.instrument import instrument
+    from clstm_core.market.sources import spec
+
+    recipe = read_standing(project_home() / "data")
+    if why := why_none(context.instance, recipe):
+        return dg.SkipReason(why)
+    calendar = instrument(spec(recipe.source).instrument).calendar
+    tick = context.scheduled_execution_time
+    session, day = newest_ended_session(tick - SETTLED, calendar), tick.astimezone(NEW_YORK).date()
+    if session != day:
+        return dg.SkipReason(f"{calendar} held no session on {day}.")
+    if session != (newest := newest_ended_session(now() - SETTLED, calendar)):
+        return dg.SkipReason(
+            f"The tick for session {session} was missed, and {newest} has ended since: it alone counts."
+        )
+    return shadow_request(recipe, str(session), {SESSION_TAG: f"shadow-{session}"})
+
+
+schedules = [daily_market_data, weekly_retraining, weekly_challenger, shadow_daily]

@@ -11,6 +11,7 @@ import dagster as dg
 from orchestration.failures import kept_failures
 from orchestration.home import project_home
 from orchestration.jobs import fine_tune_challenger, refresh_market_data, run_shadow
+from orchestration.shadow_launch import SHADOW_RUN, shadow_request, why_none
 from orchestration.standing import read_standing, run_config
 from orchestration.triggers import champion_stands, launch_of, places, watched_account
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 WEBHOOK = "CLSTM_WEBHOOK_URL"
 """Environment variable with an address that failures are posted to, as JSON. It may hold a secret: never in a file."""
-
-SHADOW_RUN = "CLSTM_SHADOW_RUN"
-"""Environment variable with the run whose bundle watches new sessions in shadow."""
 
 SLACK_TOKEN, SLACK_CHANNEL = "SLACK_BOT_TOKEN", "CLSTM_SLACK_CHANNEL"
 PATIENCE_S, ATTEMPTS = 10.0, 3
@@ -58,18 +56,12 @@ def new_vendor_files(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
 def shadow_sessions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """One launch per state of the folder, once two looks have found it the same."""
     recipe = read_standing(project_home() / "data")
-    if not (run := os.environ.get(SHADOW_RUN)):
-        return dg.SkipReason(f"No run is named in {SHADOW_RUN}.")
+    if why := why_none(context.instance, recipe):
+        return dg.SkipReason(why)
     found = _at_rest(context, recipe)
     if not isinstance(found, str):
         return found
-    config = {"source": "directory", "market": recipe.source, "data": str(recipe.data_dir)}
-    wanted = dg.RunRequest(
-        run_key=f"{run}-{found}",
-        partition_key=run,
-        run_config={"ops": {name: {"config": config} for name in ("shadow_session", "shadow_reconciliation")}},
-    )
-    return dg.SensorResult(run_requests=[wanted], cursor=f"{found}:{found}")
+    return dg.SensorResult(run_requests=[shadow_request(recipe, found)], cursor=f"{found}:{found}")
 
 
 @dg.sensor(

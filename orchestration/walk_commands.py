@@ -43,7 +43,7 @@ def walk_forward(
         validation=validation,
         window=window,
         steps=steps,
-        seeds=_numbers(seeds),
+        seeds=numbers_of(seeds),
         warm=warm,
         device=device,
     )
@@ -74,7 +74,7 @@ def walk_forward(
     typer.echo(f"Report:  {facts.get('walk_forward_record.report_path')}")
 
 
-def _numbers(seeds: str) -> tuple[int, ...]:
+def numbers_of(seeds: str) -> tuple[int, ...]:
     """Seeds as a person writes them; ConfigError for anything else."""
     from clstm_core.errors import ConfigError
 

@@ -139,7 +139,7 @@ def costs_chart(data: Evidence) -> Chart | None:
     title = "Earned beyond cash, by the spread that is paid"
     ticks = sorted({row["spread_multiple"] for row in rows})
     xaxis = {
-        "title": {"text": "multiple of the half-spread (0 = mid, 1 = touch)"},
+        "title": {"text": "times the half-spread (0 mid, 1 touch)"},
         "tickvals": ticks,
         "ticktext": [f"{tick:g}" for tick in ticks],
     }

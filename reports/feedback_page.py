@@ -33,6 +33,7 @@ LIMITS = {
     "shadow_sessions": ("shadow sessions at least, where they are asked for", "count"),
     "shadow_margin_bps": ("basis points per session that it may be worse in shadow", ""),
 }
+MOST = 1e6  # evidence beyond it is shown as this
 _PERCENT = ("probability", "of equity")
 
 
@@ -138,6 +139,8 @@ def _figure(value: Any, unit: str) -> str:
         return text(float(value), "percent")
     if unit in ("sessions", "looks", "us"):
         return f"{text(float(value), 'count')} {unit}"
+    if unit == "wealth" and value > MOST:
+        return f"over {text(MOST, 'count')}"
     return text(float(value), decimals=2) + (" bp" if unit.startswith("bp") else "")
 
 

@@ -1,11 +1,10 @@
-"""Money figures: equity and drawdown against baselines, what was traded, the ladder."""
+"""Money figures: equity and drawdown against baselines, what was traded, and at which fills."""
 
 from typing import Any
 
 import plotly.graph_objects as go
 
 from clstm_core.evaluation.evidence import Curve, Evidence
-from clstm_core.evaluation.figures import MEAN_METRIC
 from reports.charts import DASHES, Chart, Table, framed, line, number, table
 from reports.palette import OKABE_ITO
 
@@ -134,23 +133,24 @@ def action_chart(data: Evidence) -> Chart | None:
     )
 
 
-def _fills(row: dict[str, Any]) -> tuple[str, float | None]:
+def fills_of(row: dict[str, Any]) -> tuple[str, float | None]:
     """How a row's orders were filled: at touch, or at a fraction of the half-spread."""
     rule = row.get("fill_rule") or "touch"
     return rule, None if rule == "touch" else row.get("fill_fraction")
 
 
-def _headline_fills(rows: list[dict[str, Any]]) -> tuple[str, float | None]:
-    return next((_fills(row) for row in rows if row.get("headline")), ("touch", None))
+def headline_fills(rows: list[dict[str, Any]]) -> tuple[str, float | None]:
+    """How the headline's orders were filled; at touch where no row says."""
+    return next((fills_of(row) for row in rows if row.get("headline")), ("touch", None))
 
 
 def lag_chart(data: Evidence) -> Chart | None:
     """Total return when orders fill at the decision's quotes against the next session's."""
     names = [curve.name for curve in ordered(data.curves)]
     returns: dict[str, dict[int, float | None]] = {}
-    headline = _headline_fills(data.backtests)
+    headline = headline_fills(data.backtests)
     for row in data.backtests:
-        if row.get("fill_lag") in (0, 1) and _fills(row) == headline:
+        if row.get("fill_lag") in (0, 1) and fills_of(row) == headline:
             returns.setdefault(str(row.get("name")), {})[row["fill_lag"]] = number(row.get("total_return"))
     shown = [name for name in names if len(returns.get(name, {})) == 2]
     if not shown:
@@ -180,123 +180,3 @@ def lag_chart(data: Evidence) -> Chart | None:
         caption="A result that needs lag 0 trades on quotes it could not have had in time.",
         table=table(rows, {"policy": ("policy", ""), "one": ("lag 1", "percent"), "zero": ("lag 0", "percent")}),
     )
-
-
-LADDER_BASELINES = ("cash", "buy_and_hold")
-
-
-def headline_pairs(data: Evidence) -> list[dict[str, Any]]:
-    """Rungs' mean differences from the main baselines at the headline's fills; whatever there is, without those."""
-    rows = [row for row in data.ladder if row.get("milestone") and number(row.get("estimate")) is not None]
-    headline = _headline_fills(data.ladder)
-    latest = max((row["fill_lag"] for row in rows if row.get("fill_lag") is not None), default=None)
-    wanted = [
-        row
-        for row in rows
-        if row.get("metric") in (None, MEAN_METRIC)
-        and row.get("against") in LADDER_BASELINES
-        and row.get("mode") in (None, "", "argmax")
-        and row.get("fill_lag") == latest
-        and _fills(row) == headline
-    ]
-    return wanted or rows
-
-
-def overfitting_chart(data: Evidence) -> Chart | None:
-    """Profit of every rung on data it was trained on beside data it was not."""
-    rows = [row for row in data.overfitting if row.get("milestone")]
-    if not rows:
-        return None
-    rungs = [_percent(row["milestone"]) for row in rows]
-    names = {"in_sample_bps": "in sample", "held_out_bps": "held out"}
-    traces = [
-        line(rungs, [row.get(key) for row in rows], name, style) for style, (key, name) in enumerate(names.items())
-    ]
-    layout: dict[str, Any] = {
-        "xaxis": {"type": "category", "title": {"text": "checkpoint"}},
-        "hovermode": "x unified",
-    }
-    columns = {
-        "milestone": ("rung", ""),
-        "env_steps": ("env steps", "count"),
-        "in_sample_bps": ("in sample, bps", ""),
-        "held_out_bps": ("held out, bps", ""),
-        "gap": ("gap, bps", ""),
-        "gap_low": ("from", ""),
-        "gap_high": ("to", ""),
-    }
-    title = "In sample against held out"
-    return Chart(
-        id="overfitting",
-        title=title,
-        figure=framed(traces, title, data.data_label, "bps of excess return per session", height=380, **layout),
-        caption=data.overfitting_answer or "A rung that earns only on its training data has memorised it.",
-        table=table(rows, columns),
-    )
-
-
-def ladder_chart(data: Evidence) -> Chart | None:
-    """Estimates with their intervals, rung by rung, against cash and holding the index."""
-    rows = headline_pairs(data)
-    if not rows:
-        return None
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        against = f"against {row['against']}" if row.get("against") else "on its own"
-        mode = f", {row['mode']}" if row.get("mode") else ""
-        groups.setdefault(f"{row.get('window')} window, {against}{mode}", []).append(row)
-    rungs = sorted({str(row["milestone"]) for row in rows})
-    spread = 0.6 / max(1, len(groups))
-    traces = []
-    for index, (name, members) in enumerate(groups.items()):
-        offset = (index - (len(groups) - 1) / 2) * spread
-        traces.append(
-            go.Scatter(
-                x=[rungs.index(str(row["milestone"])) + offset for row in members],
-                y=[number(row["estimate"]) for row in members],
-                error_y={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [_reach(row, "ci_high") for row in members],
-                    "arrayminus": [_reach(row, "ci_low") for row in members],
-                },
-                text=[_percent(row["milestone"]) for row in members],
-                name=name,
-                mode="markers",
-                marker={"size": 9, "color": OKABE_ITO[index % len(OKABE_ITO)], "symbol": index},
-            )
-        )
-    metric = str(rows[0].get("metric") or "estimate").replace("_", " ")
-    ticks = {"tickvals": list(range(len(rungs))), "ticktext": [_percent(rung) for rung in rungs]}
-    layout: dict[str, Any] = {"xaxis": {**ticks, "title": {"text": "checkpoint, % of the run"}}, "hovermode": "closest"}
-    columns = {
-        "milestone": ("rung", ""),
-        "env_steps": ("env steps", "count"),
-        "mode": ("mode", ""),
-        "window": ("window", ""),
-        "against": ("against", ""),
-        "metric": ("metric", ""),
-        "estimate": ("estimate", ""),
-        "ci_low": ("from", ""),
-        "ci_high": ("to", ""),
-        "n_dates": ("dates", "count"),
-        "distinguishable": ("distinguishable", ""),
-        "champion": ("champion", ""),
-    }
-    return Chart(
-        id="ladder",
-        title="Checkpoint ladder",
-        figure=framed(traces, "Checkpoint ladder", data.data_label, metric, height=420, **layout),
-        caption="Bars are paired bootstrap intervals; where one crosses zero, the two are not distinguishable.",
-        table=table(rows, columns),
-    )
-
-
-def _percent(milestone: Any) -> str:
-    """A rung's name as people say it: 080 -> 80%."""
-    return f"{int(milestone)}%" if str(milestone).isdigit() else str(milestone)
-
-
-def _reach(row: dict[str, Any], end: str) -> float | None:
-    estimate, limit = number(row.get("estimate")), number(row.get(end))
-    return None if estimate is None or limit is None else abs(limit - estimate)

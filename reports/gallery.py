@@ -13,6 +13,9 @@ from reports.tiles import facts, signed_percent, two_decimals
 WALKS = "walk-forward"
 """Folder of the pages of walk-forwards, beside those of runs."""
 
+SWEEPS = "sweeps"
+"""Folder of the pages of sweeps."""
+
 UNTOLD = {"kind": "none", "word": "No verdict yet", "rest": ""}
 
 COMPARED = (
@@ -28,7 +31,16 @@ def write_gallery(out_dir: Path) -> Path:
     rows = [gallery_row(summary) for summary in summaries]
     index = out_dir / "index.html"
     shadows = shadow_accounts(out_dir)
-    shown = {"rows": rows, "walks": walks, "folder": WALKS, "shadows": shadows, "champion": champion_row(out_dir)}
+    sweeps = [_sweep_row(summary) for summary in summaries_in(out_dir / SWEEPS)]
+    shown = {
+        "rows": rows,
+        "walks": walks,
+        "folder": WALKS,
+        "shadows": shadows,
+        "sweeps": sweeps,
+        "searched": SWEEPS,
+        "champion": champion_row(out_dir),
+    }
     write_text(index, template("gallery.html").render(**shown, csp=CSP, inline=None))
     compared = {row["run"]: compared_lines(row, summary) for row, summary in zip(rows, summaries, strict=True)}
     page = template("compare.html").render(runs=compared, csp=CSP, inline=None)
@@ -47,6 +59,20 @@ def summaries_in(out_dir: Path) -> list[dict[str, Any]]:
         if isinstance(summary, dict) and (path.parent / "index.html").is_file():
             found.append({**summary, "run": path.parent.name})
     return sorted(found, key=lambda summary: str(summary.get("generated_at") or ""), reverse=True)
+
+
+def in_short(index: Path) -> list[str]:
+    """What came of a run in two lines, the answer and its numbers, from the summary beside a report."""
+    summary = json.loads(index.with_name("summary.json").read_text(encoding="utf-8"))
+    row = gallery_row({**summary, "run": index.parent.name})
+    figures = (
+        f"over cash {row['excess']}{' ' if row['span'] else ' per year'}{row['span']}",
+        f"Sharpe ratio {row['sharpe']}",
+        f"largest drawdown {row['drawdown']}",
+        f"checks failed {row['failed']}",
+        row["data_label"],
+    )
+    return [f"{row['outcome']['word']}{row['outcome']['rest']}", f"  {'; '.join(figures)}"]
 
 
 def gallery_row(summary: dict[str, Any]) -> dict[str, Any]:
@@ -84,6 +110,17 @@ def _walk_row(summary: dict[str, Any]) -> dict[str, Any]:
         "outcome": summary.get("outcome") or UNTOLD,
         "verdict": str(summary.get("verdict") or ""),
         **{name: _text(summary.get(name)) for name in names},
+    }
+
+
+def _sweep_row(summary: dict[str, Any]) -> dict[str, Any]:
+    """One sweep's cells."""
+    return {
+        "run": summary["run"],
+        "date": str(summary.get("generated_at") or "unknown"),
+        "kind": str(summary.get("kind") or "unknown"),
+        "data_label": str(summary.get("data_label") or "quotes of unknown origin"),
+        **{name: _text(summary.get(name)) for name in ("recipe", "trials", "answer")},
     }
 
 

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from clstm_core.evaluation.evidence import Evidence
 from reports.charts import Chart, Table, framed, number, table
+from reports.ladder_figures import percent_of_run, with_rung
 from reports.palette import OKABE_ITO
 
 ARGMAX = "argmax"
@@ -60,7 +61,7 @@ def _chart(data: Evidence, identity: str, title: str, keys: tuple[str, str, str]
         )
         for index, (name, members) in enumerate(kinds.items())
     ]
-    ticks = {"tickvals": list(range(len(rungs))), "ticktext": [_percent(rung) for rung in rungs]}
+    ticks = {"tickvals": list(range(len(rungs))), "ticktext": [percent_of_run(rung) for rung in rungs]}
     layout: dict[str, Any] = {"xaxis": {**ticks, "title": {"text": "checkpoint, % of the run"}}, "hovermode": "closest"}
     columns = {
         "rung": ("rung", ""),
@@ -75,7 +76,7 @@ def _chart(data: Evidence, identity: str, title: str, keys: tuple[str, str, str]
         title=title,
         figure=framed(traces, title, _label(data), BPS, height=460, **layout),
         caption=caption,
-        table=table(_rungs(rows), columns),
+        table=table(with_rung(rows), columns),
     )
 
 
@@ -98,7 +99,7 @@ def figures_table(data: Evidence) -> Table:
         "episodes": ("episodes", "count"),
         "draws": ("worth", "count"),
     }
-    return table(_rungs(data.generalisation), columns)
+    return table(with_rung(data.generalisation), columns)
 
 
 def habits_table(data: Evidence) -> Table:
@@ -132,15 +133,6 @@ def _label(data: Evidence) -> str:
     dates = (row.get("label") for row in data.generalisation if str(row.get("kind")).endswith("_dates"))
     own = ", ".join(dict.fromkeys(str(label) for label in dates if label))
     return f"{WORLDS_LABEL}; dates: {own or data.label or 'quotes of unknown origin'}"
-
-
-def _rungs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with the rung as the figures' axis calls it."""
-    return [{**row, "rung": _percent(str(row.get("milestone")))} for row in rows]
-
-
-def _percent(milestone: str) -> str:
-    return f"{int(milestone)}%" if milestone.isdigit() else milestone
 
 
 def _reach(row: dict[str, Any], mean: str, end: str) -> float | None:

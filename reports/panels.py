@@ -24,6 +24,7 @@ from reports.generalisation_figures import (
     habits_table,
     rules_table,
 )
+from reports.ladder_figures import ladder_chart, overfitting_chart, with_rung
 from reports.luck_figures import CONTROLS_TITLE, controls_table, luck_chart, luck_sentence
 from reports.realism_figures import realism_charts
 from reports.sureness_figures import sureness_panel
@@ -121,6 +122,9 @@ def _trading(data: Evidence) -> Panel:
     message = "" if charts else "No decision of the policy was recorded yet."
     shown = (("Fills and costs", COSTS), ("Largest uses of the risk budget, shares of equity", LIMITS))
     tables = [(title, table(rows, NAME | columns(names))) for title, names in shown] if rows else []
+    if data.glossary:
+        meanings = {"name": ("name", ""), "kind": ("of", ""), "meaning": ("what it does", "")}
+        tables.append(("What the names mean: near and far are the two tenors", table(data.glossary, meanings)))
     return Panel(id="trading", title="What was traded", message=message, charts=charts, tables=tables)
 
 
@@ -131,7 +135,7 @@ def _fill_lag(data: Evidence) -> Panel:
 
 
 def _ladder(data: Evidence) -> Panel:
-    charts = present(figures.ladder_chart(data), figures.overfitting_chart(data))
+    charts = present(ladder_chart(data), overfitting_chart(data))
     count = "not recorded" if data.trial_count is None else f"{data.trial_count:,}"
     trials = f"Trials on record (checkpoint x mode x seed x configuration ever evaluated on this window): {count}."
     missing = "" if charts else "No comparison of checkpoints: none was made, or the window was too short. "
@@ -286,7 +290,7 @@ def _bundle(data: Evidence) -> Panel:
     files = {
         "file": ("file", ""),
         "format": ("format", ""),
-        "milestone": ("rung", ""),
+        "rung": ("rung", ""),
         "bytes": ("bytes", "count"),
         "sha256": ("sha256", ""),
     }
@@ -304,7 +308,7 @@ def _bundle(data: Evidence) -> Panel:
     if data.parity:
         tables.append(("Parity with the trained policy", _dropping_empty(data.parity, parity)))
     if data.exports:
-        tables.append(("Files", _dropping_empty(data.exports, files)))
+        tables.append(("Files", _dropping_empty(with_rung(data.exports), files)))
     message = "" if tables else "No bundle has been exported from this run yet."
     return Panel(id="bundle", title="Bundle and parity", message=message, tables=tables)
 

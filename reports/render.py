@@ -86,6 +86,7 @@ def _page(data: Evidence, panels: list[Panel], *, csp: str, inline: dict[str, An
     kind, rename = label_kind(data.label), renaming(data)
     return template("report.html").render(
         data=data,
+        heading=data.run,
         root="../",
         panels=panels,
         folded=FOLDED,

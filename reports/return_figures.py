@@ -143,7 +143,12 @@ def distribution_chart(data: Evidence) -> Chart | None:
     }
     layout: dict[str, Any] = {
         "xaxis": {"title": {"text": "daily return, %"}},
-        "yaxis": {"type": "log", "title": {"text": "sessions (log)"}, "range": [-0.3, log10(max(counts)) + 0.2]},
+        "yaxis": {
+            "type": "log",
+            "dtick": "D2",  # 1, 2, 5, 10: names of every digit would lie on each other
+            "title": {"text": "sessions (log)"},
+            "range": [-0.3, log10(max(counts)) + 0.2],
+        },
         "shapes": [
             {
                 "type": "line",

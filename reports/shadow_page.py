@@ -142,8 +142,13 @@ def _section(
     chart: str = "",
     alt: str = "",
     open: int = 0,
+    newest: int = 0,
 ) -> dict[str, Any]:
-    """One section: words, a picture, a table of the newest rows, and all of them behind it."""
+    """One section: words, a picture, a table, and all rows behind it.
+
+    Args:
+        open: rows that the table shows, in order; newest: or so many of the last ones, the newest first
+    """
     cells = _cells(rows, columns)
     picture = "data:image/svg+xml;base64," + b64encode(chart.encode()).decode() if chart else ""
     return {
@@ -153,7 +158,7 @@ def _section(
         "picture": picture,
         "alt": alt,
         "columns": [{"text": name, "kind": _kind([row.get(key) for row in rows])} for name, key in columns.items()],
-        "shown": cells[-open:] if open else [],
+        "shown": cells[-newest:][::-1] if newest else cells[:open],
         "rows": cells,
     }
 
@@ -208,7 +213,7 @@ def _decisions(account: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
         SESSIONS,
         chart=chart,
         alt="Growth of 1 of the account and of cash by session",
-        open=NEWEST,
+        newest=NEWEST,
     )
 
 
@@ -283,7 +288,8 @@ def _drift(account: Mapping[str, Any]) -> dict[str, Any]:
         "training's own stretches of this length reaches. Chance is that of one more such stretch lying as far."
     )
     section = _section("drift", "Drift by feature", words, rows, DRIFT)
-    return section | {"shown": _cells(whole, DRIFT)}
+    measured = any(row["psi"] is not None for row in whole)
+    return section | {"shown": _cells(whole, DRIFT) if measured else []}
 
 
 def _regimes(account: Mapping[str, Any]) -> dict[str, Any]:
@@ -322,4 +328,4 @@ def _switches(account: Mapping[str, Any]) -> dict[str, Any]:
         "ACTIVE: every legal action. REDUCING: hold, close and hedge. HALTED: hold. Limits tighten it, a person alone "
         "loosens it."
     )
-    return _section("switch", "Switch history", words, account["switches"], columns, open=NEWEST)
+    return _section("switch", "Switch history", words, account["switches"], columns, newest=NEWEST)

@@ -255,6 +255,6 @@ def _lower(text: str) -> str:
 def _fact(name: str, value: str) -> Fact:
     if _HASH.fullmatch(value):
         return Fact(name, value, value[:HASH_SHOWN] + ("-dirty" if value.endswith("-dirty") else ""))
-    if name == "env steps" and value.isdigit():
+    if value.isdigit() and name != "seed":
         return Fact(name, f"{int(value):,}")
     return Fact(name, value)

@@ -27,6 +27,7 @@ class Diagnostic:
     published: tuple[tuple[str, float], ...] = ()
     target: tuple[float, float] | None = None
     log: bool = False
+    measured: bool = False  # a zero says that there was nothing to measure, as a device's memory where there is none
     range_of: tuple[str, ...] = ()  # metrics whose common range the axis shows, so that two figures compare
 
 
@@ -142,12 +143,24 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
         log=True,
         caption="Whole iterations, updates included. Logarithmic.",
     ),
+    Diagnostic(
+        title="Device memory",
+        series={"gpu_memory_mb": "peak"},
+        y_title="MB",
+        caption="The most that the device had given out so far.",
+        measured=True,
+    ),
 )
 
 
 def training_charts(data: Evidence) -> list[Chart]:
     """A figure for every diagnostic that the run logged."""
-    return [_chart(d, index, data) for index, d in enumerate(DIAGNOSTICS) if has_values(data.training, *d.series)]
+    return [_chart(d, index, data) for index, d in enumerate(DIAGNOSTICS) if _logged(d, data)]
+
+
+def _logged(diagnostic: Diagnostic, data: Evidence) -> bool:
+    values = [number(row.get(key)) for row in data.training for key in diagnostic.series]
+    return any(value or not diagnostic.measured for value in values if value is not None)
 
 
 def _chart(diagnostic: Diagnostic, index: int, data: Evidence) -> Chart:

@@ -60,7 +60,7 @@ def walk_tiles(data: WalkEvidence) -> list[tiles.Tile]:
     share = next(row for row in found["shares"] if row["against"] == tiles.CASH)
     worst = min(row["max_drawdown"] for row in found["by_seed"])
     mean = sum(row["max_drawdown"] for row in found["by_seed"]) / len(found["by_seed"])
-    label = f"over cash {span}"
+    label = f"over cash {span.replace('over the', 'in')}"
     folds, seeds = len(found["by_fold"]), len(found["by_seed"])
     return [
         tiles.Tile(label, percent_per_year(pair.get("estimate"), percent), _ends(pair, percent), "record"),
@@ -85,6 +85,7 @@ def _page(data: WalkEvidence, panels: list[Panel]) -> str:
     kind = label_kind(data.label)
     return template("report.html").render(
         data=data,
+        heading=f"Walk-forward {data.run}",
         root="../../",
         panels=panels,
         folded=(),
@@ -128,4 +129,6 @@ def _ends(pair: Mapping[str, Any], percent: float, what: str = "95% interval") -
 
 def _sharpe_ends(found: Mapping[str, Any]) -> str:
     low, high = number(found.get("low")), number(found.get("high"))
+    if number(found.get("estimate")) is None:
+        return "not told of less than a year"
     return "per year, beyond cash" if low is None or high is None else f"interval {low:.2f} to {high:.2f}"

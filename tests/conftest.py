@@ -17,6 +17,24 @@ if ROOT not in sys.path:  # `tools` and `tests.saved` are imported from the chec
     sys.path.insert(0, ROOT)
 
 
+CHAINS = ("finished_validated", "finished_in_worlds", "finished", "walked", "begun")
+"""Fixtures of a whole session that take a minute or so, the dearest first: each is made by one worker."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What `--dist loadgroup` keeps on one worker: the tests of one chain, and else those of one file.
+
+    The chains come first, so that no worker begins a long one while the other has nothing left to do.
+    """
+    for item in items:
+        chain = next((name for name in CHAINS if name in item.fixturenames), None)
+        item.add_marker(pytest.mark.xdist_group(chain or item.path.relative_to(ROOT).as_posix()))
+    items.sort(
+        key=lambda item: min((CHAINS.index(name) for name in item.fixturenames if name in CHAINS), default=len(CHAINS))
+    )
+
+
 class ToyEnv:
     """Auto-reset, staggered first episodes and a saved random stream; children say what is seen and earned."""
 

@@ -132,6 +132,7 @@ def test_a_report_draws_the_evidence_and_reads_nothing_else():
         "clstm_core.evaluation.evidence",
         "clstm_core.evaluation.figures",
         "clstm_core.walk_forward.evidence",
+        "clstm_core.sweeps.evidence",
         "clstm_core.evaluation.words",  # what may be said of a pair, and what a policy is called
     )
     found = {name for path in files("reports") for name in imports(path) if name.startswith("clstm_core")}

@@ -12,6 +12,7 @@ bundles/<run>/                       what is deployed
 shadow/<account>/                    a bundle on sessions as they arrive: log/, account.json, reconciliation.json
 controls/<key>.json                  a recipe in worlds whose edge is known, by what it teaches and how
 walk_forward/<name>/                 plan, baselines per fold and the record of one walk-forward; its runs are in runs/
+sweeps/<name>/                       plan, trials and the record of one sweep; its runs are in runs/
 challengers/<run>/                   what a challenger is and showed beside the champion: manifest.json, pairs.parquet
 registry/                            the champion: every decision as a state, its own bundles, `current` -> what holds
 set_aside/<run>.<time>/              a run of the same name that was made from something else
@@ -165,6 +166,10 @@ class Places:
     def walk(self, name: str) -> Path:
         """The folder of a walk-forward; ConfigError for a name that cannot be one."""
         return self.walks / run_name(name)
+
+    def sweep(self, name: str) -> Path:
+        """The folder of a sweep; ConfigError for a name that cannot be one."""
+        return self.root / "sweeps" / run_name(name)
 
     def challenger(self, name: str) -> Path:
         """What the challenger of that run showed; ConfigError for a name that cannot be one."""

@@ -1,5 +1,6 @@
 """What a recipe finds in a world whose edge is known, and how often it would be called better than cash there."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,9 @@ WINDOW = 1260
 """Sessions that a policy is judged over, as many whole episodes as they hold: five years."""
 
 NO_SHARES = 1e-6
+FEWEST_WINDOWS = math.ceil(1.0 / HEADLINE_LEVEL) - 1
+"""Windows of luck below which nothing could ever be called better than cash: a control that could not fail."""
+
 _BPS = 1e4
 
 
@@ -65,6 +69,11 @@ def found_in(name: str, config: RunConfig, *, episodes: int, progress: Progress 
     return row | {name: rule.to_row() for name, rule in best.items()}
 
 
+def episodes_per_window(horizon: int) -> int:
+    """Whole episodes of so many sessions that a window holds, at least one."""
+    return max(1, WINDOW // horizon)
+
+
 def excess_windows(walked: Episodes) -> Floats:
     """Log growth beyond cash [T, W], as many whole episodes one after another as make a window.
 
@@ -72,7 +81,7 @@ def excess_windows(walked: Episodes) -> Floats:
     """
     growth = (walked.growth * walked.alive).double().numpy() / _BPS
     sessions, n = growth.shape
-    each = min(max(1, WINDOW // sessions), n)
+    each = min(episodes_per_window(sessions), n)
     whole = growth[:, : n // each * each]
     return whole.reshape(sessions, -1, each).transpose(2, 0, 1).reshape(each * sessions, -1)
 

@@ -13,8 +13,8 @@ from clstm_core.config import RunConfig
 from clstm_core.controls.names import CONTROLS, EDGE_FREE, OVERPAID
 from clstm_core.errors import ConfigError
 
-EPISODES = 1000
-"""A hundred windows of ten half years, in either world, and a hundred of luck."""
+WINDOWS = 100
+"""Windows that a policy is judged in, in either world, and as many of luck."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -29,19 +29,26 @@ def recipe_sha256(config: RunConfig) -> str:
 
 
 def make_controls(
-    config: RunConfig, places: Places, *, episodes: int = EPISODES, progress: Progress | None = None
+    config: RunConfig, places: Places, *, episodes: int | None = None, progress: Progress | None = None
 ) -> ControlsManifest:
     """Train the recipe in every control world, judge it there, and keep the figures in place of earlier ones.
 
     Args:
+        episodes: walked in each world; as many as make `WINDOWS` windows when left out
         progress: told the world, the env steps that were learned from, and all of them
 
     Raises: ConfigError for fewer episodes than make windows to tell luck by
     """
-    from clstm_core.controls.found import found_in
+    from clstm_core.controls.found import FEWEST_WINDOWS, episodes_per_window, found_in
 
-    if episodes < 2:
-        raise ConfigError(f"controls of {episodes} episodes: expected at least 2, as a rule {EPISODES}. Ask for more.")
+    each = episodes_per_window(config.env.horizon)
+    episodes = WINDOWS * each if episodes is None else episodes
+    if episodes < FEWEST_WINDOWS * each:
+        raise ConfigError(
+            f"controls of {episodes} episodes of {config.env.horizon} sessions: expected at least "
+            f"{FEWEST_WINDOWS * each} ({FEWEST_WINDOWS} windows of luck), as a rule {WINDOWS * each}. With fewer "
+            "nothing could be called better than cash. Ask for more."
+        )
     found = []
     for name in CONTROLS:
         tell = None if progress is None else (lambda done, total, name=name: progress(name, done, total))
@@ -72,7 +79,8 @@ def controls_said(kept: ControlsManifest | None, recipe: str) -> str:
     """The controls beside a verdict: what they say and when they were made, or how to make them."""
     if kept is None:
         return f"No controls of this recipe yet: `clstm controls --recipe {recipe}` makes them, once for all its runs."
-    made = f"({kept.steps:,} env steps in simulated worlds, seed {kept.seed}, {kept.made_at[:10]})"
+    commit = kept.git_commit[:7]
+    made = f"({kept.steps:,} env steps in simulated worlds, seed {kept.seed}, {kept.made_at[:10]}, commit {commit})"
     return f"{words_of(kept.found)} {made}"
 
 

@@ -31,10 +31,13 @@ class Books:
 
     @functools.cached_property
     def performances(self) -> list[Performance]:
-        """What each episode's curve did."""
-        return [
-            performance(part["equity_usd"].to_numpy(), part["cash_return"].to_numpy()[1:]) for part in self.episodes
-        ]
+        """What each episode's curve did over the longest one's steps; what ended early keeps its last equity.
+
+        Means per year would else be of those accounts alone that outlived a year.
+        """
+        cash = max(self.episodes, key=len)["cash_return"].to_numpy()[1:]
+        curves = (part["equity_usd"].to_numpy() for part in self.episodes)
+        return [performance(np.pad(curve, (0, len(cash) + 1 - len(curve)), mode="edge"), cash) for curve in curves]
 
     @functools.cached_property
     def final_equity(self) -> list[float]:

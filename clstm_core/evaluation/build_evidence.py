@@ -12,6 +12,7 @@ from clstm_core.evaluation.compare import Comparison
 from clstm_core.evaluation.evidence import Curve, Evidence, Rows
 from clstm_core.evaluation.figures import FIGURE
 from clstm_core.evaluation.generalisation import generalises, growth, home_of, share_of_rule, words_of
+from clstm_core.evaluation.glossary import glossary
 from clstm_core.evaluation.habits import WORDS, sentence
 from clstm_core.evaluation.headline import headline_of, judged_of
 from clstm_core.evaluation.judged import judged_account
@@ -136,6 +137,7 @@ def build_evidence(
         attribution=months,
         residual_share=residual_share(months),
         actions=_actions(judged) if judged else [],
+        glossary=_glossary(judged, drawn) if judged else [],
         **(_account(judged, implied or {}, discount) if judged else {}),
         **_figures(said.get("account") or {}),
         statistics=_plain(said.get("statistics") or {}),
@@ -225,6 +227,19 @@ def _actions(result: Backtest) -> Rows:
     return [
         {"action": name, "count": count, "share": count / decisions.height} for name, count in action_counts(decisions)
     ]
+
+
+def _glossary(judged: Backtest, drawn: Sequence[Backtest]) -> Rows:
+    """What the actions that were chosen and the baselines that are drawn mean."""
+    labels = {
+        result.name: str((result.manifest.get("trader") or {}).get("label") or "")
+        for result in drawn
+        if result.manifest["policy"] != "checkpoint"
+    }
+    known = {name: label for name, label in labels.items() if label}
+    return glossary(
+        (row["action"] for row in _actions(judged)), known, (judged.manifest.get("env") or {}).get("risk_fraction")
+    )
 
 
 def _gap(row: Mapping[str, Any]) -> dict[str, Any]:

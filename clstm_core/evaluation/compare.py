@@ -22,7 +22,7 @@ from clstm_core.evaluation.statistics import (
     paired_sharpe,
 )
 from clstm_core.evaluation.superiority import SAMPLES
-from clstm_core.evaluation.sureness import Statistics, statistics_of
+from clstm_core.evaluation.sureness import TOO_LITTLE, Statistics, statistics_of
 from clstm_core.evaluation.tear_sheet import account_figures
 from clstm_core.evaluation.trials import count_trials
 
@@ -134,6 +134,7 @@ def compare(
         }
     statistics = statistics_of(reference, champion, trials, counted, seed=seed, replications=min(replications, SAMPLES))
     against = {pair["against"]: pair for pair in judged_pairs(pairs, chosen)}
+    nothing = TOO_LITTLE if champion else "no checkpoint"
     return Comparison(
         rows=_rows(groups, champion if qualified else None, headline),
         pairs=pairs,
@@ -153,7 +154,7 @@ def compare(
             luck=asdict(placed) if luck is not None and (placed := luck.of("cash")) is not None else None,
         ),
         notes=[
-            statistics.record.words if statistics.record else "Deflated Sharpe ratio: too few returns to give one.",
+            statistics.record.words if statistics.record else f"Deflated Sharpe ratio: none, of {nothing}.",
             counted,
             f"Each interval is a 95% one of its own: none is corrected for the {len(pairs)} differences looked at.",
             *_luck_notes(luck),

@@ -39,7 +39,7 @@ def episodes_of(result: BacktestResult) -> pl.DataFrame:
         rows.append(
             {
                 "episode": number,
-                "sessions": performance.n_returns,
+                "sessions": equity.height - 1,
                 "total_return": performance.total_return,
                 "annual_return": performance.annual_return,
                 "sharpe": performance.sharpe,

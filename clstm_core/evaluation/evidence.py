@@ -22,7 +22,7 @@ from clstm_core.errors import EvaluationError
 if typing.TYPE_CHECKING:
     import polars as pl
 
-EVIDENCE_VERSION = 7
+EVIDENCE_VERSION = 8
 MANIFEST = "evidence.json"
 TABLES = ("curves", "training", "sessions")
 """Fields that are Parquet files; all others stand in the JSON."""
@@ -65,6 +65,7 @@ class Evidence:
                     residual_share, large
     residual_share: how much of the movement attribution leaves unexplained
     actions:        action, count, share
+    glossary:       name, kind (action or baseline), meaning
     sessions:       the judged account by date: excess over cash with its band, returns, exposures, Greeks; caps: its
                     risk budget, by column of those
     tear_sheet:     its figures, each with how it is worked out; years, months, drawdowns: what it earned and lost when
@@ -111,6 +112,7 @@ class Evidence:
     attribution: Rows = field(default_factory=list)
     residual_share: float | None = None
     actions: Rows = field(default_factory=list)
+    glossary: Rows = field(default_factory=list)
     sessions: Rows = field(default_factory=list)
     caps: dict[str, float] = field(default_factory=dict)
     tear_sheet: Rows = field(default_factory=list)

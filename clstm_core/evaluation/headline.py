@@ -69,7 +69,8 @@ def champion_of(
     last = tested[-1]
     if not validated:
         return Choice(last, "the last rung, for want of a validation window")
-    if validated[0].manifest["summary"]["n_returns"] < MIN_OBSERVATIONS:
+    # the window's length is that of the longest account: a rung that was ruined in it ends early
+    if max(rung.manifest["summary"]["n_returns"] for rung in validated) < MIN_OBSERVATIONS:
         return Choice(last, "the last rung, the validation window being too short to choose on")
     # cash has no such ratio; a rung that never traded stands at cash's 0
     best = max(reversed(validated), key=lambda rung: rung.manifest["summary"]["ratio"] or 0.0)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from clstm_core.evaluation.statistics import _NO_VARIATION, Floats
+from clstm_core.evaluation.statistics import NO_VARIATION, Floats
 
 HEADLINE_LEVEL = 0.025
 """The one test that was registered, the champion against cash, is held at this level, one-sided."""
@@ -28,7 +28,7 @@ def ratios(excess: Floats) -> Floats:
     Not annualised: only its rank is read.
     """
     deviation = excess.std(axis=0, ddof=1)
-    moved = deviation > _NO_VARIATION
+    moved = deviation > NO_VARIATION
     return np.where(moved, excess.mean(axis=0) / np.where(moved, deviation, 1.0), 0.0)
 
 

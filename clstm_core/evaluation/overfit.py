@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from clstm_core.errors import EvaluationError
-from clstm_core.evaluation.statistics import _NO_VARIATION, Floats
+from clstm_core.evaluation.statistics import NO_VARIATION, Floats
 
 BLOCKS = 16
 """Blocks of dates, S: 12,870 halves. Source: the paper's own choice."""
@@ -109,5 +109,5 @@ def _ratios(length: Floats, total: Floats, square: Floats) -> Floats:
     """Mean over sample deviation [C, N]; 0 of a policy that does not move, as cash's."""
     mean = total / length
     variance = (square - length * mean**2) / (length - 1.0)
-    moved = variance > np.maximum(_NO_VARIATION**2, 1e-12 * square / length)
+    moved = variance > np.maximum(NO_VARIATION**2, 1e-12 * square / length)
     return np.where(moved, mean / np.sqrt(np.where(moved, variance, 1.0)), 0.0)

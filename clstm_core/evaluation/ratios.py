@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from clstm_core.evaluation.statistics import (
-    _NO_VARIATION,
     CONFIDENCE,
     MIN_OBSERVATIONS,
+    NO_VARIATION,
     PERIODS_PER_YEAR,
     Floats,
     bootstrap_counts,
@@ -79,7 +79,7 @@ def skewness(returns: Floats) -> float | None:
     """
     from scipy.stats import skew
 
-    return float(skew(returns)) if returns.std() > _NO_VARIATION else None
+    return float(skew(returns)) if returns.std() > NO_VARIATION else None
 
 
 def kurtosis(returns: Floats) -> float | None:
@@ -89,7 +89,7 @@ def kurtosis(returns: Floats) -> float | None:
     """
     from scipy.stats import kurtosis as fourth
 
-    return float(fourth(returns)) if returns.std() > _NO_VARIATION else None
+    return float(fourth(returns)) if returns.std() > NO_VARIATION else None
 
 
 def tail_ratio(returns: Floats) -> float | None:
@@ -140,7 +140,7 @@ def recovery_factor(total_return: float, max_drawdown: float) -> float | None:
 
 def correlation(returns: Floats, market: Floats) -> float | None:
     """Pearson's, with the underlying's returns; None where one of them does not vary."""
-    if returns.std() <= 1e-12 or market.std() <= 1e-12:
+    if returns.std() <= NO_VARIATION or market.std() <= NO_VARIATION:
         return None
     return float(np.corrcoef(returns, market)[0, 1])
 
@@ -150,14 +150,14 @@ def sharpe_interval(excess: Floats, *, periods_per_year: float = PERIODS_PER_YEA
 
     Source: stationary bootstrap of dates, as `statistics.bootstrap_counts`
     """
-    if excess.size < MIN_OBSERVATIONS or excess.std() <= 1e-12:
+    if excess.size < MIN_OBSERVATIONS or excess.std() <= NO_VARIATION:
         return None, None
     counts, _ = bootstrap_counts(excess, seed=seed)
     n, centre = excess.size, float(excess.mean())
     around = excess - centre
     mean = counts @ around / n
     deviation = np.sqrt(np.maximum(counts @ around**2 - n * mean**2, 0.0) / (n - 1))
-    ratios = (centre + mean) / np.where(deviation > 1e-12, deviation, np.nan) * math.sqrt(periods_per_year)
+    ratios = (centre + mean) / np.where(deviation > NO_VARIATION, deviation, np.nan) * math.sqrt(periods_per_year)
     tail = (1.0 - CONFIDENCE) / 2.0
     low, high = np.nanquantile(ratios, (tail, 1.0 - tail))
     return float(low), float(high)

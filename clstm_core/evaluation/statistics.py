@@ -29,7 +29,7 @@ CONFIDENCE = 0.95
 REPLICATIONS = 2000
 _EQUITY_FLOOR = 1e-6
 """Share of the first equity below which a log return is not taken (a ruined account's equity may be negative)."""
-_NO_VARIATION = 1e-12
+NO_VARIATION = 1e-12
 """A standard deviation of returns at or below this is rounding."""
 
 _ROUNDING = 1e-12
@@ -121,7 +121,7 @@ def sharpe_ratio(excess: Floats, periods_per_year: float = PERIODS_PER_YEAR) -> 
     if values.size < 2:
         return None
     deviation = float(values.std(ddof=1))
-    if deviation <= _NO_VARIATION:
+    if deviation <= NO_VARIATION:
         return None
     return float(values.mean()) / deviation * math.sqrt(periods_per_year)
 
@@ -175,7 +175,7 @@ def block_length(series: Floats) -> int:
     from arch.bootstrap import optimal_block_length
 
     length = 1.0
-    if float(series.std()) > _NO_VARIATION:
+    if float(series.std()) > NO_VARIATION:
         estimate = float(optimal_block_length(series)["stationary"].iloc[0])
         length = min(max(estimate, 1.0), series.size / 3.0) if math.isfinite(estimate) else 1.0
     return max(1, math.ceil(length))
@@ -286,7 +286,7 @@ def _paired(a: Floats, b: Floats) -> Floats:
         )
     d = a - b
     # two accounts that did the same differ by rounding, which no interval may take for skill
-    return np.where(np.abs(d) < _NO_VARIATION, 0.0, d)
+    return np.where(np.abs(d) < NO_VARIATION, 0.0, d)
 
 
 def _sharpes(counts: Floats, returns: Floats, periods_per_year: float) -> Floats:
@@ -301,5 +301,5 @@ def _sharpes(counts: Floats, returns: Floats, periods_per_year: float) -> Floats
     variance = square - n * mean**2
     spread = np.where(variance > _ROUNDING * square, variance, 0.0) / (n - 1)
     deviation = np.sqrt(spread)
-    ratio = (centre + mean) / np.where(deviation > _NO_VARIATION, deviation, np.nan)
+    ratio = (centre + mean) / np.where(deviation > NO_VARIATION, deviation, np.nan)
     return ratio.mean(axis=1) * math.sqrt(periods_per_year)

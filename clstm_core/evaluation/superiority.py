@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from clstm_core.evaluation.statistics import (
-    _NO_VARIATION,
     CONFIDENCE,
     MIN_OBSERVATIONS,
+    NO_VARIATION,
     Floats,
     block_length,
     bootstrap_counts,
@@ -93,7 +93,7 @@ def superior(
     groups = [names for names in alike(gains) if gains[names[0]].any()]
     told = {names[0]: gains[names[0]] for names in groups}
     why = _too_little(benchmark.size, len(told), 1, f"no policy did anything else than {plain(against)}")
-    if not why and (same := [name for name, gain in told.items() if float(gain.std()) <= _NO_VARIATION]):
+    if not why and (same := [name for name, gain in told.items() if float(gain.std()) <= NO_VARIATION]):
         why = f"{', '.join(map(plain, same))} differs from {plain(against)} by the same amount in every session"
     if why:
         return Superior(against=against, policies=len(told), why=why)
@@ -132,7 +132,7 @@ def confidence_set(policies: Mapping[str, Floats], *, seed: int = 0, replication
         return ConfidenceSet(why=why)
     returns = np.stack([policies[names[0]] for names in groups], axis=1)
     if any(
-        float((returns[:, i] - returns[:, j]).std()) <= _NO_VARIATION for i, j in combinations(range(len(groups)), 2)
+        float((returns[:, i] - returns[:, j]).std()) <= NO_VARIATION for i, j in combinations(range(len(groups)), 2)
     ):
         return ConfidenceSet(why="two policies differ by the same amount in every session")
     apart = returns - returns.mean(axis=1, keepdims=True)
@@ -171,4 +171,4 @@ def _too_little(dates: int, policies: int, least: int, otherwise: str) -> str:
 
 def _without_rounding(difference: Floats) -> Floats:
     """Two accounts that did the same differ by rounding, which is no gain."""
-    return np.where(np.abs(difference) < _NO_VARIATION, 0.0, difference)
+    return np.where(np.abs(difference) < NO_VARIATION, 0.0, difference)

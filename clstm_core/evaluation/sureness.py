@@ -11,7 +11,7 @@ from clstm_core.evaluation.pairing import Series, rungs_of, series
 from clstm_core.evaluation.protocol import Backtest
 from clstm_core.evaluation.statistics import CONFIDENCE, MIN_OBSERVATIONS, PERIODS_PER_YEAR
 from clstm_core.evaluation.superiority import SAMPLES, ConfidenceSet, Superior, alike, confidence_set, superior
-from clstm_core.evaluation.track_record import TrackRecord, track_record
+from clstm_core.evaluation.track_record import UNTOLD, TrackRecord, track_record
 from clstm_core.evaluation.words import plain
 
 DEFINITIONS = {
@@ -49,6 +49,9 @@ MCS = (
     "stays. Hansen, Lunde and Nason 2011."
 )
 
+
+TOO_LITTLE = f"fewer than {MIN_OBSERVATIONS} returns, or none that vary"
+"""Why a policy has no track record."""
 
 CENTURY = 100
 """Years beyond which a length of record is not told in sessions: such a ratio is zero to all intents."""
@@ -189,12 +192,18 @@ def _choice(overfit: Overfit | None, why: str) -> str:
 
 def _record(record: TrackRecord | None) -> list[str]:
     if record is None:
-        return [f"No probability of its Sharpe ratio: fewer than {MIN_OBSERVATIONS} returns, or none that vary."]
-    deflated = (
-        f"With a probability of {record.psr:.0%} the judged policy's Sharpe ratio is above zero, and with one of "
-        f"{record.dsr:.0%} above the largest that {record.trials} policies without skill would have shown "
-        f"({CONFIDENCE:.0%} is asked)."
-    )
+        return [f"No probability of its Sharpe ratio: {TOO_LITTLE}."]
+    above = f"With a probability of {record.psr:.0%} the judged policy's Sharpe ratio is above zero"
+    if record.dsr is None:
+        deflated = (
+            f"{above} ({CONFIDENCE:.0%} is asked). What is left of that after {record.trials} trials is not known: "
+            f"{UNTOLD}."
+        )
+    else:
+        deflated = (
+            f"{above}, and with one of {record.dsr:.0%} above the largest that {record.trials} policies without skill "
+            f"would have shown ({CONFIDENCE:.0%} is asked)."
+        )
     if record.min_sessions is None:
         return [
             deflated,

@@ -8,7 +8,9 @@ import numpy as np
 
 from clstm_core.evaluation.pairing import rungs_of, series
 from clstm_core.evaluation.protocol import Backtest
-from clstm_core.evaluation.statistics import _NO_VARIATION, CONFIDENCE, MIN_OBSERVATIONS, Floats
+from clstm_core.evaluation.statistics import CONFIDENCE, MIN_OBSERVATIONS, NO_VARIATION, Floats
+
+UNTOLD = "the rungs of the ladder do not say how widely the ratios of trials differ"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,6 +19,8 @@ class TrackRecord:
 
     min_sessions: how many sessions it takes until such a ratio is above zero at 95%; None where it is not above zero
     spread:       sample deviation of the ladder's ratios, of which the expected maximum is made
+    expected_maximum, dsr: None where several were tried and the ladder's ratios do not differ: it does not say how
+                  widely trials do
 
     Units: ratios per session, not annualised; kurtosis 3 of a normal distribution; psr and dsr are probabilities
     """
@@ -29,8 +33,8 @@ class TrackRecord:
     min_sessions: float | None
     trials: int
     spread: float
-    expected_maximum: float
-    dsr: float
+    expected_maximum: float | None
+    dsr: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -39,6 +43,8 @@ class TrackRecord:
     @property
     def words(self) -> str:
         """For a reader of the comparison."""
+        if self.dsr is None:
+            return f"Deflated Sharpe ratio: none, since {UNTOLD} (ratio {self.sharpe:+.4f} per session)."
         return (
             f"Deflated Sharpe ratio: {self.dsr:.0%} (ratio {self.sharpe:+.4f} per session; the best of "
             f"{self.trials} policies without skill would show {self.expected_maximum:+.4f})."
@@ -58,11 +64,12 @@ def track_record(policy: Backtest, members: Sequence[Backtest], trials: int) -> 
     from skfolio.measures import expected_max_sharpe_ratio, kurtosis, probabilistic_sharpe_ratio, skew
 
     excess = series(members)[policy.name].excess.mean(axis=1)
-    if excess.size < MIN_OBSERVATIONS or float(excess.std(ddof=1)) <= _NO_VARIATION:
+    if excess.size < MIN_OBSERVATIONS or float(excess.std(ddof=1)) <= NO_VARIATION:
         return None
     ratios = ladder_ratios(members)
     spread = float(np.std(ratios, ddof=1)) if len(ratios) > 1 else 0.0
-    benchmark = float(expected_max_sharpe_ratio(max(trials, 1), spread))
+    told = trials <= 1 or spread > NO_VARIATION
+    benchmark = float(expected_max_sharpe_ratio(max(trials, 1), spread)) if told else None
     sharpe, skewness, fourth = _ratio(excess), float(skew(excess)), float(kurtosis(excess))
     return TrackRecord(
         sessions=excess.size,
@@ -74,7 +81,7 @@ def track_record(policy: Backtest, members: Sequence[Backtest], trials: int) -> 
         trials=trials,
         spread=spread,
         expected_maximum=benchmark,
-        dsr=float(probabilistic_sharpe_ratio(excess, benchmark)),
+        dsr=None if benchmark is None else float(probabilistic_sharpe_ratio(excess, benchmark)),
     )
 
 
@@ -105,4 +112,4 @@ def ladder_ratios(members: Sequence[Backtest]) -> list[float]:
 
 def _ratio(excess: Floats) -> float:
     deviation = float(excess.std(ddof=1))
-    return float(excess.mean()) / deviation if deviation > _NO_VARIATION else 0.0
+    return float(excess.mean()) / deviation if deviation > NO_VARIATION else 0.0

@@ -47,13 +47,23 @@ def without_rounding(d: Floats) -> Floats:
 
 def samples(series: Floats, seed: int) -> Floats:
     """How often each date comes in each stationary-bootstrap sample [R, T]; the rule's mean block for `series`."""
+    return times_drawn(len(series), block_of(series), seed)
+
+
+def block_of(series: Floats) -> int:
+    """The rule's mean block for a series: at least 1 date, at most a third of all."""
     from arch.bootstrap import optimal_block_length
 
     length = 1.0
     if float(series.std()) > 1e-12:
         found = float(optimal_block_length(series)["stationary"].iloc[0])
         length = min(max(found, 1.0), len(series) / 3.0) if math.isfinite(found) else 1.0
-    return _drawn(len(series), max(1, math.ceil(length)), seed).astype(np.float64)
+    return max(1, math.ceil(length))
+
+
+def times_drawn(n: int, block: int, seed: int) -> Floats:
+    """How often each of n dates comes in each sample [R, n], with blocks of that mean length."""
+    return _drawn(n, block, seed).astype(np.float64)
 
 
 @lru_cache(maxsize=96)

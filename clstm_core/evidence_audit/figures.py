@@ -5,23 +5,26 @@ Returns, ratios and drawdowns are exact. Intervals of paired differences are dra
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from clstm_core.evaluation.protocol import Backtest
-from clstm_core.evaluation.statistics import MIN_OBSERVATIONS
+from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, YEAR_OF_RETURNS
 from clstm_core.evaluation.trial_ledger import known_to, tried
 from clstm_core.evidence_audit.case import Case
 from clstm_core.evidence_audit.draws import SEED, YEAR, close, ends, samples, sharpes, without_rounding
 from clstm_core.evidence_audit.finding import Finding
-from clstm_core.evidence_audit.returns import Floats, curves, drawdown, excess_returns, paired
+from clstm_core.evidence_audit.returns import Floats, curves, drawdown, paired
 
 BPS = 1e4
 ALWAYS = ("total_return", "max_drawdown")
 """Figures of a backtest that are never left out."""
 
 MEAN, SHARPE = "mean_daily_excess_bps", "sharpe"
+COMPARED = ("test", "validation")
+"""Windows in which every checkpoint is compared with every baseline."""
 
 
 def figures_recomputed(case: Case) -> Finding:
@@ -51,30 +54,36 @@ def _rows(case: Case) -> Iterator[str]:
             continue
         for name, value in _performance(result).items():
             said = row.get(name)
-            missing = said is None and (name not in ALWAYS or value is None)
-            right = missing or (value is not None and said is not None and close(said, value))
+            # a backtest of before a figure was added has none; no other may leave out what its equity gives
+            older = said is None and name not in ALWAYS and name not in result.manifest["summary"]
+            right = older or (said is value if said is None or value is None else close(said, value))
             yield "" if right else f"{name} of {row['name']} ({row['backtest_id']}) is {said}, its equity says {value}"
     if missing_books := set(books) - {row["backtest_id"] for row in case.comparison["rows"]}:
         yield f"backtests {', '.join(sorted(missing_books)[:3])} are left out of the comparison"
 
 
 def _performance(result: Backtest) -> dict[str, float | None]:
-    """A backtest's figures as its rows name them: means over episodes, the drawdown that of the worst one."""
-    each = curves(result)
-    excess = excess_returns(result)
-    totals = [float(curve[-1] / curve[0] - 1.0) for curve, _ in each]
-    growth = [max(1.0 + total, 0.0) ** (YEAR / len(cash)) - 1.0 for total, (_, cash) in zip(totals, each, strict=True)]
-    spread = [float(part.std(ddof=1)) if len(part) > 1 else 0.0 for part in excess]
-    ratios = [float(part.mean()) / s for part, s in zip(excess, spread, strict=True) if s > 1e-12]
+    """A backtest's figures as its rows name them: means over episodes, the drawdown that of the worst one.
+
+    An account that ended early keeps its last equity; in less than a year nothing is yearly.
+    """
+    each = [curve for curve, _ in curves(result)]
+    _, excess = paired([result])[result.name]
+    n = len(excess)
+    totals = [float(curve[-1] / curve[0] - 1.0) for curve in each]
+    growth = [max(1.0 + total, 0.0) ** (YEAR / n) - 1.0 for total in totals]
+    spread = [float(part.std(ddof=1)) if n > 1 else 0.0 for part in excess.T]
+    ratios = [float(part.mean()) / s for part, s in zip(excess.T, spread, strict=True) if s > 1e-12]
     ratio = float(np.mean(ratios)) if ratios else None
+    whole = n >= YEAR_OF_RETURNS
     return {
         "total_return": float(np.mean(totals)),
-        "annual_return": float(np.mean(growth)),
-        "annual_volatility": float(np.mean(spread)) * math.sqrt(YEAR),
-        "sharpe": None if ratio is None else ratio * math.sqrt(YEAR),
+        "annual_return": float(np.mean(growth)) if whole else None,
+        "annual_volatility": float(np.mean(spread)) * math.sqrt(YEAR) if whole else None,
+        "sharpe": None if ratio is None or not whole else ratio * math.sqrt(YEAR),
         "ratio": ratio,
-        "max_drawdown": min(drawdown(curve) for curve, _ in each),
-        "final_equity_usd": float(np.mean([curve[-1] for curve, _ in each])),
+        "max_drawdown": min(drawdown(curve) for curve in each),
+        "final_equity_usd": float(np.mean([curve[-1] for curve in each])),
     }
 
 
@@ -84,11 +93,25 @@ def _pairs(case: Case) -> Iterator[str]:
     series = {key: paired(members) for key, members in groups.items()}
     stressed = _groups(case.beside.get("stressed_backtests", case.beside.get("stressed", [])))
     beside = {name: values for members in stressed.values() for name, values in paired(members).items()}
+    told = {(pair["window"], pair["policy_name"], pair["against"], *_of(pair)) for pair in case.comparison["pairs"]}
+    for (window, lag, rule), members in groups.items():
+        for one, other in product(members, members):
+            if window in COMPARED and _trained(one) and not _trained(other):
+                there = (window, one.name, other.name, lag, rule, MEAN) in told
+                yield "" if there else f"{one.name} less {other.name} ({window}, lag {lag}, {rule}) is left out"
     for pair in case.comparison["pairs"]:
         found = series.get((pair["window"], pair["fill_lag"], pair["fill_rule"]), {})
         yield from _pair(pair, found, "")
         if "stressed_estimate" in pair:
             yield from _pair(pair, beside, "stressed_")
+
+
+def _of(pair: Mapping[str, Any]) -> tuple[int, str, str]:
+    return pair["fill_lag"], pair["fill_rule"], pair["metric"]
+
+
+def _trained(result: Backtest) -> bool:
+    return bool(result.manifest["policy"] == "checkpoint")
 
 
 def _pair(pair: Mapping[str, Any], found: Mapping[str, tuple[Floats, Floats]], prefix: str) -> Iterator[str]:

@@ -11,4 +11,5 @@ CHECKS: dict[str, str] = {
     "figures_recomputed": "returns, ratios, drawdowns and intervals from equity alone",
     "account_recomputed": "the judged account's tear sheet, years, months and falls from its equity alone",
     "statistics_recomputed": "PSR, DSR, MinTRL and PBO from equity and the trial registry",
+    "superiority_recomputed": "SPA, StepM and the model confidence set from equity, dates drawn again",
 }

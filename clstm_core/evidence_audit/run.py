@@ -13,6 +13,7 @@ from clstm_core.evidence_audit.finding import Finding
 from clstm_core.evidence_audit.fits import fits_on_training_dates
 from clstm_core.evidence_audit.names import CHECKS
 from clstm_core.evidence_audit.observations import observations_rebuilt
+from clstm_core.evidence_audit.superiority import superiority_recomputed
 from clstm_core.evidence_audit.sureness import statistics_recomputed
 from clstm_core.evidence_audit.windows import training_dates, windows_disjoint
 
@@ -27,6 +28,7 @@ AUDITS: dict[str, Callable[[Case], Finding]] = {
     "figures_recomputed": figures_recomputed,
     "account_recomputed": account_recomputed,
     "statistics_recomputed": statistics_recomputed,
+    "superiority_recomputed": superiority_recomputed,
 }
 """Each check by its name, in the order of `names.CHECKS`."""
 

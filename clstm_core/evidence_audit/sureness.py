@@ -63,7 +63,11 @@ def _phrases(record: Mapping[str, Any] | None, overfit: Mapping[str, Any] | None
         yield f"PBO {overfit['probability']:.0%} of"
     if record is not None:
         yield f"With a probability of {record['psr']:.0%} the judged"
-        yield f"with one of {record['dsr']:.0%} above the largest that {record['trials']} policies"
+        yield (
+            f"after {record['trials']} trials is not known"
+            if record["dsr"] is None
+            else f"with one of {record['dsr']:.0%} above the largest that {record['trials']} policies"
+        )
         if record["min_sessions"] is not None:
             told = record["min_sessions"] <= 100 * YEAR
             yield f"takes {record['min_sessions']:,.0f} sessions" if told else "takes more than a century"
@@ -90,8 +94,8 @@ def _record(excess: Floats, ladder: list[Floats], trials: int) -> dict[str, Any]
         return None
     ratios = np.array([_ratios(values[:, None])[0] for values in ladder])
     spread = math.sqrt(float(((ratios - ratios.mean()) ** 2).sum()) / (len(ratios) - 1)) if len(ratios) > 1 else 0.0
-    benchmark = 0.0
-    if trials > 1:
+    benchmark = 0.0 if trials <= 1 else None
+    if trials > 1 and spread > 1e-12:
         euler = float(np.euler_gamma)
         first, second = NORMAL.inv_cdf(1.0 - 1.0 / trials), NORMAL.inv_cdf(1.0 - 1.0 / (trials * math.e))
         benchmark = spread * ((1.0 - euler) * first + euler * second)
@@ -110,7 +114,7 @@ def _record(excess: Floats, ladder: list[Floats], trials: int) -> dict[str, Any]
         "trials": trials,
         "spread": spread,
         "expected_maximum": benchmark,
-        "dsr": NORMAL.cdf((sharpe - benchmark) * math.sqrt(n - 1) / unit),
+        "dsr": None if benchmark is None else NORMAL.cdf((sharpe - benchmark) * math.sqrt(n - 1) / unit),
     }
 
 

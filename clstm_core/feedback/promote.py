@@ -71,9 +71,10 @@ def judge(
     number, decided = looks(places, history, proposal, pairs)
     rolled = next((past for past in history if _rolled_back(past, before.challenger)), None)
     found = rules.superiority(pairs.difference, plan)
-    seen = (
-        in_shadow(places, before.challenger.identity, champion.identity, plan.shadow_margin_bps) if champion else None
-    )
+    seen = None
+    if champion is not None and all(known.values()):
+        identities = before.challenger.identity, champion.identity
+        seen = in_shadow(places, *identities, plan.shadow_margin_bps, max(str(day) for day in known.values()))
     sessions = seen.sessions if seen else 0
     figures = proposal.figures
     rulings = [
@@ -149,14 +150,18 @@ def _refused(
     which = f"{len(failed)} of {len(rulings)} rules" if len(failed) > 1 else "one rule"
     return Taken(
         decision=REFUSE,
-        answer=f"{held.run} was refused by {which}, {stays}. {' '.join(ruling.words for ruling in failed)}",
-        reason=reason or f"refused by {', '.join(ruling.name for ruling in failed)}",
+        answer=f"{held.run} was refused by {which}, {stays}. {' '.join(map(_said, failed))}",
+        reason=reason or f"refused by {', '.join(ruling.name.replace('_', ' ') for ruling in failed)}",
         subject=held,
         rulings=[ruling.to_dict() for ruling in rulings],
         look=look,
         label=before.decision.label,
         roles={"challenger": None},
     )
+
+
+def _said(ruling: rules.Ruling) -> str:
+    return f"{ruling.name.replace('_', ' ').capitalize()}: {ruling.words}"
 
 
 def _promoted_words(before: RegistryState, held: Held, rulings: Sequence[rules.Ruling], forced: bool) -> str:

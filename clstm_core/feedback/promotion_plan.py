@@ -8,6 +8,11 @@ from clstm_core.artifacts.folder import json_sha256
 from clstm_core.errors import ConfigError
 from clstm_core.evaluation.luck import FAMILY_LEVEL, HEADLINE_LEVEL
 
+FAINTEST = 4e-4
+"""Least level of a look: eight of the bootstrap's samples lie below its bound."""
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromotionPlan:
@@ -49,6 +54,11 @@ class PromotionPlan:
                 raise ConfigError(
                     f"{name}={getattr(self, name)}: expected above 0 and at most 0.05. Register another plan."
                 )
+        if self.look_level < FAINTEST:
+            raise ConfigError(
+                f"looks_per_year={self.looks_per_year} leaves {self.look_level:.2g} for each: expected at least "
+                f"{FAINTEST:g}, which a bootstrap still tells. Register fewer looks."
+            )
         limits = ("drawdown_margin", "shortfall_margin", "first_drawdown", "first_shortfall", "shadow_margin_bps")
         for name in limits:
             if not getattr(self, name) >= 0.0:
@@ -82,5 +92,5 @@ class PromotionPlan:
         for name, value in content.items():
             fitting = (int, float) if known[name] is float else known[name]
             if not isinstance(value, fitting) or (isinstance(value, bool) and known[name] is not bool):
-                raise ConfigError(f"{name}={value!r}: expected a {known[name].__name__}. Register another plan.")
+                raise ConfigError(f"{name}={value!r}: expected {_KINDS[known[name]]}. Register another plan.")
         return cls(**content)

@@ -178,6 +178,8 @@ class Registry:
                 f"{manifest.answer}"
             )
         manifest.verify_files()
+        if PAIRS not in manifest.files:
+            raise RegistryError(f"{manifest.place} names no {PAIRS}: expected its growth beside the champion's.")
         with self.writing() as before:
             since = before.decision.plan_since if before else ""
             if since and moment(since) > moment(manifest.created):
@@ -196,7 +198,7 @@ class Registry:
                 subject=held,
                 label=str(manifest.judged.get("label") or ""),
                 roles={"challenger": held},
-                files={CHALLENGER: manifest.place, PAIRS: manifest.folder / PAIRS},
+                files={CHALLENGER: manifest.place, **{name: manifest.folder / name for name in manifest.files}},
             )
             return self.take(before, taken)
 

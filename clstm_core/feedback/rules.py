@@ -15,6 +15,7 @@ from clstm_core.evaluation.statistics import Floats, bootstrap_counts, max_drawd
 from clstm_core.feedback.promotion_plan import PromotionPlan
 
 BPS = 1e4
+MOST = 1e6  # wealth beyond it is said as this
 WORST = 0.05
 """Share of sessions, the worst ones, whose mean is the expected shortfall."""
 
@@ -151,7 +152,8 @@ def superior(found: Superiority, sessions: int) -> Ruling:
 
 def evidence(found: Superiority) -> Ruling:
     """Whether who bet on it, day by day and without knowing what came, came to enough at some day."""
-    words = f"Wealth {found.wealth:,.2f} at the last session, at most {found.most:,.2f}; {ENOUGH:.0f} is enough."
+    last, most = (f"{min(wealth, MOST):,.2f}" for wealth in (found.wealth, found.most))
+    words = f"Wealth {last} at the last session, {most} at its highest; {ENOUGH:.0f} is enough."
     return Ruling(
         name="evidence", passed=found.most >= ENOUGH, figure=found.most, limit=ENOUGH, unit="wealth", words=words
     )

@@ -101,11 +101,12 @@ def _last_known(tensors: TensorsManifest) -> str | None:
     return str(np.datetime64(int(snapshot[max(stops) - 1]), "ns"))[:10]
 
 
-def in_shadow(places: Places, challenger: str, champion: str, margin_bps: float) -> Against | None:
+def in_shadow(places: Places, challenger: str, champion: str, margin_bps: float, after: str) -> Against | None:
     """The two bundles' shadow accounts beside each other, those with the most sessions in common; None without any.
 
     Args:
         challenger, champion: identities of their bundles
+        after: ISO date of the last day that either was trained or chosen on: sessions until then do not count
     """
     from clstm_core.shadow.log import ShadowLog
 
@@ -119,7 +120,7 @@ def in_shadow(places: Places, challenger: str, champion: str, margin_bps: float)
     for mine in found[challenger]:
         for theirs in found[champion]:
             try:
-                seen = against(mine, theirs, margin_bps)
+                seen = against(mine, theirs, margin_bps, after=after)
             except ShadowError:  # too few sessions in common say nothing
                 continue
             best = seen if best is None or seen.sessions > best.sessions else best

@@ -1,7 +1,7 @@
 """What the rules of a promotion ask, in a sentence each and in the order that they are read. Plain Python."""
 
 RULES = {
-    "qualified": "It passed every stage of its making, and its bundle's policy qualified on its own ladder.",
+    "qualified": "It passed every stage of its making, and its bundle is not labelled UNQUALIFIED.",
     "own_champion": "It was held against the champion that stands now, or against cash where none does.",
     "unseen_days": "The days that it is judged on came after all that it or the champion was trained or chosen on.",
     "enough_days": "It is judged on at least as many sessions as its plan registered.",

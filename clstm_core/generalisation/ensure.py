@@ -6,6 +6,7 @@ from clstm_core.artifacts.code import code_sha256
 from clstm_core.artifacts.folder import json_sha256
 from clstm_core.artifacts.manifests import CheckpointManifest, GeneralisationManifest, RunInputs
 from clstm_core.artifacts.places import Places, RunFolder
+from clstm_core.config import RunConfig
 from clstm_core.generalisation.kinds import COMPARED, EPISODES
 from clstm_core.generalisation.measure import measure
 from clstm_core.market.tensors import load_market
@@ -31,8 +32,7 @@ def ensure_generalisation(
     identity = str(inputs.training_data_sha256)
     rungs = {manifest.milestone: manifest.identity for manifest in ladder}
     config = config_of(inputs)
-    few = PER_ENV * config.ppo.n_envs
-    counts = {"episodes": min(EPISODES, few), "compared": min(COMPARED, 2 * few)}
+    counts = episodes_of(config)
     made_from = json_sha256([inputs.config_sha256, identity, rungs, counts, code_sha256(CODE)])
     kept = GeneralisationManifest.kept(run.generalisation)
     if kept is not None and kept.made_from == made_from:
@@ -54,3 +54,9 @@ def ensure_generalisation(
         rules=found.rules,
         parents={**rungs, TENSORS: identity},
     ).write(run.generalisation)
+
+
+def episodes_of(config: RunConfig) -> dict[str, int]:
+    """How many episodes of each kind of market a run's policy is walked through, as `measure` takes it."""
+    few = PER_ENV * config.ppo.n_envs
+    return {"episodes": min(EPISODES, few), "compared": min(COMPARED, 2 * few)}

@@ -132,10 +132,10 @@ def _part(
     progress: Progress | None = None,
 ) -> list[tuple[str, Rows, Rows]]:
     """Rows and habits of some kinds of market, by their names."""
-    opened = load_market(market, verify=False) if isinstance(market, Path) else market
-    rungs = {milestone: _opened(folder) for milestone, folder in ladder.items()}
+    traded = load_market(market, verify=False) if isinstance(market, Path) else market
+    rungs = {milestone: opened(folder) for milestone, folder in ladder.items()}
     found = []
-    for kind in kinds_of(opened, config, episodes=episodes, compared=compared):
+    for kind in kinds_of(traded, config, episodes=episodes, compared=compared):
         if kind.name in names:
             found.append((kind.name, *walk_kind(rungs, kind, config)))
             if progress is not None:
@@ -143,7 +143,8 @@ def _part(
     return found
 
 
-def _opened(folder: Path) -> Rung:
+def opened(folder: Path) -> Rung:
+    """A checkpoint as its rung; CheckpointError where it is not whole."""
     policy, meta = load_policy(folder)
     return Rung(policy, int(meta.get("env_steps", 0)), load_checkpoint(folder).state)
 

@@ -25,7 +25,7 @@ from clstm_core.shadow.asked import ask, in_use
 from clstm_core.shadow.drift import regime_of, tercile_limits
 from clstm_core.shadow.limits import Limits
 from clstm_core.shadow.log import ROOM, ShadowLog
-from clstm_core.shadow.reconcile import reconcile
+from clstm_core.shadow.reconcile import LEAST_SESSIONS, reconcile
 from clstm_core.shadow.runner import Opening, ShadowRunner, set_switch
 from clstm_core.shadow.sources.directory import Directory
 from clstm_core.shadow.sources.replay import Replay
@@ -108,6 +108,14 @@ def switch_account(places: Places, name: str, state: str, reason: str) -> str | 
 def log_of(places: Places, name: str) -> ShadowLog:
     """The log of an account that is there."""
     return ShadowLog(_existing(places, name))
+
+
+def too_short(places: Places, name: str) -> str:
+    """Why an account cannot be compared with its backtest yet, in words; empty where it can."""
+    decided = len(log_of(places, name).decided)
+    if decided >= LEAST_SESSIONS:
+        return ""
+    return f"Not compared yet: {decided} of the {LEAST_SESSIONS} sessions that are needed were decided on."
 
 
 def reconcile_account(places: Places, name: str, bundle: Path, feed: Feed) -> ReconciliationManifest:

@@ -47,15 +47,20 @@ class Against:
         )
 
 
-def against(log: ShadowLog, reference: ShadowLog, margin_bps: float) -> Against:
+def against(log: ShadowLog, reference: ShadowLog, margin_bps: float, *, after: str = "") -> Against:
     """Judge an account beside a reference by their daily growth.
+
+    Args:
+        after: ISO date of the last day that does not count, e.g. of training; all sessions when empty
 
     Units:  margin_bps basis points of growth per session, stated before one looks
     Raises: ShadowError for a negative margin, or too few sessions that both were decided on
     """
     if not margin_bps >= 0.0:
         raise ShadowError(f"margin {margin_bps:g} bp: expected at least 0. Pass another --margin.")
-    mine, theirs = _growth(log.decided), _growth(reference.decided)
+    mine, theirs = (
+        _growth([row for row in one.decided if str(row["snapshot"])[:10] > after]) for one in (log, reference)
+    )
     common = sorted(set(mine) & set(theirs))
     if len(common) < LEAST:
         raise ShadowError(

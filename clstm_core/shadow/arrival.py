@@ -86,7 +86,7 @@ def aged(arrival: Arrival, limits: Limits, calendar: str) -> str:
 def faults_of(pair: MarketTensors, limits: Limits) -> list[str]:
     """What is wrong with the newest snapshot of a pair, in words; nothing where it can be decided on.
 
-    Numbers that are not finite, prices that cross, fewer quotes than a whole file has, and a copy of those before.
+    Numbers that are not finite, prices that cross, and quotes that are a copy of those before.
     """
     last = pair.n_snapshots - 1
     first, stop = pair.row_offset_T1[last : last + 2].tolist()
@@ -113,13 +113,6 @@ def faults_of(pair: MarketTensors, limits: Limits) -> list[str]:
         pass
     elif share > limits.max_crossed_share:
         found.append(f"crossed: bid above ask in {int(crossed.sum())} of {int(quoted.sum())} quoted contracts")
-    if last and limits.min_quoted_share is not None:
-        before, now = int((~pair.stale_Q[:first]).sum()), int(quoted.sum())
-        if now < limits.min_quoted_share * before:
-            found.append(
-                f"torn: {now:,} contracts are quoted, {before:,} were at the session before; expected "
-                f"{limits.min_quoted_share:.0%} of these at least"
-            )
     return [*found, *([_COPY] if last and _copied(pair, rows) else [])]
 
 

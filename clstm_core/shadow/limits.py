@@ -22,7 +22,6 @@ class Limits:
     max_quote_age_s: float | None = 26 * 3600.0  # without the exchange's closed days: until the next quotes are due
     max_missing_sessions: int | None = 1  # between two snapshots: more reduces
     max_crossed_share: float | None = 0.0  # of a session's quoted rows
-    min_quoted_share: float | None = 0.5  # quoted contracts over those of the session before: fewer is a torn file
     max_refused: int | None = 3  # sessions in a row: as many halt
     reduce_drawdown: float | None = 0.15
     halt_drawdown: float | None = 0.25

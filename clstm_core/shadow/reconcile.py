@@ -31,6 +31,9 @@ from clstm_core.shadow.runner import account_config
 from clstm_core.shadow.switch import ACTIVE, allowed_of
 from clstm_core.specs import ACTIONS
 
+LEAST_SESSIONS = 2
+"""A backtest takes no decision on its last snapshot."""
+
 CENT = 0.005
 """Half a cent: money that differs by less is the same to the cent."""
 
@@ -119,12 +122,12 @@ class Reconciled:
     @property
     def words(self) -> str:
         """The answer in a sentence."""
-        outside = f" {self.limited} sessions were traded under a switch that was not {ACTIVE}." if self.limited else ""
-        outside += f" {self.refused} sessions were refused and are in neither." if self.refused else ""
+        outside = f" Sessions under a switch that was not {ACTIVE}: {self.limited}." if self.limited else ""
+        outside += f" Sessions that were refused, and are in neither: {self.refused}." if self.refused else ""
         if self.decisions_equal and self.to_the_cent:
             return (
-                f"All {self.sessions} decisions, fills and sums of money are the backtest's; the largest difference is "
-                f"{self.largest_usd:.2g} of the currency.{outside}"
+                f"All {self.sessions} decisions, fills and sums of money are the backtest's; the largest difference of "
+                f"money is {self.largest_usd:.2g}.{outside}"
             )
         return (
             f"{self.decisions_differing} of {self.sessions} decisions differ from the backtest, {self.fills_differing} "
@@ -142,8 +145,10 @@ def reconcile(log: ShadowLog, market: MarketTensors, bundle: Path, out_dir: Path
     Raises: ShadowError for fewer than two sessions, or one that the market does not hold
     """
     rows = log.decided
-    if len(rows) < 2:
-        raise ShadowError(f"{len(rows)} sessions in {log.folder}: expected at least 2 to compare. Let more arrive.")
+    if len(rows) < LEAST_SESSIONS:
+        raise ShadowError(
+            f"{len(rows)} sessions in {log.folder}: expected at least {LEAST_SESSIONS} to compare. Let more arrive."
+        )
     index = {int(at): place for place, at in enumerate(market.snapshot_T.tolist())}
     wanted = [nanoseconds(row["snapshot"]) for row in rows]
     if lost := [row["snapshot"] for row, at in zip(rows, wanted, strict=True) if at not in index]:

@@ -1,5 +1,6 @@
 """A shadow account as it stands, made of its log: figures, drift, what the critic foresaw, evidence of harm."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,6 +51,7 @@ def training_features(places: Places, identity: str | None) -> np.ndarray | None
         start, stop = market.split("train")
     except ArtifactError:
         return None
+    os.utime(places.tensors(identity))  # `prune` counts days since a folder was last used
     return np.asarray(market.features_TF[start:stop].numpy(), dtype=float)
 
 
@@ -223,9 +225,10 @@ def _answer(log: ShadowLog, figures: dict[str, Any], watched: dict[str, Any]) ->
     if not figures["decided"]:
         return f"No session was decided on yet; {figures['refused']} were refused. The switch is {state}."
     refused = f", {figures['refused']} refused" if figures["refused"] else ""
+    plural = "" if figures["decided"] == 1 else "s"
     harmed = " Evidence says that it does worse than cash." if watched["reached"] is not None else ""
     return (
-        f"In {figures['decided']} sessions{refused}, {figures['first'][:10]} to {figures['last'][:10]}, it made "
+        f"In {figures['decided']} session{plural}{refused}, {figures['first'][:10]} to {figures['last'][:10]}, it made "
         f"{figures['total_return']:+.2%} in simulated fills; cash made {figures['cash_total_return']:+.2%}. The switch "
         f"is {state}.{harmed}"
     )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from clstm_core.walk_forward.run import Walked
 
 RECORDS = "record"
+SETTLED_ON = "sp500_modelled"
+"""The source on whose history the recipes' settings were chosen."""
 HINDSIGHT = (
     "The recipe's own settings were settled on this history, its training dates until 2012 and its validation until "
     "2016: earlier folds know that much in hindsight."
@@ -67,7 +69,7 @@ def record_of(plan: WalkPlan, places: Places, walked: Mapping[str, Sequence["Wal
             steps=plan.steps,
             trials=trials,
             label=label,
-            notes="" if simulated else HINDSIGHT,
+            notes=HINDSIGHT if info["source"] == SETTLED_ON else "",
         ),
         verdict_points=_points(plan, figures, modelled="modelled" in info["label"]),
         folds=[row for fold in found for row in fold.rows],
@@ -107,27 +109,39 @@ def _within(implied: Mapping[str, float], dates: Sequence[str]) -> dict[str, flo
     return {day: implied[day] for day in dates if day in implied}
 
 
+def _begins(plan: WalkPlan) -> str:
+    return "with the weights that the fold before ended with" if plan.warm else "from scratch"
+
+
 def _points(plan: WalkPlan, figures: Sequence[Mapping[str, Any]], *, modelled: bool) -> list[str]:
     """What a reader must know of the figures, one sentence each."""
-    start = "with the weights that the fold before ended with" if plan.warm else "from scratch"
     return [
-        f"Each fold trains {start}; its rung is chosen on its validation dates alone, and is the last one where they "
-        "tell nothing.",
+        f"Each fold begins {_begins(plan)}; its rung is chosen on its validation dates alone, and is the last one "
+        "where they tell nothing.",
         f"{plan.embargo} sessions lie unused before each validation and each test: more than an episode lasts or an "
         "option lives that could be held, plus what a feature looks back.",
         "An account begins anew in each fold with the same capital: returns are joined, and drawdowns are of the "
         "joined curve. The move between two folds is in no account.",
         "Intervals draw dates anew in blocks, pair what is compared by date, and see only losses that happened. What "
-        "luck would have shown is not known: each fold's rungs would have to be walked through many fair worlds of its "
-        "own test, as a run's judged policy is. So no lead is called more than a lead.",
+        "luck would have shown is not known: the rung that each fold plays would have to be walked through many fair "
+        "worlds of its test, as a run's judged policy is. So no lead is called more than a lead.",
         *(f"{found['recipe']}: {iqm_words(found)}." for found in figures),
         *([SHAPE] if modelled else []),
     ]
 
 
 def _provenance(plan: WalkPlan, found: Sequence["Walked"]) -> list[tuple[str, str]]:
-    names = ("source", "recipes", "folds", "window", "steps", "seeds", "warm", "training", "validation", "audit")
-    settings = plan.to_dict()
-    said = [(name, ", ".join(map(str, v)) if isinstance(v := settings[name], list) else str(v)) for name in names]
+    said = [
+        ("source", plan.source),
+        ("recipes", ", ".join(plan.recipes)),
+        ("folds", str(plan.folds)),
+        ("training window", plan.window),
+        ("first fold trains on", f"{plan.training:,} sessions"),
+        ("a rung is chosen on", f"{plan.validation:,} sessions"),
+        ("env steps per fold and seed", f"{plan.steps:,}"),
+        ("seeds", ", ".join(map(str, plan.seeds))),
+        ("each fold begins", _begins(plan)),
+        ("audit of each market", plan.audit),
+    ]
     tensors = [(f"market of fold {fold.piece.fold}", fold.tensors.identity) for fold in found]
     return [*said, ("plan", plan.sha256), ("git commit", git_commit()), *tensors]

@@ -191,6 +191,7 @@ def _row(cell: Cell, rung: BacktestResult, why: str) -> dict[str, Any]:
         **ends("validation"),
         **ends("test"),
         "training_sessions": len(fold.train),
+        "embargo": min(fold.validation.start - fold.train.stop, fold.test.start - fold.validation.stop),
         "rung": rung.manifest["milestone"],
         "why": why,
         "backtest_id": rung.id,

@@ -110,7 +110,7 @@ def ensure_trained(
     """The ladder of a run: the one that is whole, or trained now from where an earlier call was stopped.
 
     Args:
-        wanted: what `run_inputs` gives
+        wanted: what the run is made from
         before: the run of the fold before, whose last rung this one begins with; from scratch where there is none
 
     Raises: ConfigError where the run's folder was made from something else; TrainingError and CheckpointError of the
@@ -156,8 +156,8 @@ def begun(run: RunFolder, wanted: RunInputs) -> RunInputs:
     kept = RunInputs.read(run.inputs)
     if (kept.data_sha256, config_of(kept)) != (wanted.data_sha256, config_of(wanted)):
         raise ConfigError(
-            f"run {run.name} was begun with other settings or in another market than this plan's: expected the same. "
-            "Pass another --name, or move that run's folder away."
+            f"run {run.name} was begun with other settings or in another market than is asked for now: expected the "
+            "same. Pass another --name, or move that run's folder away."
         )
     return kept
 

@@ -1,6 +1,7 @@
 """What is kept of cached market data: whatever a run was made from, for ever, and the rest while somebody uses it."""
 
 import dataclasses
+import json
 import os
 import shutil
 import time
@@ -93,6 +94,18 @@ def test_what_a_backtest_traded_stays_although_no_run_was_made_from_it(places, m
     )
     backtest.write(places.backtests / "b" / FILE)
     for manifest in (*twin, *unused):
+        age(manifest.folder, 1000)
+    assert prune(places) == [places.relative(manifest.folder) for manifest in unused]
+
+
+@pytest.mark.parametrize("room", ["registry/bundles/0123456789abcdef", "challengers/b"])
+def test_what_the_registry_or_a_challenger_was_made_from_stays(places, market, room):
+    """Although the bundle that it was copied from is gone."""
+    used, unused = market("used"), market("unused")
+    place = places.root / room / FILE
+    place.parent.mkdir(parents=True)
+    place.write_text(json.dumps({"parents": {"tensors": used[1].identity}}))
+    for manifest in (*used, *unused):
         age(manifest.folder, 1000)
     assert prune(places) == [places.relative(manifest.folder) for manifest in unused]
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from concurrent.futures import Executor, Future
 
 import dagster as dg
 import pytest
@@ -166,6 +167,21 @@ def stub_audit(patch, failing=()):
     return asked
 
 
+class Here(Executor):
+    """In the place of a process beside this one: it would begin with importing torch, and know of no patch."""
+
+    def submit(self, fn, /, *args, **options):
+        done = Future()
+        done.set_result(fn(*args, **options))
+        return done
+
+
+def nothing_beside(patch):
+    """What is handed to a process beside this one is done here; `test_chain.py` and the core's own tests have one."""
+    for module in ("evaluation.ladder", "evaluation.fair_worlds", "generalisation.measure"):
+        patch.setattr(f"clstm_core.{module}.beside", Here)
+
+
 @pytest.fixture
 def verdict(monkeypatch):
     """Replaces the audit, which has tests of its own, by a given verdict; the list grows by each audit asked for."""
@@ -175,6 +191,10 @@ def verdict(monkeypatch):
 @pytest.fixture
 def trains_here(monkeypatch):
     """Training in the test's own process, where patches of its code count."""
+    train_here(monkeypatch)
+
+
+def train_here(patch):
     from clstm_core.artifacts.manifests import RunInputs
     from clstm_core.artifacts.places import Places
     from clstm_core.train.envs import envs_of
@@ -186,16 +206,18 @@ def trains_here(monkeypatch):
         env, heldout = envs_of(inputs, Places(run.path.parents[1]))
         train(config_of(inputs), env, run_dir=run.path, heldout_env=heldout, report=report)
 
-    monkeypatch.setattr("clstm_core.train.apart.train_apart", here)
+    patch.setattr("clstm_core.train.apart.train_apart", here)
 
 
-def finish(root, **recipe):
-    """A home below `root` in which run "one" went through the whole chain."""
+def finish(root, stages=STAGES, **recipe):
+    """A home below `root` in which run "one" went through the whole chain, or through these stages of it."""
     with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral(tempdir=str(root)) as found:
         patch.setenv("OMP_NUM_THREADS", "1")
         stub_audit(patch)
+        nothing_beside(patch)
+        train_here(patch)
         found.add_dynamic_partitions("training_run", ["one"])
-        Chain(root / "home", found, "one", **recipe).does(*STAGES, ops=FAST)
+        Chain(root / "home", found, "one", **recipe).does(*stages, ops=FAST)
     return root / "home"
 
 
@@ -206,9 +228,10 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def moved(finished, tmp_path, instance, verdict):
+def moved(finished, tmp_path, instance, verdict, monkeypatch):
     """The finished chain, copied to another place: its old place is not there for it."""
     verdict()
+    nothing_beside(monkeypatch)
     home = shutil.copytree(finished, tmp_path / "elsewhere" / "project")
     return Chain(home, instance, "one")
 
@@ -221,6 +244,7 @@ def relaunched(finished, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral(tempdir=str(root)) as found:
         patch.setenv("OMP_NUM_THREADS", "1")
         stub_audit(patch)
+        nothing_beside(patch)
         found.add_dynamic_partitions("training_run", ["one"])
         for asset in STAGES:
             result = Chain(home, found, "one").stage(asset, ops=FAST)
@@ -232,8 +256,9 @@ def relaunched(finished, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished_validated(tmp_path_factory):
-    """As `finished`, in a market long enough for a validation window."""
-    return finish(tmp_path_factory.mktemp("validated"), n_snapshots=VALIDATED)
+    """As `finished`, in a market long enough for a validation window; without what nothing that is audited rests on."""
+    stages = [asset for asset in STAGES if asset not in (convention_sweeps, policy_bundle)]
+    return finish(tmp_path_factory.mktemp("validated"), stages, n_snapshots=VALIDATED)
 
 
 @pytest.fixture(scope="session")
@@ -247,16 +272,18 @@ def finished_in_worlds(tmp_path_factory):
 
 
 @pytest.fixture
-def in_worlds(finished_in_worlds, tmp_path, instance, verdict):
+def in_worlds(finished_in_worlds, tmp_path, instance, verdict, monkeypatch):
     """A copy of the finished chain of a run that trains in generated worlds."""
     verdict()
+    nothing_beside(monkeypatch)
     home = shutil.copytree(finished_in_worlds, tmp_path / "elsewhere" / "project")
     return Chain(home, instance, "one", n_snapshots=VALIDATED)
 
 
 @pytest.fixture
-def validated(finished_validated, tmp_path, instance, verdict):
+def validated(finished_validated, tmp_path, instance, verdict, monkeypatch):
     """A copy of the finished chain that has a validation window."""
     verdict()
+    nothing_beside(monkeypatch)
     home = shutil.copytree(finished_validated, tmp_path / "elsewhere" / "project")
     return Chain(home, instance, "one", n_snapshots=VALIDATED)

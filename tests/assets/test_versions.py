@@ -8,7 +8,7 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from assets import code_versions
+from assets import code_versions, convention_sweeps, fair_worlds
 from assets.companions import stressed_tensors, twin_tensors
 from assets.fair_worlds import _version
 from assets.market_data import market_quotes
@@ -16,6 +16,7 @@ from assets.market_realism import market_realism
 from assets.reports import backtest_report
 from assets.vendor_sessions import vendor_sessions
 from clstm_core import realism_verdict
+from clstm_core.artifacts.code import closure
 
 ASSETS = Path(code_versions.__file__).parent
 
@@ -144,3 +145,24 @@ def test_a_room_that_is_not_there_is_named(copied):
     _, now = copied
     with pytest.raises(FileNotFoundError, match=r"no code at .*nowhere"):
         now("reports.py", ("nowhere",))
+
+
+@pytest.mark.parametrize(
+    ("asset", "makers"), [(convention_sweeps, ("_sweep", "_tilt")), (fair_worlds, ("_judge",))], ids=["sweeps", "fair"]
+)
+def test_what_is_kept_is_known_by_all_code_that_makes_it(asset, makers):
+    """A rule that trades otherwise, books or a proof that are made otherwise, make another result."""
+    tree = ast.parse(Path(asset.__file__).read_text())
+    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in makers]
+    used = {node.module for maker in found for node in ast.walk(maker) if isinstance(node, ast.ImportFrom)}
+    ours = {name for name in used if name.startswith("clstm_core.")}
+    assert "clstm_core.evaluation.ladder" in ours
+    assert ours <= closure(*asset.CODE)
+
+
+def test_all_code_that_makes_controls_counts():
+    """Each module that training and judging the recipe imports lies in a room that the version is of."""
+    rooms = {"config", *(room for room in code_versions.CONTROLS if "." not in room and "*" not in room)}
+    parts = [name.split(".") for name in closure("clstm_core.controls.found", "clstm_core.controls.kept")]
+    assert {"model", "generalisation", "evaluation"} <= {part[1] for part in parts if len(part) > 2}
+    assert {part[1] for part in parts if len(part) > 2} - rooms == {"artifacts"}

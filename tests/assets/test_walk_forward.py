@@ -1,10 +1,12 @@
 """The walk-forward as an asset: its checks, its page, its observations, and what a second launch finds standing."""
 
+from types import SimpleNamespace
+
 import dagster as dg
 import pytest
 
 from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
-from assets.walk_forward import walk_forward_record
+from assets.walk_forward import _ahead, _apart, walk_forward_record
 from clstm_core.artifacts.places import Places
 from clstm_core.store.store import MetricsStore
 from clstm_core.walk_forward.run import read_walk
@@ -70,3 +72,43 @@ def test_a_market_that_is_not_proven_trains_nothing(home, instance, verdict, tra
     assert not result.success
     assert "the audit of fold 1's market failed" in said(result)
     assert not list((home / "data" / "runs").glob("*/checkpoints"))
+
+
+def record(*, lows=(0.1,), **changes):
+    """A record as the checks read it: one fold of each recipe, with what is changed of its row."""
+    row = {"run": "r", "embargo": 147, "train_to": "2010-01-04", "validation_from": "2010-09-01"}
+    row |= {"validation_to": "2012-09-03", "test_from": "2013-05-01", **changes}
+    pair = {
+        "against": "cash",
+        "estimate": 1.0,
+        "ci_high": 2.0,
+        "confidence": 0.95,
+        "n_dates": 400,
+        "beyond_luck": False,
+    }
+    figures = [
+        {"recipe": f"recipe {k}", "by_fold": [], "pairs": [{**pair, "ci_low": low, "p_value": None}]}
+        for k, low in enumerate(lows)
+    ]
+    return SimpleNamespace(figures=figures, evidence={"folds": [row]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ""),
+        ({"embargo": 146}, "146 sessions between two windows, expected 147"),
+        ({"test_from": "2012-09-01"}, "overlap"),
+    ],
+)
+def test_an_embargo_that_is_too_short_is_named(changes, words):
+    found = _apart(SimpleNamespace(embargo=147, folds=1), record(**changes))
+    assert found.passed == (not words)
+    assert words in found.description
+
+
+@pytest.mark.parametrize(
+    ("lows", "passed"), [((0.1,), True), ((-0.1, 0.1), False), ((0.1, -0.1), True), ((None,), False)]
+)
+def test_a_recipe_that_is_walked_beside_the_launchs_makes_it_no_better(lows, passed):
+    assert _ahead(record(lows=lows)).passed == passed

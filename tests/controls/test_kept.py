@@ -3,13 +3,16 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from clstm_core.artifacts.places import Places
-from clstm_core.config import default_cpu
+from clstm_core.config import RECIPES, default_cpu
 from clstm_core.controls import found
 from clstm_core.controls.kept import controls_said, kept_controls, make_controls, recipe_sha256
 from clstm_core.errors import ArtifactError, ConfigError
+from clstm_core.generalisation.walk import Episodes
 from clstm_core.store.store import MetricsStore
 
 RULE = {"rule": "near strangle", "growth_bps": 0.5, "per_risk": 0.3}
@@ -68,7 +71,9 @@ def test_they_say_what_was_found_and_when(made):
     assert "held no position in 99% of its decisions" in said
     assert "called better than cash in 1 of 100 windows of 1,260 sessions" in said
     assert "earned 80% of the best fixed rule's profit, and was called better in 80 of 100" in said
-    assert f"(1,000,000 env steps in simulated worlds, seed 0, {kept.made_at[:10]})" in said
+    assert (
+        f"(1,000,000 env steps in simulated worlds, seed 0, {kept.made_at[:10]}, commit {kept.git_commit[:7]})" in said
+    )
 
 
 def test_without_them_the_verdict_says_how_to_make_them():
@@ -87,9 +92,28 @@ def test_altered_controls_are_refused(made):
         kept_controls(default_cpu(), places)
 
 
-def test_one_episode_is_too_few(tmp_path):
-    with pytest.raises(ConfigError, match="at least 2"):
-        make_controls(default_cpu(), Places(tmp_path), episodes=1)
+@pytest.mark.parametrize("episodes", [1, 389])
+def test_too_few_windows_of_luck_to_call_anything_better_are_refused(tmp_path, episodes):
+    """Ten half years per window: of 38 windows of luck the best is 1 in 39, which is no 2.5%."""
+    with pytest.raises(ConfigError, match=r"expected at least 390 \(39 windows of luck\), as a rule 1000"):
+        make_controls(default_cpu(), Places(tmp_path), episodes=episodes)
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_every_recipes_controls_are_windows_in_which_an_edge_can_be_called_better(monkeypatch, tmp_path, recipe):
+    """Whatever an episode lasts: an edge that nobody could miss is called better in all of them."""
+    asked = []
+    monkeypatch.setattr(found, "found_in", lambda name, config, episodes, progress: asked.append(episodes) or row(name))
+    config = RECIPES[recipe]()
+    make_controls(config, Places(tmp_path))
+    (episodes,) = set(asked)
+    draws = np.random.default_rng(0)
+    sessions = (config.env.horizon, episodes)
+    edge, luck = (
+        found.excess_windows(Episodes(torch.from_numpy(growth), torch.ones(sessions, dtype=torch.bool), None))
+        for growth in (draws.normal(5.0, 10.0, sessions), draws.normal(0.0, 10.0, sessions))
+    )
+    assert found.called_better(edge, luck)["called_better"] == edge.shape[1] == 100
 
 
 def test_they_are_rows_of_the_store_and_come_back_from_the_files(made, tmp_path):

@@ -39,6 +39,29 @@ def test_the_exports_decide_as_the_trained_policy_over_a_thousand_recurrent_step
         assert result.passed
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("hidden", [64, 256])
+def test_at_full_size_no_decision_differs_in_a_thousand_unbroken_steps(hidden, make_env, tmp_path):
+    """With the env's answer to each action, for one account and for seven; each runtime carries its own state."""
+    torch.manual_seed(0)
+    policy = CLSTM(len(OBSERVATION), len(ACTIONS), ModelConfig(hidden_dim=hidden)).eval()
+    with torch.no_grad():
+        policy.policy_head.weight.mul_(100)
+    reference, candidates = exported(policy, tmp_path)
+    for batch in (1, 7):
+        for result in check_parity(candidates, reference, make_env(batch), steps=1000):
+            assert (result.batch, result.steps, result.actions_differing) == (batch, 1000, 0), result
+            assert result.passed, result
+
+
+def test_the_products_by_head_are_products_of_matrices(policy, tmp_path):
+    """Einsum would turn the weights round at each decision: a third of its time at hidden 256."""
+    export.export_onnx(export.full_step(policy, MEMORY), tmp_path / "full.onnx", {})
+    operators = [node.op_type for node in onnx.load(tmp_path / "full.onnx").graph.node]
+    assert "Einsum" not in operators
+    assert operators.count("MatMul") >= 6
+
+
 def test_a_runtime_that_forgets_its_state_fails_parity(policy, make_env):
     run = eager(policy)
     blank = run.blank(3)[2:]

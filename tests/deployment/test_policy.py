@@ -156,6 +156,16 @@ def test_what_is_no_champion_is_opened_only_on_request(policy, make_env, tmp_pat
         Policy.load(folder)
 
 
+@pytest.mark.parametrize("left_out", ["policy.onnx", "golden.safetensors"])
+def test_a_manifest_that_names_no_hash_of_what_is_opened_is_refused(folder, left_out):
+    place = folder / "manifest.json"
+    manifest = json.loads(place.read_text())
+    del manifest["files"][left_out]
+    place.write_text(json.dumps(manifest))
+    with pytest.raises(PolicyError, match=f"names no hash of {left_out}"):
+        Policy.load(folder)
+
+
 def test_it_needs_numpy_and_onnxruntime_alone(original):
     code = (
         "import sys; from clstm_policy import Policy; "

@@ -25,6 +25,7 @@ from clstm_core.model.clstm import CLSTM
 from clstm_core.options.black_scholes import greeks
 from clstm_core.options.implied_vol import implied_vol
 from clstm_core.specs import ACTIONS, MAX_LEGS, OBSERVATION
+from tests.evaluation.made_up import comparison, evidence, results  # noqa: F401 - fixtures
 
 FIRST = datetime(2020, 1, 2, 21, tzinfo=UTC)
 

@@ -124,6 +124,7 @@ def test_a_policy_that_does_what_cash_does_is_not_distinguishable_from_it(result
     pair = next(pair for pair in found.pairs if pair["metric"] == MEAN_METRIC)
     assert (pair["estimate"], pair["distinguishable"]) == (0.0, False)
     assert "not distinguishable from cash (+0.0% per year, 95% CI +0.0% to +0.0%)" in found.verdict
+    assert "Deflated Sharpe ratio: none, of fewer than 60 returns, or none that vary." in found.notes
 
 
 def test_noise_about_cash_is_not_distinguishable(result_of) -> None:

@@ -102,6 +102,13 @@ def test_a_ladder_that_waits_beside_cash_has_sentences_and_no_p():
     )
 
 
+def test_one_rung_of_many_trials_has_no_deflated_ratio_and_it_is_said_why():
+    found = asked(ladder([0.002]), trials=30)
+    assert found.record.dsr is None
+    assert "What is left of that after 30 trials is not known: the rungs of the ladder do not say" in found.answers[1]
+    assert {row["figure"]: row["value"] for row in found.figures}["DSR"] is None
+
+
 def test_baselines_alone_have_no_record():
     found = statistics_of(ladder([])[:2], None, 0, "", replications=50)
     assert (found.policy, found.record, found.superior[0].p) == ("", None, None)

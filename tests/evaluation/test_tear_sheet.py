@@ -1,6 +1,7 @@
-"""Figures of the tear sheet against empyrical, quantstats and pencil; periods against a plain loop."""
+"""Figures of the tear sheet against empyrical, quantstats, jquantstats and pencil; periods against a plain loop."""
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -68,6 +69,51 @@ def test_where_quantstats_differs_it_is_by_what_the_docstrings_say(account):
     assert unbiased == pytest.approx(-0.4255607590276717, rel=1e-9)
     # quantstats sums returns; compounding gives another total
     assert ratios.recovery_factor(float(returns.sum()), -0.04665660862896718) == pytest.approx(5.6620109146615825)
+
+
+JQUANTSTATS = {
+    "Return per year": 0.11462915969852094,
+    "Volatility per year": 0.06945908112189421,
+    "Sharpe ratio": 1.234096549298537,
+    "Sortino ratio": 1.8809391062762388,
+    "Calmar ratio": 2.4568686637749417,
+    "Omega ratio": 1.2141420389062079,
+    "Tail ratio": 1.1650536168313452,
+    "Total return": 0.2948374119460586,
+    "Largest drawdown": -0.046656608628967144,
+    "Best day": 0.010809990606615472,
+    "Worst day": -0.010029401076102284,
+    "Winning days": 0.5357142857142857,
+    "Days ahead of cash": 0.5183333333333333,
+    "Beta to the underlying": 0.3804253639883437,
+}
+"""What jquantstats 0.13.1 says of these returns at 252 periods per year: for volatility, the ratios of Sharpe, Sortino
+and Omega and the days ahead of cash of returns beyond cash (its `rf`), for all others of the returns themselves."""
+
+
+@pytest.mark.parametrize(("figure", "value"), JQUANTSTATS.items())
+def test_figures_are_jquantstats(account, figure, value):
+    found = {row["figure"]: row["value"] for row in tear_sheet(account)}
+    assert found[figure] == pytest.approx(value, rel=1e-9, abs=1e-9)
+
+
+def test_where_jquantstats_differs_the_difference_is_explained(account):
+    found = {row["figure"]: row["value"] for row in tear_sheet(account)}
+    returns, market = account.returns, account.market
+    mean, deviation = float(returns.mean()), float(returns.std(ddof=1))
+    # its value at risk and the mean beyond it are those of a normal distribution; ours are of the returns that came
+    bell = NormalDist(mean, deviation)
+    at = bell.inv_cdf(0.05)
+    assert at == pytest.approx(-0.0067559739573904, rel=1e-9)
+    beyond = mean - deviation**2 * bell.pdf(at) / 0.05
+    assert beyond == pytest.approx(-0.008584113728369633, rel=1e-9)
+    assert found["VaR 95, one day"] == pytest.approx(float(np.quantile(returns, 0.05)), rel=1e-9)
+    # its recovery factor and its alpha sum returns; that alpha knows no cash, and counts the calendar's 260.59 weekdays
+    assert float(returns.sum()) / -found["Largest drawdown"] == pytest.approx(5.662010914661641, rel=1e-9)
+    alpha = (mean - found["Beta to the underlying"] * float(market.mean())) * 260.589988081624
+    assert alpha == pytest.approx(0.06627353603365572, rel=1e-9)
+    # skewness and kurtosis are corrected for the sample's size, as quantstats' are: the test above
+    assert found["Skewness"] != pytest.approx(0.047879545409405616, rel=1e-4)
 
 
 def test_moments_are_those_of_the_definition(account):

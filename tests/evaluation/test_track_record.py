@@ -87,4 +87,14 @@ def test_a_ratio_that_is_not_above_the_benchmark_has_no_length():
     found = track_record(rung, [rung], 9)
     assert found.min_sessions is None
     assert found.psr < 0.5
-    assert (found.expected_maximum, found.dsr) == (0.0, found.psr), "one rung says nothing of how trials differ"
+
+
+@pytest.mark.parametrize("rungs", [1, 3])
+def test_a_ladder_whose_ratios_do_not_differ_says_nothing_of_how_trials_do(rungs):
+    """Nine looked: what the best of them would show by luck is not zero, and not known."""
+    ladder = [Curve(f"rung {k}", np.random.default_rng(1).normal(1e-3, 0.01, 300), k) for k in range(rungs)]
+    found = track_record(ladder[0], ladder, 9)
+    assert (found.expected_maximum, found.dsr) == (None, None)
+    assert found.words.startswith("Deflated Sharpe ratio: none, since the rungs of the ladder do not say")
+    alone = track_record(ladder[0], ladder, 1)
+    assert (alone.expected_maximum, alone.dsr) == (0.0, alone.psr), "of one trial there is nothing to deflate"

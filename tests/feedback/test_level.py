@@ -70,6 +70,21 @@ def test_a_year_of_weekly_challengers_that_are_no_better_promotes_none_in_19_of_
     assert np.mean(false) <= 0.05, f"promoted falsely in {np.mean(false):.1%} of {years} years"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [252, 1008])
+@pytest.mark.parametrize("kind", [normal, calm_and_wild, seller, coin])
+def test_in_200_such_years_the_bettor_alone_is_not_enough_and_both_are(kind, window):
+    draw, years = np.random.default_rng(21), 200
+    alone = both = 0
+    for _ in range(years):
+        found = [path for path in weekly(kind, draw, window) if evident(path)]
+        alone += bool(found)
+        both += any(superior(path) for path in found)
+    print(f"{kind.__name__}, {window}: bettor alone {alone / years:.1%}, both {both / years:.1%} of {years} years")
+    assert both / years <= 0.05, f"promoted falsely in {both / years:.1%} of {years} years"
+    assert kind is not coin or alone / years > 0.1
+
+
 def test_500_harmless_pairs_watched_daily_for_a_year_alarm_in_at_most_one_of_twenty():
     draw = np.random.default_rng(12)
     for kind in (normal, calm_and_wild, seller, coin):
@@ -133,7 +148,7 @@ def test_the_bootstrap_alone_would_promote_fair_sellers():
     """Why two answers are asked for: the lower bound at the look's level, by itself, over years of weekly looks."""
     draw, years = np.random.default_rng(14), 60
     shares = {}
-    for kind in (normal, calm_and_wild, seller):
+    for kind in (normal, calm_and_wild, seller, coin):
         hits = 0
         for _ in range(years):
             paths = weekly(kind, draw, YEAR)

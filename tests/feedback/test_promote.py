@@ -1,11 +1,15 @@
 """A challenger takes the champion's place by rules alone; a refusal says which rule and by how much."""
 
+import re
+import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from clstm_core.artifacts.folder import write_json
 from clstm_core.artifacts.manifests.decision import PERSON, RULES
 from clstm_core.artifacts.places import Places
 from clstm_core.errors import RegistryError
@@ -13,6 +17,7 @@ from clstm_core.feedback import rules_names
 from clstm_core.feedback.promote import decide
 from clstm_core.feedback.promotion_plan import PromotionPlan
 from clstm_core.feedback.registry import Registry
+from clstm_core.shadow.log import ShadowLog
 
 sys.path.insert(0, str(Path(__file__).parent))
 from registry_makings import bundle, challenger
@@ -187,6 +192,54 @@ def test_a_damaged_champion_or_pair_is_refused_by_name_and_nothing_changes(regis
     assert registry.current().challenger.run == "b"
     file.write_bytes(whole)
     assert decide(Places(data)).champion.run == "b"
+
+
+def test_of_two_processes_at_once_one_decides_and_the_other_says_why_not(registry, data):
+    propose(registry, data, "a")
+    code = (
+        "import sys; from pathlib import Path; from clstm_core.artifacts.places import Places\n"
+        "from clstm_core.errors import ClstmError; from clstm_core.feedback.promote import decide\n"
+        "try: decide(Places(Path(sys.argv[1])))\n"
+        "except ClstmError as error: sys.exit(str(error))"
+    )
+    command = [sys.executable, "-c", code, str(data)]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=300)[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 1], said
+    assert re.search("no challenger stands|is in use by another process", "".join(said)), said
+    assert [past.decision for past in registry.history()] == ["appoint", "propose"]
+
+
+def test_shadow_accounts_of_both_are_laid_beside_each_other(registry, data):
+    registry.register(PromotionPlan(shadow=True), WHY)
+    late = "2099-01-01T00:00:00+00:00"
+    bundle(data, "a")
+    registry.appoint(data / "bundles" / "a", WHY)
+    champion = registry.current().champion.identity
+    propose(registry, data, "b", created=late)
+    assert failed(decide(Places(data))) == ["shadow_no_worse"]
+    draw = np.random.default_rng(4)
+    made = {run: bundle(data, run) for run in ("good", "bad")}
+    account(data, "of_a", champion, draw.normal(0.0, 0.01, 70))
+    account(data, "of_good", made["good"].identity, draw.normal(0.01, 0.01, 70))
+    account(data, "of_bad", made["bad"].identity, draw.normal(-0.02, 0.01, 70))
+    # a replay of days that it was trained on says nothing, however long and good
+    account(data, "of_bad_trained", made["bad"].identity, np.full(90, 0.01), first=datetime(2018, 1, 2, 21, tzinfo=UTC))
+    account(data, "of_a_trained", champion, np.zeros(90), first=datetime(2018, 1, 2, 21, tzinfo=UTC))
+    account(data, "of_bad_too_short", made["bad"].identity, np.full(10, 0.1))
+    propose(registry, data, "bad", made=made["bad"], created=late)
+    assert failed(decide(Places(data))) == ["shadow_harm", "shadow_no_worse"]
+    propose(registry, data, "good", made=made["good"], created=late)
+    assert decide(Places(data)).champion.run == "good"
+
+
+def account(data, name, identity, growth, first=datetime(2024, 1, 2, 21, tzinfo=UTC)):
+    """A shadow account of a bundle whose equity grew so."""
+    with ShadowLog.writing(data / "shadow" / name) as log:
+        log.append({"kind": "opened", "facts": "{}"})
+        for at, equity in enumerate(1e6 * np.exp(np.cumsum(growth))):
+            log.append({"kind": "decided", "snapshot": first + timedelta(days=at), "equity_usd": float(equity)})
+    write_json(data / "shadow" / name / "account.json", {"facts": {"bundle": identity}})
 
 
 def test_until_when_a_policy_was_trained_is_read_from_its_market_where_its_settings_name_no_day(data):

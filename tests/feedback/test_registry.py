@@ -1,7 +1,9 @@
 """One champion, whole, whatever happens: decisions are a chain of states, and one link says which of them holds."""
 
+import dataclasses
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from clstm_core.artifacts.places import Places
 from clstm_core.errors import ArtifactError, BundleError, RegistryError
 from clstm_core.feedback.promotion_plan import PromotionPlan
 from clstm_core.feedback.registry import Registry, Taken
+from clstm_policy.files import verified_manifest
+from clstm_policy.guard import PolicyError
 
 sys.path.insert(0, str(Path(__file__).parent))
 from registry_makings import bundle, challenger
@@ -101,6 +105,31 @@ def test_a_deployers_path_leads_to_a_copy_that_loads_as_it_was(registry, data):
     assert copy.resolve() != (data / "bundles" / "a").resolve()
     assert hashes(copy) == hashes(data / "bundles" / "a")
     assert not os.stat(copy / "policy.onnx").st_mode & 0o222
+
+
+def test_who_loads_while_the_link_is_swapped_reads_one_bundle(registry, data):
+    for run in ("a", "b"):
+        promoted(registry, data, run)
+    ended, seen, faults = threading.Event(), set(), []
+
+    def load():
+        while not ended.is_set():
+            try:
+                seen.add(verified_manifest((registry.root / "current" / "champion").resolve())["run"])
+            except PolicyError as error:
+                faults.append(str(error))
+
+    reader = threading.Thread(target=load)
+    reader.start()
+    try:
+        for number in range(10):
+            promoted(registry, data, f"c{number}")
+            registry.roll_back(WHY)
+    finally:
+        ended.set()
+        reader.join()
+    assert faults == []
+    assert {"b"} < seen
 
 
 def test_a_damaged_copy_is_refused_by_name_and_the_champion_stays(registry, data):
@@ -225,6 +254,13 @@ def relink(link, target):
 
 def spoil(file):
     file.write_bytes(file.read_bytes().replace(b"a", b"e", 1))
+
+
+def test_one_without_its_pairs_is_not_proposed(registry, data):
+    made = challenger(data, "a")
+    bare = dataclasses.replace(made, files={}).write(made.place)
+    with pytest.raises(RegistryError, match=r"names no pairs\.parquet"):
+        registry.propose(bare, data / "bundles" / "a", WHY)
 
 
 def test_proposals_keep_what_they_are_decided_on(registry, data):

@@ -144,11 +144,12 @@ def test_a_plan_that_cannot_be_is_a_sentence():
     for limits, words in (
         ({"sessions": 59}, "sessions=59: expected at least 60"),
         ({"year_level": 0.2}, "year_level=0.2"),
+        ({"looks_per_year": 200}, "leaves 0.00025 for each: expected at least 0.0004"),
         ({"drawdown_margin": -1.0}, "drawdown_margin=-1.0"),
         ({"latency_us": 0.0}, "latency_us=0.0"),
         ({"sesions": 90}, "unknown limits sesions"),
-        ({"sessions": "90"}, "sessions='90': expected a int"),
-        ({"shadow": 1}, "shadow=1: expected a bool"),
+        ({"sessions": "90"}, "sessions='90': expected a whole number"),
+        ({"shadow": 1}, "shadow=1: expected true or false"),
         ({"sessions": True}, "sessions=True"),
     ):
         with pytest.raises(ConfigError, match=words):

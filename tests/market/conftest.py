@@ -168,6 +168,14 @@ def cboe(tmp_path):
 
 
 @pytest.fixture
+def week(cboe):
+    """Five clean sessions."""
+    for day in trading_days(date(2026, 7, 20), date(2026, 7, 24)):
+        cboe.write(day)
+    return cboe
+
+
+@pytest.fixture
 def vendor():
     """The pieces that vendors' folders are made of."""
     return SimpleNamespace(

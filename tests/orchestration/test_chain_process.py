@@ -15,6 +15,7 @@ from assets.support import LOCK_TAG
 from clstm_core.artifacts.folder import is_locked, lock
 from orchestration.chain import close_abandoned
 from orchestration.home import dagster_home
+from orchestration.launch import _waiting_for
 
 ROOT = Path(__file__).resolve().parents[2]
 POOL = "market"
@@ -133,6 +134,17 @@ def test_a_finished_runs_leftover_slots_are_freed(instance, launch, end):
     assert status(instance, finished) == end
     waiting = instance.event_log_storage.claim_concurrency_slot(POOL, launch(slot=False), "market_quotes")
     assert waiting.is_claimed, "the next one goes on"
+
+
+def test_a_chain_that_holds_the_pool_waits_for_nobody(instance, launch):
+    """Its own step stays among the pool's pending ones while it works."""
+    mine = launch()
+    info = instance.event_log_storage.get_concurrency_info(POOL)
+    assert [step.run_id for step in info.pending_steps] == [mine]
+    assert _waiting_for() == ""
+    other = launch(slot=False)
+    instance.event_log_storage.claim_concurrency_slot(POOL, other, "market_quotes")
+    assert _waiting_for() == f"waiting for pool {POOL}, held by run {mine[:8]}"
 
 
 def test_slots_of_a_run_that_was_deleted_are_freed(instance, launch):

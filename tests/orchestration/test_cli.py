@@ -82,6 +82,14 @@ def test_a_store_that_is_no_database_is_a_sentence(tmp_path):
     assert clstm(tmp_path, "publish-metrics", str(tmp_path / "published.duckdb")).returncode == 0
 
 
+def test_a_snapshot_is_written_into_a_folder_that_is_there(tmp_path):
+    gone = tmp_path / "gone" / "published.duckdb"
+    done = clstm(tmp_path, "publish-metrics", str(gone))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: cannot write {gone}: expected a file in a folder that is there")
+    assert not gone.parent.exists()
+
+
 def test_a_home_that_is_a_file_is_a_sentence(tmp_path):
     home = tmp_path / "home"
     home.write_text("")

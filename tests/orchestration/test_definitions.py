@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -11,6 +12,7 @@ import pytest
 from clstm_core.evidence_audit.names import CHECKS
 from clstm_core.feedback.rules_names import RULES
 from orchestration.definitions import build_defs
+from orchestration.schedules import shadow_daily
 
 ROOT = Path(__file__).resolve().parents[2]
 PARENTS = {
@@ -50,6 +52,7 @@ PARENTS = {
         "convention_sweeps",
     },
     "walk_forward_record": set(),
+    "sweep_record": set(),
     "shadow_session": {"policy_bundle"},
     "shadow_reconciliation": {"shadow_session"},
     "challenger_policy": set(),
@@ -84,6 +87,7 @@ GROUPS = {
     },
     "deployment": {"policy_bundle"},
     "walk_forward": {"walk_forward_record"},
+    "sweeps": {"sweep_record"},
     "shadow": {"shadow_session", "shadow_reconciliation"},
     "feedback": {"challenger_policy"},
     "champion": {"champion"},
@@ -119,6 +123,7 @@ BLOCKING = {
     "evidence_audit": set(CHECKS),
     "policy_bundle": {"parity", "golden_vectors"},
     "backtest_report": set(),
+    "sweep_record": set(),
     "walk_forward_record": {"folds_apart", "ledgers_recompute"},
     "shadow_session": set(),
     "shadow_reconciliation": {"decisions_equal"},
@@ -137,6 +142,7 @@ WARNING = {
     "policy_bundle": {"latency", "champion_exported"},
     "backtest_report": {"opens_offline", "figures_present"},
     "walk_forward_record": {"ahead_of_cash"},
+    "sweep_record": {"trials_ended", "best_confirmed"},
     "shadow_session": {"switch_active", "no_drift", "no_harm"},
     "shadow_reconciliation": {"to_the_cent"},
     "challenger_policy": {"critic_gained", "near_champion", "nothing_unlearned", "may_be_proposed"},
@@ -177,7 +183,13 @@ def test_groups_owners_kinds_and_words(graph):
 def test_runs_are_partitioned_and_market_data_is_not(graph):
     keyed = {k.path[-1] for k in graph.get_all_asset_keys() if graph.get(k).partitions_def is not None}
     assert (
-        keyed == set(PARENTS) - GROUPS["market_data"] - GROUPS["walk_forward"] - GROUPS["controls"] - GROUPS["champion"]
+        keyed
+        == set(PARENTS)
+        - GROUPS["market_data"]
+        - GROUPS["walk_forward"]
+        - GROUPS["controls"]
+        - GROUPS["sweeps"]
+        - GROUPS["champion"]
     )
     runs = {graph.get(dg.AssetKey(name)).partitions_def for name in keyed - {"vendor_sessions"}}
     assert {found.name for found in runs} == {"training_run"}
@@ -232,8 +244,8 @@ def test_jobs_select_what_they_say(definitions):
         for job in definitions.resolve_all_job_defs()
         if not job.name.startswith("__")
     }
-    apart = {"vendor_sessions", "recipe_controls", "walk_forward_record"} | GROUPS["shadow"]
-    apart |= GROUPS["champion"] | GROUPS["feedback"]
+    apart = {"vendor_sessions", "recipe_controls", "walk_forward_record", "sweep_record"}
+    apart |= GROUPS["shadow"] | GROUPS["champion"] | GROUPS["feedback"]
     assert found["train_and_evaluate"] == set(PARENTS) - apart
     assert found["run_shadow"] == GROUPS["shadow"]
     assert found["load_vendor_months"] == {"vendor_sessions"}
@@ -245,14 +257,15 @@ def test_jobs_select_what_they_say(definitions):
     assert found["render_report"] == {"backtest_report"}
     assert found["walk_forward"] == {"walk_forward_record"}
     assert found["fine_tune_challenger"] == {"challenger_policy"}
+    assert found["sweep"] == {"sweep_record"}
     assert found["start_run"] == set()
     assert found["make_controls"] == {"recipe_controls"}
     assert found["promote_champion"] == found["roll_back_champion"] == GROUPS["champion"]
-    assert len(found) == 15
+    assert len(found) == 16
 
 
 def test_the_chain_is_launched_without_a_configuration(definitions):
-    for name in ("train_and_evaluate", "evaluate_only", "walk_forward"):
+    for name in ("train_and_evaluate", "evaluate_only", "walk_forward", "sweep"):
         assert dg.validate_run_config(definitions.resolve_job_def(name), {})
 
 
@@ -263,9 +276,16 @@ def test_training_is_never_started_by_a_condition(graph):
 def test_assets_link_their_code_and_say_when_they_are_old(graph):
     linked = {k.path[-1] for k in graph.get_all_asset_keys() if "dagster/code_references" in graph.get(k).metadata}
     assert linked == set(PARENTS)
-    for name in ("market_quotes", "shadow_session", "champion"):
+    for name in ("market_quotes", "champion"):
         policy = graph.get(dg.AssetKey(name)).freshness_policy
         assert policy.fail_window.to_timedelta() > policy.warn_window.to_timedelta()
+
+
+def test_shadow_is_overdue_an_hour_after_its_schedule(graph):
+    policy = graph.get(dg.AssetKey("shadow_session")).freshness_policy
+    assert (policy.deadline_cron, policy.timezone) == ("0 18 * * 1-5", shadow_daily.execution_timezone)
+    ran = timedelta(hours=18) - timedelta(hours=17, minutes=5)
+    assert ran < policy.lower_bound_delta
 
 
 def test_every_check_says_what_it_asks(graph):

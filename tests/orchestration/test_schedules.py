@@ -13,7 +13,8 @@ from clstm_core.market.calendars import newest_ended_session
 from clstm_core.recipe import Recipe
 from orchestration import schedules as module
 from orchestration.definitions import build_defs
-from orchestration.schedules import SESSION_TAG, daily_market_data, weekly_retraining
+from orchestration.schedules import SESSION_TAG, daily_market_data, shadow_daily, weekly_retraining
+from orchestration.shadow_launch import SHADOW_RUN
 from orchestration.standing import read_standing, run_config, write_standing
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -112,6 +113,62 @@ def test_of_missed_sessions_the_newest_alone_is_asked_for(home, instance, clock)
     assert "2026-11-20 has ended since" in found[0].skip_message
 
 
+@pytest.fixture
+def watched(home, instance, monkeypatch):
+    """A run that was started here watches a folder in shadow."""
+    monkeypatch.setenv(SHADOW_RUN, "watched")
+    write_standing(home / "data", Recipe(source="spx_barchart", data_dir=str(home)))
+    instance.add_dynamic_partitions(str(training_run.name), ["watched"])
+
+
+def test_shadow_runs_once_per_session_after_its_close(watched, home, instance, clock):
+    """Thanksgiving week: a holiday, and a half day after it."""
+    found = []
+    for at in days(date(2026, 11, 23), date(2026, 12, 1), (17, 5)):
+        clock(at + timedelta(seconds=20))
+        found.append(tick(shadow_daily, instance, at))
+    asked = [item for item in found if isinstance(item, dg.RunRequest)]
+    assert [item.run_key for item in asked] == [
+        f"watched-2026-{day}" for day in ("11-23", "11-24", "11-25", "11-27", "11-30", "12-01")
+    ]
+    assert found[3].skip_message == "XNYS held no session on 2026-11-26."
+    assert {item.partition_key for item in asked} == {"watched"}
+    config = asked[0].run_config["ops"]["shadow_reconciliation"]["config"]
+    assert config == {"source": "directory", "market": "spx_barchart", "data": str(home)}
+    job = build_defs().resolve_job_def("run_shadow")
+    assert dg.validate_run_config(job, asked[0].run_config)
+
+
+def test_shadow_begins_after_the_close_in_summer_and_winter(watched, instance, clock):
+    """Its clock is New York's: 21:05 UTC in July, 22:05 UTC in December; always after the session's end."""
+    assert (shadow_daily.cron_schedule, shadow_daily.execution_timezone) == ("5 17 * * 1-5", "America/New_York")
+    for at, hour in (
+        (datetime(2026, 7, 1, 17, 5, tzinfo=NEW_YORK), 21),
+        (datetime(2026, 12, 1, 17, 5, tzinfo=NEW_YORK), 22),
+    ):
+        clock(at)
+        assert at.astimezone(UTC).hour == hour
+        assert tick(shadow_daily, instance, at.astimezone(UTC)).run_key == f"watched-{at.date()}"
+
+
+def test_a_missed_shadow_tick_gives_way_to_a_newer_session(watched, instance, clock):
+    clock(datetime(2026, 11, 25, 9, tzinfo=NEW_YORK))
+    found = [tick(shadow_daily, instance, at) for at in days(date(2026, 11, 23), date(2026, 11, 24), (17, 5))]
+    assert "2026-11-24 has ended since" in found[0].skip_message
+    assert isinstance(found[1], dg.RunRequest)
+
+
+def test_without_a_run_that_exists_shadow_says_why(home, instance, clock, monkeypatch):
+    at = datetime(2026, 11, 24, 17, 5, tzinfo=NEW_YORK)
+    clock(at)
+    monkeypatch.delenv(SHADOW_RUN, raising=False)
+    assert tick(shadow_daily, instance, at).skip_message == f"No run is named in {SHADOW_RUN}."
+    monkeypatch.setenv(SHADOW_RUN, "nobody")
+    assert "no run of that name" in tick(shadow_daily, instance, at).skip_message
+    instance.add_dynamic_partitions(str(training_run.name), ["nobody"])
+    assert "reads no folder" in tick(shadow_daily, instance, at).skip_message
+
+
 @pytest.mark.parametrize(
     ("at", "session"),
     [
@@ -157,6 +214,7 @@ def test_everything_starts_switched_off_but_what_answers_a_person():
         "daily_market_data": dg.DefaultScheduleStatus.STOPPED,
         "weekly_retraining": dg.DefaultScheduleStatus.STOPPED,
         "weekly_challenger": dg.DefaultScheduleStatus.STOPPED,
+        "shadow_daily": dg.DefaultScheduleStatus.STOPPED,
     }
     assert {item.name: item.default_status for item in definitions.sensors} == {
         "started_runs": dg.DefaultSensorStatus.RUNNING,

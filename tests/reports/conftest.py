@@ -397,6 +397,14 @@ def report_data() -> Evidence:
         residual_share=0.1,
         **judged_account_rows(),
         actions=[{"action": name, "count": n, "share": n / 319} for name, n in counts.items()],
+        glossary=[
+            {
+                "name": "near_short_strangle",
+                "kind": "action",
+                "meaning": "sells the near call of 0.20 delta and the put",
+            },
+            {"name": "put_write", "kind": "baseline", "meaning": "Cash-secured 1-month put"},
+        ],
         ladder=comparison_rows(),
         overfitting=overfitting_rows(),
         overfitting_answer="No rung overfits distinguishably more than another.",

@@ -1,5 +1,6 @@
 """One page of every kind below a folder, made up, and who drew each: so that a new kind cannot be forgotten."""
 
+import dataclasses
 import pkgutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,16 +13,29 @@ import pytest
 
 import reports
 from clstm_core.artifacts.folder import write_text
-from clstm_core.evaluation.evidence import Evidence
+from clstm_core.evaluation.evidence import Curve, Evidence
 from clstm_core.evaluation.pair_sections import Section
 from clstm_core.evaluation.side_by_side import SideBySide
+from clstm_core.sweeps.evidence import Searched, SweepEvidence
 from clstm_core.walk_forward.evidence import WalkEvidence
 from reports.feedback_page import render_champion
 from reports.gallery import write_gallery
 from reports.render import render_report, render_single_file
 from reports.shadow_page import render_shadow
 from reports.side_by_side import render_pair
+from reports.sweep_page import render_sweep
 from reports.walk_forward import render_walk
+
+RUN = "document.documentElement.dataset.ran = 1"
+EVIL = f"""</script><script>{RUN}</script><img src=x onerror='{RUN}'><a href="javascript:{RUN}">'"&`<!--"""
+"""What would run where a page did not escape it."""
+
+CODES = {
+    *("run", "first_date", "last_date", "date", "dates", "month", "period", "generated_at", "train_from", "test_from"),
+    *("peak", "trough", "recovered", "milestone", "mode", "window", "metric", "kind", "figure", "world", "fill_rule"),
+    *("policy", "policy_name", "name", "against", "sin", "term", "recipe", "severity"),
+}
+"""What pages look rows up by: other words there make other pages, not hostile ones."""
 
 FIRST = datetime(2026, 1, 2, 21, tzinfo=UTC)
 
@@ -38,7 +52,7 @@ def draw_every_page(
     """Draw one page of every kind; pairs of the module and the template that drew one.
 
     Args:
-        text: what becomes of every text of a shadow account and of two runs side by side, e.g. a hostile one
+        text: what becomes of every text of the other pages, e.g. a hostile one
     """
     drawn: set[tuple[str, str]] = set()
 
@@ -59,8 +73,25 @@ def draw_every_page(
         render_walk(walk, out)
         render_shadow(shadow_account(text), None, out)
         render_champion(champion_story(text), out)
+        render_sweep(sweep(text), out)
         write_gallery(out)
     return drawn
+
+
+def poisoned(value: Any, key: str = "") -> Any:
+    """The value with what would run in every text of it that is no code or date, however deep."""
+    if isinstance(value, str):
+        return value if key in CODES or value.isdigit() else value + EVIL
+    if isinstance(value, dict):
+        return {name: poisoned(item, str(name)) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(poisoned(item, key) for item in value)
+    if isinstance(value, Curve):
+        return dataclasses.replace(value, name=value.name + EVIL)
+    if isinstance(value, (Evidence, WalkEvidence)):
+        fields = {field.name: poisoned(getattr(value, field.name), field.name) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **fields)
+    return value
 
 
 def pair(text: Callable[[str], str] = str) -> SideBySide:
@@ -170,3 +201,38 @@ def champion_story(text: Callable[[str], str] = str) -> dict[str, Any]:
         **{"plan_sha256": "c" * 64, "plan_since": "", "questions": {"superior": text("Is it better?")}},
         "decisions": decisions,
     }
+
+
+def sweep(text: Callable[[str], str] = str) -> SweepEvidence:
+    """A made-up sweep of twelve trials, one failed, confirmed by two seeds."""
+    trials = [
+        {
+            **{
+                "trial": at,
+                "state": "failed" if at == 5 else "done",
+                "score": None if at == 5 else 0.02 + at % 7 / 200,
+            },
+            **{"ppo.actor_lr": 10.0 ** -(2 + at / 6), "model.use_attention": at % 3 > 0},
+            **{"growth_bps_fresh_worlds": 0.3, "growth_bps_validation_dates": None, "seconds": 71.0},
+            "reason": text("a loss is not finite") if at == 5 else "",
+        }
+        for at in range(12)
+    ]
+    searched = [("ppo.actor_lr", True, False), ("model.use_attention", False, True)]
+    return SweepEvidence(
+        run="search",
+        data_label=text("modelled quotes"),
+        recipe=text("default_cpu"),
+        trials=trials,
+        shown=[{**row, "ppo.actor_lr": f"{row['ppo.actor_lr']:.3g}"} for row in trials],
+        searched=[Searched(name=name, log=log, choices=choices) for name, log, choices in searched],
+        best=6,
+        confirmed=[{"seed": 1000 + at, "best": 0.05, "recipe": 0.04, "difference": 0.01} for at in range(2)],
+        confirmation=text("With 2 seeds that chose nothing it is not told from the recipe."),
+        importances=[{"setting": "ppo.actor_lr", "share": 0.8}, {"setting": "model.use_attention", "share": 0.2}],
+        answer=text("Trial 6 of 12 scored best."),
+        steps=500_000,
+        seeds=1,
+        provenance=[("source", text("sp500_modelled"))],
+        generated_at="2026-11-30T12:00:00+00:00",
+    )

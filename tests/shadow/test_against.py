@@ -46,6 +46,14 @@ def test_only_steps_that_both_lived_are_compared():
     assert found.mean_bps == pytest.approx(0.0, abs=1e-9)
 
 
+def test_sessions_that_do_not_count_are_left_out():
+    growth = np.random.default_rng(3).normal(0.0, 0.01, 60)
+    found = against(account("a", growth), account("b", growth), margin_bps=1.0, after="2024-01-11")
+    assert found.sessions == 60 - 10
+    with pytest.raises(ShadowError, match="expected at least 21"):
+        against(account("a", growth), account("b", growth), margin_bps=1.0, after="2025-01-01")
+
+
 def test_too_few_sessions_and_a_negative_margin_are_sentences():
     few = account("few", np.zeros(20))
     with pytest.raises(ShadowError, match="20 sessions that few and few have in common: expected at least 21"):

@@ -23,6 +23,7 @@ from chains import chain
 SHADOW = Path(__file__).resolve().parents[2] / "clstm_core" / "shadow"
 ORDERS = re.compile(r"/(orders|positions|account)")
 FIRST = date(2024, 3, 4)
+NEEDS = "alpaca-py is not installed: pip install -e '.[dev]' brings it"
 
 
 class Stub(ThreadingHTTPServer):
@@ -90,7 +91,7 @@ class Stub(ThreadingHTTPServer):
 
 @pytest.fixture
 def stub(monkeypatch):
-    pytest.importorskip("alpaca", reason="alpaca-py is an extra")
+    pytest.importorskip("alpaca", reason=NEEDS)
     import alpaca.common.rest as rest
 
     monkeypatch.setattr(rest, "DEFAULT_RETRY_WAIT_SECONDS", 0)
@@ -180,7 +181,7 @@ def test_a_server_that_is_gone_is_a_sentence(stub, source):
 
 
 def test_keys_are_asked_for():
-    pytest.importorskip("alpaca", reason="alpaca-py is an extra")
+    pytest.importorskip("alpaca", reason=NEEDS)
     with pytest.raises(ConfigError, match="APCA_API_KEY_ID"):
         chain_client(None)
 

@@ -9,6 +9,7 @@ from clstm_core.errors import BundleError, ShadowError
 from clstm_core.shadow.arrival import aged, missing_between
 from clstm_core.shadow.limits import Limits
 from clstm_core.shadow.log import ShadowLog
+from clstm_core.shadow.pair import snapshots_of
 from clstm_core.shadow.runner import Opening, ShadowRunner
 from clstm_core.shadow.sources.replay import Replay
 
@@ -128,22 +129,23 @@ def test_a_session_that_has_not_ended_is_refused_until_it_has(shadow, market):
     assert [row["kind"] for row in log.entries[4:]] == ["refused", "decided", "decided"]
 
 
-def test_a_torn_session_is_refused_and_taken_once_it_is_whole(shadow, market):
-    """Half of its contracts are missing; the source finds it again with all of them, and then as it was."""
+def test_a_refused_session_is_looked_at_again_when_it_is_another(shadow, market):
+    """And not when it is what it was: then it was logged, and that is enough."""
     replay = Replay(market, (0, 9))
     found = list(replay.arrivals(None))
-    rows = slice(*market.row_offset_T1[5:7].tolist())
-    stale = market.stale_Q.clone()
-    stale[rows.start : rows.stop - (rows.stop - rows.start) // 3] = True
-    torn = Replay(dataclasses.replace(market, stale_Q=stale), (0, 9)).arrival(5)
-    torn = dataclasses.replace(torn, session_sha256="torn")
-    limits = dataclasses.replace(Limits.none(), min_quoted_share=0.5)
-    log = shadow(source=Sessions(replay, [*found[:5], torn, torn, *found[5:]]), limits=limits)
+    torn = dataclasses.replace(found[5], problem="torn: 12 rows", session_sha256="torn")
+    log = shadow(source=Sessions(replay, [*found[:5], torn, torn, *found[5:]]))
     assert [row["kind"] for row in log.entries[6:9]] == ["refused", "decided", "decided"]
-    assert log.entries[6]["reasons"][0].startswith("torn: ")
     assert len(log.decided) == 9
-    whole = shadow("whole", source=Replay(market, (0, 9)), limits=limits)
+    whole = shadow("whole", source=replay)
     assert [row["logits"] for row in log.decided] == [row["logits"] for row in whole.decided]
+
+
+def test_a_replay_without_the_session_that_the_account_stands_at_is_refused_by_name(shadow, market):
+    shadow(source=Replay(market, (0, 4)))
+    log = shadow(source=Replay(snapshots_of(market, [0, 1, 2, 4, 5]), (0, 5)))
+    assert log.entries[-1]["kind"] == "refused"
+    assert "is not in the market that is replayed" in log.entries[-1]["reasons"][0]
 
 
 def test_a_ruined_account_ends(shadow, market):

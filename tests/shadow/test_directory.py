@@ -27,6 +27,9 @@ from chains import chain
 DAYS = [date(2024, 3, day) for day in (4, 5, 6, 7, 8, 11)]
 REAL = Path(os.environ["CLSTM_REAL_DATA"]) if os.environ.get("CLSTM_REAL_DATA") else None
 DROPPED = 60
+needs_real_quotes = pytest.mark.skipif(
+    REAL is None, reason="CLSTM_REAL_DATA names no folder with spx_barchart_eod/ and spx_daily/: it is not set"
+)
 
 
 def drop(folder, day, spot):
@@ -91,6 +94,29 @@ def test_files_dropped_one_by_one_are_the_backtest(folder, bundle, tmp_path):
     assert (found.decisions_equal, found.to_the_cent) == (True, True), found.words
 
 
+def test_a_file_that_is_not_whole_is_refused_and_decided_on_once_it_is(folder, bundle, tmp_path):
+    cache = tmp_path / "cache"
+    settings = default_config("table", data_dir=str(folder), near_days=30.0, far_days=60.0)
+
+    def look(name, day):
+        return run(tmp_path / name, bundle, Directory(settings, cache, embargo=21, now=evening(day)))
+
+    drop(folder, DAYS[0], 5100.0)
+    assert look("patient", DAYS[0]) == look("hasty", DAYS[0]) == 1
+    drop(folder, DAYS[1], 5109.0)
+    place = folder / f"{DAYS[1]}.csv"
+    whole = place.read_text()
+    place.write_text("".join(whole.splitlines(keepends=True)[:100]))
+    assert look("hasty", DAYS[1]) == 1
+    assert look("hasty", DAYS[1]) == 0  # the same file is the same session
+    place.write_text(whole)
+    assert look("hasty", DAYS[1]) == look("patient", DAYS[1]) == 1
+    hasty, patient = ShadowLog(tmp_path / "hasty"), ShadowLog(tmp_path / "patient")
+    assert [row["kind"] for row in hasty.entries] == ["opened", "decided", "refused", "decided"]
+    assert hasty.entries[2]["reasons"][0].startswith("torn: 99 rows, ")
+    assert [row["logits"] for row in hasty.decided] == [row["logits"] for row in patient.decided]
+
+
 def test_an_account_begins_at_the_newest_session_or_where_it_is_told(folder, tmp_path):
     for at, day in enumerate(DAYS[:3]):
         drop(folder, day, 5100.0 + 9 * at)
@@ -110,7 +136,7 @@ def test_a_source_without_files_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(REAL is None, reason="CLSTM_REAL_DATA names no folder of real quotes")
+@needs_real_quotes
 def test_sixty_real_sessions_dropped_one_by_one(bundle, tmp_path):
     files, account, cache = tmp_path / "data", tmp_path / "account", tmp_path / "cache"
     shutil.copytree(REAL / "spx_daily", files / "spx_daily")
@@ -131,7 +157,7 @@ def test_sixty_real_sessions_dropped_one_by_one(bundle, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(REAL is None, reason="CLSTM_REAL_DATA names no folder of real quotes")
+@needs_real_quotes
 def test_all_real_sessions_replayed_are_the_backtest_to_the_cent(bundle, shadow, tmp_path):
     from clstm_core.shadow.sources.replay import Replay
 

@@ -1,8 +1,13 @@
 """Drift is told from what any stretch of training's own dates differs by."""
 
+import os
+import time
+
 import numpy as np
 import pytest
 
+from clstm_core.artifacts.places import Places
+from clstm_core.market.tensors import save_market
 from clstm_core.shadow.drift import (
     ALL,
     LEAST,
@@ -15,6 +20,7 @@ from clstm_core.shadow.drift import (
     stability_index,
     tercile_limits,
 )
+from clstm_core.shadow.summary import training_features
 from clstm_core.specs import MARKET_FEATURES
 
 F = len(MARKET_FEATURES)
@@ -86,3 +92,23 @@ def test_the_correction_is_benjamini_and_hochbergs():
     assert _small([0.001, 0.04, 0.03, 0.9]) == [True, False, False, False]
     assert _small([0.01, 0.02, 0.03, 0.04]) == [True] * 4
     assert _small([0.5, 0.6]) == [False, False]
+
+
+def test_training_that_is_watched_is_in_use(market, tmp_path):
+    """A bundle alone names no tensors as its parents: `prune` would take away what drift is laid beside."""
+    from clstm_core.artifacts.retention import prune
+
+    places = Places(tmp_path)
+    kept = save_market(market, tmp_path / "new")
+    folder = places.tensors(kept.identity)
+    folder.parent.mkdir(parents=True)
+    (tmp_path / "new").rename(folder)
+    long_ago = time.time() - 90 * 86_400.0
+    for path in (folder, *folder.iterdir()):
+        os.utime(path, (long_ago, long_ago))
+    found = training_features(places, kept.identity)
+    assert found.shape == (market.split("train")[1], F)
+    assert prune(places) == []
+    assert training_features(places, "0" * 64) is None
+    os.utime(folder, (long_ago, long_ago))
+    assert prune(places) == [places.relative(folder)]

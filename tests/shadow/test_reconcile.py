@@ -80,7 +80,7 @@ def test_what_the_switch_forbade_is_forbidden_to_the_reference(shadow, market, b
     found = reconcile(log, market, bundle, tmp_path / "backtests")
     assert (found.decisions_equal, found.to_the_cent) == (True, True), found.words
     assert 0 < found.limited < found.sessions
-    assert f"{found.limited} sessions were traded under a switch" in found.words
+    assert f"Sessions under a switch that was not ACTIVE: {found.limited}." in found.words
 
 
 def test_a_halted_book_lives_on_to_its_expiry_as_in_the_backtest(shadow, market, bundle, tmp_path):

@@ -7,10 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from clstm_core.artifacts.manifests import BacktestManifest, CheckpointManifest
+from clstm_core.artifacts.manifests import BacktestManifest, CheckpointManifest, ControlsManifest, RunInputs
 from clstm_core.artifacts.places import Places
+from clstm_core.controls.kept import recipe_sha256
+from clstm_core.controls.names import CONTROLS
 from clstm_core.errors import ConfigError, EvaluationError
 from clstm_core.evaluation.backtest import load_backtest
+from clstm_core.train.inputs import config_of
 from clstm_core.walk_forward.plan import WalkPlan
 from clstm_core.walk_forward.run import read_walk
 
@@ -84,6 +87,30 @@ def test_a_second_call_measures_and_enters_nothing(walked, walk, here, tmp_path)
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "data" / "backtests").glob("*/manifest.json")}
     assert after == before
     assert found.figures == made.figures
+
+
+def test_controls_of_the_recipe_stand_in_the_record(walked, walk, here, tmp_path):
+    """Made after the walk they are found by the same call, by what is taught: whatever the folds trained on."""
+    first, made = walked
+    assert made.evidence["controls"] == []
+    assert "clstm controls --recipe smoke" in made.evidence["controls_words"]
+    shutil.copytree(first.places.root, tmp_path / "data")
+    again = walk()
+    config = again.plan.recipe("smoke").run_config()
+    row = {"idle": 0.9, "growth_bps": 0.4, "error_bps": 0.1, "per_risk": 0.1, "windows": 100, "window_sessions": 1260}
+    worlds = [{"world": world, **row, "called_better": 1, "rule_growth": {"growth_bps": 0.5}} for world in CONTROLS]
+    key = recipe_sha256(config)
+    settings = {"recipe": "smoke", "recipe_sha256": key, "seed": 0, "steps": 1280, "episodes": 1000, "found": worlds}
+    kept = ControlsManifest(**settings, git_commit="a", made_at="2026-11-30T00:00:00+00:00").write(
+        again.places.controls(key)
+    )
+    found = again.run()
+    assert here == []
+    assert [(row["recipe"], row["world"]) for row in found.evidence["controls"]] == [("smoke", w) for w in CONTROLS]
+    assert "better in 1 of 100 windows" in found.evidence["controls_words"]
+    assert found.parents["controls.smoke"] == kept.identity
+    trained = config_of(RunInputs.read(again.places.run("small.smoke.f01.s0").inputs))
+    assert recipe_sha256(trained) == key, "controls are of what the folds were taught"
 
 
 def test_killed_while_training_it_goes_on_and_comes_to_the_same(walked, walk, dies, lives):

@@ -24,6 +24,7 @@ from clstm_core.artifacts.manifests.evaluation import (
 from clstm_core.artifacts.manifests.feedback import ChallengerManifest
 from clstm_core.artifacts.manifests.market import AuditVerdict, QuotesManifest, RealismVerdict, TensorsManifest, proves
 from clstm_core.artifacts.manifests.shadow import ReconciliationManifest, ShadowManifest
+from clstm_core.artifacts.manifests.sweeps import SweepManifest, TrialManifest
 from clstm_core.artifacts.manifests.training import (
     CheckpointManifest,
     ControlsManifest,
@@ -58,7 +59,9 @@ __all__ = [
     "RunInputs",
     "RunStatus",
     "ShadowManifest",
+    "SweepManifest",
     "TensorsManifest",
+    "TrialManifest",
     "WalkForwardManifest",
     "proves",
 ]

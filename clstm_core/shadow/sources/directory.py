@@ -25,6 +25,10 @@ from clstm_core.market.tensors import MarketTensors, load_market
 from clstm_core.shadow.arrival import Arrival, day_of
 from clstm_core.shadow.pair import pair_of
 
+WHOLE_SHARE = 0.5
+"""Rows of a session over those of the one before: fewer is a file that is not whole. The smallest share in 115 real
+sessions of two vendors was 0.80."""
+
 
 class Directory:
     """Sessions of the files in `config.data_dir`; looked at anew at each call of `arrivals`.
@@ -64,6 +68,7 @@ class Directory:
         for day in set(files) - set(sessions):  # a file that no market came of
             sessions[day] = int(session_ends(np.array([day], dtype="datetime64[D]"))[0])
         newest = max(index)
+        torn = _torn(quotes)
         taken, identity = _taken(quotes), QuotesManifest.read(quotes / FILE, files=False).identity
         for day, snapshot in sorted(sessions.items(), key=lambda item: item[1]):
             if after is not None:
@@ -82,7 +87,7 @@ class Directory:
                     session_sha256=file_sha256(files[day]) if day in files else identity,
                     label=self.label,
                     pair=partial(self._pair, market, index, snapshot),
-                    problem="" if snapshot in index else _why_not(quotes, day),
+                    problem=torn.get(snapshot, "") if snapshot in index else _why_not(quotes, day),
                 )
 
     def _pair(self, market: MarketTensors, index: dict[int, int], snapshot: int, before: int | None) -> MarketTensors:
@@ -107,6 +112,16 @@ def _taken(quotes: Path) -> dict[int, int]:
         return {}
     found = table.group_by("snapshot").agg(pl.col("quoted_at").max()).drop_nulls().select(pl.all().cast(pl.Int64))
     return {snapshot: at for snapshot, at in found.collect().rows()}
+
+
+def _torn(quotes: Path) -> dict[int, str]:
+    """Sessions with far fewer rows than the one before, and how many in words."""
+    rows = pl.scan_parquet(quotes / "quotes.parquet").group_by("snapshot").len().sort("snapshot").collect()
+    few = rows.with_columns(before=pl.col("len").shift(1)).filter(pl.col("len") < WHOLE_SHARE * pl.col("before"))
+    return {
+        snapshot: f"torn: {now:,} rows, {before:,} at the session before: expected {WHOLE_SHARE:.0%} of these at least"
+        for snapshot, now, before in few.with_columns(pl.col("snapshot").cast(pl.Int64)).rows()
+    }
 
 
 def _why_not(quotes: Path, day: str) -> str:

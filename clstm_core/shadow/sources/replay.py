@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from clstm_core.errors import ShadowError
+from clstm_core.errors import MarketDataError, ShadowError
 from clstm_core.market.tensors import MarketTensors
-from clstm_core.shadow.arrival import Arrival
+from clstm_core.shadow.arrival import Arrival, day_of
 from clstm_core.shadow.pair import pair_of
 
 
@@ -40,6 +40,11 @@ class Replay:
         snapshot = int(self._market.snapshot_T[index])
 
         def pair(before: int | None) -> MarketTensors:
+            if before is not None and before not in self._index:
+                raise MarketDataError(
+                    f"session {day_of(before)}, at which the account stands, is not in the market that is replayed: "
+                    "expected it. Replay the market that it was begun on."
+                )
             return pair_of(self._market, None if before is None else self._index[before], index)
 
         return Arrival(

@@ -9,6 +9,7 @@ from clstm_core.store.schema.evidence import BACKTESTS, COMPARISONS, CONVENTION_
 from clstm_core.store.schema.feedback import CHALLENGERS, PROMOTION_RULES, PROMOTIONS
 from clstm_core.store.schema.runs import CHECKPOINTS, EXPORTS, GATE_RESULTS, REPORTS, RUNS, TRAINING_METRICS
 from clstm_core.store.schema.shadow import SHADOW_ACCOUNTS, SHADOW_DRIFT, SHADOW_RECONCILIATIONS, SHADOW_SESSIONS
+from clstm_core.store.schema.sweeps import SWEEP_TRIALS, SWEEPS
 from clstm_core.store.schema.worlds import CONTROLS, GENERALISATION
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "SHADOW_DRIFT",
     "SHADOW_RECONCILIATIONS",
     "SHADOW_SESSIONS",
+    "SWEEPS",
+    "SWEEP_TRIALS",
     "TABLES",
     "TILT_AND_TIMING",
     "TRAINING_METRICS",
@@ -60,6 +63,8 @@ TABLES: dict[str, Table] = {
         SHADOW_SESSIONS,
         SHADOW_DRIFT,
         SHADOW_RECONCILIATIONS,
+        SWEEPS,
+        SWEEP_TRIALS,
         CHALLENGERS,
         PROMOTIONS,
         PROMOTION_RULES,

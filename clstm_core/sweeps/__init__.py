@@ -1,0 +1,1 @@
+"""Sweeps: what a policy learns with, searched by Optuna on worlds and dates that no result is judged on."""

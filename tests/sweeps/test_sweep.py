@@ -1,0 +1,156 @@
+"""A whole sweep: resumed wherever it was killed, every trial and every look kept, the test window never walked."""
+
+import json
+import shutil
+
+import pytest
+
+from clstm_core.artifacts.manifests import BacktestManifest, RunInputs, TrialManifest
+from clstm_core.errors import ConfigError, EvaluationError, TrainingError
+from clstm_core.sweeps.run import read_sweep
+from clstm_core.sweeps.scored import figures_of, score_of
+
+
+def lines(places):
+    return [json.loads(line) for line in (places.root / "trials.jsonl").read_text().splitlines()]
+
+
+def test_every_trial_is_trained_scored_and_told(swept):
+    sweep, made = swept
+    assert [trial.trial for trial in sweep.trials] == [0, 1, 2]
+    assert [row["trial"] for row in made.trials] == [0, 1, 2]
+    assert made.trials[0]["ppo.actor_lr"] == sweep.plan.usual.ppo.actor_lr
+    assert len({row["ppo.actor_lr"] for row in made.trials}) == 3
+    scores = [row["score"] for row in made.trials]
+    assert len(set(scores)) > 1
+    assert scores[made.best] == max(scores)
+    assert read_sweep(sweep.places, "small").identity == made.identity
+    done, total, _ = sweep.progress[-1]
+    assert 0 < done <= total
+    assert [done for done, _, _ in sweep.progress] == sorted(done for done, _, _ in sweep.progress)
+
+
+def test_a_score_is_what_the_run_earned_where_it_was_not_trained(swept, here):
+    """The mean of the two kinds that count, as the same checkpoint walks them again."""
+    sweep, made = swept
+    for row in made.trials[:2]:
+        trial = TrialManifest.read(sweep.places.sweep("small") / "trials" / f"{row['trial']:04d}.json")
+        run = sweep.places.run(trial.cells[0]["run"])
+        found = figures_of(run.checkpoint("100"), RunInputs.read(run.inputs), sweep.places)
+        kinds = {figure["kind"]: figure["per_risk"] for figure in found if figure["mode"] == "argmax"}
+        assert set(kinds) == {"fresh_worlds", "validation_dates"}
+        assert row["score"] == pytest.approx(sum(kinds.values()) / 2, abs=1e-12)
+
+
+def test_where_nothing_counts_there_is_no_score():
+    with pytest.raises(ConfigError, match="too short"):
+        score_of([{"kind": "training_dates", "mode": "argmax", "per_risk": 1.0}])
+
+
+def test_what_confirms_chose_nothing(swept):
+    """The best trial and the recipe, each with seeds that no trial was chosen with."""
+    _, made = swept
+    assert made.best != 0
+    assert [row["seed"] for row in made.confirmed] == [1000]
+    for row in made.confirmed:
+        assert row["run"] == f"small.t{made.best:03d}.s{row['seed']}"
+        assert row["recipe_run"] == f"small.t000.s{row['seed']}"
+    assert "chose nothing" in made.answer
+
+
+def test_every_look_is_in_the_registry_and_none_is_at_the_test_window(swept):
+    sweep, made = swept
+    looks = lines(sweep.places)
+    assert {line["window"] for line in looks} == {"validation"}
+    trained = {f"small.t{row['trial']:03d}.s0" for row in made.trials}
+    trained |= {row[name] for row in made.confirmed for name in ("run", "recipe_run")}
+    assert {line["run"] for line in looks} == trained
+    walked = [found for found in sweep.recorded if isinstance(found, BacktestManifest)]
+    assert {found.flat()["window"]["name"] for found in walked} == {"validation"}
+
+
+def test_a_second_call_trains_nothing(swept, small, here, tmp_path):
+    first, made = swept
+    shutil.copytree(first.places.root, tmp_path / "data")
+    again = small()
+    assert again.run().identity == made.identity
+    assert not here
+
+
+def test_a_sweep_that_was_killed_goes_on_with_the_same_trials(swept, small, dies, lives, tmp_path):
+    """Killed in its third training: settings, scores and the record are those of a sweep that nobody killed."""
+    _, whole = swept
+    dies(cells=2, iteration=3)
+    cut = small()
+    with pytest.raises(KeyboardInterrupt):
+        cut.run()
+    assert [trial.state for trial in cut.trials] == ["done", "done"]
+    kept = TrialManifest.read(cut.places.sweep("small") / "trials" / "0002.json")
+    assert kept.state == "begun"
+    again = lives()
+    rest = small()
+    made = rest.run()
+    assert again[0] == "small.t002.s0"
+    free = ("seconds",)
+    assert [{k: v for k, v in row.items() if k not in free} for row in made.trials] == [
+        {k: v for k, v in row.items() if k not in free} for row in whole.trials
+    ]
+    assert made.answer == whole.answer
+
+
+def test_another_plan_is_refused_and_more_trials_are_not(swept, small, here, tmp_path):
+    first, _ = swept
+    shutil.copytree(first.places.root, tmp_path / "data")
+    with pytest.raises(ConfigError, match="steps differ"):
+        small(steps=2560).run()
+    more = small(trials=4)
+    made = more.run()
+    assert len(made.trials) == 4
+    assert "small.t003.s0" in here
+
+
+def test_settings_that_break_down_fail_their_trial_alone(small, monkeypatch, here):
+    """A training that left the minibatch it broke down on is a failed trial; one that was killed stops the sweep."""
+    import clstm_core.train.apart as apart
+
+    usual = apart.train_apart
+
+    def breaks(run, **how):
+        if run.name.startswith("small.t001"):
+            (run.path / "non_finite_2.safetensors").write_bytes(b"")
+            raise TrainingError("iteration 2: a loss is not finite.")
+        usual(run, **how)
+
+    monkeypatch.setattr(apart, "train_apart", breaks)
+    made = small(trials=3, confirm=0).run()
+    assert [row["state"] for row in made.trials] == ["done", "failed", "done"]
+    assert "not finite" in made.trials[1]["reason"]
+
+
+def test_a_trainer_that_was_killed_stops_the_sweep_and_the_trial_stays_open(small, monkeypatch, here):
+    import clstm_core.train.apart as apart
+
+    usual = apart.train_apart
+
+    def killed(run, **how):
+        if run.name.startswith("small.t001"):
+            raise TrainingError("the trainer was killed.")
+        usual(run, **how)
+
+    monkeypatch.setattr(apart, "train_apart", killed)
+    sweep = small(trials=3, confirm=0)
+    with pytest.raises(TrainingError, match="killed"):
+        sweep.run()
+    assert TrialManifest.read(sweep.places.sweep("small") / "trials" / "0001.json").state == "begun"
+
+
+def test_an_altered_record_is_refused(swept, tmp_path):
+    first, _ = swept
+    shutil.copytree(first.places.root, tmp_path / "data")
+    from clstm_core.artifacts.places import Places
+
+    places = Places(tmp_path / "data")
+    record = places.sweep("small") / "sweep.json"
+    record.write_text(record.read_text().replace('"best": ', '"best":  '))
+    with pytest.raises(EvaluationError):
+        read_sweep(places, "small")
