@@ -115,7 +115,8 @@ def _week(places: Places, recipe: Recipe, day: date, prove: OneVerdict) -> dict[
     row = {"as_of": day.isoformat(), "run": found.run, "outcome": found.outcome, **_figures(found)}
     if found.outcome != WORTHY:
         ended = next(stage for stage in reversed(found.stages) if not stage["passed"])
-        return row | {"decision": "not proposed", "refused_by": [ended["name"]], "words": ended["words"]}
+        by = list(ended.get("failed") or [ended["name"]])
+        return row | {"decision": "not proposed", "refused_by": by, "words": ended["words"]}
     registry = Registry(places)
     registry.propose(found, places.bundle(found.run), plan.why)
     decision = decide(places).decision
@@ -150,7 +151,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     ended = {row["outcome"] for row in rows} - {WORTHY}
     counts = [f"{sum(row['outcome'] == name for row in rows)} ended at {name}" for name in sorted(ended)]
     counts += [f"{decided[REFUSE]} refused by the rules", f"{decided[PROMOTE] + decided[APPOINT]} promoted"]
-    head = ["as of", "ended by", "gain of EV", "KL", "golden flips", "old regimes, bps"]
+    head = ["as of", "ended by", "gain of EV", "KL", "golden flips", "planted crash, bps", "old regimes, bps"]
     head += ["bps per session", "lower bound", "luck p"]
     lines = [f"{len(rows)} weeks: {', '.join(counts)}.", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
@@ -164,6 +165,7 @@ FORMS = {
     "gain": "+.4f",
     "kl": ".1e",
     "flips": ".1%",
+    "crash_bps": "+.2f",
     "old_bps": "+.2f",
     "mean_bps": "+.2f",
     "lower_bps": "+.2f",

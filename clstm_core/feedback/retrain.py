@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clstm_core.artifacts.folder import lock, read_json, whole_folder, write_json
 from clstm_core.artifacts.manifest import FILE, files_of
-from clstm_core.artifacts.manifests import AuditVerdict, ChallengerManifest, RunInputs, TensorsManifest
+from clstm_core.artifacts.manifests import AuditVerdict, BundleManifest, ChallengerManifest, RunInputs, TensorsManifest
 from clstm_core.artifacts.places import Places
 from clstm_core.config import EnvConfig
 from clstm_core.errors import ArtifactError, ConfigError
@@ -266,7 +266,8 @@ def _written(
     return found
 
 
-def _bundle(plan: RetrainPlan, judged: "Judged", inputs: RunInputs, answer: str, places: Places):
+def _bundle(plan: RetrainPlan, judged: "Judged", inputs: RunInputs, answer: str, places: Places) -> BundleManifest:
+    """The challenger's bundle."""
     from clstm_core.feedback.judged import ensure_bundle
     from clstm_core.feedback.minds import challenger_mind
     from clstm_core.train.inputs import config_of

@@ -1,7 +1,9 @@
 """What a retraining is made from as things stand: the registry's champion and its recipe, or a recipe for the first."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from clstm_core.artifacts.manifests import ChallengerManifest
 from clstm_core.artifacts.places import Places
 from clstm_core.errors import ConfigError
 from clstm_core.feedback.plan import CHAMPION, SCRATCH, STARTS, RetrainPlan
@@ -70,7 +72,7 @@ def recipe_of(places: Places, usual: Recipe) -> Recipe:
     )
 
 
-def propose_first(places: Places, found: list, why: str) -> str:
+def propose_first(places: Places, found: Sequence[ChallengerManifest], why: str) -> str:
     """Let the first of a retraining's challengers that is worth it stand in the registry; what came of that, in words.
 
     The first in the plan's order, so that nobody is chosen by the days that both were judged on.
