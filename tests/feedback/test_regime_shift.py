@@ -21,12 +21,15 @@ from retrain_makings import SETTINGS, without_audit
 from assets.partitions import training_run
 from clstm_core.artifacts.manifests import RunInputs
 from clstm_core.artifacts.places import Places
+from clstm_core.env.options_env import OptionsEnv
 from clstm_core.feedback.plan import RetrainPlan
 from clstm_core.feedback.promote import decide
 from clstm_core.feedback.registry import Registry
+from clstm_core.feedback.regression import CRASH
 from clstm_core.feedback.retrain import retrain
 from clstm_core.feedback.standing import plan_for, propose_first
 from clstm_core.market.worlds import black_scholes
+from clstm_core.market.worlds.generated import simulated_world
 from clstm_core.recipe import Recipe
 from clstm_core.shadow.limits import Limits
 from clstm_core.shadow.log import ShadowLog
@@ -106,22 +109,15 @@ def rule(action):
     return wanted
 
 
-def imitate(model, env, wanted, *, steps=600):
-    """Fit a policy to a rule, on states that others walk as well."""
+def imitate(model, envs, wanted, *, steps=900):
+    """Fit a policy to a rule, on states of these envs that others walk as well."""
     generator = torch.Generator().manual_seed(0)
-    observation, mask = env.reset()
-    seen = []
-    for _ in range(160):
-        seen.append((observation, mask))
-        follows = torch.rand(env.n_envs, generator=generator) < 0.5
-        drawn = torch.multinomial(mask.float(), 1, generator=generator).squeeze(1)
-        step = env.step(torch.where(follows, wanted(observation, mask), drawn))
-        observation, mask = step.observation, step.action_mask
-    observations, masks = (torch.stack(part) for part in zip(*seen, strict=True))
+    seen = [_walked(env, wanted, generator) for env in envs]
+    observations, masks = (torch.cat(part, dim=1) for part in zip(*seen, strict=True))
     target, start = wanted(observations, masks), torch.zeros(observations.shape[:2], dtype=torch.bool)
     start[::21] = True
     optimizer = torch.optim.Adam(model.actor_parameters(), lr=1e-2)
-    state = model.initial_state(env.n_envs).actor
+    state = model.initial_state(observations.shape[1]).actor
     for _ in range(steps):
         logits, _ = model.unroll_actor(model.encoder(observations), masks, start, state)
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten())
@@ -131,6 +127,19 @@ def imitate(model, env, wanted, *, steps=600):
         if loss.item() < 1e-4:
             break
     model.zero_grad(set_to_none=True)
+
+
+def _walked(env, wanted, generator, steps=160):
+    """Observations and masks [T, N] of a walk that follows the rule half the time."""
+    observation, mask = env.reset()
+    seen = []
+    for _ in range(steps):
+        seen.append((observation, mask))
+        follows = torch.rand(env.n_envs, generator=generator) < 0.5
+        drawn = torch.multinomial(mask.float(), 1, generator=generator).squeeze(1)
+        step = env.step(torch.where(follows, wanted(observation, mask), drawn))
+        observation, mask = step.observation, step.action_mask
+    return [torch.stack(part) for part in zip(*seen, strict=True)]
 
 
 @pytest.fixture
@@ -145,7 +154,9 @@ def scene(tmp_path, monkeypatch):
         inputs = RunInputs.read(run.inputs)
         config, (env, heldout) = config_of(inputs), envs_of(inputs, Places(run.path.parents[1]))
         training = TrainingRun(config, env, heldout, run.path)
-        imitate(training.learner.model, env, planted["rule"])
+        # made-up crashes are shown too: a rule that nobody stated there would be anybody's guess
+        crashes = simulated_world(n_steps=config.env.horizon + 2, planted=CRASH, seed=1)
+        imitate(training.learner.model, [env, OptionsEnv(crashes, config.env, n_envs=16)], planted["rule"])
         for name in RUNGS:
             training.save(name)
 
