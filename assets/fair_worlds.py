@@ -51,7 +51,7 @@ def baseline_luck(
     """
     with run_stage(context, "baseline luck", paths) as (progress, run):
         from clstm_core.evaluation.fair_cache import baseline_walks
-        from clstm_core.evaluation.fair_worlds import annual_luck
+        from clstm_core.evaluation.fair_worlds import usual_luck
         from clstm_core.market.tensors import load_market
 
         inputs = RunInputs.read(run.inputs)
@@ -60,7 +60,7 @@ def baseline_luck(
         walked = baseline_walks(market, config_of(inputs), paths.places, worlds=config.worlds, progress=progress)
         progress(1, 1)
     luck = [
-        {"baseline": name, **dict(zip(("median", "one_in_forty"), annual_luck(excess), strict=True))}
+        {"baseline": name, **dict(zip(("median", "one_in_forty"), usual_luck(excess), strict=True))}
         for name, excess in walked.items()
     ]
     return dg.MaterializeResult(

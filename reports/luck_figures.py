@@ -6,6 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from clstm_core.evaluation.evidence import Evidence
+from clstm_core.evaluation.words import percent_of
 from reports.charts import Chart, Table, framed, table
 from reports.palette import OKABE_ITO
 
@@ -47,7 +48,9 @@ def luck_chart(data: Evidence) -> Chart | None:
         name="fair worlds",
         marker_color=[OKABE_ITO[1] if flag else OKABE_ITO[0] for flag in beyond],
     )
-    figure = framed([bars], title, LABEL, "worlds", height=300, xaxis={"title": {"text": "Sharpe ratio per year"}})
+    figure = framed(
+        [bars], title, LABEL, "worlds", height=300, xaxis={"title": {"text": f"Sharpe ratio {luck_span(data)}"}}
+    )
     figure["layout"]["shapes"] = [
         {"type": "line", "x0": observed, "x1": observed, "y0": 0, "y1": 1, "yref": "paper", "line": {"width": 2}}
     ]
@@ -74,6 +77,11 @@ def luck_chart(data: Evidence) -> Chart | None:
         f"{float(place['level']):.1%} is asked before cash is called beaten.",
         table=table(rows, {"from": ("from", ""), "to": ("to", ""), "worlds": ("worlds", "count")}),
     )
+
+
+def luck_span(data: Evidence) -> str:
+    """What a ratio is of: a year, or the sessions of a shorter window."""
+    return percent_of(data.n_sessions or 0)[1]
 
 
 def controls_table(rows: Sequence[dict[str, Any]]) -> Table:

@@ -25,7 +25,7 @@ from reports.generalisation_figures import (
     rules_table,
 )
 from reports.ladder_figures import ladder_chart, overfitting_chart, with_rung
-from reports.luck_figures import CONTROLS_TITLE, controls_table, luck_chart, luck_sentence
+from reports.luck_figures import CONTROLS_TITLE, controls_table, luck_chart, luck_sentence, luck_span
 from reports.realism_figures import realism_charts
 from reports.sureness_figures import sureness_panel
 from reports.training_figures import PUBLISHED_NOTE, training_charts
@@ -84,7 +84,7 @@ def _equity(data: Evidence) -> Panel:
 def _luck(data: Evidence) -> Panel:
     shown = {
         "against": ("against", ""),
-        "observed": ("ratio on the test window, per year", ""),
+        "observed": (f"ratio on the test window, {luck_span(data)}", ""),
         "luck_median": ("median of luck", ""),
         "luck_high": ("luck exceeds it in 2.5%", ""),
         "worlds": ("worlds", "count"),

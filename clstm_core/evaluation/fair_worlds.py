@@ -19,7 +19,7 @@ from clstm_core.evaluation.headline import champion_of, headline_of
 from clstm_core.evaluation.pairing import group, series
 from clstm_core.evaluation.policies import Policy
 from clstm_core.evaluation.protocol import Backtest
-from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, PERIODS_PER_YEAR, Floats
+from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, PERIODS_PER_YEAR, YEAR_OF_RETURNS, Floats
 from clstm_core.market.clock import DAY_NS
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.market.worlds.generated import GeneratedWorld
@@ -39,7 +39,7 @@ WORLDS_FILE = "excess.safetensors"
 class Placed:
     """One comparison's place among luck.
 
-    Units: observed and the luck_ figures are annualised ratios of mean to deviation; p and p_adjusted in 0..1
+    Units: observed and the luck_ figures are ratios as `span_ratios` has them; p and p_adjusted in 0..1
     """
 
     policy: str
@@ -62,7 +62,7 @@ class Placed:
 class Luck:
     """What a comparison takes from the fair worlds.
 
-    ratios: the champion's own, annualised, one per world, for a picture
+    ratios: the champion's own as `span_ratios` has them, one per world, for a picture
     """
 
     policy: str
@@ -140,14 +140,22 @@ def place_champion(
     return Luck(
         policy=champion.name,
         placed=placed + _adjusted(family),
-        ratios=[float(ratio) for ratio in luck.ratios(mine) * np.sqrt(PERIODS_PER_YEAR)],
+        ratios=[float(ratio) for ratio in span_ratios(mine)],
         sessions=sessions,
     )
 
 
-def annual_luck(excess: Floats) -> tuple[float, float]:
-    """The median annualised ratio of mean to deviation over worlds [T, W], and what luck exceeds once in forty."""
-    pool = luck.ratios(excess) * np.sqrt(PERIODS_PER_YEAR)
+def span_ratios(excess: Floats) -> Floats:
+    """Ratios of mean to deviation [W] of returns [T, W]: per year, or over the window where it is shorter than one.
+
+    What `words.percent_of` says of percentages: a window under a year is not annualised.
+    """
+    return luck.ratios(excess) * np.sqrt(PERIODS_PER_YEAR if len(excess) >= YEAR_OF_RETURNS else len(excess))
+
+
+def usual_luck(excess: Floats) -> tuple[float, float]:
+    """The median of `span_ratios` over worlds [T, W], and what luck exceeds once in forty."""
+    pool = span_ratios(excess)
     return float(np.median(pool)), float(np.quantile(pool, 1.0 - luck.HEADLINE_LEVEL))
 
 
@@ -194,12 +202,12 @@ def _walk(
 
 
 def _place(policy: str, against: str, observed: Floats, worlds: Floats, level: float) -> Placed:
-    median, high = annual_luck(worlds)
+    median, high = usual_luck(worlds)
     p = luck.p_value(observed, worlds)
     return Placed(
         policy=policy,
         against=against,
-        observed=float(luck.ratios(observed[:, None])[0] * np.sqrt(PERIODS_PER_YEAR)),
+        observed=float(span_ratios(observed[:, None])[0]),
         luck_median=median,
         luck_high=high,
         worlds=worlds.shape[1],

@@ -9,7 +9,8 @@ from clstm_core.artifacts.manifests.decision import APPOINT, PERSON, PROMOTE, RE
 from clstm_core.artifacts.places import Places
 from clstm_core.errors import RegistryError
 from clstm_core.feedback import rules
-from clstm_core.feedback.registry import PAIRS, WORTHY, Held, Registry, RegistryState, Taken, moment
+from clstm_core.feedback.registry import Registry
+from clstm_core.feedback.registry_state import PAIRS, WORTHY, Held, RegistryState, Taken, moment
 from clstm_core.feedback.rules_evidence import Pairs, in_shadow, known_until, read_pairs
 
 YEAR = timedelta(days=365)

@@ -61,7 +61,9 @@ class Limits:
 
     @classmethod
     def kept(cls, stated: Mapping[str, Any]) -> "Limits":
-        """Those that a log states; what it was opened without is off."""
+        """Those that a log states; what it was opened without is off. ConfigError for one that is unknown here."""
+        if strange := sorted(set(stated) - {item.name for item in dataclasses.fields(cls)}):
+            raise ConfigError(f"a log states limit {', '.join(strange)}: unknown here. Use the version that opened it.")
         return dataclasses.replace(cls.none(), **stated)
 
     @classmethod

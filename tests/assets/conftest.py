@@ -209,15 +209,15 @@ def train_here(patch):
     patch.setattr("clstm_core.train.apart.train_apart", here)
 
 
-def finish(root, stages=STAGES, **recipe):
-    """A home below `root` in which run "one" went through the whole chain, or through these stages of it."""
+def finish(root, **recipe):
+    """A home below `root` in which run "one" went through the whole chain."""
     with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral(tempdir=str(root)) as found:
         patch.setenv("OMP_NUM_THREADS", "1")
         stub_audit(patch)
         nothing_beside(patch)
         train_here(patch)
         found.add_dynamic_partitions("training_run", ["one"])
-        Chain(root / "home", found, "one", **recipe).does(*stages, ops=FAST)
+        Chain(root / "home", found, "one", **recipe).does(*STAGES, ops=FAST)
     return root / "home"
 
 
@@ -256,9 +256,8 @@ def relaunched(finished, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished_validated(tmp_path_factory):
-    """As `finished`, in a market long enough for a validation window; without what nothing that is audited rests on."""
-    stages = [asset for asset in STAGES if asset not in (convention_sweeps, policy_bundle)]
-    return finish(tmp_path_factory.mktemp("validated"), stages, n_snapshots=VALIDATED)
+    """As `finished`, in a market long enough for a validation window."""
+    return finish(tmp_path_factory.mktemp("validated"), n_snapshots=VALIDATED)
 
 
 @pytest.fixture(scope="session")

