@@ -16,6 +16,7 @@ from orchestration.home import project_home
 from orchestration.launch import FAILED, INTERRUPTED, USER_ERROR, execute
 from orchestration.policy_commands import bundle_app, decide, evaluate
 from orchestration.report_commands import compare, report, runs
+from orchestration.retrain_commands import retrain
 from orchestration.schedule_commands import schedule_app
 from orchestration.serve import LAST_PORT, LOCAL, REPORT_PORT, UI_PORT, serve
 from orchestration.shadow_commands import shadow_app
@@ -275,7 +276,7 @@ def prune(
         typer.echo("Nothing was removed: leave out --dry-run.")
 
 
-for command in (runs, report, compare, evaluate, decide, walk_forward, sweep):
+for command in (runs, report, compare, evaluate, decide, walk_forward, sweep, retrain):
     app.command()(command)
 
 

@@ -41,6 +41,13 @@ run_shadow = dg.define_asset_job(
     description="A run's bundle on every session that arrived, in simulated fills, and its backtest of the same days.",
 )
 
+fine_tune_challenger = dg.define_asset_job(
+    "fine_tune_challenger",
+    dg.AssetSelection.assets("challenger_policy"),
+    config=chosen(),
+    description="A challenger from the champion, judged beside it and proposed; promoted by nothing here.",
+)
+
 promote_champion = dg.define_asset_job(
     "promote_champion",
     dg.AssetSelection.assets("champion"),
@@ -59,6 +66,7 @@ jobs = [
     train_and_evaluate,
     refresh_market_data,
     run_shadow,
+    fine_tune_challenger,
     promote_champion,
     roll_back_champion,
     dg.define_asset_job(

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 schedule_app = typer.Typer(help="Switch on and off what starts by itself.", no_args_is_help=True)
 
-SCHEDULES = ("daily_market_data", "weekly_retraining", "shadow_daily")
+SCHEDULES = ("daily_market_data", "weekly_retraining", "weekly_challenger", "shadow_daily")
 SENSORS = ("new_vendor_files", "shadow_sessions", "run_failures")
+BY_NAME = ("drift_retraining", "new_data_retraining")
+"""Sensors that are switched on by name alone: beside the weekly schedule each asks for challengers of its own, and each
+challenger that is judged is a look."""
 
 
 @schedule_app.callback()
@@ -25,7 +28,10 @@ def _schedule() -> None:
     """Switch on and off what starts by itself."""
 
 
-Names = Annotated[list[str] | None, typer.Argument(help="schedules and sensors; all of them when left out")]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(help="schedules and sensors; when left out all but what is switched on by name alone"),
+]
 
 
 @schedule_app.command(name="on")
@@ -41,7 +47,7 @@ def on(
     from clstm_core.market.sources import open_source
     from orchestration.standing import read_standing, write_standing
 
-    wanted, place = _known(names), project_home() / "data"
+    wanted, place = _known(names) or [*SCHEDULES, *SENSORS], project_home() / "data"
     changes: dict[str, Any] = {"name": recipe, "source": source, "data_dir": str(data.resolve()) if data else None}
     standing = dataclasses.replace(
         read_standing(place), **{key: value for key, value in changes.items() if value is not None}
@@ -59,7 +65,7 @@ def on(
 @schedule_app.command(name="off")
 def off(names: Names = None) -> None:
     """Switch off."""
-    for name in _known(names):
+    for name in _known(names) or [*SCHEDULES, *SENSORS, *BY_NAME]:
         _switch(name, "stop")
     status()
 
@@ -72,7 +78,7 @@ def status() -> None:
     dagster_home()
     with dg.DagsterInstance.get() as instance:
         running = {state.instigator_name for state in instance.all_instigator_state() if state.is_running}
-        for name in (*SCHEDULES, *SENSORS):
+        for name in (*SCHEDULES, *SENSORS, *BY_NAME):
             typer.echo(f"{name:<20} {'on' if name in running else 'off'}")
         if not daemon_lives(instance):
             typer.echo("Nothing watches the clock: start `make dev` (or dagster-daemon), and leave it running.")
@@ -84,10 +90,10 @@ def daemon_lives(instance: "dg.DagsterInstance") -> bool:
 
 
 def _known(names: list[str] | None) -> list[str]:
-    every = [*SCHEDULES, *SENSORS]
+    every = [*SCHEDULES, *SENSORS, *BY_NAME]
     if unknown := sorted(set(names or ()) - set(every)):
         fail(f"unknown schedule {', '.join(unknown)}: expected {', '.join(every)}. Correct the name.", USER_ERROR)
-    return names or every
+    return names or []
 
 
 def _switch(name: str, what: str) -> None:

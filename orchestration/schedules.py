@@ -1,4 +1,6 @@
-"""When things start by themselves: market data and shadow after each session, a training run each week. All start off.
+"""When things start by themselves: after each session market data and shadow, each week a training run or a challenger.
+
+All start switched off.
 
 What they launch is the standing recipe. Ticks that were missed while nothing ran are not made up for one by one: the
 newest alone counts.
@@ -11,9 +13,10 @@ import dagster as dg
 
 from assets.partitions import training_run
 from orchestration.home import project_home
-from orchestration.jobs import refresh_market_data, run_shadow, train_and_evaluate
+from orchestration.jobs import fine_tune_challenger, refresh_market_data, run_shadow, train_and_evaluate
 from orchestration.shadow_launch import SHADOW_RUN, shadow_request, why_none
 from orchestration.standing import read_standing, run_config
+from orchestration.triggers import champion_stands, launch_of
 
 SESSION_TAG, WEEK = "session", timedelta(days=7)
 NEW_YORK = ZoneInfo("America/New_York")
@@ -66,6 +69,8 @@ def weekly_retraining(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | 
     tick = context.scheduled_execution_time.astimezone(UTC)
     if tick + WEEK <= now():
         return dg.SkipReason(f"The tick of {tick:%Y-%m-%d} was missed and a later one is due: only the newest is run.")
+    if champion_stands():
+        return dg.SkipReason("A champion stands: weekly_challenger trains on from it.")
     recipe = read_standing(project_home() / "data")
     key = f"weekly-{tick:%Y-%m-%d}"
     context.instance.add_dynamic_partitions(str(training_run.name), [key])
@@ -75,6 +80,25 @@ def weekly_retraining(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | 
         run_config=run_config(recipe),
         tags={"recipe": recipe.name, "source": recipe.source},
     )
+
+
+@dg.schedule(
+    job=fine_tune_challenger,
+    cron_schedule="0 6 * * 6",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="A challenger from the champion each Saturday, 06:00 UTC, named after the day; never a champion.",
+)
+def weekly_challenger(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """One key and one launch per tick where a champion stands; a tick that a later one has overtaken does nothing."""
+    from clstm_core.feedback.triggers import by_week
+
+    tick = context.scheduled_execution_time.astimezone(UTC)
+    if tick + WEEK <= now():
+        return dg.SkipReason(f"The tick of {tick:%Y-%m-%d} was missed and a later one is due: only the newest is run.")
+    if not champion_stands():
+        return dg.SkipReason("No champion stands: weekly_retraining trains from scratch.")
+    return launch_of(context.instance, by_week(tick.date()))
 
 
 @dg.schedule(
@@ -105,4 +129,4 @@ def shadow_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Sk
     return shadow_request(recipe, str(session), {SESSION_TAG: f"shadow-{session}"})
 
 
-schedules = [daily_market_data, weekly_retraining, shadow_daily]
+schedules = [daily_market_data, weekly_retraining, weekly_challenger, shadow_daily]

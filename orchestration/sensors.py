@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,10 @@ import dagster as dg
 
 from orchestration.failures import kept_failures
 from orchestration.home import project_home
-from orchestration.jobs import refresh_market_data, run_shadow
+from orchestration.jobs import fine_tune_challenger, refresh_market_data, run_shadow
 from orchestration.shadow_launch import SHADOW_RUN, shadow_request, why_none
 from orchestration.standing import read_standing, run_config
+from orchestration.triggers import champion_stands, launch_of, places, watched_account
 
 if TYPE_CHECKING:
     from clstm_core.recipe import Recipe
@@ -21,6 +23,11 @@ WEBHOOK = "CLSTM_WEBHOOK_URL"
 
 SLACK_TOKEN, SLACK_CHANNEL = "SLACK_BOT_TOKEN", "CLSTM_SLACK_CHANNEL"
 PATIENCE_S, ATTEMPTS = 10.0, 3
+
+
+def now() -> datetime:
+    """The time; tests put another one in its place."""
+    return datetime.now(UTC)
 
 
 @dg.sensor(
@@ -55,6 +62,51 @@ def shadow_sessions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg
     if not isinstance(found, str):
         return found
     return dg.SensorResult(run_requests=[shadow_request(recipe, found)], cursor=f"{found}:{found}")
+
+
+@dg.sensor(
+    job=fine_tune_challenger,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    minimum_interval_seconds=300,
+    description=f"A challenger when drift is flagged in the shadow account of {SHADOW_RUN}, else of the champion.",
+)
+def drift_retraining(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """One launch per flagged state: the same features flagged again and again ask for no more."""
+    from clstm_core.feedback.triggers import by_drift, watched
+
+    if not champion_stands():
+        return dg.SkipReason("No champion stands: there is nothing to train on from.")
+    name = os.environ.get(SHADOW_RUN) or watched_account()
+    account = watched(places(), name)
+    if account is None:
+        return dg.SkipReason(f"There is no shadow account {name}.")
+    asked, state = by_drift(account, context.cursor or "")
+    if asked is None:
+        words = (
+            "The same features are flagged as when a challenger was asked for." if state else "No feature is flagged."
+        )
+        return dg.SensorResult(skip_reason=words, cursor=state)
+    return dg.SensorResult(run_requests=[launch_of(context.instance, asked)], cursor=state)
+
+
+@dg.sensor(
+    job=fine_tune_challenger,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    minimum_interval_seconds=300,
+    description="A challenger when files of the standing recipe's folder are new and at rest; one per week at most.",
+)
+def new_data_retraining(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """One launch per week in which files came: every challenger that is judged is a look."""
+    from clstm_core.feedback.triggers import by_data
+
+    if not champion_stands():
+        return dg.SkipReason("No champion stands: there is nothing to train on from.")
+    recipe = read_standing(project_home() / "data")
+    found = _at_rest(context, recipe)
+    if not isinstance(found, str):
+        return found
+    asked = by_data(now().date(), Path(str(recipe.data_dir)).name)
+    return dg.SensorResult(run_requests=[launch_of(context.instance, asked)], cursor=f"{found}:{found}")
 
 
 def _at_rest(context: dg.SensorEvaluationContext, recipe: "Recipe") -> str | dg.SkipReason | dg.SensorResult:
@@ -139,4 +191,4 @@ def _slack(told: dict[str, Any]) -> None:
     SlackResource(token=token).get_client().chat_postMessage(channel=channel, text=told["text"])
 
 
-sensors = [new_vendor_files, shadow_sessions, run_failures]
+sensors = [new_vendor_files, shadow_sessions, drift_retraining, new_data_retraining, run_failures]

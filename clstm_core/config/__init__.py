@@ -4,6 +4,7 @@ Units stand in the names or behind the fields. Bad values raise `ConfigError` wi
 """
 
 from clstm_core.config.env import CAPS, FILL_RULES, NO_CAP, REWARDS, WITHOUT_BUDGET, EnvConfig
+from clstm_core.config.fine_tune import FineTuneConfig
 from clstm_core.config.market import FEWEST_SESSIONS, MAX_SNAPSHOTS, MarketConfig
 from clstm_core.config.model import MOST_BIAS, ModelConfig
 from clstm_core.config.ppo import MAX_SAMPLES, PPOConfig
@@ -26,6 +27,7 @@ __all__ = [
     "WITHOUT_BUDGET",
     "WORLDS",
     "EnvConfig",
+    "FineTuneConfig",
     "MarketConfig",
     "ModelConfig",
     "PPOConfig",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clstm_core.config.env import EnvConfig
+from clstm_core.config.fine_tune import FineTuneConfig
 from clstm_core.config.market import MarketConfig
 from clstm_core.config.model import ModelConfig
 from clstm_core.config.ppo import PPOConfig
@@ -32,6 +33,7 @@ class RunConfig:
     worlds: WorldsConfig = field(default_factory=WorldsConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
+    fine_tune: FineTuneConfig = field(default_factory=FineTuneConfig)
 
     def __post_init__(self) -> None:
         require(
@@ -89,6 +91,7 @@ class RunConfig:
             "worlds": WorldsConfig,
             "model": ModelConfig,
             "ppo": PPOConfig,
+            "fine_tune": FineTuneConfig,
         }
         values = dict(data)
         for name, room in rooms.items():

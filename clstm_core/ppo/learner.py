@@ -20,6 +20,7 @@ from clstm_core.model.trunk import TrunkState
 from clstm_core.ppo.advantages import generalised_advantages, monte_carlo_returns, normalise
 from clstm_core.ppo.beside import helper, usable_cores
 from clstm_core.ppo.diagnostics import explained_variance, fetch, policy_kl, seen_diagnostics, value_diagnostics
+from clstm_core.ppo.fine_tune import Anchor
 from clstm_core.ppo.metrics import METRICS, measured
 from clstm_core.ppo.ranks import ALONE, Ranks
 from clstm_core.ppo.rollout import Carry, begin, collect, value_chunk, valued, walk
@@ -88,6 +89,7 @@ class Learner:
         self.carry = begin(self.model, env)
         self._ahead: _Walked | None = None
         beside = self.device.type == "cpu" and ranks.size == 1  # processes agree by what one thread comes to in order
+        self.anchor: Anchor | None = None  # a champion that the policy is held near; set before the first iteration
         self._helper = helper(threads or (min(2, usable_cores()) if beside else 1))
         self.iteration = 0
         self.lr_scale = 1.0
@@ -103,10 +105,16 @@ class Learner:
         """Share of the run's iterations that are done."""
         return self.iteration / self.config.n_iterations
 
-    def warm_up(self) -> WarmupResult:
-        """Fit the critic before PPO begins."""
+    def warm_up(self, *, encoder: bool = True) -> WarmupResult:
+        """Fit the critic before PPO begins, and the encoder lightly with it where it may move."""
         result = warm_critic(
-            self.model, self.env, self.ppo, carry=self.carry, generator=self.generator, ranks=self.ranks
+            self.model,
+            self.env,
+            self.ppo,
+            carry=self.carry,
+            generator=self.generator,
+            ranks=self.ranks,
+            encoder=encoder,
         )
         self.carry = result.carry
         return result
@@ -140,6 +148,7 @@ class Learner:
             generator=self.generator,
             helper=self._helper,
             ranks=ranks,
+            toward=None if self.anchor is None else self.anchor.along(rollout),
         )
         seen = diagnosed.result()
         last = self.iteration + 1 == self.config.n_iterations
@@ -170,6 +179,7 @@ class Learner:
                 "critic_lr": critic_lr,
                 "entropy_coef": entropy_coef,
                 "full_unroll_kl": row.get("full_unroll_kl"),
+                "champion_kl": None if self.anchor is None else self.anchor.walked.kl(self.model),
             }
         )
 
@@ -193,6 +203,8 @@ class Learner:
         own |= self._place() if self._ahead is None else self._ahead.place
         if self.heldout_env is not None:
             own |= {f"heldout.{name}": value for name, value in self.heldout_env.state_dict().items()}
+        if self.anchor is not None:
+            own |= {f"anchor.{name}": value for name, value in self.anchor.state._asdict().items()}
         return tensors | own | self.ranks.kept(own)
 
     def _place(self) -> dict[str, torch.Tensor]:
@@ -261,6 +273,8 @@ class Learner:
         self.env.load_state_dict(_on(_under(state, "env"), self.device))
         if self.heldout_env is not None and (heldout := _under(state, "heldout")):
             self.heldout_env.load_state_dict(_on(heldout, self.heldout_env.device))
+        if self.anchor is not None and (anchored := _under(state, "anchor")):
+            self.anchor.state = TrunkState(**_on(anchored, self.device))
         recurrent = RecurrentState(**_on(_under(state, "recurrent"), self.device))
         self.carry = Carry(**_on(_under(state, "carry"), self.device), state=recurrent)
         self.generator.set_state(state["rng.generator"].cpu())

@@ -40,6 +40,14 @@ def approximate_kl(log_ratio: torch.Tensor, weight: torch.Tensor) -> torch.Tenso
     return masked_mean(torch.expm1(log_ratio) - log_ratio, weight)
 
 
+def kl_between(log_p: torch.Tensor, log_q: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """KL(p || q) over all actions, exact, mean over the steps.
+
+    Shapes: log_p, log_q [..., A] log-probabilities; weight [...]
+    """
+    return masked_mean((log_p.exp() * (log_p - log_q)).sum(dim=-1), weight)
+
+
 def log_prob_of(action: torch.Tensor, log_probs: torch.Tensor) -> torch.Tensor:
     """Log-probabilities [...] of the actions [...] int64 taken, from those of all actions [..., A]."""
     return log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)

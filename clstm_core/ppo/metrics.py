@@ -47,6 +47,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("progress", "0..1", "env steps done of those asked for"),
     Metric("approx_kl", "nats", "KL of the old policy to the new, over the minibatches of the policy epoch"),
     Metric("full_unroll_kl", "nats", "the same after the iteration, states recomputed from each rollout's start"),
+    Metric(
+        "champion_kl",
+        "nats",
+        "KL of the champion to the policy that is fine-tuned from it, on what the champion walked; else nothing",
+        since=8,
+    ),
     Metric("clip_fraction", "0..1", "samples whose ratio left the clip range"),
     Metric("entropy", "nats", "mean entropy of the policy where more than one action is legal"),
     Metric("entropy_pct", "%", "entropy as a share of the first iteration's"),

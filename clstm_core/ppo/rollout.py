@@ -153,6 +153,20 @@ def value_steps(
     return last
 
 
+@torch.no_grad()
+def revalued(model: CLSTM, rollout: Rollout, state: TrunkState) -> Rollout:
+    """The same walk with what the critic says of it now.
+
+    Args:
+        state: the critic's before the first step
+    """
+    value, next_value = torch.empty_like(rollout.value), torch.empty_like(rollout.next_value)
+    for chunk in range(rollout.n_chunks):
+        steps = rollout.steps_of(chunk)
+        state = value_steps(model, rollout, steps, state, value[steps], next_value[steps])
+    return rollout._replace(value=value, next_value=next_value)
+
+
 def _seams(start_CN: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Steps and envs [M] after which no episode goes on within these steps; all of them where asking would wait."""
     if start_CN.device.type != "cpu":

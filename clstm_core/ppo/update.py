@@ -8,6 +8,7 @@ nothing of the critic's.
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ from torch import nn
 from clstm_core.config import PPOConfig
 from clstm_core.model.clstm import CLSTM
 from clstm_core.model.trunk import TrunkState
-from clstm_core.ppo.losses import PolicyLoss, policy_loss, value_loss
+from clstm_core.ppo.losses import PolicyLoss, kl_between, policy_loss, value_loss
 from clstm_core.ppo.ranks import ALONE, Ranks
 from clstm_core.ppo.storage import Sequences, select_rows
 
@@ -54,6 +55,21 @@ def make_optimizers(model: CLSTM, config: PPOConfig) -> Optimizers:
 def of_iteration(number: float, device: torch.device) -> float | torch.Tensor:
     """A number that the next iteration has another of; off the CPU a tensor, which a captured graph reads anew."""
     return number if device.type == "cpu" else torch.full((), number, device=device)
+
+
+class Toward(NamedTuple):
+    """A policy that the one in training is held near, and how strongly.
+
+    Shapes: log_probs [C, S, A] of it, cut like the data
+    """
+
+    log_probs: torch.Tensor
+    coefficient: float
+
+    def added(self, loss: torch.Tensor, logits: torch.Tensor, free: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """L + c KL(it || policy), over all actions of the steps with a choice, for a minibatch of sequences `index`."""
+        theirs = self.log_probs.index_select(1, index)
+        return loss + self.coefficient * kl_between(theirs, logits.log_softmax(dim=-1), free.to(logits.dtype))
 
 
 @dataclass(slots=True)
@@ -103,12 +119,16 @@ def update(
     generator: torch.Generator,
     helper: Executor,
     ranks: Ranks = ALONE,
+    toward: Toward | None = None,
 ) -> Callable[[], MinibatchSums]:
     """`policy_epochs` of the policy, done on return; the same of the critic and its `extra_critic_epochs`, when called.
 
     The helper has the critic's work by then. It draws nothing, reads features that are computed here and moves the
     critic alone, so that the actor may walk meanwhile. Where several processes train, `data`, `config` and the sums are
     this one's share; gradients are those of the minibatches of all.
+
+    Args:
+        toward: what the actor's loss pulls to besides; of one process alone
 
     Shapes:  advantage (normalised) and target [C, S], cut like `data`
     Assumes: the critic's gradient stops at the encoder, so the encoder is still during the extra epochs; where the
@@ -128,7 +148,7 @@ def update(
             batch, gain = data.select(index), advantage.index_select(1, index)
             if model.critic_trunk is None:
                 policy, policy_norm, critic_loss, value_norm = _fit_shared(
-                    model, optimizers, batch, gain, target.index_select(1, index), config, bonus, ranks
+                    model, optimizers, batch, gain, target.index_select(1, index), config, bonus, ranks, toward, index
                 )
                 critic.add(index, value_loss=critic_loss, value_grad_norm=value_norm)
             else:
@@ -137,6 +157,8 @@ def update(
                 logits, _ = model.unroll_actor(features, batch.mask, batch.start, batch.state.actor)
                 policy = _policy_loss(logits, batch, gain, config, ranks)
                 loss = policy.regularised(bonus, model.config.hold_bias)
+                if toward is not None:
+                    loss = toward.added(loss, logits, batch.free, index)
                 policy_norm = _fit(optimizers.actor, loss, config, ranks)
             actor.add(
                 index,
@@ -178,13 +200,18 @@ def _fit_shared(
     config: PPOConfig,
     bonus: float | torch.Tensor,
     ranks: Ranks,
+    toward: Toward | None,
+    index: torch.Tensor,
 ) -> tuple[PolicyLoss, torch.Tensor, torch.Tensor, torch.Tensor]:
     """One minibatch of a policy whose critic has no trunk of its own: losses and norms of both."""
     logits, value, _ = model.unroll(batch.observation, batch.mask, batch.start, batch.state)
     policy, critic_loss = _policy_loss(logits, batch, advantage, config, ranks), value_loss(value, target)
     optimizers.actor.zero_grad()
     optimizers.critic.zero_grad()
-    (policy.regularised(bonus, model.config.hold_bias) + critic_loss).backward()
+    actor_loss = policy.regularised(bonus, model.config.hold_bias)
+    if toward is not None:
+        actor_loss = toward.added(actor_loss, logits, batch.free, index)
+    (actor_loss + critic_loss).backward()
     norms = (descend(each, config.max_grad_norm, ranks) for each in (optimizers.actor, optimizers.critic))
     policy_norm, value_norm = norms
     return policy, policy_norm, critic_loss, value_norm

@@ -13,7 +13,7 @@ from clstm_core.ppo.advantages import monte_carlo_returns
 from clstm_core.ppo.diagnostics import explained_variance, policy_kl
 from clstm_core.ppo.losses import value_loss
 from clstm_core.ppo.ranks import ALONE, Ranks
-from clstm_core.ppo.rollout import Carry, begin, collect, value_steps
+from clstm_core.ppo.rollout import Carry, begin, collect, revalued
 from clstm_core.ppo.storage import Rollout, Sequences, cut, sequences
 from clstm_core.ppo.update import descend, minibatches
 
@@ -29,7 +29,7 @@ class WarmupResult:
     bootstrapped_explained_variance_after: float
     value_loss: tuple[float, ...]  # mean of each epoch
     policy_kl: float  # KL of the policy after against before, through the encoder alone
-    encoder_frozen: bool  # True when the encoder hit KL_LIMIT and was set back
+    encoder_frozen: bool  # True when the encoder hit KL_LIMIT and was set back, or was not to move at all
     actor_untouched: bool  # actor trunk and policy head are bit-identical to before
     env_steps: int
     carry: Carry  # where the env stands, for the training that follows
@@ -48,8 +48,9 @@ def warm_critic(
     carry: Carry | None = None,
     generator: torch.Generator | None = None,
     ranks: Ranks = ALONE,
+    encoder: bool = True,
 ) -> WarmupResult:
-    """Fit the critic to Monte Carlo returns of the untrained policy, and the encoder lightly with it.
+    """Fit the critic to Monte Carlo returns of the policy as it is, and the encoder lightly with it.
 
     `warmup_rollouts` rollouts, `warmup_epochs` epochs at `warmup_lr`, an optimizer of its own that is then discarded.
     The actor's trunk and head stay bit-identical; the encoder moves at `warmup_encoder_lr` and never so far that the
@@ -59,6 +60,7 @@ def warm_critic(
         carry: where the env stands; None resets it
         generator: source of all randomness; None seeds one with 0
         ranks: who fits the same critic to other envs; `config` is this one's share then
+        encoder: False leaves it bit-identical as well: no logit moves then
     """
     generator = generator or torch.Generator(device=env.device).manual_seed(0)
     carry = begin(model, env) if carry is None else carry
@@ -73,18 +75,17 @@ def warm_critic(
     actor_before = [weight.clone() for weight in _actor_weights(model)]
     before = _judge(model, judge, model.critic_state(judge_state), config, ranks)
     data = [(sequences(rollout), *_targets(rollout, config)) for rollout in rollouts]
-    optimizer = torch.optim.Adam(
-        [
-            {"params": model.critic_parameters(), "lr": config.warmup_lr},
-            {"params": list(model.encoder.parameters()), "lr": config.warmup_encoder_lr},
-        ],
-        eps=1e-5,
-    )
+    moving = [{"params": model.critic_parameters(), "lr": config.warmup_lr}]
+    if encoder:
+        moving.append({"params": list(model.encoder.parameters()), "lr": config.warmup_encoder_lr})
+    optimizer = torch.optim.Adam(moving, eps=1e-5)
     losses: list[float] = []
-    kl, frozen = 0.0, False
+    kl, frozen = 0.0, not encoder
     for _ in range(config.warmup_epochs):
         encoder_before = {name: value.clone() for name, value in model.encoder.state_dict().items()}
         losses.append(_epoch(model, optimizer, data, config, generator, ranks))
+        if not encoder:
+            continue
         moved = max((policy_kl(model, batch, batch.state.actor, ranks).item() for batch, _, _ in data), default=0.0)
         if moved > KL_LIMIT:
             model.encoder.load_state_dict(encoder_before)
@@ -134,11 +135,6 @@ def _epoch(
 
 @torch.no_grad()
 def _judge(model: CLSTM, rollout: Rollout, state: TrunkState, config: PPOConfig, ranks: Ranks) -> float:
-    value, next_value = torch.empty_like(rollout.value), torch.empty_like(rollout.next_value)
-    for chunk in range(rollout.n_chunks):
-        steps = rollout.steps_of(chunk)
-        state = value_steps(model, rollout, steps, state, value[steps], next_value[steps])
-    returns, weight = monte_carlo_returns(
-        rollout.reward, next_value, rollout.terminated, rollout.truncated, gamma=config.gamma
-    )
-    return explained_variance(*ranks.columns(value, returns, weight)).item()
+    now = revalued(model, rollout, state)
+    returns, weight = monte_carlo_returns(now.reward, now.next_value, now.terminated, now.truncated, gamma=config.gamma)
+    return explained_variance(*ranks.columns(now.value, returns, weight)).item()

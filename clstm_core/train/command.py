@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NamedTuple, NoReturn, TextIO
 
 import torch
 
@@ -25,7 +25,9 @@ from clstm_core.errors import (
     of_file_system,
 )
 from clstm_core.ppo.ranks import ALONE, Ranks, joined
+from clstm_core.train.champion import Champion, champion_of
 from clstm_core.train.envs import Envs, envs_of, make_envs
+from clstm_core.train.fine_tune import fine_tune
 from clstm_core.train.inputs import config_of
 from clstm_core.train.loop import train
 from clstm_core.train.run import TrainingResult
@@ -104,8 +106,16 @@ def run_config(options: argparse.Namespace) -> RunConfig:
     )
 
 
-def resumed(options: argparse.Namespace, ranks: Ranks = ALONE) -> tuple[RunConfig, Envs]:
-    """Configuration and envs of the run that `--resume` names: data/runs/RUN, whose market is in data/cache.
+class Resumed(NamedTuple):
+    """A run of the chain that is gone on with; `champion` where it begins with one."""
+
+    config: RunConfig
+    envs: Envs
+    champion: Champion | None
+
+
+def resumed(options: argparse.Namespace, ranks: Ranks = ALONE) -> Resumed:
+    """The run that `--resume` names: data/runs/RUN, whose market is in data/cache.
 
     Raises: ConfigError where other flags would say something else, and what reading the run and its market raises
     """
@@ -115,8 +125,14 @@ def resumed(options: argparse.Namespace, ranks: Ranks = ALONE) -> tuple[RunConfi
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ConfigError(f"--resume goes on with a run as its inputs.json says: found {flags} besides. Leave it out.")
     run = RunFolder(options.resume.resolve())
-    inputs = RunInputs.read(run.inputs)
-    return config_of(inputs), envs_of(inputs, Places(run.path.parents[1]), ranks)
+    inputs, places = RunInputs.read(run.inputs), Places(run.path.parents[1])
+    config, envs = config_of(inputs), envs_of(inputs, places, ranks)
+    if config.fine_tune.champion and ranks.size > 1:
+        raise ConfigError(
+            f"run {run.name} is fine-tuned by one process: found {ranks.size}. Start it without torchrun."
+        )
+    champion = champion_of(inputs, places, envs[0].device) if config.fine_tune.champion else None
+    return Resumed(config, envs, champion)
 
 
 def progress_line(metrics: dict[str, Any]) -> str:
@@ -183,13 +199,17 @@ def _run(options: argparse.Namespace, envs: Callable[[RunConfig, Path | None, Ra
         if options.threads < 1:
             raise ConfigError(f"threads={options.threads}: expected at least 1. Use --threads 1.")
         torch.set_num_threads(options.threads)
+        champion = None
         if options.resume is not None:
-            run_dir, (config, (env, heldout_env)) = options.resume, resumed(options, ranks)
+            run_dir, (config, (env, heldout_env), champion) = options.resume, resumed(options, ranks)
         else:
             config = run_config(options)
             run_dir = options.run_dir or Path("data/runs") / f"{config.recipe}-{config.seed}"
             env, heldout_env = envs(config, options.market, ranks)
-        result = train(config, env, run_dir=run_dir, heldout_env=heldout_env, report=report, stop=stop, ranks=ranks)
+        if champion is None:
+            result = train(config, env, run_dir=run_dir, heldout_env=heldout_env, report=report, stop=stop, ranks=ranks)
+        else:
+            result = fine_tune(config, env, heldout_env, champion.model, run_dir=run_dir, report=report, stop=stop)
     except KeyboardInterrupt:
         progress.close()
         print("stopped at once; the same command resumes from the last checkpoint that was saved", file=sys.stderr)

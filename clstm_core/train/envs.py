@@ -1,12 +1,14 @@
 """The envs that a run trains in, and those that it is held out on: the same rules whoever starts the trainer."""
 
+import dataclasses
 from pathlib import Path
 
 import torch
 
 from clstm_core.artifacts.manifests import RunInputs
 from clstm_core.artifacts.places import Places
-from clstm_core.config import RunConfig
+from clstm_core.config import FEWEST_SESSIONS, RunConfig
+from clstm_core.env.joined import JoinedEnv
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.errors import ConfigError
 from clstm_core.market.tensors import MarketTensors, load_market
@@ -61,13 +63,25 @@ def envs_on(config: RunConfig, market: MarketTensors, ranks: Ranks = ALONE) -> E
             "--device cpu."
         )
     market = market.to(device)
+
+    def live(sessions: tuple[int, int], n_envs: int, first: int) -> BatchedEnv:
+        splits = {**market.info["splits"], "train": sessions}
+        within = dataclasses.replace(market, info={**market.info, "splits": splits})
+        trained_in: MarketTensors | GeneratedWorld = within
+        if config.worlds.generated:
+            trained_in = world_of(within, config.worlds, config.env.horizon)
+        env = OptionsEnv(trained_in, config.env, n_envs=n_envs, first_env=first, seed=config.seed, device=device)
+        if config.compiles_env:
+            env.compile()
+        return env
+
     first = ranks.rank * mine.n_envs
-    trained_in: MarketTensors | GeneratedWorld = market
-    if config.worlds.generated:
-        trained_in = world_of(market, config.worlds, config.env.horizon)
-    env = OptionsEnv(trained_in, config.env, n_envs=mine.n_envs, first_env=first, seed=config.seed, device=device)
-    if config.compiles_env:
-        env.compile()
+    env: BatchedEnv
+    if (parts := replayed(config, market.split("train"))) is None:
+        env = live(market.split("train"), mine.n_envs, first)
+    else:
+        (recent, older), many = parts, recent_envs(config, mine.n_envs)
+        env = JoinedEnv([live(recent, many, first), live(older, mine.n_envs - many, first + many)])
     if "validation" not in market.info.get("splits", {}) or not ranks.writes:
         return env, None
     window = market.split("validation")
@@ -75,3 +89,22 @@ def envs_on(config: RunConfig, market: MarketTensors, ranks: Ranks = ALONE) -> E
         market, config.env, n_envs=min(64, config.ppo.n_envs), seed=config.seed + 1, device=device, window=window
     )
     return env, heldout
+
+
+def replayed(config: RunConfig, train: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """The recent and the older sessions [start, stop) that a fine-tuned policy lives in; None where it is one window.
+
+    So it is where training begins from scratch, and where the older sessions are too few to live in by themselves.
+    """
+    start, stop = train
+    least = max(config.env.horizon + 2, FEWEST_SESSIONS if config.worlds.generated else 0)
+    seam = stop - max(config.fine_tune.recent_sessions, least)
+    many = recent_envs(config, config.ppo.n_envs)
+    if not config.fine_tune.champion or seam - start < least or many == config.ppo.n_envs:
+        return None
+    return (seam, stop), (start, seam)
+
+
+def recent_envs(config: RunConfig, n_envs: int) -> int:
+    """How many of the envs live in the recent sessions: at least one."""
+    return max(1, round(config.fine_tune.recent_share * n_envs))

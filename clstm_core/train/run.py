@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,14 +83,21 @@ class TrainingRun:
 
         Raises: CheckpointError where its model is of another shape
         """
+        self.take_over(checkpoint.model, f"checkpoint {checkpoint.folder}")
+        self.parents["initial"] = checkpoint.manifest.identity
+
+    def take_over(self, weights: Mapping[str, torch.Tensor], whose: str) -> None:
+        """Weights from elsewhere, `whose` in a person's words.
+
+        Raises: CheckpointError where they are of another shape
+        """
         try:
-            self.learner.model.load_state_dict(checkpoint.model)
+            self.learner.model.load_state_dict(dict(weights))
         except RuntimeError as error:
             raise CheckpointError(
-                f"checkpoint {checkpoint.folder} has a model of another shape than this run's: expected the same "
-                f"recipe. {str(error).splitlines()[0]} Begin from scratch, or with a checkpoint of this recipe."
+                f"{whose} has a model of another shape than this run's: expected the same recipe. "
+                f"{str(error).splitlines()[0]} Begin from scratch, or with a policy of this recipe."
             ) from error
-        self.parents["initial"] = checkpoint.manifest.identity
 
     def prove(self) -> None:
         """The recurrent self-test, in float32 and in the training's precision; its report stays, also when it fails."""

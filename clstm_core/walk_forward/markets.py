@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clstm_core.artifacts.manifests import AuditVerdict, TensorsManifest
 from clstm_core.artifacts.places import Places
-from clstm_core.config import MarketConfig
+from clstm_core.config import EnvConfig, MarketConfig
 from clstm_core.errors import AuditError, MarketDataError
 from clstm_core.gate import Size, ensure_verdict, read_tensors
 from clstm_core.market.cache import ensure_quotes, ensure_tensors
@@ -37,8 +37,15 @@ def proven(
 
     Raises: AuditError where a proof failed; MarketDataError where its windows are not those of the plan
     """
-    size: Size = "full" if plan.audit == "full" else "quick"
-    verdict, _ = ensure_verdict(tensors, plan.run_config(recipe, fold, sessions, 0).env, size, places.cache)
+    return proven_for(tensors, plan.run_config(recipe, fold, sessions, 0).env, plan.audit, fold, sessions, places)
+
+
+def proven_for(
+    tensors: Path, env: EnvConfig, audit: str, fold: Fold, sessions: Sequence[date], places: Places
+) -> tuple[TensorsManifest, AuditVerdict]:
+    """As `proven`, for an account; `audit`: quick or full."""
+    size: Size = "full" if audit == "full" else "quick"
+    verdict, _ = ensure_verdict(tensors, env, size, places.cache)
     if not verdict.passed:
         raise AuditError(
             f"the audit of fold {fold.number}'s market failed: {verdict.verdict} Nothing is trained in it. "
@@ -54,7 +61,7 @@ def require_windows(manifest: TensorsManifest, tensors: Path, fold: Fold, sessio
 
     Raises: MarketDataError naming the window
     """
-    dates = _dates(tensors)
+    dates = dates_of(tensors)
     for name in ("train", "validation", "test"):
         if name not in manifest.info["splits"]:
             raise MarketDataError(
@@ -71,7 +78,7 @@ def require_windows(manifest: TensorsManifest, tensors: Path, fold: Fold, sessio
             )
 
 
-def _dates(tensors: Path) -> list[date]:
+def dates_of(tensors: Path) -> list[date]:
     """The session of each snapshot."""
     from clstm_core.market.tensors import load_market
 

@@ -63,7 +63,7 @@ def ensure_ladder(cell: Cell, inputs: RunInputs, places: Places, hooks: Hooks) -
             market_folder=places.tensors(identity),
         )
 
-    return _kept_or_made(ladder_place(cell, places), run.name, [identity, *rungs], walk, places, hooks)
+    return kept_or_made(ladder_place(cell, places), run.name, [identity, *rungs], walk, places, hooks)
 
 
 def ensure_baselines(cell: Cell, tensors: TensorsManifest, config: RunConfig, places: Places, hooks: Hooks) -> Kept:
@@ -81,10 +81,10 @@ def ensure_baselines(cell: Cell, tensors: TensorsManifest, config: RunConfig, pl
         )
 
     place = places.walk(cell.plan.name) / f"{cell.recipe}.f{cell.fold.number:02d}.baselines.json"
-    return _kept_or_made(place, name, [identity, config.env], walk, places, hooks)
+    return kept_or_made(place, name, [identity, config.env], walk, places, hooks)
 
 
-def _kept_or_made(
+def kept_or_made(
     place: Path,
     name: str,
     parents: Sequence[object],

@@ -1,6 +1,6 @@
 """One training of a walk-forward: a run like any other, in the market of one fold, resumed where a kill left it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -10,6 +10,7 @@ from clstm_core.artifacts.code import git_commit
 from clstm_core.artifacts.manifest import Manifest
 from clstm_core.artifacts.manifests import AuditVerdict, CheckpointManifest, RunInputs, TensorsManifest
 from clstm_core.artifacts.places import Places, RunFolder
+from clstm_core.config import RunConfig
 from clstm_core.errors import ArtifactError, ConfigError
 from clstm_core.specs import RUNGS
 from clstm_core.train.inputs import config_of, trained_on
@@ -55,14 +56,30 @@ class Hooks:
 def inputs_of(cell: Cell, tensors: TensorsManifest, verdict: AuditVerdict) -> RunInputs:
     """What a cell's run is made from."""
     config = cell.plan.run_config(cell.recipe, cell.fold, cell.sessions, cell.seed)
+    whose = f"fold {cell.fold.number} of walk-forward {cell.plan.name}"
+    return run_inputs(cell.run, config, tensors, verdict, whose, {"walk_forward": cell.plan.name})
+
+
+def run_inputs(
+    run: str,
+    config: RunConfig,
+    tensors: TensorsManifest,
+    verdict: AuditVerdict,
+    whose: str,
+    more: Mapping[str, Any],
+    parents: Mapping[str, str] | None = None,
+) -> RunInputs:
+    """What a run is made from that trains and is judged in one market, whose last window is judged.
+
+    Args:
+        whose: market that is, in words; more: further facts; parents: identities of what else it is made from
+    """
     info, splits = tensors.info, tensors.info["splits"]
     (start, stop), (first, last) = splits["train"], splits["test"]
     facts = {name: info[name] for name in ("source", "label", "spread", "quotes_sha256")}
-    reason = (
-        f"fold {cell.fold.number} of walk-forward {cell.plan.name}: the first {stop - start} sessions of its market."
-    )
+    reason = f"{whose}: the first {stop - start} sessions of its market."
     return RunInputs(
-        run=cell.run,
+        run=run,
         config=config.to_dict(),
         config_sha256=config.sha256,
         git_commit=git_commit(),
@@ -74,7 +91,7 @@ def inputs_of(cell: Cell, tensors: TensorsManifest, verdict: AuditVerdict) -> Ru
             ),
             "training_snapshots": stop - start,
             "heldout_snapshots": last - first,
-            "walk_forward": cell.plan.name,
+            **more,
         },
         parents={
             "quotes": tensors.parents["quotes"],
@@ -82,6 +99,7 @@ def inputs_of(cell: Cell, tensors: TensorsManifest, verdict: AuditVerdict) -> Ru
             "training_tensors": tensors.identity,
             "verdict": verdict.identity,
             "training_verdict": verdict.identity,
+            **(parents or {}),
         },
     )
 
@@ -105,7 +123,7 @@ def ensure_trained(
     from clstm_core.train.status import finished, followed
 
     run = places.run(wanted.run)
-    inputs = _begun(run, wanted)
+    inputs = begun(run, wanted)
     hooks.record(inputs)
     if (ladder := _ladder(run, inputs)) is None:
         if before is not None:
@@ -124,7 +142,7 @@ def ensure_trained(
     return ladder
 
 
-def _begun(run: RunFolder, wanted: RunInputs) -> RunInputs:
+def begun(run: RunFolder, wanted: RunInputs) -> RunInputs:
     """The inputs in a run's folder, written where nothing was trained yet.
 
     Raises: ConfigError where it was begun with other settings or in another market

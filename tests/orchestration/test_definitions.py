@@ -55,6 +55,7 @@ PARENTS = {
     "sweep_record": set(),
     "shadow_session": {"policy_bundle"},
     "shadow_reconciliation": {"shadow_session"},
+    "challenger_policy": set(),
     "champion": set(),
 }
 OBSERVED = {"training_progress": {"warm_critic"}}
@@ -88,6 +89,7 @@ GROUPS = {
     "walk_forward": {"walk_forward_record"},
     "sweeps": {"sweep_record"},
     "shadow": {"shadow_session", "shadow_reconciliation"},
+    "feedback": {"challenger_policy"},
     "champion": {"champion"},
 }
 BLOCKING = {
@@ -125,6 +127,7 @@ BLOCKING = {
     "walk_forward_record": {"folds_apart", "ledgers_recompute"},
     "shadow_session": set(),
     "shadow_reconciliation": {"decisions_equal"},
+    "challenger_policy": {"actor_untouched"},
     "champion": set(),
 }
 WARNING = {
@@ -142,6 +145,7 @@ WARNING = {
     "sweep_record": {"trials_ended", "best_confirmed"},
     "shadow_session": {"switch_active", "no_drift", "no_harm"},
     "shadow_reconciliation": {"to_the_cent"},
+    "challenger_policy": {"critic_gained", "near_champion", "nothing_unlearned", "may_be_proposed"},
     "champion": set(RULES),
 }
 
@@ -241,7 +245,7 @@ def test_jobs_select_what_they_say(definitions):
         if not job.name.startswith("__")
     }
     apart = {"vendor_sessions", "recipe_controls", "walk_forward_record", "sweep_record"}
-    apart |= GROUPS["shadow"] | GROUPS["champion"]
+    apart |= GROUPS["shadow"] | GROUPS["champion"] | GROUPS["feedback"]
     assert found["train_and_evaluate"] == set(PARENTS) - apart
     assert found["run_shadow"] == GROUPS["shadow"]
     assert found["load_vendor_months"] == {"vendor_sessions"}
@@ -252,11 +256,12 @@ def test_jobs_select_what_they_say(definitions):
     assert found["judge_market"] == {"market_quotes", "market_realism"}
     assert found["render_report"] == {"backtest_report"}
     assert found["walk_forward"] == {"walk_forward_record"}
+    assert found["fine_tune_challenger"] == {"challenger_policy"}
     assert found["sweep"] == {"sweep_record"}
     assert found["start_run"] == set()
     assert found["make_controls"] == {"recipe_controls"}
     assert found["promote_champion"] == found["roll_back_champion"] == GROUPS["champion"]
-    assert len(found) == 15
+    assert len(found) == 16
 
 
 def test_the_chain_is_launched_without_a_configuration(definitions):

@@ -9,7 +9,7 @@ from dagster._core.scheduler.instigation import InstigatorStatus
 
 from orchestration import schedule_commands
 from orchestration.definitions import build_defs
-from orchestration.schedule_commands import SCHEDULES, SENSORS, off, on, status
+from orchestration.schedule_commands import BY_NAME, SCHEDULES, SENSORS, off, on, status
 from orchestration.standing import read_standing
 
 
@@ -48,6 +48,14 @@ def test_on_and_off_switch_everything_unless_told_otherwise(switched):
     switched.clear()
     off(["run_failures"])
     assert switched == [("sensor", "stop", "run_failures")]
+    switched.clear()
+    off(None)
+    assert {name for _, _, name in switched} == {*SCHEDULES, *SENSORS, *BY_NAME}
+
+
+def test_what_asks_for_more_challengers_is_switched_on_by_name_alone(switched):
+    on(list(BY_NAME), None, None, None)
+    assert switched == [("sensor", "start", name) for name in BY_NAME]
 
 
 def test_options_change_the_standing_recipe(switched, home, capsys):
@@ -100,4 +108,4 @@ def test_status_says_whether_anything_watches_the_clock(home, monkeypatch, capsy
     monkeypatch.setattr(schedule_commands, "daemon_lives", lambda instance: True)
     status()
     said = capsys.readouterr().out
-    assert [line.split() for line in said.splitlines()] == [[name, "off"] for name in (*SCHEDULES, *SENSORS)]
+    assert [line.split() for line in said.splitlines()] == [[name, "off"] for name in (*SCHEDULES, *SENSORS, *BY_NAME)]

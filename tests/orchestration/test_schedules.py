@@ -213,6 +213,7 @@ def test_everything_starts_switched_off_but_what_answers_a_person():
     assert {item.name: item.default_status for item in definitions.schedules} == {
         "daily_market_data": dg.DefaultScheduleStatus.STOPPED,
         "weekly_retraining": dg.DefaultScheduleStatus.STOPPED,
+        "weekly_challenger": dg.DefaultScheduleStatus.STOPPED,
         "shadow_daily": dg.DefaultScheduleStatus.STOPPED,
     }
     assert {item.name: item.default_status for item in definitions.sensors} == {
@@ -220,6 +221,8 @@ def test_everything_starts_switched_off_but_what_answers_a_person():
         "new_vendor_files": dg.DefaultSensorStatus.STOPPED,
         "run_failures": dg.DefaultSensorStatus.STOPPED,
         "shadow_sessions": dg.DefaultSensorStatus.STOPPED,
+        "drift_retraining": dg.DefaultSensorStatus.STOPPED,
+        "new_data_retraining": dg.DefaultSensorStatus.STOPPED,
     }
 
 

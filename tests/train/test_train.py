@@ -27,8 +27,8 @@ FORESIGHT = [
 ]
 # fmt: off
 METRICS = {
-    "run", "iteration", "env_steps", "progress", "approx_kl", "full_unroll_kl", "clip_fraction", "entropy",
-    "entropy_pct", "policy_loss", "value_loss", "policy_grad_norm", "value_grad_norm", "actor_lr",
+    "run", "iteration", "env_steps", "progress", "approx_kl", "full_unroll_kl", "champion_kl", "clip_fraction",
+    "entropy", "entropy_pct", "policy_loss", "value_loss", "policy_grad_norm", "value_grad_norm", "actor_lr",
     "critic_lr", "entropy_coef", "bootstrapped_explained_variance", "heldout_bootstrapped_explained_variance",
     "value_correlation", *FORESIGHT,
     "predicted_mean", "predicted_std", "monte_carlo_mean", "monte_carlo_std", "mean_reward", "reward_std",

@@ -1,0 +1,69 @@
+"""A challenger as an asset: its checks and tables, that it is proposed and nothing more, and mistakes in a sentence."""
+
+import dagster as dg
+
+from assets.challenger import challenger_policy
+from assets.partitions import training_run
+from assets.resources import Metrics, ProjectPaths, Recipe
+from clstm_core.artifacts.places import Places
+from clstm_core.feedback.registry import Registry
+from clstm_core.feedback.retrain import read_challenger
+from clstm_core.store.store import MetricsStore
+
+ASKED = {"steps": 1280, "gate": 61, "judged": 61, "worlds": 10, "parity_steps": 30, "why": "a test of the asset"}
+
+
+def launched(home, instance, **changes):
+    instance.add_dynamic_partitions(training_run.name, ["mine"])
+    return dg.materialize(
+        [challenger_policy],
+        instance=instance,
+        partition_key="mine",
+        resources={
+            "paths": ProjectPaths(home=str(home)),
+            "metrics": Metrics(path=str(home / "data" / "metrics.duckdb")),
+            "recipe": Recipe(name="smoke", source="simulated", n_snapshots=600),
+        },
+        run_config={"ops": {"challenger_policy": {"config": ASKED | changes}}},
+        raise_on_error=False,
+    )
+
+
+def test_a_first_challenger_is_made_and_proposed_and_promoted_by_nobody(home, instance, verdict, trains_here):
+    verdict()
+    result = launched(home, instance)
+    assert result.success
+    checks = {found.check_name: found.passed for found in result.get_asset_check_evaluations()}
+    assert checks == {
+        "actor_untouched": True,
+        "critic_gained": True,
+        "near_champion": True,
+        "nothing_unlearned": True,
+        "may_be_proposed": True,
+    }
+    (event,) = result.get_asset_materialization_events()
+    metadata = event.materialization.metadata
+    places = Places(home / "data")
+    made = read_challenger(places, "mine")
+    assert metadata["answer"].value == made.answer
+    assert metadata["why"].value == made.why == "a test of the asset"
+    assert "mine is challenger" in metadata["proposed"].value
+    assert metadata["label"].value == "simulated quotes"
+    (row,) = metadata["side_by_side"].value.records
+    assert row.data["start"] == "scratch"
+    state = Registry(places).current()
+    assert state.challenger.identity == made.bundle
+    assert state.champion is None
+    store = MetricsStore(home / "data" / "metrics.duckdb")
+    (kept,) = store.query("SELECT * FROM challengers")
+    assert (kept["run"], kept["outcome"], kept["why"]) == ("mine", "challenger", made.why)
+    assert store.query("SELECT count(*) AS n FROM training_metrics")[0]["n"] == 5
+    again = launched(home, instance)
+    assert again.success
+    assert Registry(places).current().decision.number == state.decision.number  # it stands: proposed once
+
+
+def test_a_start_from_nobody_is_a_sentence(home, instance, verdict, said):
+    result = launched(home, instance, start="champion")
+    assert not result.success
+    assert "no champion to begin with" in said(result)

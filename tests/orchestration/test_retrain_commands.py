@@ -1,0 +1,59 @@
+"""`clstm retrain` from a terminal: mistakes are sentences before anything begins; the rest goes to the job."""
+
+import dataclasses
+
+import dagster as dg
+import pytest
+from typer.testing import CliRunner
+
+from clstm_core.errors import ConfigError
+from orchestration import retrain_commands
+from orchestration.cli import app
+from orchestration.definitions import build_defs
+from orchestration.jobs import chosen
+
+SMALL = "--source simulated --snapshots 600 --recipe smoke --gate 61 --judged 61 --steps 2560"
+
+
+@pytest.fixture
+def given(tmp_path, monkeypatch):
+    """What the job is given; nothing is launched."""
+    monkeypatch.setenv("CLSTM_HOME", str(tmp_path))
+    found = {}
+
+    def execute(job, run, recipe, *, ops):
+        found.update(job=job, run=run, recipe=recipe, ops=ops)
+        return {"challenger_policy.answer": "mine may be proposed", "challenger_policy.proposed": "mine is challenger"}
+
+    monkeypatch.setattr(retrain_commands, "execute", execute)
+    return found
+
+
+def test_what_is_asked_is_what_the_job_is_given(given):
+    flags = [*SMALL.split(), "--start", "scratch", "--name", "mine", "--why", "a new regime", "--no-propose"]
+    done = CliRunner().invoke(app, ["retrain", *flags])
+    assert done.exit_code == 0, done.output
+    assert "Answer:   mine may be proposed" in done.output
+    assert "Registry: mine is challenger" in done.output
+    assert (given["job"], given["run"], given["recipe"].name) == ("fine_tune_challenger", "mine", "smoke")
+    asked = given["ops"]["challenger_policy"]["config"]
+    assert (asked["start"], asked["why"], asked["steps"], asked["propose"]) == ("scratch", "a new regime", 2560, False)
+    config = chosen(**dataclasses.asdict(given["recipe"])) | {"ops": given["ops"]}
+    assert dg.validate_run_config(build_defs().resolve_job_def("fine_tune_challenger"), config)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--start", "champion"], "no champion to begin with"),
+        (["--as-of", "soon"], "as_of='soon'"),
+        (["--why", " "], "without a reason"),
+        (["--judged", "600"], "600 sessions are known"),
+        (["--name", "../outside"], "expected A-Z"),
+    ],
+)
+def test_mistakes_are_sentences_before_anything_begins(given, flags, words):
+    done = CliRunner().invoke(app, ["retrain", *SMALL.split(), *flags])
+    assert isinstance(done.exception, ConfigError)
+    assert words in str(done.exception)
+    assert not given
