@@ -79,10 +79,11 @@ def challenger_policy(
         progress(1, 1)
         proposed = propose_first(paths.places, found, plan.why) if config.propose else "Nothing was to be proposed."
     rows = [{"run": each.run, **row} for each in found for row in each.stages]
+    answer = " ".join(each.answer for each in found)
     return dg.MaterializeResult(
         metadata={
-            "answer": found[0].answer,
-            "summary": dg.MetadataValue.md(escaped(found[0].answer)[:990]),
+            "answer": answer,
+            "summary": dg.MetadataValue.md(escaped(answer)[:990]),
             "outcome": found[0].outcome,
             "why": plan.why,
             "proposed": proposed,
@@ -97,7 +98,7 @@ def challenger_policy(
             _of(rows, "critic_gained", "gate"),
             _of(rows, "near_champion", "kl"),
             _of(rows, "nothing_unlearned", "regression"),
-            check("may_be_proposed", any(each.outcome == "challenger" for each in found), found[0].answer),
+            check("may_be_proposed", any(each.outcome == "challenger" for each in found), answer),
         ],
     )
 
