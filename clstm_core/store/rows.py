@@ -13,6 +13,7 @@
     bundles/<run>/manifest.json                           exports
     challengers/<run>/manifest.json                       challengers
     registry/states/<number>/decision.json                promotions, promotion_rules
+    sweeps/<name>/sweep.json, trials/*.json               sweeps, sweep_trials
 
 Each manifest says its own rows (`Manifest.rows`), to the stage that wrote it and to the rebuild alike.
 """
@@ -41,6 +42,8 @@ from clstm_core.artifacts.manifests import (
     RunInputs,
     RunStatus,
     ShadowManifest,
+    SweepManifest,
+    TrialManifest,
 )
 from clstm_core.artifacts.places import Places
 from clstm_core.errors import ArtifactError
@@ -65,6 +68,8 @@ _KINDS: tuple[tuple[type[Manifest], str], ...] = (
     (ChallengerManifest, f"challengers/*/{FILE}"),
     (ShadowManifest, "shadow/*/account.json"),
     (ReconciliationManifest, "shadow/*/reconciliation.json"),
+    (SweepManifest, "sweeps/*/sweep.json"),
+    (TrialManifest, "sweeps/*/trials/*.json"),
 )
 
 

@@ -49,8 +49,10 @@ APART = {
     "shadow_sessions",
     "shadow_drift",
     "shadow_reconciliations",
+    "sweeps",
+    "sweep_trials",
 }
-"""Tables that no stage of the chain fills; they come back from their own files (tests/controls, tests/shadow)."""
+"""Tables that no stage of the chain fills; they come back from their own files (tests/controls, shadow, sweeps)."""
 
 
 def test_the_store_is_rebuilt_row_by_row(moved):

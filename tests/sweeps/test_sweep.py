@@ -7,6 +7,7 @@ import pytest
 
 from clstm_core.artifacts.manifests import BacktestManifest, RunInputs, TrialManifest
 from clstm_core.errors import ConfigError, EvaluationError, TrainingError
+from clstm_core.store.store import MetricsStore
 from clstm_core.sweeps.run import read_sweep
 from clstm_core.sweeps.scored import figures_of, score_of
 
@@ -142,6 +143,18 @@ def test_a_trainer_that_was_killed_stops_the_sweep_and_the_trial_stays_open(smal
     with pytest.raises(TrainingError, match="killed"):
         sweep.run()
     assert TrialManifest.read(sweep.places.sweep("small") / "trials" / "0001.json").state == "begun"
+
+
+def test_the_store_is_rebuilt_from_its_files(swept, tmp_path):
+    first, _ = swept
+    shutil.copytree(first.places.root, tmp_path / "data")
+    told, found = MetricsStore(tmp_path / "told.duckdb"), MetricsStore(tmp_path / "data" / "metrics.duckdb")
+    told.record(*first.recorded)
+    found.rebuild(tmp_path / "data")
+    for table, count in (("sweeps", 1), ("sweep_trials", 3)):
+        asked = f'SELECT * FROM "{table}" ORDER BY ALL'
+        assert told.query(asked) == found.query(asked)
+        assert len(found.query(asked)) == count
 
 
 def test_an_altered_record_is_refused(swept, tmp_path):
