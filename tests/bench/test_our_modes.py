@@ -75,10 +75,10 @@ DRY_RUN = ["--device", "cpu", "--shrink", "512", "--iterations", "1", "--bptt-st
 
 
 def test_the_gpu_script_walks_its_path_on_a_cpu(tmp_path, capsys):
-    before = torch.get_float32_matmul_precision()
+    before = torch.backends.cuda.matmul.fp32_precision
     assert gpu.main([*DRY_RUN, "--tf32", "on", "--compile-env", "off", "--out", str(tmp_path)]) == 0
     told = capsys.readouterr().out
-    assert torch.get_float32_matmul_precision() == before
+    assert torch.backends.cuda.matmul.fp32_precision == before
     assert "--tf32 on --compile-env off" in told
     assert "env step not compiled" in told
     assert "of the floor" in told
@@ -89,7 +89,7 @@ def test_the_gpu_script_walks_its_path_on_a_cpu(tmp_path, capsys):
 
 def test_what_fails_on_a_gpu_is_said_and_the_rest_is_measured(monkeypatch, capsys):
     def bench(config, iterations):
-        assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.backends.cuda.matmul.fp32_precision == "ieee"
         if config.ppo.bptt_steps == 16:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB\nand more")
         return 1e6, ["measured"]

@@ -60,12 +60,13 @@ def published(bptt_steps: int, *, device: str, shrink: int = 1, compile_env: str
 @contextmanager
 def tf32(on: bool) -> Iterator[None]:
     """Products of float32 by TF32 meanwhile, or not; nothing here calls cuDNN, whose own switches do not matter."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if on else "highest")
+    products = torch.backends.cuda.matmul  # the older switch for all backends refuses once any has one of its own
+    before = products.fp32_precision
+    products.fp32_precision = "tf32" if on else "ieee"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        products.fp32_precision = before
 
 
 def env_step(env: BatchedEnv) -> str:
