@@ -41,7 +41,7 @@ def test_an_honest_run_passes_and_every_check_counted_something(validated):
 
 def test_the_report_names_the_audit(validated):
     page = (validated.home / "reports" / "generated" / "one" / "index.html").read_text()
-    assert "evidence_audit" in page
+    assert "Evidence audit: does it follow" in page
     assert all(name in page for name in CHECKS)
 
 
