@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -386,7 +387,8 @@ def test_float32_and_float64_agree_for_equal_orders(world):
 
 
 MEMORY = """
-import resource, torch
+import torch
+from pathlib import Path
 from clstm_core.config import EnvConfig
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.market.worlds.generated import simulated_world
@@ -396,15 +398,18 @@ for _ in range(4):
     action = torch.where(mask, torch.rand(mask.shape, generator=generator), -1.0).argmax(dim=1)
     mask = env.step(action).action_mask
 paths = env.view.index_N >> 16
-print(len(paths.unique()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(len(paths.unique()), int(peak.split()[1]) // 1024)
 """
+# ru_maxrss of a child begins with what its parent held when it was started: a large test process fails it
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the peak of one process")
 def test_ten_thousand_accounts_on_ten_thousand_paths_need_less_than_two_gigabytes():
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     n_paths, mebibytes = map(int, done.stdout.split())
     assert n_paths == 10_000
-    assert mebibytes < 2_048, done.stdout
+    assert mebibytes < 2_000, done.stdout
 
 
 def test_mistakes_are_named(world):

@@ -24,21 +24,6 @@ SMALL = {
 ANY = FineTuneConfig(least_gain=-1e9, kl_cap=1e9, recent_sessions=60)
 
 
-def without_audit(patch):
-    """Every market counts as proven: the audit has tests of its own."""
-    import clstm_core.audit.run as audit_run
-    from clstm_core.audit.result import AuditReport, ProofResult
-
-    def audit(market, env_config, *, size, progress=None):
-        proofs = tuple(
-            ProofResult(name=name, passed=True, statistic=0.0, threshold=1.0, detail="holds", seconds=0.0)
-            for name in audit_run.PROOFS
-        )
-        return AuditReport(proofs=proofs, size=size, market="test")
-
-    patch.setattr(audit_run, "audit", audit)
-
-
 def train_here(patch, dies=None):
     """Train in this process; the list grows by each run. `dies`: an iteration after which it ends as a killed one."""
     from clstm_core.train.champion import champion_of

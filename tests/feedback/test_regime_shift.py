@@ -16,7 +16,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from retrain_makings import SETTINGS, without_audit
+from retrain_makings import SETTINGS
 
 from assets.partitions import training_run
 from clstm_core.artifacts.manifests import RunInputs
@@ -40,6 +40,7 @@ from clstm_core.specs import ACTIONS, HOLD, OBSERVATION, RUNGS
 from clstm_core.train.envs import envs_of
 from clstm_core.train.inputs import config_of
 from clstm_core.train.run import TrainingRun
+from tests.in_process import without_audit
 
 pytestmark = pytest.mark.slow
 

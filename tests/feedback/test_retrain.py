@@ -13,7 +13,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from retrain_makings import ANY, SMALL, Retraining, from_champion, train_here, without_audit
+from retrain_makings import ANY, SMALL, Retraining, from_champion, train_here
 
 from clstm_core.artifacts.places import Places
 from clstm_core.config import FineTuneConfig, RunConfig
@@ -29,6 +29,7 @@ from clstm_core.feedback.retrain import read_challenger
 from clstm_core.market.tensors import load_market
 from clstm_core.train.champion import load_champion
 from clstm_core.train.envs import replayed
+from tests.in_process import without_audit
 
 SESSIONS = [date(2000, 1, 3) + timedelta(days=n) for n in range(600)]
 
