@@ -149,7 +149,7 @@ ALTERATIONS = {
 }
 
 
-@pytest.mark.parametrize("careful", [False, True], ids=["careless", "resealed"])
+@pytest.mark.parametrize("careful", [pytest.param(False, marks=pytest.mark.slow), True], ids=["careless", "resealed"])
 @pytest.mark.parametrize("what", ALTERATIONS)
 def test_an_altered_manifest_is_made_again(moved, stages, what, careful):
     order, ops = stages

@@ -51,6 +51,7 @@ def walked_back(data, run):
     return quotes.counts["snapshots"]
 
 
+@pytest.mark.slow
 def test_two_chains_interleaved_step_by_step_keep_their_own_parents(chain, verdict, stages):
     verdict()
     order, ops = stages

@@ -50,6 +50,7 @@ def test_a_profile_finds_each_phase_and_leaves_the_learner_as_it_was(trunks):
     assert (learner.env.step, phases.learner_module.update) == (step, update)
 
 
+@pytest.mark.slow
 def test_the_profile_of_a_recipe_is_printed(capsys):
     assert command.main(["--profile", "--recipe", "smoke", "--iterations", "1", "--snapshots", "300"]) == 0
     told = capsys.readouterr().out

@@ -34,7 +34,7 @@ def envs_on_paths(dtype: torch.dtype) -> tuple[OptionsEnv, OptionsEnv]:
     [
         ("tables", "inductor", torch.float32, 1e-5),
         ("paths", "aot_eager", torch.float32, 1e-5),
-        ("paths", "aot_eager", torch.float64, 1e-9),
+        pytest.param("paths", "aot_eager", torch.float64, 1e-9, marks=pytest.mark.slow),
         pytest.param("paths", "inductor", torch.float32, 1e-5, marks=pytest.mark.slow),
     ],
 )

@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
-import numpy as np
 import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from retrain_makings import SETTINGS
+from shift_makings import SESSIONS, SHIFT, World, day, plant_shift, watch
 
 from assets.partitions import training_run
 from clstm_core.artifacts.manifests import RunInputs
@@ -28,14 +28,8 @@ from clstm_core.feedback.registry import Registry
 from clstm_core.feedback.regression import CRASH
 from clstm_core.feedback.retrain import retrain
 from clstm_core.feedback.standing import plan_for, propose_first
-from clstm_core.market.worlds import black_scholes
 from clstm_core.market.worlds.generated import simulated_world
 from clstm_core.recipe import Recipe
-from clstm_core.shadow.limits import Limits
-from clstm_core.shadow.log import ShadowLog
-from clstm_core.shadow.runner import Opening, ShadowRunner
-from clstm_core.shadow.sources.replay import Replay
-from clstm_core.shadow.summary import ACCOUNT, summarise, training_features
 from clstm_core.specs import ACTIONS, HOLD, OBSERVATION, RUNGS
 from clstm_core.train.envs import envs_of
 from clstm_core.train.inputs import config_of
@@ -44,56 +38,13 @@ from tests.in_process import without_audit
 
 pytestmark = pytest.mark.slow
 
-SESSIONS, SHIFT, SEEN = 1310, 560, 30
-BEFORE, AFTER = black_scholes._World(0.0, 0.18, 0.18), black_scholes._World(0.0, 0.08, 0.24)
+AFTER = World(0.0, 0.08, 0.24)
 NEW = (0.21, 0.27)
 """Between them options are quoted in the new regime alone: neither before, nor in the made-up crashes."""
 
 SELLS, BUYS = ACTIONS.index("near_iron_condor"), ACTIONS.index("near_long_straddle")
 VOL, HELD = OBSERVATION.index("near_atm_vol"), OBSERVATION.index("legs_held")
 SIZES = {"steps": 1280, "gate": 61, "judged": 381, "worlds": 60, "parity_steps": 40}
-
-
-def shifted(config):
-    """`simulated_columns` with another world from session SHIFT on."""
-    history = config.feature_lookback + 1
-    dates = black_scholes._weekdays(black_scholes.FIRST_DATE, config.n_snapshots + history)
-    closes = black_scholes.close_ns(dates)
-    years = np.diff(closes) / black_scholes.YEAR_NS
-    late = np.arange(1, len(dates)) >= SHIFT + history
-    vol = np.where(late, AFTER.vol, BEFORE.vol)
-    shocks = np.random.default_rng(config.seed).standard_normal(len(years))
-    growth = (black_scholes.RATE - black_scholes.DIVIDEND_YIELD - 0.5 * vol**2) * years + vol * np.sqrt(years) * shocks
-    path = black_scholes.START_LEVEL * np.exp(np.concatenate([[0.0], np.cumsum(growth)]))
-    parts = [
-        black_scholes._quotes(config, world, dates[history:], closes[history:], path[history:])
-        for world in (BEFORE, AFTER)
-    ]
-    seam = closes[SHIFT + history]
-    quotes = {}
-    for name in parts[0]:
-        kept = [part[name][(part["snapshot"] < seam) != bool(n)] for n, part in enumerate(parts)]
-        quotes[name] = np.concatenate(kept)
-    opening = np.concatenate([path[:1], path[:-1]])
-    nothing = np.zeros(len(dates))
-    underlyings = {
-        "snapshot": closes,
-        "underlying": black_scholes._constant(black_scholes.NAME, len(dates)),
-        "open": opening,
-        "high": np.maximum(opening, path),
-        "low": np.minimum(opening, path),
-        "close": path,
-        "volume": nothing,
-        "dividend": nothing,
-        "split": np.ones(len(dates)),
-    }
-    rates = {
-        "date": dates,
-        "tenor_days": np.full(len(dates), 30.0),
-        "rate": np.full(len(dates), black_scholes.RATE),
-        "dividend_yield": np.full(len(dates), black_scholes.DIVIDEND_YIELD),
-    }
-    return quotes, underlyings, rates
 
 
 def rule(action):
@@ -147,7 +98,7 @@ def _walked(env, wanted, generator, steps=160):
 def scene(tmp_path, monkeypatch):
     """The market, a trainer that plants a rule, and a champion that a person appointed."""
     monkeypatch.setenv("CLSTM_HOME", str(tmp_path))
-    monkeypatch.setattr("clstm_core.market.sources.simulated.simulated_columns", shifted)
+    plant_shift(monkeypatch, AFTER)
     without_audit(monkeypatch)
     places, planted = Places(tmp_path / "data"), {"rule": rule(None)}
 
@@ -182,25 +133,6 @@ def scene(tmp_path, monkeypatch):
     )
     Registry(places).appoint(places.bundle("champion"), "the only one there is")
     return places, planted, settings, first
-
-
-def day(places, settings, index):
-    from clstm_core.market.sources import open_source
-
-    return open_source(settings.market).list_snapshots()[index].isoformat()
-
-
-def watch(places, settings, first):
-    """The champion in shadow on the first sessions of the new regime; what its account says."""
-    from clstm_core.market.tensors import load_market
-    from clstm_core.walk_forward.markets import fold_tensors
-
-    market = load_market(fold_tensors(settings.market, places, 84))
-    with ShadowLog.writing(places.shadow("champion")) as log:
-        opening = Opening(bundle=places.bundle("champion"), limits=Limits.none(), unqualified=True)
-        ShadowRunner(log, opening, Replay(market, (SHIFT, SHIFT + SEEN))).run()
-    log = ShadowLog(places.shadow("champion"))
-    return summarise(log, training_features(places, first.parents["tensors"])).write(log.folder / ACCOUNT)
 
 
 def test_from_drift_to_promotion_refusal_and_back(scene):
