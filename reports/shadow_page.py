@@ -1,8 +1,8 @@
 """The page of a shadow account: the answer, the switch, decisions, foresight, hedges, drift. It runs no script."""
 
-from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from reports.gallery import write_gallery
 from reports.pages import policy, template
 from reports.render import label_kind, write_shared
 from reports.shadow_list import ROOM, SUMMARY
-from reports.svg import stacked_chart
+from reports.svg import both_widths, stacked_chart
 
 NO_BREAK = "\u2011"  # a hyphen that does not break a date over two lines
 NEWEST = 30
@@ -139,7 +139,7 @@ def _section(
     rows: Rows,
     columns: Mapping[str, str],
     *,
-    chart: str = "",
+    chart: Callable[..., str] | None = None,
     alt: str = "",
     open: int = 0,
     newest: int = 0,
@@ -147,15 +147,15 @@ def _section(
     """One section: words, a picture, a table, and all rows behind it.
 
     Args:
+        chart: draws the picture at a width
         open: rows that the table shows, in order; newest: or so many of the last ones, the newest first
     """
     cells = _cells(rows, columns)
-    picture = "data:image/svg+xml;base64," + b64encode(chart.encode()).decode() if chart else ""
     return {
         "id": id,
         "title": title,
         "words": words,
-        "picture": picture,
+        "picture": both_widths(chart) if chart else None,
         "alt": alt,
         "columns": [{"text": name, "kind": _kind([row.get(key) for row in rows])} for name, key in columns.items()],
         "shown": cells[-newest:][::-1] if newest else cells[:open],
@@ -192,7 +192,7 @@ def _dates(rows: Rows) -> list[datetime]:
 
 
 def _decisions(account: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
-    chart = ""
+    chart = None
     if len(rows) > 1:
         cash = [1.0]
         for row in rows[1:]:
@@ -204,7 +204,7 @@ def _decisions(account: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
             ],
             "cash": list(zip(_dates(rows), cash, strict=True)),
         }
-        chart = stacked_chart({"growth of 1": growth}, "Growth of 1", subtitle=account["facts"]["label"])
+        chart = partial(stacked_chart, {"": growth}, "Growth of 1", subtitle=account["facts"]["label"])
     return _section(
         "decisions",
         "Decisions",
@@ -242,7 +242,8 @@ def _realised(account: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
         "equal count. A critic that is right lies on the line; one that knows nothing lies level.",
         found,
         columns,
-        chart=stacked_chart(
+        chart=partial(
+            stacked_chart,
             {"reward realised": lines},
             "Foreseen and realised",
             subtitle=account["facts"]["label"],
@@ -259,7 +260,7 @@ def _hedges(rows: Rows, label: str) -> dict[str, Any]:
         "net exposure": "net_exposure",
         "vega per point": "book_vega_per_point",
     }
-    chart = ""
+    chart = None
     if len(rows) > 1:
         panels = {
             "hedge ratio": {
@@ -271,8 +272,8 @@ def _hedges(rows: Rows, label: str) -> dict[str, Any]:
                 "net exposure": [(at, row["net_exposure"]) for at, row in zip(_dates(rows), rows, strict=True)]
             },
         }
-        chart = stacked_chart(panels, "Hedge ratio and net exposure", subtitle=label, height=420)
-    words = "At 1 shares offset the whole delta of the options; empty where these have less than a share's worth."
+        chart = partial(stacked_chart, panels, "Hedge ratio and net exposure", subtitle=label, height=420)
+    words = "At 1, shares offset the whole delta of the options; empty where these have less than a share's worth."
     return _section(
         "hedges", "Hedge ratios", words, rows, columns, chart=chart, alt="Hedge ratio and net exposure by session"
     )
@@ -311,11 +312,14 @@ def _harm(account: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
     path = found["path"]
     dates = _dates(rows)[1:]
     table = [{"snapshot": at.isoformat(), "wealth": wealth} for at, wealth in zip(dates, path, strict=False)]
-    chart = ""
+    chart = None
     if path:
         lines = {"evidence": list(zip(dates, path, strict=False)), "enough": [(dates[0], 20.0), (dates[-1], 20.0)]}
-        chart = stacked_chart(
-            {"wealth": lines}, "Evidence that it does worse than cash", subtitle=account["facts"]["label"]
+        chart = partial(
+            stacked_chart,
+            {"wealth": lines},
+            "Evidence that it does worse than cash",
+            subtitle=account["facts"]["label"],
         )
     return _section(
         "harm", "Is it doing harm?", found["words"], table, columns, chart=chart, alt="Evidence of harm by session"
