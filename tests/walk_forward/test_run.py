@@ -76,6 +76,20 @@ def test_every_look_is_in_the_registry_once(walked):
     assert len(weights) == 4 * 5
 
 
+def test_the_record_is_placed_among_fair_worlds_of_its_folds(walked):
+    """Each rung walked the fair worlds of its own test; the seeds of a fold met the same ones, the folds others."""
+    walk, made = walked
+    luck = made.figures[0]["luck"]
+    assert luck["worlds"] == 20
+    assert [placed["worlds"] for placed in luck["by_fold"]] == [20, 20]
+    assert 1 / 21 <= luck["p"] <= 1.0
+    pair = next(pair for pair in made.figures[0]["pairs"] if pair["against"] == "cash")
+    assert pair["p_value"] == luck["p"]
+    assert f"luck p = {luck['p']:.1%}" in made.verdict or "too short" in made.verdict
+    assert "fair worlds of these folds" in made.verdict
+    assert len(list((walk.places.cache / "fair").glob("*/sums.safetensors"))) == 4
+
+
 def test_a_second_call_measures_and_enters_nothing(walked, walk, here, tmp_path):
     first, made = walked
     shutil.copytree(first.places.root, tmp_path / "data")
