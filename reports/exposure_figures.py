@@ -30,7 +30,7 @@ SHOWN = (
         {"net_exposure": "net, size", "gross_exposure": "gross"},
         "% of equity",
         100.0,
-        "Delta of the whole book x index, and the sum of all positions' sizes of it. Grey: their caps.",
+        "Delta of the whole book times the index, and the same summed over positions without sign. Grey: their caps.",
     ),
     _Shown(
         "crash",

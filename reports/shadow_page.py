@@ -127,7 +127,7 @@ def _tiles(account: Mapping[str, Any], reconciliation: Mapping[str, Any] | None)
 
 def _reconciled(account: Mapping[str, Any], found: Mapping[str, Any] | None) -> str:
     if found is None:
-        return "It was not compared with a backtest of its days yet: `clstm shadow reconcile` does."
+        return "It has not been compared with a backtest of the same days yet: `clstm shadow reconcile` does that."
     later = "" if found["parents"]["log"] == account["log_sha256"] else " Sessions were added since."
     return f"{found['answer']}{later}"
 
@@ -223,8 +223,8 @@ def _realised(account: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
         "bin": "bin",
         "sessions": "sessions",
         "foreseen": "foreseen",
-        "seen": "seen",
-        "from": "low",
+        "realised": "seen",
+        "realised, 95% from": "low",
         "to": "high",
     }
     if not found:
@@ -285,8 +285,9 @@ def _drift(account: Mapping[str, Any]) -> dict[str, Any]:
         (row for row in rows if row["regime"] == "all"), key=lambda row: (not row["flagged"], row["chance"] or 0.0)
     )
     words = (
-        f"{account['drift_words']} PSI below 0.1 is steady, from 0.25 on moved; beside it stands what one in twenty of "
-        "training's own stretches of this length reaches. Chance is that of one more such stretch lying as far."
+        f"{account['drift_words']} PSI below 0.1 is steady, from 0.25 on moved. PSI by chance: what one in twenty of "
+        "training's own stretches of this length reaches. Chance: how likely one more such stretch is to lie "
+        "as far off."
     )
     section = _section("drift", "Drift by feature", words, rows, DRIFT)
     measured = any(row["psi"] is not None for row in whole)
@@ -301,7 +302,7 @@ def _regimes(account: Mapping[str, Any]) -> dict[str, Any]:
         "standard error": "error",
     }
     rows = account["regimes"]
-    words = "By the tercile of training's implied volatility that was known at the session before."
+    words = "Sessions in thirds by the implied volatility known at the session before; training sets the limits."
     if not rows:
         words = "Training's dates are not at hand: its terciles of volatility are unknown."
     return _section("regimes", "Stability across regimes", words, rows, columns, open=3)

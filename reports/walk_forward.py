@@ -48,7 +48,7 @@ def others(found: Mapping[str, Any]) -> str:
         if said == "trails" or said.startswith("is ahead"):
             by["trails" if said == "trails" else "is ahead of"].append(policy_name(pair["against"]))
     named = " and ".join(f"{verb} {', '.join(names) if names else 'none'}" for verb, names in by.items())
-    return f"Of {len(pairs)} other baselines it {named}; against these no lead was tested against luck."
+    return f"Of {len(pairs)} other baselines it {named}; no lead over these was tested against luck."
 
 
 def walk_tiles(data: WalkEvidence) -> list[tiles.Tile]:
