@@ -146,7 +146,8 @@ def folds_chart(data: WalkEvidence, found: Mapping[str, Any]) -> Chart:
         title=title,
         figure=framed([marks], title, data.data_label, "bps per session", **layout),
         caption="The seeds' mean per fold with its 95% bootstrap interval of the fold's own sessions; where it crosses "
-        "zero, policy and cash are not distinguishable in that fold. The intervals are not corrected for how many folds there are.",
+        "zero, policy and cash are not distinguishable in that fold. The intervals are not corrected for "
+        "how many folds there are.",
         table=table(rows, columns),
     )
 
