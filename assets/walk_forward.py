@@ -74,6 +74,7 @@ def walk_forward_record(
         recipe.core().require_hardware()
         tag_by_recipe(context, recipe)
         made = walk_forward(plan, paths.places, _telling(context, metrics, progress))
+        metrics.store().record(made)
         page = render_walk(WalkEvidence.from_dict(made.evidence), paths.reports)
         progress(1, 1)
         results = [_apart(plan, made), _books(made, paths.places), _ahead(made)]
