@@ -127,9 +127,13 @@ def _pair(
         luck: the record's place among fair worlds; None where these were not asked about this baseline
     """
     found = paired_mean(policy, other, scale=BPS)
-    place = {"beyond_luck": False, "p_value": None}
+    place: dict[str, Any] = {"beyond_luck": False, "p_value": None}
     if luck is not None:
-        place = {"beyond_luck": luck["p"] <= luck["level"], "p_value": luck["p"], "unstressed": modelled}
+        place: dict[str, Any] = {
+            "beyond_luck": luck["p"] <= luck["level"],
+            "p_value": luck["p"],
+            "unstressed": modelled,
+        }
     return {"against": name, **_ends(found), "n_dates": found.n_returns, **place}
 
 

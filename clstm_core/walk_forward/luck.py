@@ -48,8 +48,8 @@ def ratios(folds: Sequence[Sums]) -> Floats:
     A seed that never moved against cash counts with nothing.
     """
     n = sum(fold.n for fold in folds)
-    mean = sum(fold.total for fold in folds) / n
-    variance = (sum(fold.squares for fold in folds) - n * mean**2).clip(0.0) / (n - 1)
+    mean = np.sum([fold.total for fold in folds], axis=0) / n
+    variance = (np.sum([fold.squares for fold in folds], axis=0) - n * mean**2).clip(0.0) / (n - 1)
     deviation = np.sqrt(variance)
     moved = deviation > NOTHING / math.sqrt(n)
     ratio = np.where(moved, mean / np.where(moved, deviation, 1.0), 0.0)

@@ -124,6 +124,10 @@ class _Count:
         """A cell is trained; its rungs are walked over the test."""
         self.say(f"{cell.words}: trained; its ladder is walked", self._steps if cell.run in self._left else 0)
 
+    def luck(self, cell: Cell) -> None:
+        """A cell's ladder is walked; its chosen rung goes through fair worlds."""
+        self.say(f"{cell.words}: its rung walks fair worlds", self._steps if cell.run in self._left else 0)
+
     def done(self, cell: Cell) -> None:
         """A cell is trained and walked."""
         self._done += self._steps if cell.run in self._left else 0
@@ -149,7 +153,8 @@ def _fold(
     config = plan.run_config(recipe, fold, sessions, plan.seeds[0])
     baselines = ensure_baselines(first, tensors, config, places, hooks)
     chosen: dict[int, BacktestResult] = {}
-    rows, fair = [], []
+    rows = []
+    fair: list[Sums | None] = []
     parents = {f"baselines.{recipe}.f{fold.number:02d}": baselines.set.identity}
     for cell in cells:
         parent = before.get((recipe, cell.seed)) if plan.warm else None
@@ -164,7 +169,7 @@ def _fold(
         chosen[cell.seed], why = chosen_rung(kept.results)
         rows.append(_row(cell, chosen[cell.seed], why))
         parents[cell.run] = kept.set.identity
-        count.say(f"{cell.words}: its rung in fair worlds")
+        count.luck(cell)
         fair.append(ensure_fair(cell, chosen[cell.seed].manifest["milestone"], tensors, config, places, hooks))
         count.done(cell)
     beside = [result for result in baselines.results if result.manifest["fill_lag"] == config.env.fill_lag]
