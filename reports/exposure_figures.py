@@ -6,7 +6,7 @@ from clstm_core.evaluation.evidence import Evidence
 from reports.charts import REFERENCE, Chart, framed, line, number, table
 
 GREEKS_WORDS = (
-    "Of the book that stood before the next move, without legs that settle in it; read off the ledger's attribution."
+    "It is that of the book before the next move, without legs that settle in it, by the ledger's attribution."
 )
 
 
