@@ -129,7 +129,7 @@ def _pair(
     found = paired_mean(policy, other, scale=BPS)
     place: dict[str, Any] = {"beyond_luck": False, "p_value": None}
     if luck is not None:
-        place: dict[str, Any] = {
+        place = {
             "beyond_luck": luck["p"] <= luck["level"],
             "p_value": luck["p"],
             "unstressed": modelled,
