@@ -74,6 +74,7 @@ def walk_forward_record(
         recipe.core().require_hardware()
         tag_by_recipe(context, recipe)
         made = walk_forward(plan, paths.places, _telling(context, metrics, progress))
+        metrics.store().record(made)
         page = render_walk(WalkEvidence.from_dict(made.evidence), paths.reports)
         progress(1, 1)
         results = [_apart(plan, made), _books(made, paths.places), _ahead(made)]
@@ -141,6 +142,7 @@ def _headline(found: Any) -> dict[str, Any]:
         "excess_bps": pair["estimate"],
         "excess_low_bps": pair["ci_low"],
         "excess_high_bps": pair["ci_high"],
+        "luck_p": found["luck"]["p"] if found.get("luck") else None,
         "sharpe": found["sharpe"]["estimate"],
         "iqm_bps": found["iqm"]["estimate"],
         "max_drawdown": min(row["max_drawdown"] for row in found["by_seed"]),
@@ -180,7 +182,7 @@ def _books(made: WalkForwardManifest, places: Places) -> dg.AssetCheckResult:
 def _ahead(made: WalkForwardManifest) -> dg.AssetCheckResult:
     """Whether the launch's recipe is ahead of cash; of several that are walked beside it one would be by luck.
 
-    What luck would have shown was not asked.
+    An interval alone: how often luck looks as good is in the words.
     """
     from clstm_core.walk_forward.words import against_cash
 

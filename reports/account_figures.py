@@ -57,8 +57,8 @@ def _excess_words(last: float | None, low: float | None, high: float | None) -> 
         return said + "Too few sessions for a band."
     answer = "0 lies in it: not distinguishable from cash" if low <= 0.0 <= high else "0 lies outside"
     return (
-        f"{said}The band resamples dates, point by point. At the last date it is the verdict's interval against cash: "
-        f"{last:+.1f}% ({low:+.1f}% to {high:+.1f}%); {answer}."
+        f"{said}The band comes from resampled dates, at each date by itself. At the last date it is the "
+        f"verdict's interval against cash: {last:+.1f}% ({low:+.1f}% to {high:+.1f}%); {answer}."
     )
 
 

@@ -50,7 +50,7 @@ def sins_chart(data: Evidence) -> Chart | None:
         figure=framed([marks], title, f"{data.data_label}; {NO_RESULT}", "", **layout),
         caption=(
             "One convention is switched at a time. Bars are paired bootstrap intervals of the same sessions; a diamond "
-            "is more than chance explains."
+            "marks what is more than chance explains."
         ),
         table=sins_table(data),
     )
@@ -155,7 +155,8 @@ def costs_chart(data: Evidence) -> Chart | None:
         id="costs",
         title=title,
         figure=framed(traces, title, data.data_label, "return less cash, %", xaxis=xaxis),
-        caption="Each policy decides anew at each spread: what it sees of its account differs. Fees are as they are.",
+        caption="Each policy decides anew at each spread, since what it sees of its account differs. Fees stay "
+        "the same.",
         table=table(data.costs, columns),
     )
 
@@ -208,8 +209,9 @@ def tilt_chart(data: Evidence) -> Chart | None:
         title=title,
         figure=framed(bars, title, data.data_label, "USD", barmode="group", hovermode="closest"),
         caption=(
-            "Profit of a Greek = exposure x what came; vega by the at-the-money volatility, smile is what the legs' "
-            "own did beside it. Bars are bootstrap intervals of sessions. Settlement, carry and costs stand apart."
+            "The profit of a Greek is its exposure times the move that came. Vega goes by the volatility at the money; "
+            "smile is what the legs' own volatilities did besides. Lines are bootstrap intervals over sessions. "
+            "Settlement, carry and costs are not split."
         ),
         table=table(data.tilt, columns),
     )

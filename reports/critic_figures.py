@@ -19,7 +19,7 @@ def calibration_chart(data: Evidence) -> Chart | None:
     if not rows:
         return None
     ends = [min(row["foreseen"] for row in rows), max(row["foreseen"] for row in rows)]
-    title = "Foreseen and seen"
+    title = "Rewards foreseen and rewards that came"
     traces = [
         go.Scatter(
             x=[row["foreseen"] for row in rows],
@@ -37,7 +37,7 @@ def calibration_chart(data: Evidence) -> Chart | None:
         go.Scatter(
             x=ends,
             y=ends,
-            name="foreseen = seen",
+            name="came as foreseen",
             mode="lines",
             line={"color": REFERENCE, "dash": "dash", "width": 1.4},
         ),
@@ -47,15 +47,16 @@ def calibration_chart(data: Evidence) -> Chart | None:
         "bin": ("bin", "count"),
         "sessions": ("sessions", "count"),
         "foreseen": ("foreseen", ""),
-        "seen": ("seen", ""),
-        "low": ("from", ""),
+        "seen": ("came", ""),
+        "low": ("came, 95% from", ""),
         "high": ("to", ""),
     }
     return Chart(
         id="calibration",
         title=title,
-        figure=framed(traces, title, data.data_label, "reward seen", **layout),
-        caption="Rewards of the next five sessions on the judged account: what the change of the critic's value "
-        "foresaw, and what came. A critic that is right lies on the line; one that knows nothing lies level.",
+        figure=framed(traces, title, data.data_label, "reward that came", **layout),
+        caption="Over the next five sessions of the judged account: across, the reward that the change of the critic's "
+        "value foresaw; upward, the mean reward that came, with its 95% interval. A critic that is right lies on the "
+        "dashed line; one that knows nothing gives a level row of points.",
         table=table(rows, columns),
     )

@@ -6,7 +6,7 @@ from clstm_core.evaluation.evidence import Evidence
 from reports.charts import REFERENCE, Chart, framed, line, number, table
 
 GREEKS_WORDS = (
-    "Of the book that stood before the next move, without legs that settle in it; read off the ledger's attribution."
+    "It is that of the book before the next move, without legs that settle in it, by the ledger's attribution."
 )
 
 
@@ -30,7 +30,7 @@ SHOWN = (
         {"net_exposure": "net, size", "gross_exposure": "gross"},
         "% of equity",
         100.0,
-        "Delta of the whole book x index, and the sum of all positions' sizes of it. Grey: their caps.",
+        "Delta of the whole book times the index, and the same summed over positions without sign. Grey: their caps.",
     ),
     _Shown(
         "crash",

@@ -82,7 +82,7 @@ def ladder_chart(data: Evidence) -> Chart | None:
         "distinguishable": ("distinguishable", ""),
         "champion": ("champion", ""),
     }
-    more = " A click on a grey name draws it, too." if rest else ""
+    more = " Click a grey name to draw it as well." if rest else ""
     return Chart(
         id="ladder",
         title="Checkpoint ladder",

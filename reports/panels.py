@@ -86,7 +86,7 @@ def _luck(data: Evidence) -> Panel:
         "against": ("against", ""),
         "observed": (f"ratio on the test window, {luck_span(data)}", ""),
         "luck_median": ("median of luck", ""),
-        "luck_high": ("luck exceeds it in 2.5%", ""),
+        "luck_high": ("luck exceeds this in 2.5% of worlds", ""),
         "worlds": ("worlds", "count"),
         "p": ("p", "percent"),
         "p_adjusted": ("p, Holm", "percent"),
@@ -109,11 +109,11 @@ def _worlds(data: Evidence) -> Panel:
     tables = [("Return and distance from cash", worlds_table(data))] if data.worlds else []
     message = (
         "The same index path and contracts, priced by other assumptions. Zero-premium: options cost what the index's "
-        "moves were worth, so what is earned there is no premium. Stressed: spreads twice as wide and volatility at "
-        "the money a point lower, so what is lost there was the model's."
+        "moves were worth, so what is earned there is not a premium. Stressed: spreads are twice as wide and "
+        "volatility at the money is a point lower, so what is lost there came from the model's prices."
     )
     if not tables:
-        message = "No worlds beside this market: its quotes are no model's, or no companion was traded yet."
+        message = "No other worlds: the quotes of this market are not a model's, or were not traded at others yet."
     return Panel(id="worlds", title="Does it hold under other prices?", message=message, charts=charts, tables=tables)
 
 
@@ -199,13 +199,15 @@ def _critic(data: Evidence) -> Panel:
         "constant": ("constant critic", ""),
         "per_episode": ("constants per episode", ""),
         "shuffled": ("shuffled", ""),
-        "shuffled_correlation": ("its correlation", ""),
+        "shuffled_correlation": ("shuffled: correlation", ""),
         "pairs": ("pairs", "count"),
     }
     message = (
-        "Rewards seen over so many sessions against V less the discounted V after them. A critic that says the same "
-        "everywhere scores 0; below 0, its changes mislead. The ceiling is a linear fit of those rewards to what the "
-        "encoder sees, made on training dates."
+        "The critic's value V is what it expects of all rewards to come. What it foresees of the next sessions is V "
+        "less the discounted V after them; here that is compared with the rewards that came. A critic that says the "
+        "same everywhere explains nothing of their variance and scores 0; below 0, its changes mislead. The ceiling is "
+        "a linear fit of those rewards to what the encoder sees, made on training dates; the shuffled critic has its "
+        "values in another order."
     )
     charts = present(calibration_chart(data))
     if not data.critic and not charts:
@@ -251,7 +253,7 @@ def _gates(data: Evidence) -> Panel:
     if data.parity:
         message += f" {len(data.parity)} more, of parity, stand under Bundle and parity."
     if not data.gates:
-        message = "No gate has been run for this run yet."
+        message = "No check has been made for this run yet."
     audit = _with_market(data, [row for row in data.gates if row.get("gate") == AUDIT])
     evidence = [row for row in data.gates if row.get("gate") == EVIDENCE_AUDIT]
     others = [row for row in data.gates if row.get("gate") not in (AUDIT, EVIDENCE_AUDIT)]

@@ -96,8 +96,8 @@ def crises_chart(data: Evidence) -> Chart | None:
         id="crises",
         title=title,
         figure=framed(traces, title, data.data_label, "", **layout),
-        caption="Stretches that are named for what the index did, chosen by its history and no policy's; those that "
-        "lie whole in the window.",
+        caption="Named stretches, chosen by what the index did and not by what any policy did; those that lie whole in "
+        "the window.",
         table=table(rows, columns),
     )
 

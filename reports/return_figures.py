@@ -80,8 +80,8 @@ def rolling_charts(data: Evidence) -> list[Chart]:
             f"Mean over deviation, {ROLLING} sessions",
             "mean / deviation, per session",
             1.0,
-            f"Of daily returns in excess of cash over the last {ROLLING} sessions: the Sharpe ratio of a quarter, left "
-            "per session, for a quarter is no year.",
+            f"Of daily returns in excess of cash over the last {ROLLING} sessions: the Sharpe ratio of a quarter, per "
+            "session: a quarter is too short to be annualised.",
         ),
         (
             "rolling_deviation",

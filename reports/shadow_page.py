@@ -1,8 +1,8 @@
 """The page of a shadow account: the answer, the switch, decisions, foresight, hedges, drift. It runs no script."""
 
-from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from reports.gallery import write_gallery
 from reports.pages import policy, template
 from reports.render import label_kind, write_shared
 from reports.shadow_list import ROOM, SUMMARY
-from reports.svg import stacked_chart
+from reports.svg import both_widths, stacked_chart
 
 NO_BREAK = "\u2011"  # a hyphen that does not break a date over two lines
 NEWEST = 30
@@ -127,7 +127,7 @@ def _tiles(account: Mapping[str, Any], reconciliation: Mapping[str, Any] | None)
 
 def _reconciled(account: Mapping[str, Any], found: Mapping[str, Any] | None) -> str:
     if found is None:
-        return "It was not compared with a backtest of its days yet: `clstm shadow reconcile` does."
+        return "It has not been compared with a backtest of the same days yet: `clstm shadow reconcile` does that."
     later = "" if found["parents"]["log"] == account["log_sha256"] else " Sessions were added since."
     return f"{found['answer']}{later}"
 
@@ -139,7 +139,7 @@ def _section(
     rows: Rows,
     columns: Mapping[str, str],
     *,
-    chart: str = "",
+    chart: Callable[..., str] | None = None,
     alt: str = "",
     open: int = 0,
     newest: int = 0,
@@ -147,15 +147,15 @@ def _section(
     """One section: words, a picture, a table, and all rows behind it.
 
     Args:
+        chart: draws the picture at a width
         open: rows that the table shows, in order; newest: or so many of the last ones, the newest first
     """
     cells = _cells(rows, columns)
-    picture = "data:image/svg+xml;base64," + b64encode(chart.encode()).decode() if chart else ""
     return {
         "id": id,
         "title": title,
         "words": words,
-        "picture": picture,
+        "picture": both_widths(chart) if chart else None,
         "alt": alt,
         "columns": [{"text": name, "kind": _kind([row.get(key) for row in rows])} for name, key in columns.items()],
         "shown": cells[-newest:][::-1] if newest else cells[:open],
@@ -192,7 +192,7 @@ def _dates(rows: Rows) -> list[datetime]:
 
 
 def _decisions(account: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
-    chart = ""
+    chart = None
     if len(rows) > 1:
         cash = [1.0]
         for row in rows[1:]:
@@ -204,7 +204,7 @@ def _decisions(account: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
             ],
             "cash": list(zip(_dates(rows), cash, strict=True)),
         }
-        chart = stacked_chart({"growth of 1": growth}, "Growth of 1", subtitle=account["facts"]["label"])
+        chart = partial(stacked_chart, {"": growth}, "Growth of 1", subtitle=account["facts"]["label"])
     return _section(
         "decisions",
         "Decisions",
@@ -223,8 +223,8 @@ def _realised(account: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
         "bin": "bin",
         "sessions": "sessions",
         "foreseen": "foreseen",
-        "seen": "seen",
-        "from": "low",
+        "realised": "seen",
+        "realised, 95% from": "low",
         "to": "high",
     }
     if not found:
@@ -242,7 +242,8 @@ def _realised(account: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
         "equal count. A critic that is right lies on the line; one that knows nothing lies level.",
         found,
         columns,
-        chart=stacked_chart(
+        chart=partial(
+            stacked_chart,
             {"reward realised": lines},
             "Foreseen and realised",
             subtitle=account["facts"]["label"],
@@ -259,7 +260,7 @@ def _hedges(rows: Rows, label: str) -> dict[str, Any]:
         "net exposure": "net_exposure",
         "vega per point": "book_vega_per_point",
     }
-    chart = ""
+    chart = None
     if len(rows) > 1:
         panels = {
             "hedge ratio": {
@@ -271,8 +272,8 @@ def _hedges(rows: Rows, label: str) -> dict[str, Any]:
                 "net exposure": [(at, row["net_exposure"]) for at, row in zip(_dates(rows), rows, strict=True)]
             },
         }
-        chart = stacked_chart(panels, "Hedge ratio and net exposure", subtitle=label, height=420)
-    words = "At 1 shares offset the whole delta of the options; empty where these have less than a share's worth."
+        chart = partial(stacked_chart, panels, "Hedge ratio and net exposure", subtitle=label, height=420)
+    words = "At 1, shares offset the whole delta of the options; empty where these have less than a share's worth."
     return _section(
         "hedges", "Hedge ratios", words, rows, columns, chart=chart, alt="Hedge ratio and net exposure by session"
     )
@@ -284,8 +285,9 @@ def _drift(account: Mapping[str, Any]) -> dict[str, Any]:
         (row for row in rows if row["regime"] == "all"), key=lambda row: (not row["flagged"], row["chance"] or 0.0)
     )
     words = (
-        f"{account['drift_words']} PSI below 0.1 is steady, from 0.25 on moved; beside it stands what one in twenty of "
-        "training's own stretches of this length reaches. Chance is that of one more such stretch lying as far."
+        f"{account['drift_words']} PSI below 0.1 is steady, from 0.25 on moved. PSI by chance: what one in twenty of "
+        "training's own stretches of this length reaches. Chance: how likely one more such stretch is to lie "
+        "as far off."
     )
     section = _section("drift", "Drift by feature", words, rows, DRIFT)
     measured = any(row["psi"] is not None for row in whole)
@@ -300,7 +302,7 @@ def _regimes(account: Mapping[str, Any]) -> dict[str, Any]:
         "standard error": "error",
     }
     rows = account["regimes"]
-    words = "By the tercile of training's implied volatility that was known at the session before."
+    words = "Sessions in thirds by the implied volatility known at the session before; training sets the limits."
     if not rows:
         words = "Training's dates are not at hand: its terciles of volatility are unknown."
     return _section("regimes", "Stability across regimes", words, rows, columns, open=3)
@@ -311,11 +313,14 @@ def _harm(account: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
     path = found["path"]
     dates = _dates(rows)[1:]
     table = [{"snapshot": at.isoformat(), "wealth": wealth} for at, wealth in zip(dates, path, strict=False)]
-    chart = ""
+    chart = None
     if path:
         lines = {"evidence": list(zip(dates, path, strict=False)), "enough": [(dates[0], 20.0), (dates[-1], 20.0)]}
-        chart = stacked_chart(
-            {"wealth": lines}, "Evidence that it does worse than cash", subtitle=account["facts"]["label"]
+        chart = partial(
+            stacked_chart,
+            {"wealth": lines},
+            "Evidence that it does worse than cash",
+            subtitle=account["facts"]["label"],
         )
     return _section(
         "harm", "Is it doing harm?", found["words"], table, columns, chart=chart, alt="Evidence of harm by session"

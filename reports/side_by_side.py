@@ -1,14 +1,14 @@
 """The page of two runs side by side: tables and one picture, without a script."""
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from clstm_core.artifacts.folder import write_text
 from reports.pages import CSP, template
 from reports.render import label_kind, write_shared
-from reports.svg import line_chart
+from reports.svg import both_widths, line_chart
 
 
 class Pair(Protocol):
@@ -34,11 +34,11 @@ def render_pair(pair: Pair, out_dir: Path) -> Path:
     """Write `<out_dir>/<a>+<b>/index.html`, a name that no run can have, and the files it shares; the page's path."""
     # inside a picture the chart needs no script and no leave of the content security policy beyond `img-src data:`
     kinds = dict.fromkeys(label.split(" (")[0] for label in pair.labels)
-    chart = line_chart(pair.curves, "Growth of 1, each on its own test window", subtitle="; ".join(kinds))
+    chart = partial(line_chart, pair.curves, "Growth of 1, each on its own test window", subtitle="; ".join(kinds))
     page = template("side_by_side.html").render(
         pair=pair,
         kinds=[label_kind(label) for label in pair.labels],
-        picture="data:image/svg+xml;base64," + b64encode(chart.encode()).decode(),
+        picture=both_widths(chart),
         csp=CSP,
         inline=None,  # style and scripts are files beside the page
     )

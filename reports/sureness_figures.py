@@ -71,9 +71,10 @@ def overfit_chart(data: Evidence) -> Chart | None:
         id="overfit",
         title=title,
         figure=figure,
-        caption=f"{found['halves']:,} halves of {found['blocks']} blocks of dates; rank 1 is the worst of {rungs} "
-        "rungs that did different things. Left of 0 the chosen rung is below the middle, right of it above; at 0 it is "
-        "the middle itself, half of which counts. By lot all ranks come equally often.",
+        caption=f"Dates are cut into {found['blocks']} blocks, and a rung is chosen on each of {found['halves']:,} "
+        f"halves of them. On the other half, rank 1 is the worst of {rungs} rungs that did different things: left of 0 "
+        "the chosen rung is below the middle, right of it above; at 0 it is the middle itself and counts by half. A "
+        "choice by lot would give every rank equally often.",
         table=table(
             shown,
             {

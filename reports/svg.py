@@ -1,27 +1,48 @@
-"""Small line charts as SVG text, for places that show pictures but run no script (metadata as Markdown images)."""
+"""Small line charts as SVG text, for places that show pictures but run no script (metadata as Markdown images).
+
+A picture is light or dark as its reader's screen asks, and light on paper.
+"""
 
 import math
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import cache
+from textwrap import wrap
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, Template
 
-from reports.palette import OKABE_ITO
+from reports.palette import DARK, OKABE_ITO
 
 DASHES = ("", "6 3", "2 3", "8 3 2 3", "10 4", "4 2 1 2")
 MAX_POINTS = 400
 MAX_SERIES = 12
-_LEFT, _RIGHT, _TOP, _KEY_ROW, _KEY_COLUMNS = 72, 14, 48, 18, 3
-_LABEL_EVERY, _BETWEEN, _EDGE = 100, 34, 24
+WIDE, NARROW = 720, 330
+"""Widths of a picture on a desk's screen and on a telephone's."""
+ON_LIGHT = {"ground": "#ffffff", "ink": "#16191d", "soft": "#545b64", "grid": "#e3e6ea"}
+ON_DARK = {"ground": "#14171b", "ink": "#e9ebee", "soft": "#a3abb5", "grid": "#2c3138"}
+"""Ground, words and grid, as `report.css` has them."""
+_LEFT, _RIGHT, _TOP, _KEY_ROW, _KEY_COLUMN = 72, 14, 48, 18, 200
+_LABEL_EVERY, _BETWEEN, _EDGE, _MARGIN = 100, 40, 24, 12
+_TITLE_ROW, _TITLE_LETTER, _LETTER = 18, 8.4, 6.5  # pixels: what a letter takes in the mean, of a wide typeface
 
 Point = tuple[Any, float | None]
 Number = tuple[float, float | None]
 Lines = Mapping[str, Sequence[Point]]
 
 
-def line_chart(series: Lines, title: str, *, subtitle: str = "", width: int = 720, height: int = 320) -> str:
+def both_widths(draw: Callable[..., str]) -> dict[str, str]:
+    """A picture as data URIs, `wide` and `narrow`: letters are as large on a telephone as on a desk.
+
+    Args:
+        draw: `line_chart` or `stacked_chart` with everything given but the width
+    """
+    drawn = {"wide": draw(width=WIDE), "narrow": draw(width=NARROW)}
+    return {name: "data:image/svg+xml;base64," + b64encode(svg.encode()).decode() for name, svg in drawn.items()}
+
+
+def line_chart(series: Lines, title: str, *, subtitle: str = "", width: int = WIDE, height: int = 320) -> str:
     """An SVG of named lines; x is a number, a date or a datetime (one kind per chart), y a number.
 
     Points whose y is None, NaN or infinite are gaps. Lines are thinned to MAX_POINTS, so a chart of a dozen stays far
@@ -36,48 +57,60 @@ def stacked_chart(
     *,
     subtitle: str = "",
     x_label: str = "",
-    width: int = 720,
+    width: int = WIDE,
     height: int = 320,
 ) -> str:
     """As `line_chart`, with panels below each other over one x axis: what differs in unit has a y axis of its own.
 
     Args:
         panels: named lines by what their y axis shows; a panel without a point is left out
+        height: pixels; grows where title, subtitle or key take more lines than on a wide picture
     """
     drawn = {label: found for label, lines in panels.items() if (found := _shown(lines))}
     names = [name for lines in drawn.values() for name in lines]
     every_x = [x for label, lines in drawn.items() for name in lines for x, _ in panels[label][name]]
     x_low, x_high = _span([_as_number(x) for x in every_x])
-    key_rows = math.ceil(len(names) / _KEY_COLUMNS)
+    columns = max(1, width // _KEY_COLUMN)
+    key_rows = math.ceil(len(names) / columns)
+    heading, below = _heading(title, subtitle, width)
+    height += (
+        below - _TITLE_ROW * bool(subtitle) + _KEY_ROW * (key_rows - math.ceil(len(names) / (WIDE // _KEY_COLUMN)))
+    )
     right, bottom = width - _RIGHT, height - 28 - _KEY_ROW * (key_rows + bool(x_label))
-    first_top = _TOP + (_KEY_ROW if subtitle and any(drawn) else 0)
+    first_top = _TOP + below
     room = (bottom - first_top - _BETWEEN * (len(drawn) - 1)) / max(1, len(drawn))
 
     def at_x(x: float) -> float:
         return round(_LEFT + (right - _LEFT) * (x - x_low) / (x_high - x_low), 1)
 
     def looks(name: str) -> dict[str, Any]:
-        index, column = names.index(name), (width - 24) / _KEY_COLUMNS
+        index, column = names.index(name), (width - 2 * _MARGIN) / columns
         return {
+            "key": _cut(name, column - 30),
             "colour": OKABE_ITO[index % len(OKABE_ITO)],
             "dash": DASHES[index % len(DASHES)],
             "width": 2.4 if index == 0 else 1.5,
-            "key_x": round(12 + column * (index % _KEY_COLUMNS), 1),
-            "key_y": height - 6 - _KEY_ROW * (key_rows - 1 - index // _KEY_COLUMNS),
+            "key_x": round(_MARGIN + column * (index % columns), 1),
+            "key_y": height - 6 - _KEY_ROW * (key_rows - 1 - index // columns),
         }
 
     shown = [
         _panel(label, lines, at_x, top=first_top + number * (room + _BETWEEN), room=room)
         for number, (label, lines) in enumerate(drawn.items())
     ]
-    for line in (line for panel in shown for line in panel["lines"]):
+    every_line = [line for panel in shown for line in panel["lines"]]
+    for line in every_line:
         line |= looks(line["name"])
     return _template().render(
         title=title,
         subtitle=subtitle,
+        heading=heading,
         x_label=x_label,
         width=width,
         height=height,
+        light=ON_LIGHT,
+        dark=ON_DARK,
+        raised={line["colour"]: DARK[line["colour"]] for line in every_line if line["colour"] in DARK},
         left=_LEFT,
         right=right,
         top=_TOP,
@@ -91,6 +124,21 @@ def stacked_chart(
     )
 
 
+def _heading(title: str, subtitle: str, width: int) -> tuple[list[dict[str, Any]], int]:
+    """The lines of title and subtitle, and how many pixels more than a title of one line they take."""
+    room = width - 2 * _MARGIN
+    said = [("ink", text) for text in wrap(title, int(room / _TITLE_LETTER))]
+    said += [("soft", text) for text in wrap(subtitle, int(room / _LETTER))]
+    lines = [{"kind": kind, "text": text, "at": 20 + _TITLE_ROW * place} for place, (kind, text) in enumerate(said)]
+    return lines, _TITLE_ROW * max(0, len(said) - 1)
+
+
+def _cut(name: str, room: float) -> str:
+    """A name of the key, as much of it as there is room for."""
+    letters = int(room / _LETTER)
+    return name if len(name) <= letters else f"{name[: letters - 1]}\u2026"
+
+
 def _panel(
     label: str, lines: Mapping[str, list[Number]], at_x: Callable[[float], float], *, top: float, room: float
 ) -> dict[str, Any]:
@@ -102,7 +150,7 @@ def _panel(
 
     return {
         "label": label,
-        "label_y": round(top - 8, 1),
+        "label_y": round(top - 13, 1),
         "ticks": [{"at": at_y(y), "label": _y_label(y)} for y in _ticks(low, high)],
         "lines": [
             {"name": name, "parts": [" ".join(f"{at_x(x)},{at_y(y)}" for x, y in part) for part in _parts(values)]}

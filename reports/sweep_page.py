@@ -180,11 +180,16 @@ def _tiles(made: SweepEvidence) -> list[tiles.Tile]:
         tiles.Tile(
             "confirmed difference",
             told(sum(found) / len(found)) if found else "–",
-            f"{len(found)} seeds that chose nothing" if found else "not trained again",
+            f"{len(found)} seed{'' if len(found) == 1 else 's'} that chose nothing" if found else "not trained again",
             "confirmed",
         ),
         tiles.Tile("trials", f"{len(made.trials)}", f"{failed} failed", "trials", bad=bool(failed)),
-        tiles.Tile("env steps each", f"{made.steps:,}", f"{made.seeds} seed(s) per trial", "trials"),
+        tiles.Tile(
+            "env steps each",
+            f"{made.steps:,}",
+            f"{made.seeds} seed{'' if made.seeds == 1 else 's'} per trial",
+            "trials",
+        ),
     ]
 
 

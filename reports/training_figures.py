@@ -46,7 +46,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
         y_title="share of samples",
         published=(("final, low", 0.27), ("final, high", 0.29)),
         target=(0.10, 0.20),
-        caption="Samples whose ratio left the clip range; target 10-20%.",
+        caption="Samples whose probability ratio left the clip range; target 10-20%.",
     ),
     Diagnostic(
         title="Entropy, % of initial",
@@ -67,29 +67,30 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
         y_title="norm",
         published=(("final, policy", 0.06), ("final, value", 0.002)),
         log=True,
-        caption="Before clipping.",
+        caption="Lengths of the gradients before they are clipped.",
     ),
     Diagnostic(
         title="Learning rates",
         series={"actor_lr": "actor", "critic_lr": "critic"},
         y_title="learning rate",
         published=(("final", 0.0),),
-        caption="Annealed over the run.",
+        caption="Lowered step by step over the run.",
     ),
     Diagnostic(
         title="Explained variance, in sample",
         series=IN_SAMPLE,
         y_title="of rewards that came",
         range_of=BOTH_EV,
-        caption="Of the rewards seen over so many sessions, how much V less the discounted V after them foresaw: a "
-        "critic that says the same everywhere scores 0. High here and low on held-out data means memorised histories.",
+        caption="How much of the rewards of the next sessions the critic foresaw, by its value less its discounted "
+        "value after them; a critic that says the same everywhere scores 0. High here and low on held-out data: it has "
+        "memorised histories.",
     ),
     Diagnostic(
         title="Explained variance, held out",
         series=HELD_OUT,
         y_title="of rewards that came",
         range_of=BOTH_EV,
-        caption="On snapshots the policy was not trained on. No held-out value was published.",
+        caption="On snapshots that the policy was not trained on. No held-out value was published.",
     ),
     Diagnostic(
         title="Bootstrapped explained variance",

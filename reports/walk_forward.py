@@ -48,7 +48,7 @@ def others(found: Mapping[str, Any]) -> str:
         if said == "trails" or said.startswith("is ahead"):
             by["trails" if said == "trails" else "is ahead of"].append(policy_name(pair["against"]))
     named = " and ".join(f"{verb} {', '.join(names) if names else 'none'}" for verb, names in by.items())
-    return f"Of {len(pairs)} other baselines it {named}; no lead was tested against luck."
+    return f"Of {len(pairs)} other baselines it {named}; no lead over these was tested against luck."
 
 
 def walk_tiles(data: WalkEvidence) -> list[tiles.Tile]:
@@ -70,6 +70,7 @@ def walk_tiles(data: WalkEvidence) -> list[tiles.Tile]:
             _ends({"ci_low": iqm["low"], "ci_high": iqm["high"]}, percent, "over seeds"),
             "seeds",
         ),
+        *_luck_tile(found),
         tiles.Tile("Sharpe ratio", tiles.two_decimals(sharpe["estimate"]), _sharpe_ends(sharpe), "record"),
         tiles.Tile(
             "largest drawdown", tiles.signed_percent(worst), f"worst seed; mean {tiles.signed_percent(mean)}", "seeds"
@@ -79,6 +80,15 @@ def walk_tiles(data: WalkEvidence) -> list[tiles.Tile]:
         tiles.Tile("sessions", f"{found['sessions']:,}", f"{found['first_date']} to {found['last_date']}", "record"),
         tiles.Tile("policies that looked", f"{data.trials:,}", "at these dates, from the trial registry"),
     ]
+
+
+def _luck_tile(found: Mapping[str, Any]) -> list[tiles.Tile]:
+    """The joined record's place among fair worlds; nothing where none were walked."""
+    luck = found.get("luck")
+    if luck is None:
+        return []
+    note = f"of {luck['worlds']:,} fair worlds look as good; {luck['level']:.1%} is asked"
+    return [tiles.Tile("luck against cash", f"p = {luck['p']:.1%}", note, "record")]
 
 
 def _page(data: WalkEvidence, panels: list[Panel]) -> str:

@@ -46,7 +46,11 @@ def walk_panels(data: WalkEvidence) -> list[Panel]:
                 id=f"record{suffix}",
                 title=f"The record against cash{title}",
                 charts=_numbered(present(excess_chart(shown)), suffix),
-                tables=[("Against each baseline, on the same sessions", pairs_table(found)), *_controls(data, found)],
+                tables=[
+                    ("Against each baseline, on the same sessions", pairs_table(found)),
+                    *_luck(found),
+                    *_controls(data, found),
+                ],
                 message="What was earned on sessions that no fold had trained on, in order of dates. An account begins "
                 "anew in each fold with the same capital, so returns are joined and no money is carried over; the line "
                 "is the seeds' mean.",
@@ -142,7 +146,8 @@ def folds_chart(data: WalkEvidence, found: Mapping[str, Any]) -> Chart:
         title=title,
         figure=framed([marks], title, data.data_label, "bps per session", **layout),
         caption="The seeds' mean per fold with its 95% bootstrap interval of the fold's own sessions; where it crosses "
-        "zero, policy and cash are not distinguishable in that fold. None is corrected for how many folds there are.",
+        "zero, policy and cash are not distinguishable in that fold. The intervals are not corrected for "
+        "how many folds there are.",
         table=table(rows, columns),
     )
 
@@ -269,6 +274,37 @@ def shares_table(found: Mapping[str, Any]) -> Table:
     return table(rows, columns)
 
 
+def luck_table(found: Mapping[str, Any]) -> Table:
+    """The joined record among fair worlds, then each fold among its own."""
+    luck = found["luck"]
+    rows = [
+        {"what": "the joined record", **luck},
+        *(
+            {"what": f"fold {fold['fold']}", **placed}
+            for fold, placed in zip(found["by_fold"], luck["by_fold"], strict=True)
+        ),
+    ]
+    columns = {
+        "what": ("what is placed", ""),
+        "observed": ("Sharpe ratio", ""),
+        "luck_median": ("luck's median", ""),
+        "luck_high": ("luck exceeds once in forty", ""),
+        "worlds": ("fair worlds", "count"),
+        "p": ("p", "percent"),
+    }
+    note = (
+        "p: the share of fair worlds, where nothing can be earned before costs, in which the same policies look at "
+        f"least as good against cash; {luck['level']:.1%} is asked of the joined record. World by world the folds are "
+        "joined as they are here. The folds' own p-values are not corrected for how many folds there are."
+    )
+    return dataclasses.replace(table(rows, columns), note=note)
+
+
+def _luck(found: Mapping[str, Any]) -> list[tuple[str, Table]]:
+    """The record's place among luck as a captioned table; nothing where no fair worlds were walked."""
+    return [("Skill or luck: against cash, among fair worlds", luck_table(found))] if found.get("luck") else []
+
+
 def _controls(data: WalkEvidence, found: Mapping[str, Any]) -> list[tuple[str, Table]]:
     """The controls of one recipe as a captioned table; nothing where none were made."""
     rows = [row for row in data.controls if row["recipe"] == found["recipe"]]
@@ -308,7 +344,8 @@ def _span(pair: Mapping[str, Any], percent: float) -> str:
 
 
 def _fold_name(row: Mapping[str, Any]) -> str:
-    return f"{row['fold']}<br>{row['first_date'][:4]} to {row['last_date'][:4]}"
+    first, last = row["first_date"][:4], row["last_date"][:4]
+    return f"{row['fold']}<br>{first if first == last else f'{first} to {last}'}"
 
 
 def _numbered(charts: list[Chart], suffix: str) -> list[Chart]:

@@ -19,6 +19,17 @@ def without_audit(patch):
     patch.setattr(audit_run, "audit", audit)
 
 
+def few_fair_worlds(patch, worlds=20):
+    """A walk-forward's rungs walk so many fair worlds, in this process."""
+    from clstm_core.evaluation.fair_walk import walk_fair_worlds
+
+    def here(champion, others, world, env_config, counts, progress):
+        return walk_fair_worlds([champion], world, env_config, n_worlds=counts[0])[champion.name], {}
+
+    patch.setattr("clstm_core.walk_forward.fair.WORLDS", worlds)
+    patch.setattr("clstm_core.walk_forward.fair.walk_both", here)
+
+
 def train_here(patch, stop_after=None):
     """Train in this process; the list grows by each run. With `stop_after` iterations it dies as a killed one does."""
     from clstm_core.train.envs import envs_of
@@ -40,4 +51,5 @@ def train_here(patch, stop_after=None):
         train(config_of(inputs), env, run_dir=run.path, heldout_env=heldout, report=tell)
 
     patch.setattr("clstm_core.train.apart.train_apart", here)
+    few_fair_worlds(patch)
     return trained

@@ -129,7 +129,7 @@ def place_champion(
             "the window that was backtested."
         )
     others = [policy for policy in others if policy.name in found and policy.name != CASH]
-    mine, chance = _walk(champion, others, world, env_config, (worlds, baseline_worlds), progress)
+    mine, chance = walk_both(champion, others, world, env_config, (worlds, baseline_worlds), progress)
     theirs = {name: excess for name, excess in (walked or {}).items() if name in found} | chance
     few = mine[:, :baseline_worlds]
     placed = [_place(champion.name, CASH, found[champion.name], mine, luck.HEADLINE_LEVEL)]
@@ -177,7 +177,7 @@ def surface_for(config: MarketConfig) -> Surface:
     return SP500Modelled(config if config.source == SPEC.name else MarketConfig()).world.surface
 
 
-def _walk(
+def walk_both(
     champion: Policy,
     others: Sequence[Policy],
     world: GeneratedWorld,

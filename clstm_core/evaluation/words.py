@@ -10,6 +10,7 @@ GENERATED = "worlds"
 
 BEATS_UNSTRESSED = "is ahead, but not in the stressed world, of"
 UNTESTED = "is ahead, untested against luck, of"
+UNSTRESSED = "is ahead, further than luck reaches, but was not tried in the stressed world, of"
 WITHIN_LUCK = "is ahead, but no further than luck reaches, of"
 
 
@@ -76,13 +77,16 @@ def relation_of(pair: Mapping[str, Any]) -> str:
     """The relation of a paired difference.
 
     `beats` only where fair worlds hold it to be more than luck and the stressed world's interval says so too; where
-    neither was asked, the interval stands alone.
+    neither was asked, the interval stands alone. `unstressed`: of a modelled market's that the stressed world was not
+    asked about, so that nothing is called beaten.
     """
     plain_relation = relation(pair["ci_low"], pair["ci_high"])
     if plain_relation != "beats":
         return plain_relation
     if not pair.get("beyond_luck", True):
         return UNTESTED if pair.get("p_value") is None else WITHIN_LUCK
+    if pair.get("unstressed"):
+        return UNSTRESSED
     if "stressed_ci_low" not in pair:
         return plain_relation
     return "beats" if relation(pair["stressed_ci_low"], pair["stressed_ci_high"]) == "beats" else BEATS_UNSTRESSED

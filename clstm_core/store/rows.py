@@ -14,6 +14,7 @@
     challengers/<run>/manifest.json                       challengers
     registry/states/<number>/decision.json                promotions, promotion_rules
     sweeps/<name>/sweep.json, trials/*.json               sweeps, sweep_trials
+    walk_forward/<name>/walk_forward.json                 walk_forwards
 
 Each manifest says its own rows (`Manifest.rows`), to the stage that wrote it and to the rebuild alike.
 """
@@ -44,6 +45,7 @@ from clstm_core.artifacts.manifests import (
     ShadowManifest,
     SweepManifest,
     TrialManifest,
+    WalkForwardManifest,
 )
 from clstm_core.artifacts.places import Places
 from clstm_core.errors import ArtifactError
@@ -70,6 +72,7 @@ _KINDS: tuple[tuple[type[Manifest], str], ...] = (
     (ReconciliationManifest, "shadow/*/reconciliation.json"),
     (SweepManifest, "sweeps/*/sweep.json"),
     (TrialManifest, "sweeps/*/trials/*.json"),
+    (WalkForwardManifest, "walk_forward/*/walk_forward.json"),
 )
 
 

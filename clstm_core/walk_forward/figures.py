@@ -20,6 +20,7 @@ from clstm_core.evaluation.statistics import (
     paired_mean,
     sharpe_ratio,
 )
+from clstm_core.walk_forward.luck import Sums, record_luck, sums_of
 from clstm_core.walk_forward.stitch import CASH, ROUNDING, Piece, Record, excess_of, joined
 
 BPS = 1e4
@@ -28,15 +29,25 @@ Rows = list[dict[str, Any]]
 
 
 def figures_of(
-    recipe: str, pieces: Sequence[Piece], implied: Mapping[str, float], *, simulated: bool
+    recipe: str,
+    pieces: Sequence[Piece],
+    implied: Mapping[str, float],
+    *,
+    simulated: bool,
+    modelled: bool = False,
+    fair: Sequence[Sums | None] = (),
 ) -> dict[str, Any]:
     """Everything that is shown of one recipe, as plain rows.
 
-    pairs: the record's mean difference from each baseline; by_fold, by_seed: rows; cells: one per fold and seed
+    pairs: the record's mean difference from each baseline; luck: the record's place among luck, as
+    `luck.record_luck` has it, None where no fair worlds were walked; by_fold, by_seed: rows; cells: one per fold and
+    seed
 
     Args:
         implied: implied volatility by ISO date, where it is known
         simulated: whether its dates are made up, so that no crisis can lie in them
+        modelled: whether its prices are a model's, so that a lead would have to hold in the stressed world as well
+        fair: what the pieces' policies made in fair worlds, in their order; empty where none were walked
 
     Units: differences in basis points of log return per session; ratios per year; drawdowns as fractions
     """
@@ -44,6 +55,8 @@ def figures_of(
     account = record.account(record.policy)
     volatility, words = volatility_before(account, implied)
     cells = cells_of(pieces)
+    observed = [_earned(piece) for piece in pieces]
+    luck = record_luck(observed, fair) if fair else None
     table = np.array(
         [[row["excess_bps"] for row in cells if row["seed"] == seed] for seed in record.seeds], dtype=np.float64
     )
@@ -52,7 +65,11 @@ def figures_of(
         "first_date": record.first,
         "last_date": record.dates[-1],
         "sessions": record.cash.size,
-        "pairs": [_pair(name, record.policy, values) for name, values in record.baselines.items()],
+        "pairs": [
+            _pair(name, record.policy, values, luck if name == CASH else None, modelled=modelled)
+            for name, values in record.baselines.items()
+        ],
+        "luck": luck,
         "sharpe": _sharpe(record),
         "iqm": iqm_interval(table).to_dict(),
         "by_seed": [_seed(seed, record) for seed in record.seeds],
@@ -96,10 +113,28 @@ def shares_of(cells: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> R
     ]
 
 
-def _pair(name: str, policy: Floats, other: Floats) -> dict[str, Any]:
-    """One paired difference over the whole record, as `words.claim` takes it; no fair worlds were asked about luck."""
+def _earned(piece: Piece) -> Sums:
+    """What the seeds earned beyond cash on a fold's own sessions, as one world of it."""
+    return sums_of([excess_of(values, piece.cash)[:, None] for values in piece.seeds.values()])
+
+
+def _pair(
+    name: str, policy: Floats, other: Floats, luck: Mapping[str, Any] | None, *, modelled: bool
+) -> dict[str, Any]:
+    """One paired difference over the whole record, as `words.claim` takes it.
+
+    Args:
+        luck: the record's place among fair worlds; None where these were not asked about this baseline
+    """
     found = paired_mean(policy, other, scale=BPS)
-    return {"against": name, **_ends(found), "n_dates": found.n_returns, "beyond_luck": False, "p_value": None}
+    place: dict[str, Any] = {"beyond_luck": False, "p_value": None}
+    if luck is not None:
+        place = {
+            "beyond_luck": luck["p"] <= luck["level"],
+            "p_value": luck["p"],
+            "unstressed": modelled,
+        }
+    return {"against": name, **_ends(found), "n_dates": found.n_returns, **place}
 
 
 def _ends(found: Interval) -> dict[str, Any]:

@@ -48,7 +48,8 @@ def record_of(plan: WalkPlan, places: Places, walked: Mapping[str, Sequence["Wal
                 implied |= _within(implied_by_date(places.tensors(fold.tensors.identity)), fold.piece.dates)
             pieces = [fold.piece for fold in folds]
             joined(pieces).table().write_parquet(place / f"{recipe}.parquet", compression="zstd")
-            figures.append(figures_of(recipe, pieces, implied, simulated=simulated))
+            fair, modelled = [fold.fair for fold in folds], "modelled" in info["label"]
+            figures.append(figures_of(recipe, pieces, implied, simulated=simulated, modelled=modelled, fair=fair))
     judged = found[0].judged
     trials = known(
         places,
@@ -122,11 +123,22 @@ def _points(plan: WalkPlan, figures: Sequence[Mapping[str, Any]], *, modelled: b
         "option lives that could be held, plus what a feature looks back.",
         "An account begins anew in each fold with the same capital: returns are joined, and drawdowns are of the "
         "joined curve. The move between two folds is in no account.",
-        "Intervals draw dates anew in blocks, pair what is compared by date, and see only losses that happened. What "
-        "luck would have shown is not known: the rung that each fold plays would have to be walked through many fair "
-        "worlds of its test, as a run's judged policy is. So no lead is called more than a lead.",
+        "Intervals draw dates anew in blocks, pair what is compared by date, and see only losses that happened.",
+        *_luck_points(figures),
         *(f"{found['recipe']}: {iqm_words(found)}." for found in figures),
         *([SHAPE] if modelled else []),
+    ]
+
+
+def _luck_points(figures: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How luck was asked, and what that leaves open."""
+    if any(found["luck"] is None for found in figures):
+        return ["What luck would have shown is not known: no lead is called more than a lead."]
+    return [
+        "Each fold's rungs were walked through fair worlds of its own test, in which nothing can be earned before "
+        "costs, and the record was joined in every world as it is here: p is the share of worlds whose record looks at "
+        "least as good against cash. Policies are taken as they are: that later folds trained on what earlier ones "
+        "traded is not played through anew. Against the other baselines luck was not asked."
     ]
 
 

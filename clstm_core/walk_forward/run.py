@@ -16,7 +16,9 @@ from clstm_core.artifacts.manifests import RunInputs, TensorsManifest, WalkForwa
 from clstm_core.artifacts.places import Places
 from clstm_core.errors import ConfigError
 from clstm_core.evaluation.backtest import BacktestResult
+from clstm_core.walk_forward.fair import ensure_fair, together
 from clstm_core.walk_forward.figures import cells_of
+from clstm_core.walk_forward.luck import Sums
 from clstm_core.walk_forward.markets import fold_tensors, proven, sessions_of
 from clstm_core.walk_forward.measured import chosen_rung, ensure_baselines, ensure_ladder, ladder_place
 from clstm_core.walk_forward.plan import WalkPlan
@@ -30,7 +32,8 @@ PLAN, RECORD, LOCK = "plan.json", "walk_forward.json", ".lock"
 class Walked:
     """One fold of one recipe, walked: its piece of the record, a row per seed, and what it was made from.
 
-    judged: what the last seed's chosen rung was backtested on; parents: identities of the sets of backtests, by run and
+    judged: what the last seed's chosen rung was backtested on; fair: what the chosen rungs made in fair worlds of the
+    fold's test, None where these were not walked; parents: identities of the sets of backtests, by run and
     by fold
     """
 
@@ -38,6 +41,7 @@ class Walked:
     rows: list[dict[str, Any]]
     tensors: TensorsManifest
     judged: Mapping[str, Any]
+    fair: Sums | None
     parents: dict[str, str]
 
 
@@ -120,6 +124,10 @@ class _Count:
         """A cell is trained; its rungs are walked over the test."""
         self.say(f"{cell.words}: trained; its ladder is walked", self._steps if cell.run in self._left else 0)
 
+    def luck(self, cell: Cell) -> None:
+        """A cell's ladder is walked; its chosen rung goes through fair worlds."""
+        self.say(f"{cell.words}: its rung walks fair worlds", self._steps if cell.run in self._left else 0)
+
     def done(self, cell: Cell) -> None:
         """A cell is trained and walked."""
         self._done += self._steps if cell.run in self._left else 0
@@ -146,6 +154,7 @@ def _fold(
     baselines = ensure_baselines(first, tensors, config, places, hooks)
     chosen: dict[int, BacktestResult] = {}
     rows = []
+    fair: list[Sums | None] = []
     parents = {f"baselines.{recipe}.f{fold.number:02d}": baselines.set.identity}
     for cell in cells:
         parent = before.get((recipe, cell.seed)) if plan.warm else None
@@ -160,13 +169,15 @@ def _fold(
         chosen[cell.seed], why = chosen_rung(kept.results)
         rows.append(_row(cell, chosen[cell.seed], why))
         parents[cell.run] = kept.set.identity
+        count.luck(cell)
+        fair.append(ensure_fair(cell, chosen[cell.seed].manifest["milestone"], tensors, config, places, hooks))
         count.done(cell)
     beside = [result for result in baselines.results if result.manifest["fill_lag"] == config.env.fill_lag]
     piece = piece_of(fold.number, chosen, beside)
     earned = {cell["seed"]: cell["excess_bps"] for cell in cells_of([piece])}
     rows = [{**row, "excess_bps": earned[row["seed"]]} for row in rows]
     judged = chosen[plan.seeds[-1]].manifest
-    return Walked(piece=piece, rows=rows, tensors=tensors, judged=judged, parents=parents)
+    return Walked(piece=piece, rows=rows, tensors=tensors, judged=judged, fair=together(fair), parents=parents)
 
 
 def _both(first: Callable[[Any], None], second: Callable[[Any], None], row: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ def verdict(
     span = f"{first['first_date']} to {first['last_date']}, {first['sessions']:,} sessions that no fold trained on"
     parts = [
         f"{folds} folds x {seeds} seed{'s' if seeds > 1 else ''}, {steps:,} env steps each, judged on {span}.",
-        *(f"{found['recipe']} {against_cash(found)}; {others(found)}." for found in figures),
+        *(f"{found['recipe']} {against_cash(found)}; {others(found)}.{lucky(found)}" for found in figures),
         f"Data: {label}. Policies that looked at these dates: {trials}.",
         notes,
     ]
@@ -28,7 +28,7 @@ def verdict(
 
 
 def against_cash(found: Mapping[str, Any]) -> str:
-    """The record against cash with its interval; a lead is never more than `ahead, untested against luck`."""
+    """The record against cash with its interval, and how often luck alone looked as good, where that was asked."""
     return claim(cash_pair(found))
 
 
@@ -46,6 +46,18 @@ def others(found: Mapping[str, Any]) -> str:
     share = next(row for row in found["shares"] if row["against"] == CASH)
     told = [f"{relation} {', '.join(names)}" for relation, names in said.items()]
     return "; ".join([*told, f"above cash in {share['above']} of {share['of']} folds and seeds"])
+
+
+def lucky(found: Mapping[str, Any]) -> str:
+    """In how many fair worlds the joined record looked at least this good; empty where these were not walked."""
+    luck = found.get("luck")
+    if luck is None:
+        return ""
+    count = round(luck["p"] * (1 + luck["worlds"])) - 1
+    return (
+        f" In {count} of {luck['worlds']:,} fair worlds of these folds, where nothing can be earned before costs, the "
+        f"joined record looked at least this good against cash (p = {luck['p']:.1%}; {luck['level']:.1%} is asked)."
+    )
 
 
 def iqm_words(found: Mapping[str, Any]) -> str:

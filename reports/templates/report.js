@@ -78,10 +78,17 @@
     return out;
   }
 
-  // The palette's blue is too dark for dark paper; its place is kept, its lightness raised.
+  // The palette on dark paper: what is too dark there keeps its place and is raised (`palette.py` has the same pairs)
+  const DARK = {
+    "#0072B2": "#3D9BE0",
+    "#C4699A": "#CC79A7",
+    "#B87A00": "#E69F00",
+    "#2E93CF": "#7CC8F2",
+    "#8C564B": "#B98377",
+  };
   function traces(chart) {
-    const text = JSON.stringify(chart.figure.data);
-    const data = JSON.parse(dark.matches && !printing ? text.replaceAll("#0072B2", "#3D9BE0") : text);
+    const raised = dark.matches && !printing ? DARK : {};
+    const data = JSON.parse(JSON.stringify(chart.figure.data, (_, value) => (Object.hasOwn(raised, value) ? raised[value] : value)));
     for (const trace of narrow() || half(chart) ? data : []) {
       if (trace.type === "heatmap") trace.textfont = { size: 8 }; // twelve months share the width
       if (trace.name) trace.name = trace.name.replace(" (", "<br>(").replace(": ", ":<br>");

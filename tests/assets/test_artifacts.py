@@ -51,8 +51,9 @@ APART = {
     "shadow_reconciliations",
     "sweeps",
     "sweep_trials",
+    "walk_forwards",
 }
-"""Tables that no stage of the chain fills; they come back from their own files (tests/controls, shadow, sweeps)."""
+"""Tables that no stage of the chain fills; tests/controls, shadow, sweeps and walk_forward rebuild them from files."""
 
 
 def test_the_store_is_rebuilt_row_by_row(moved):

@@ -18,6 +18,7 @@ from clstm_core.evaluation.sureness import statistics_of
 from clstm_core.evaluation.tear_sheet import account_figures
 from clstm_core.walk_forward.evidence import WalkEvidence
 from clstm_core.walk_forward.figures import figures_of
+from clstm_core.walk_forward.luck import sums_of
 from clstm_core.walk_forward.stitch import Piece
 
 N_SESSIONS, N_ITERATIONS = 320, 60
@@ -452,8 +453,10 @@ def piece(fold, first, drift):
     )
 
 
-def walk_evidence_with(drift=0.0, recipes=("default_cpu",)):
-    """A made-up walk-forward of two folds and two seeds."""
+def walk_evidence_with(drift=0.0, recipes=("default_cpu",), *, fair=True):
+    """A made-up walk-forward of two folds and two seeds, its rungs walked through forty fair worlds or through none."""
+    draw = np.random.default_rng(9)
+    worlds = [sums_of([draw.normal(0.0, 1e-3, (300, 40)) for _ in (0, 1)]) for _ in (1, 2)] if fair else []
     pieces = [piece(1, "2000-01-03", drift), piece(2, "2000-12-01", drift)]
     spans = {f"{name}_{end}": "1999-01-04" for name in ("train", "validation", "test") for end in ("from", "to")}
     return WalkEvidence(
@@ -477,7 +480,7 @@ def walk_evidence_with(drift=0.0, recipes=("default_cpu",)):
             for fold in (1, 2)
             for seed in (0, 1)
         ],
-        figures=[figures_of(recipe, pieces, {}, simulated=False) for recipe in recipes],
+        figures=[figures_of(recipe, pieces, {}, simulated=False, modelled=True, fair=worlds) for recipe in recipes],
         embargo=147,
         trials=90,
         provenance=[("git commit", "a" * 40)],

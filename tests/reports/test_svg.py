@@ -2,12 +2,17 @@
 
 import itertools
 import math
+import re
+from base64 import b64decode
 from datetime import date, timedelta
+from functools import partial
 from xml.etree import ElementTree
 
 import pytest
 
-from reports.svg import MAX_POINTS, line_chart, stacked_chart
+from reports.pages import TEMPLATES
+from reports.palette import DARK, FLOWS, OKABE_ITO, on_dark
+from reports.svg import MAX_POINTS, MAX_SERIES, NARROW, ON_DARK, ON_LIGHT, both_widths, line_chart, stacked_chart
 
 NS = {"svg": "http://www.w3.org/2000/svg"}
 
@@ -116,3 +121,95 @@ def test_text_is_escaped():
     root = ElementTree.fromstring(line_chart({evil: [(0, 1.0), (1, 2.0)]}, evil, subtitle=evil))
     assert root.findall(".//svg:script", NS) == []
     assert evil in [node.text for node in root.findall(".//svg:text", NS)]
+
+
+def luminance(colour: str) -> float:
+    """Of #rrggbb, as WCAG 2.2 has it."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours, 1 to 21."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def sheet(block: str) -> dict[str, str]:
+    """Colours that report.css gives a theme."""
+    css = (TEMPLATES / "report.css").read_text()
+    found = css.split("@media (prefers-color-scheme: dark)")[block == "dark"].split("}")[0]
+    return dict(re.findall(r"--(\w+): (#\w{6})", found))
+
+
+def test_contrast_is_what_it_is_known_to_be():
+    assert contrast("#ffffff", "#000000") == pytest.approx(21.0)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_lines_and_words_stand_out_in_either_theme(theme):
+    """On the picture's ground and on the panel's, where the report's figures stand."""
+    colours = ON_LIGHT if theme == "light" else ON_DARK
+    known = sheet(theme)
+    grounds = (colours["ground"], known["panel"])
+    for line in {*OKABE_ITO, *FLOWS.values()}:
+        drawn = line if theme == "light" else on_dark(line)
+        assert min(contrast(drawn, ground) for ground in grounds) >= 3.0, line
+    for words in ("ink", "soft"):
+        assert min(contrast(colours[words], ground) for ground in grounds) >= 4.5
+    assert {name: known[name] for name in ("ink", "soft", "grid")} == {k: colours[k] for k in ("ink", "soft", "grid")}
+    assert known["paper"] == colours["ground"]
+
+
+def test_the_script_raises_the_same_colours():
+    block = (TEMPLATES / "report.js").read_text().split("const DARK = {")[1].split("}")[0]
+    assert dict(re.findall(r'"(#\w{6})": "(#\w{6})"', block)) == DARK
+
+
+def test_every_colour_of_a_picture_has_a_dark_one():
+    """Whatever is drawn in a light colour is named by a rule for dark screens, or stands out on both grounds."""
+    series = {f"line {k}": [(x, float(x + k)) for x in range(3)] for k in range(MAX_SERIES)}
+    svg = stacked_chart({"unit": series}, "t", subtitle="s", x_label="x")
+    style, drawn = svg.split("</style>")
+    rules = style.split("(prefers-color-scheme: dark)")[1]
+    for node in re.findall(r"<(?:rect|text|line|polyline) [^>]+>", drawn):
+        kind, stroke = re.search(r'class="(\w+)"', node), re.search(r'stroke="(#\w+)"', node)
+        if kind:
+            assert f".{kind[1]} {{" in rules
+        else:
+            assert stroke
+            assert (f'[stroke="{stroke[1]}"]' in rules) == (stroke[1] in DARK)
+    assert "@media screen and" in style, "paper is light"
+
+
+def test_a_narrow_picture_keeps_its_letters_and_its_words():
+    """Nothing begins or ends outside it by a wide typeface's measure; what a heading says goes on below it."""
+    label = "modelled quotes (sp500_modelled, spread modelled), smile and spreads assumed"
+    title = "Evidence that it does worse than cash, session by session"
+    draw = partial(
+        line_chart, {f"a long name of policy {k}": [(0, 1.0), (1, 2.0)] for k in range(5)}, title, subtitle=label
+    )
+    uri = both_widths(draw)["narrow"]
+    svg = b64decode(uri.split(",")[1]).decode()
+    assert f'width="{NARROW}"' in svg
+    root = ElementTree.fromstring(svg)
+    words = [(node, str(node.text)) for node in root.findall(".//svg:text", NS)]
+    starts = [(float(node.get("x")), text) for node, text in words if node.get("text-anchor") is None]
+    assert all(x + 6.0 * len(text) <= NARROW for x, text in starts)
+    said = " ".join(text for _, text in words)
+    assert title in said
+    assert label in said
+    rows = sorted({float(node.get("y")) for node, text in words if "policy" in text})
+    assert len(rows) == 5
+    lowest = max(y for points in lines(svg) for _, y in points)
+    assert lowest < rows[0] - 20
+    assert rows[-1] < float(root.get("height"))
+
+
+def test_a_name_that_is_longer_than_its_room_is_cut():
+    svg = line_chart({"x" * 200: [(0, 1.0), (1, 2.0)]}, "t")
+    (name,) = [text for text in labels(svg) if text.startswith("x")]
+    assert name.endswith("\u2026")
+    assert len(name) < 40

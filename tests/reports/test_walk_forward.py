@@ -62,10 +62,30 @@ def test_less_than_a_year_is_told_whole_and_without_a_ratio(data):
 
 
 def test_a_lead_is_not_called_skill(walk_evidence_of):
-    ahead = walk_evidence_of(drift=1e-3)
+    ahead = walk_evidence_of(drift=1e-3, fair=False)
     found = outcome(ahead)
     assert (found.kind, found.word, found.rest) == ("ahead", "Ahead of cash, not proven", ": untested against luck")
     assert "beats" not in others(ahead.figures[0])
+
+
+def test_a_lead_beyond_luck_on_modelled_prices_is_not_called_skill_either(walk_evidence_of):
+    found = outcome(walk_evidence_of(drift=1e-3))
+    assert (found.kind, found.word) == ("ahead", "Ahead of cash, not proven")
+    assert found.rest == ": further than luck reaches, but was not tried in the stressed world"
+
+
+def test_the_joined_record_has_a_place_among_luck(data, tmp_path, walk_evidence_of):
+    luck = data.figures[0]["luck"]
+    tile = next(tile for tile in walk_tiles(data) if tile.name == "luck against cash")
+    assert tile.value == f"p = {luck['p']:.1%}"
+    tables = dict(walk_panels(data)[0].tables)
+    placed = tables["Skill or luck: against cash, among fair worlds"]
+    assert [row[0] for row in placed.rows] == ["the joined record", "fold 1", "fold 2"]
+    assert placed.rows[0][-1] == f"{100 * luck['p']:.2f}%"
+    assert "luck against cash" in render_walk(data, tmp_path).read_text()
+    unasked = walk_evidence_of(fair=False)
+    assert unasked.figures[0]["luck"] is None
+    assert "luck against cash" not in render_walk(unasked, tmp_path).read_text()
 
 
 def test_the_gallery_links_it_beside_the_runs(data, tmp_path):

@@ -13,6 +13,7 @@ from clstm_core.controls.kept import recipe_sha256
 from clstm_core.controls.names import CONTROLS
 from clstm_core.errors import ConfigError, EvaluationError
 from clstm_core.evaluation.backtest import load_backtest
+from clstm_core.store.store import MetricsStore
 from clstm_core.train.inputs import config_of
 from clstm_core.walk_forward.plan import WalkPlan
 from clstm_core.walk_forward.run import read_walk
@@ -74,6 +75,37 @@ def test_every_look_is_in_the_registry_once(walked):
     weights = {line["checkpoint"] for line in on_tests}
     assert len(on_tests) == 2 * len(weights)
     assert len(weights) == 4 * 5
+
+
+def test_the_record_is_placed_among_fair_worlds_of_its_folds(walked):
+    """Each rung walked the fair worlds of its own test; the seeds of a fold met the same ones, the folds others."""
+    walk, made = walked
+    luck = made.figures[0]["luck"]
+    assert luck["worlds"] == 20
+    assert [placed["worlds"] for placed in luck["by_fold"]] == [20, 20]
+    assert 1 / 21 <= luck["p"] <= 1.0
+    pair = next(pair for pair in made.figures[0]["pairs"] if pair["against"] == "cash")
+    assert pair["p_value"] == luck["p"]
+    assert f"luck p = {luck['p']:.1%}" in made.verdict or "too short" in made.verdict
+    assert "fair worlds of these folds" in made.verdict
+    assert len(list((walk.places.cache / "fair").glob("*/sums.safetensors"))) == 4
+
+
+def test_the_store_has_the_record_and_its_folds_and_is_rebuilt(walked, tmp_path):
+    walk, made = walked
+    shutil.copytree(walk.places.root, tmp_path / "data")
+    told, found = MetricsStore(tmp_path / "told.duckdb"), MetricsStore(tmp_path / "data" / "metrics.duckdb")
+    told.record(made)
+    found.rebuild(tmp_path / "data")
+    asked = "SELECT fold, n_worlds, p_value, beyond_luck IS NULL FROM walk_forwards ORDER BY fold"
+    luck = made.figures[0]["luck"]
+    assert [tuple(row.values()) for row in found.query(asked)] == [
+        *((str(fold), 20, place["p"], True) for fold, place in enumerate(luck["by_fold"], start=1)),
+        ("joined", 20, luck["p"], False),
+    ]
+    assert told.query("SELECT * FROM walk_forwards ORDER BY ALL") == found.query(
+        "SELECT * FROM walk_forwards ORDER BY ALL"
+    )
 
 
 def test_a_second_call_measures_and_enters_nothing(walked, walk, here, tmp_path):

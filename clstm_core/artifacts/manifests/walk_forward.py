@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from clstm_core.artifacts.manifest import JsonObject, Manifest
+from clstm_core.artifacts.manifest import JsonObject, Manifest, Rows
 from clstm_core.errors import ArtifactError, EvaluationError
 
 
@@ -36,3 +36,32 @@ class WalkForwardManifest(Manifest):
     def figures(self) -> list[Mapping[str, Any]]:
         """What was measured of each recipe."""
         return list(self.evidence["figures"])
+
+    def rows(self) -> Rows:
+        return {"walk_forwards": [row for found in self.figures for row in self._places(found)]}
+
+    def _places(self, found: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """One recipe's joined record and its folds, each with its place among luck where fair worlds were walked."""
+        luck = found.get("luck") or {}
+        cash = next(pair for pair in found["pairs"] if pair["against"] == "cash")
+        whole = {**found, **cash, "fold": "joined", **luck, "beyond_luck": cash["beyond_luck"] if luck else None}
+        each = luck.get("by_fold") or [{}] * len(found["by_fold"])
+        folds = [{**fold, **place} for fold, place in zip(found["by_fold"], each, strict=True)]
+        return [
+            {
+                "walk": self.name,
+                "recipe": found["recipe"],
+                "fold": str(row["fold"]),
+                "source": self.plan["source"],
+                "label": self.evidence["label"],
+                **{name: row[name] for name in ("first_date", "last_date", "sessions")},
+                "seeds": len(found["by_seed"]),
+                **{f"{name}_bps": row[name] for name in ("estimate", "ci_low", "ci_high")},
+                "luck_ratio": row.get("observed"),
+                **{name: row.get(name) for name in ("luck_median", "luck_high")},
+                "n_worlds": row.get("worlds"),
+                "p_value": row.get("p"),
+                "beyond_luck": row.get("beyond_luck"),
+            }
+            for row in (whole, *folds)
+        ]

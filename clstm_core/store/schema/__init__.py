@@ -10,6 +10,7 @@ from clstm_core.store.schema.feedback import CHALLENGERS, PROMOTION_RULES, PROMO
 from clstm_core.store.schema.runs import CHECKPOINTS, EXPORTS, GATE_RESULTS, REPORTS, RUNS, TRAINING_METRICS
 from clstm_core.store.schema.shadow import SHADOW_ACCOUNTS, SHADOW_DRIFT, SHADOW_RECONCILIATIONS, SHADOW_SESSIONS
 from clstm_core.store.schema.sweeps import SWEEP_TRIALS, SWEEPS
+from clstm_core.store.schema.walk_forward import WALK_FORWARDS
 from clstm_core.store.schema.worlds import CONTROLS, GENERALISATION
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "TRAINING_METRICS",
     "TRIALS",
     "TYPES",
+    "WALK_FORWARDS",
     "Column",
     "Table",
     "migrations",
@@ -68,6 +70,7 @@ TABLES: dict[str, Table] = {
         CHALLENGERS,
         PROMOTIONS,
         PROMOTION_RULES,
+        WALK_FORWARDS,
     )
 }
 
