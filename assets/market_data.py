@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from assets.check_specs import check_specs
-from assets.code_versions import MARKET, code_version
+from assets.code_versions import MARKET, READ, code_version
 from assets.resources import ProjectPaths, Recipe
 from assets.support import PARTITION_TAG, check, column_schema, long_table, stage, table, tag_by_recipe, trains
 from clstm_core.train.inputs import trained_on
@@ -21,7 +21,7 @@ FRESH_WINDOW, WARN_WINDOW = timedelta(days=FRESH_DAYS), timedelta(days=4)  # a l
     group_name=GROUP,
     kinds={"polars", "parquet"},
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=FRESH_WINDOW, warn_window=WARN_WINDOW),
-    code_version=code_version(__file__, rooms=MARKET),
+    code_version=code_version(__file__, rooms=(*MARKET, *READ, "train/adopt.py")),
     owners=["team:research"],
     check_specs=check_specs(
         "market_quotes",
@@ -115,7 +115,7 @@ def _fault(finding: Mapping[str, Any]) -> str:
     group_name=GROUP,
     deps=[market_quotes],
     kinds={"torch"},
-    code_version=code_version(__file__, rooms=MARKET),
+    code_version=code_version(__file__, rooms=(*MARKET, *READ)),
     owners=["team:research"],
     check_specs=check_specs(
         "market_tensors",

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets.check_specs import check_specs
-from assets.code_versions import GENERALISATION, code_version
+from assets.code_versions import SWEEP, code_version
 from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
 from assets.support import check, escaped, numbers, stage, table, tag_by_recipe
 from clstm_core.artifacts.manifests import SweepManifest
@@ -31,7 +31,7 @@ class SweepConfig(dg.Config):
 @dg.asset(
     group_name="sweeps",
     kinds={"torch", "plotly"},
-    code_version=code_version(__file__, rooms=(*GENERALISATION, "sweeps"), reports=True),
+    code_version=code_version(__file__, rooms=SWEEP, reports=True),
     owners=["team:research"],
     pool="gpu",
     check_specs=check_specs(

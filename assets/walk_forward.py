@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets.check_specs import check_specs
-from assets.code_versions import CRITIC, code_version
+from assets.code_versions import WALK, code_version
 from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
 from assets.support import Progress, check, escaped, numbers, stage, table, tag_by_recipe
 from clstm_core.artifacts.manifests import WalkForwardManifest
@@ -40,7 +40,7 @@ class WalkForwardConfig(dg.Config):
 @dg.asset(
     group_name="walk_forward",
     kinds={"torch", "parquet"},
-    code_version=code_version(__file__, rooms=(*CRITIC, "walk_forward"), reports=True),
+    code_version=code_version(__file__, rooms=WALK, reports=True),
     owners=["team:research"],
     pool="gpu",
     check_specs=check_specs(
