@@ -10,6 +10,7 @@ from assets.check_specs import check_specs
 from assets.code_versions import MARKET, READ, code_version
 from assets.resources import ProjectPaths, Recipe
 from assets.support import PARTITION_TAG, check, column_schema, long_table, stage, table, tag_by_recipe, trains
+from clstm_core.plural import counted
 from clstm_core.train.inputs import trained_on
 
 GROUP = "market_data"
@@ -88,8 +89,10 @@ def market_quotes(context: dg.AssetExecutionContext, recipe: Recipe, paths: Proj
             check(
                 "structure",
                 counts["rows"] > 0 and counts["snapshots"] > 1 and not structural,
-                f"{counts['rows']:,} rows on {counts['snapshots']} snapshots; {counts['quarantined']:,} rows are in "
-                f"quarantine, {named.height} kinds of fault were handled. {' '.join(structural)}",
+                f"{counted(counts['rows'], 'row')} on {counted(counts['snapshots'], 'snapshot')}; "
+                f"{counted(counts['quarantined'], 'row is', 'rows are')} in "
+                f"quarantine, {counted(named.height, 'kind of fault was', 'kinds of fault were')} handled. "
+                f"{' '.join(structural)}",
                 blocking=True,
             ),
             check(

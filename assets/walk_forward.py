@@ -13,6 +13,7 @@ from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
 from assets.support import Progress, check, escaped, numbers, stage, table, tag_by_recipe
 from clstm_core.artifacts.manifests import WalkForwardManifest
 from clstm_core.artifacts.places import Places
+from clstm_core.plural import counted
 from clstm_core.walk_forward.plan import WalkPlan
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def _books(made: WalkForwardManifest, places: Places) -> dg.AssetCheckResult:
 
     results = [load_backtest(places.backtests / row["backtest_id"]) for row in made.evidence["folds"]]
     wrong, worst = audit_books(results, places)
-    words = f"{len(results)} accounts recomputed; largest difference {worst:.6f} USD."
+    words = f"{counted(len(results), 'account')} recomputed; largest difference {worst:.6f} USD."
     return check("ledgers_recompute", not wrong, "; ".join(wrong) or words, blocking=True, largest_usd=worst)
 
 

@@ -20,6 +20,7 @@ from clstm_core.evaluation.statistics import (
     bootstrap_counts,
 )
 from clstm_core.evaluation.words import plain
+from clstm_core.plural import counted
 
 SIZE = 1.0 - CONFIDENCE
 """Chance that any policy is called better that is not, and that the best one is left out of the confidence set."""
@@ -173,7 +174,8 @@ def _too_little(dates: int, policies: int, least: int, otherwise: str) -> str:
     """Why nothing can be asked of so many dates and different policies; empty where it can."""
     if policies < least:
         return otherwise
-    return f"{dates} returns are too few, {MIN_OBSERVATIONS} are asked" if dates < MIN_OBSERVATIONS else ""
+    found = counted(dates, "return is", "returns are")
+    return f"{found} too few, {MIN_OBSERVATIONS} are asked" if dates < MIN_OBSERVATIONS else ""
 
 
 def _without_rounding(difference: Floats) -> Floats:

@@ -233,7 +233,7 @@ def _row_findings(flagged: pl.DataFrame, quoted: bool, units: str) -> list[pl.Da
         counted["vendor_vol_missing"] = (missing, "info", "rows without the vendor's vol: kept; vols are ours anyway")
     if (size_zero := _size_zero(flagged)) is not None:
         whole = alive.group_by("date").agg(every=size_zero.all()).filter("every").collect()
-        said = f" (on every row of {whole.height} sessions)" if whole.height else ""
+        said = f" (on every row of {counted(whole.height, 'session')})" if whole.height else ""
         text = f"rows with a price whose size is 0{said}: kept; a fill against one is flagged in the ledger and counted"
         counted["zero_size"] = (size_zero, "warning", text)
     if not quoted:
