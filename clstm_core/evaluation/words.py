@@ -184,7 +184,7 @@ def overfitting(rows: Sequence[Mapping[str, Any]]) -> str:
         )
     percent, span = percent_of(change["n_returns"])
     figures = (
-        f"gap of rung {first['milestone']} less the last rung's {change['estimate'] * percent:+.1f}% {span}, "
+        f"gap of {rung_name(first['milestone'])} less the last rung's {change['estimate'] * percent:+.1f}% {span}, "
         f"{change['confidence']:.0%} CI {low * percent:+.1f}% to {high * percent:+.1f}%"
     )
     told = sum(row["gap_less_last"]["sign"] != 0 for row in changes)
@@ -195,7 +195,17 @@ def overfitting(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _rung(manifest: Mapping[str, Any]) -> str:
     steps = manifest["trader"]["checkpoint"].get("env_steps")
-    return f"Checkpoint {manifest['milestone']}" + (f" ({steps:,} env steps)" if steps else "")
+    return rung_name(manifest["milestone"]).capitalize() + (f" ({steps:,} env steps)" if steps else "")
+
+
+def rung_name(milestone: object) -> str:
+    """A rung of the ladder as a reader knows it: that of folder 060 is `checkpoint 60%`."""
+    return f"checkpoint {percent_of_run(milestone)}"
+
+
+def percent_of_run(milestone: object) -> str:
+    """How far into the run a rung is: 060 is `60%`."""
+    return f"{int(str(milestone))}%" if str(milestone).isdigit() else str(milestone)
 
 
 def _training(manifest: Mapping[str, Any]) -> str:
