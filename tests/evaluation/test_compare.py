@@ -246,7 +246,7 @@ def test_of_a_run_in_worlds_the_rung_that_earns_in_fresh_ones_is_champion(result
     found = compare(results, measured=earned(r020=(0.2, 3.0), r100=(2.0, 0.0)))
     assert (found.champion["milestone"], found.champion["qualified"]) == ("100", True)
     assert found.verdict.startswith("Checkpoint 100% (100,000 env steps) (the best growth per unit of risk on fresh")
-    assert any("020 does not: growth on fresh worlds is not told from cash's" in note for note in found.notes)
+    assert any("checkpoint 20% does not: growth on fresh worlds is not told" in note for note in found.notes)
 
 
 def test_where_no_rung_qualifies_the_last_is_shown_and_called_no_champion(result_of) -> None:
