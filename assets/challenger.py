@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets.check_specs import check_specs
-from assets.code_versions import CRITIC, code_version
+from assets.code_versions import CHALLENGER, code_version
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, Recipe
 from assets.support import check, escaped, long_table, numbers, run_stage, table
@@ -43,7 +43,7 @@ class ChallengerConfig(dg.Config):
     group_name="feedback",
     partitions_def=training_run,
     kinds={"torch", "parquet"},
-    code_version=code_version(__file__, rooms=(*CRITIC, "walk_forward", "deployment", "feedback")),
+    code_version=code_version(__file__, rooms=CHALLENGER),
     owners=["team:research"],
     pool="gpu",
     check_specs=check_specs(

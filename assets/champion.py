@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets.check_specs import check_specs
-from assets.code_versions import code_version
+from assets.code_versions import CHAMPION, code_version
 from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import check, escaped, long_table, numbers, stage, table
 from clstm_core.artifacts.manifest import JsonObject
@@ -31,7 +31,7 @@ class ChampionConfig(dg.Config):
     group_name="champion",
     kinds={"onnx", "parquet"},
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=FAIL_WINDOW, warn_window=WARN_WINDOW),
-    code_version=code_version(__file__, rooms=("feedback", "evaluation", "shadow"), reports=True),
+    code_version=code_version(__file__, rooms=CHAMPION, reports=True),
     owners=["team:deployment"],
     check_specs=check_specs("champion", warning=RULES, keyed=None),
 )

@@ -15,6 +15,7 @@ from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import check, long_table, numbers, record_gates, run_stage
 from clstm_core.artifacts.manifests import ComparisonManifest, GeneralisationManifest, LuckManifest, RunInputs
 from clstm_core.artifacts.places import RunFolder
+from clstm_core.evaluation.words import rung_name
 from clstm_core.specs import RUNGS
 
 if TYPE_CHECKING:
@@ -89,7 +90,9 @@ def checkpoint_comparison(
             check(
                 "every_rung_scored",
                 not unscored,
-                f"No test backtest of rung {', '.join(unscored)}." if unscored else f"All {len(scored)} rungs scored.",
+                f"No test backtest of {', '.join(map(rung_name, unscored))}."
+                if unscored
+                else f"All {len(scored)} rungs scored.",
                 blocking=True,
             ),
             check(
@@ -154,8 +157,8 @@ def _earned(run: RunFolder) -> dict[str, str]:
 
 def _champion(champion: dict[str, Any]) -> str:
     """The champion's rung; in words that there is none where none qualifies."""
-    milestone = str(champion.get("milestone", ""))
-    return milestone if champion.get("qualified", False) else f"none qualifies; {milestone} is shown, unqualified"
+    rung = rung_name(champion["milestone"]) if champion.get("milestone") else ""
+    return rung if champion.get("qualified", False) else f"none qualifies; {rung} is shown, unqualified"
 
 
 def _figures(comparison: "Comparison") -> dict[str, Any]:

@@ -18,15 +18,27 @@ RUNTIME = tuple(map(str, sorted(Path(clstm_policy.__file__).parent.glob("*.py"))
 
 MARKET = ("market", "options")
 COMPANIONS = (*MARKET, "evaluation/companions.py")
-ENV = (*MARKET, "env")
+NATIVE = ("native", "native/*.cpp", "native/*.h")
+READ = ("train/inputs.py",)
+"""How a run's configuration is read."""
+ENV = (*MARKET, "env", *NATIVE)
 AUDIT = (*ENV, "audit")
-TRAIN = (*ENV, "model", "native", "native/*.cpp", "native/*.h", "ppo", "train")
-GENERALISATION = (*TRAIN, "generalisation", "evaluation/generalisation.py")
-EVALUATION = (*ENV, "model", "evaluation")
+TRAIN = (*ENV, "model", "ppo", "train")
+GENERALISATION = (
+    *(*TRAIN, "generalisation"),
+    *("evaluation/generalisation.py", "evaluation/words.py", "evaluation/static_rules.py", "evaluation/statistics.py"),
+)
+EVALUATION = (*ENV, *READ, "model", "evaluation")
 CRITIC = (*TRAIN, "evaluation")
 CONTROLS = (*CRITIC, "generalisation", "controls")
 EVIDENCE = (*EVALUATION, "evidence_audit")
-EXPORT = (*ENV, "model", "deployment")
+EXPORT = (*ENV, *READ, "model", "deployment", "evaluation/words.py")
+WALK = (*CONTROLS, "audit", "walk_forward")
+CHALLENGER = (*CRITIC, "audit", "generalisation", "walk_forward", "deployment", "feedback", "shadow")
+SWEEP = (*CRITIC, "audit", "generalisation", "sweeps", "walk_forward/trained.py")
+CHAMPION = ("feedback", "evaluation", "shadow", "market/tables/schema.py")
+REPORT = (*MARKET, *READ, "controls", "evaluation")
+SHADOW = (*ENV, "model", "evaluation", "deployment", "shadow")
 
 
 def code_version(*modules: str, rooms: tuple[str, ...], reports: bool = False) -> str:

@@ -13,6 +13,7 @@ from assets.support import check, numbers, record_gates, run_stage, table
 from clstm_core.artifacts.code import code_sha256
 from clstm_core.artifacts.folder import file_sha256, json_sha256
 from clstm_core.artifacts.manifests import CriticManifest, RunInputs
+from clstm_core.evaluation.words import rung_name
 from clstm_core.train.inputs import config_of
 
 CODE = "clstm_core.train.critic"
@@ -70,7 +71,7 @@ def critic_foresight(
             "panel": report_server.panel(run.name, "critic"),
             **_numbers(made),
             "figures": table(made.rows_by_window, SHOWN),
-            "checkpoint": milestone,
+            "checkpoint": rung_name(milestone),
             "path": dg.MetadataValue.path(str(run.critic)),
         },
         data_version=dg.DataVersion(made_from[:16]),

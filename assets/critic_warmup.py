@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     deps=[environment_audit],
     partitions_def=training_run,
     kinds={"torch"},
-    code_version=code_version(__file__, rooms=TRAIN),
+    code_version=code_version(__file__, rooms=(*TRAIN, "audit")),
     owners=["team:research"],
     pool="gpu",
     check_specs=check_specs(

@@ -16,6 +16,7 @@ from clstm_core.artifacts.code import code_sha256
 from clstm_core.artifacts.folder import file_sha256, json_sha256, sweep
 from clstm_core.artifacts.manifests import BundleManifest, ComparisonManifest, RunInputs
 from clstm_core.artifacts.manifests.deployment import UNQUALIFIED
+from clstm_core.evaluation.words import rung_name
 from clstm_core.train.inputs import config_of
 from clstm_policy.guard import MAX_LOGIT_DIFFERENCE
 
@@ -121,7 +122,7 @@ def policy_bundle(
         metadata={
             "panel": report_server.panel(run.name, "bundle"),
             "folder": dg.MetadataValue.path(str(folder)),
-            "checkpoint": comparison.champion["milestone"],
+            "checkpoint": rung_name(comparison.champion["milestone"]),
             "standing": manifest.standing,
             "verdict": comparison.comparison["verdict"],
             "forgets_after_decisions": manifest.memory_sessions,

@@ -7,9 +7,10 @@ from typing import Any
 import dagster as dg
 
 from assets.check_specs import check_specs
-from assets.code_versions import MARKET, code_version
+from assets.code_versions import MARKET, READ, code_version
 from assets.resources import ProjectPaths, Recipe
 from assets.support import PARTITION_TAG, check, column_schema, long_table, stage, table, tag_by_recipe, trains
+from clstm_core.plural import counted
 from clstm_core.train.inputs import trained_on
 
 GROUP = "market_data"
@@ -21,7 +22,7 @@ FRESH_WINDOW, WARN_WINDOW = timedelta(days=FRESH_DAYS), timedelta(days=4)  # a l
     group_name=GROUP,
     kinds={"polars", "parquet"},
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=FRESH_WINDOW, warn_window=WARN_WINDOW),
-    code_version=code_version(__file__, rooms=MARKET),
+    code_version=code_version(__file__, rooms=(*MARKET, *READ, "train/adopt.py")),
     owners=["team:research"],
     check_specs=check_specs(
         "market_quotes",
@@ -88,8 +89,10 @@ def market_quotes(context: dg.AssetExecutionContext, recipe: Recipe, paths: Proj
             check(
                 "structure",
                 counts["rows"] > 0 and counts["snapshots"] > 1 and not structural,
-                f"{counts['rows']:,} rows on {counts['snapshots']} snapshots; {counts['quarantined']:,} rows are in "
-                f"quarantine, {named.height} kinds of fault were handled. {' '.join(structural)}",
+                f"{counted(counts['rows'], 'row')} on {counted(counts['snapshots'], 'snapshot')}; "
+                f"{counted(counts['quarantined'], 'row is', 'rows are')} in "
+                f"quarantine, {counted(named.height, 'kind of fault was', 'kinds of fault were')} handled. "
+                f"{' '.join(structural)}",
                 blocking=True,
             ),
             check(
@@ -115,7 +118,7 @@ def _fault(finding: Mapping[str, Any]) -> str:
     group_name=GROUP,
     deps=[market_quotes],
     kinds={"torch"},
-    code_version=code_version(__file__, rooms=MARKET),
+    code_version=code_version(__file__, rooms=(*MARKET, *READ)),
     owners=["team:research"],
     check_specs=check_specs(
         "market_tensors",

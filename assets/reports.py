@@ -9,7 +9,7 @@ import dagster as dg
 from assets.backtests import results_of
 from assets.check_specs import check_specs
 from assets.checkpoint_comparison import PARENTS, checkpoint_comparison
-from assets.code_versions import code_version
+from assets.code_versions import REPORT, code_version
 from assets.convention_sweeps import convention_sweeps
 from assets.critic_foresight import critic_foresight
 from assets.evidence_audit import evidence_audit
@@ -47,7 +47,7 @@ REMOTE = ('src="http', "src='http", 'href="http://', "@import", "url(http")
     deps=[checkpoint_comparison, evidence_audit, policy_bundle, market_realism, critic_foresight, convention_sweeps],
     partitions_def=training_run,
     kinds={"plotly", "html"},
-    code_version=code_version(__file__, rooms=("evaluation",), reports=True),
+    code_version=code_version(__file__, rooms=REPORT, reports=True),
     owners=["team:research"],
     check_specs=check_specs(
         "backtest_report",

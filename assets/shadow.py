@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets.check_specs import check_specs
-from assets.code_versions import RUNTIME, code_version
+from assets.code_versions import RUNTIME, SHADOW, code_version
 from assets.exports import policy_bundle
 from assets.partitions import training_run
 from assets.resources import Metrics, ProjectPaths, ReportServer
@@ -62,7 +62,7 @@ class ShadowConfig(dg.Config):
     partitions_def=training_run,
     kinds={"onnx", "parquet"},
     freshness_policy=FRESH,
-    code_version=code_version(__file__, *RUNTIME, rooms=("shadow", "deployment", "env", "market")),
+    code_version=code_version(__file__, *RUNTIME, rooms=SHADOW),
     owners=["team:deployment"],
     check_specs=check_specs(
         "shadow_session",
@@ -139,7 +139,7 @@ def shadow_session(
     deps=[shadow_session],
     partitions_def=training_run,
     kinds={"parquet"},
-    code_version=code_version(__file__, *RUNTIME, rooms=("shadow", "evaluation", "env", "market")),
+    code_version=code_version(__file__, *RUNTIME, rooms=SHADOW),
     owners=["team:deployment"],
     check_specs=check_specs(
         "shadow_reconciliation",

@@ -6,10 +6,11 @@ import dagster as dg
 from pydantic import Field
 
 from assets.check_specs import check_specs
-from assets.code_versions import GENERALISATION, code_version
+from assets.code_versions import SWEEP, code_version
 from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
 from assets.support import check, escaped, numbers, stage, table, tag_by_recipe
 from clstm_core.artifacts.manifests import SweepManifest
+from clstm_core.plural import counted
 from clstm_core.sweeps.plan import SweepPlan
 from clstm_core.sweeps.space import USUAL
 
@@ -31,7 +32,7 @@ class SweepConfig(dg.Config):
 @dg.asset(
     group_name="sweeps",
     kinds={"torch", "plotly"},
-    code_version=code_version(__file__, rooms=(*GENERALISATION, "sweeps"), reports=True),
+    code_version=code_version(__file__, rooms=SWEEP, reports=True),
     owners=["team:research"],
     pool="gpu",
     check_specs=check_specs(
@@ -124,7 +125,7 @@ def _headline(made: SweepManifest) -> dict[str, Any]:
 def _ended(made: SweepManifest) -> dg.AssetCheckResult:
     failed = [row for row in made.trials if row["state"] == "failed"]
     words = "; ".join(f"trial {row['trial']}: {row['reason']}" for row in failed)
-    return check("trials_ended", not failed, words or f"{len(made.trials)} trials came to their end.")
+    return check("trials_ended", not failed, words or f"{counted(len(made.trials), 'trial')} came to an end.")
 
 
 def _better(made: SweepManifest) -> dg.AssetCheckResult:

@@ -10,6 +10,7 @@ from assets.partitions import session_month
 from assets.resources import ProjectPaths, Recipe
 from assets.support import NOTHING_MADE, check, long_table, stage, tag_by_recipe
 from clstm_core.artifacts.folder import json_sha256
+from clstm_core.plural import counted
 
 NONE = "This source reads no files: there is nothing to load by month."
 
@@ -45,7 +46,7 @@ def vendor_sessions(context: dg.AssetExecutionContext, recipe: Recipe, paths: Pr
     broken = [session for session in found if session.fault]
     rows = [session._asdict() | {"day": str(session.day)} for session in found]
     total = sum(session.rows for session in found)
-    words = f"{len(found)} session files from {first} to {last}, {total:,} rows."
+    words = f"{counted(len(found), 'session file')} from {first} to {last}, {counted(total, 'row')}."
     return dg.MaterializeResult(
         metadata={
             "source": recipe.source,

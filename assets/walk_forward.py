@@ -8,11 +8,12 @@ import dagster as dg
 from pydantic import Field
 
 from assets.check_specs import check_specs
-from assets.code_versions import CRITIC, code_version
+from assets.code_versions import WALK, code_version
 from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
 from assets.support import Progress, check, escaped, numbers, stage, table, tag_by_recipe
 from clstm_core.artifacts.manifests import WalkForwardManifest
 from clstm_core.artifacts.places import Places
+from clstm_core.plural import counted
 from clstm_core.walk_forward.plan import WalkPlan
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class WalkForwardConfig(dg.Config):
 @dg.asset(
     group_name="walk_forward",
     kinds={"torch", "parquet"},
-    code_version=code_version(__file__, rooms=(*CRITIC, "walk_forward"), reports=True),
+    code_version=code_version(__file__, rooms=WALK, reports=True),
     owners=["team:research"],
     pool="gpu",
     check_specs=check_specs(
@@ -175,7 +176,7 @@ def _books(made: WalkForwardManifest, places: Places) -> dg.AssetCheckResult:
 
     results = [load_backtest(places.backtests / row["backtest_id"]) for row in made.evidence["folds"]]
     wrong, worst = audit_books(results, places)
-    words = f"{len(results)} accounts recomputed; largest difference {worst:.6f} USD."
+    words = f"{counted(len(results), 'account')} recomputed; largest difference {worst:.6f} USD."
     return check("ledgers_recompute", not wrong, "; ".join(wrong) or words, blocking=True, largest_usd=worst)
 
 

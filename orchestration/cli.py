@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clstm_core.plural import counted
 from orchestration.champion_commands import champion_app
 from orchestration.data_commands import data_app
 from orchestration.home import project_home
@@ -224,7 +225,7 @@ def rebuild_metrics() -> None:
 
     data = project_home() / "data"
     for table, count in MetricsStore(data / "metrics.duckdb").rebuild(data).items():
-        typer.echo(f"{table}: {count} rows")
+        typer.echo(f"{table}: {counted(count, 'row')}")
 
 
 @app.command(name="publish-metrics")
@@ -271,7 +272,7 @@ def prune(
     for key in keys:
         tell(0, "key", key)
     size = sum(item.bytes for item in found) + sum(launch.bytes for launch in launches)
-    typer.echo(f"{size / 1e6:,.1f} MB, {len(launches)} launches of Dagster's event log among it")
+    typer.echo(f"{size / 1e6:,.1f} MB, {counted(len(launches), 'launch', 'launches')} of Dagster's event log among it")
     if dry_run:
         typer.echo("Nothing was removed: leave out --dry-run.")
 

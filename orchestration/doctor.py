@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+from clstm_core.plural import counted
 from orchestration.home import TEMPLATE, project_home
 from orchestration.serve import LOCAL, REPORT_PORT, UI_PORT, taken, ways
 
@@ -50,7 +51,11 @@ def examine() -> list[Finding]:
 def shown(findings: list[Finding]) -> str:
     """A line per finding, remedies below them; the answer first."""
     failed, warned = sum(item.failed for item in findings), sum(item.warning and bool(item.remedy) for item in findings)
-    lines = ["Everything is in order." if not failed + warned else f"{failed} faults, {warned} warnings."]
+    lines = [
+        "Everything is in order."
+        if not failed + warned
+        else f"{counted(failed, 'fault')}, {counted(warned, 'warning')}."
+    ]
     for item in findings:
         mark = "FAULT" if item.failed else "note" if item.remedy else "ok"
         lines.append(f"{mark:<6} {item.what:<13} {item.found}")
@@ -153,7 +158,7 @@ def _store(path: Path) -> Finding:
         return Finding("store", str(error), "Writes wait for it and are kept in a journal meanwhile.", warning=True)
     except MetricsError as error:
         return Finding("store", str(error), "clstm rebuild-metrics")
-    return Finding("store", f"{path.name}: {rows[0]['runs']} runs")
+    return Finding("store", f"{path.name}: {counted(rows[0]['runs'], 'run')}")
 
 
 def _daemon(dagster_home: Path) -> Finding:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clstm_core.plural import counted
 from orchestration.home import project_home
 from orchestration.report_commands import one_sentence, shown
 
@@ -149,7 +150,7 @@ def _require_bundle(folder: Path) -> None:
 def _percent(done: int, total: int) -> None:
     """Draw each tenth on a terminal: the answer alone goes to stdout."""
     if sys.stderr.isatty() and (done == total or done % max(1, total // 10) == 0):
-        typer.echo(f"\r{done:,} of {total:,} sessions", err=True, nl=done == total)
+        typer.echo(f"\r{done:,} of {counted(total, 'session')}", err=True, nl=done == total)
 
 
 def _show(found: "Evaluated", folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from orchestration.asked_again import NONE_NEW, asked_again, attempt_key
 from orchestration.failures import kept_failures
 from orchestration.home import project_home
 from orchestration.jobs import fine_tune_challenger, refresh_market_data, run_shadow
@@ -37,14 +38,18 @@ def now() -> datetime:
     description="Refreshes market data when files of the standing recipe's folder are new or another, and at rest.",
 )
 def new_vendor_files(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """One launch per state of the folder, once two looks have found it the same: files arrive in pieces."""
+    """One launch per state of the folder, once two looks have found it the same: files arrive in pieces.
+
+    One that failed is asked for again, a few times.
+    """
     recipe = read_standing(project_home() / "data")
-    found = _at_rest(context, recipe)
-    if not isinstance(found, str):
+    found = _at_rest(context, recipe, again="")
+    if isinstance(found, dg.SkipReason | dg.SensorResult):
         return found
+    state, key = found
     tags = {"recipe": recipe.name, "source": recipe.source}
-    wanted = dg.RunRequest(run_key=found, run_config=run_config(recipe), tags=tags)
-    return dg.SensorResult(run_requests=[wanted], cursor=f"{found}:{found}")
+    wanted = dg.RunRequest(run_key=key, run_config=run_config(recipe), tags=tags)
+    return dg.SensorResult(run_requests=[wanted], cursor=f"{state}:{state}")
 
 
 @dg.sensor(
@@ -54,14 +59,15 @@ def new_vendor_files(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
     description=f"New sessions of the standing recipe's folder in shadow, with the bundle of the run in {SHADOW_RUN}.",
 )
 def shadow_sessions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """One launch per state of the folder, once two looks have found it the same."""
+    """One launch per state of the folder, once two looks have found it the same; a few where they fail."""
     recipe = read_standing(project_home() / "data")
     if why := why_none(context.instance, recipe):
         return dg.SkipReason(why)
-    found = _at_rest(context, recipe)
-    if not isinstance(found, str):
+    found = _at_rest(context, recipe, again=f"{os.environ[SHADOW_RUN]}-")
+    if isinstance(found, dg.SkipReason | dg.SensorResult):
         return found
-    return dg.SensorResult(run_requests=[shadow_request(recipe, found)], cursor=f"{found}:{found}")
+    state, key = found
+    return dg.SensorResult(run_requests=[shadow_request(recipe, key)], cursor=f"{state}:{state}")
 
 
 @dg.sensor(
@@ -103,16 +109,23 @@ def new_data_retraining(context: dg.SensorEvaluationContext) -> dg.SensorResult 
         return dg.SkipReason("No champion stands: there is nothing to train on from.")
     recipe = read_standing(project_home() / "data")
     found = _at_rest(context, recipe)
-    if not isinstance(found, str):
+    if isinstance(found, dg.SkipReason | dg.SensorResult):
         return found
+    state, _ = found
     asked = by_data(now().date(), Path(str(recipe.data_dir)).name)
-    return dg.SensorResult(run_requests=[launch_of(context.instance, asked)], cursor=f"{found}:{found}")
+    return dg.SensorResult(run_requests=[launch_of(context.instance, asked)], cursor=f"{state}:{state}")
 
 
-def _at_rest(context: dg.SensorEvaluationContext, recipe: "Recipe") -> str | dg.SkipReason | dg.SensorResult:
-    """The state of the recipe's folder that nothing was launched for yet, once two looks have found it the same.
+def _at_rest(
+    context: dg.SensorEvaluationContext, recipe: "Recipe", again: str | None = None
+) -> tuple[str, str] | dg.SkipReason | dg.SensorResult:
+    """The state of the recipe's folder that is to be launched for, and the key of that launch.
 
-    Else why nothing is launched; the cursor is the state that was seen last, and the one that was launched for.
+    A state that nothing was launched for yet, once two looks have found it the same; else why nothing is launched. The
+    cursor is the state that was seen last, and the one that was launched for.
+
+    Args:
+        again: what a run key has before its state, where a launch that failed is asked for again; None where it is not
     """
     if not recipe.data_dir:
         return dg.SkipReason(f"Source {recipe.source} reads no folder.")
@@ -121,10 +134,11 @@ def _at_rest(context: dg.SensorEvaluationContext, recipe: "Recipe") -> str | dg.
         return dg.SkipReason(f"{recipe.data_dir} holds no file.")
     seen, _, launched = (context.cursor or "").partition(":")
     if found == launched:
-        return dg.SkipReason("No file is new.")
+        attempt, why = (None, NONE_NEW) if again is None else asked_again(context.instance, f"{again}{found}", now())
+        return dg.SkipReason(why) if attempt is None else (found, attempt_key(found, attempt))
     if found != seen:
         return dg.SensorResult(skip_reason="Files are arriving: waiting until they rest.", cursor=f"{found}:{launched}")
-    return found
+    return found, found
 
 
 def fingerprint(folder: Path) -> str | None:

@@ -5,8 +5,9 @@ from typing import Any
 import plotly.graph_objects as go
 
 from clstm_core.evaluation.evidence import Evidence
+from clstm_core.evaluation.words import percent_of_run
 from reports.charts import Chart, Table, framed, number, table
-from reports.ladder_figures import percent_of_run, with_rung
+from reports.ladder_figures import with_rung
 from reports.palette import OKABE_ITO
 
 ARGMAX = "argmax"

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from clstm_core.evaluation.evidence import Evidence
 from clstm_core.evaluation.figures import MEAN_METRIC
+from clstm_core.evaluation.words import percent_of_run
 from reports.charts import Chart, framed, has_values, line, number, table
 from reports.figures import fills_of, headline_fills
 from reports.palette import OKABE_ITO
@@ -138,11 +139,6 @@ def overfitting_chart(data: Evidence) -> Chart | None:
         caption=data.overfitting_answer or "A rung that earns only on its training data has memorised it.",
         table=table(with_rung(rows), columns),
     )
-
-
-def percent_of_run(milestone: Any) -> str:
-    """A rung's name as people say it: 080 -> 80%."""
-    return f"{int(milestone)}%" if str(milestone).isdigit() else str(milestone)
 
 
 def with_rung(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

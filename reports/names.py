@@ -10,7 +10,7 @@ from typing import Any
 
 from clstm_core.evaluation.evidence import Evidence
 from clstm_core.evaluation.figures import MEAN_METRIC, SHARPE_METRIC
-from clstm_core.evaluation.words import plain
+from clstm_core.evaluation.words import plain, rung_name
 from reports.charts import Chart, Panel, Table, without_constants
 
 METRICS = {MEAN_METRIC: "mean difference, bps per session", SHARPE_METRIC: "difference of Sharpe ratios"}
@@ -25,7 +25,7 @@ def policy_name(name: str) -> str:
     if rung is None:
         return plain(name)
     mode = "" if rung[2] == "argmax" else f", {rung[2]}"
-    return f"checkpoint {int(rung[1])}%{mode}"
+    return f"{rung_name(rung[1])}{mode}"
 
 
 def metric_name(name: str) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 from clstm_core.evaluation.evidence import Evidence
 from clstm_core.evaluation.figures import COSTS, LIMITS, PERFORMANCE, columns
+from clstm_core.plural import counted
 from reports import figures
 from reports.account_panels import (
     attribution_panel,
@@ -249,7 +250,7 @@ def _gates(data: Evidence) -> Panel:
     }
     failed = [row for row in data.gates if row.get("passed") is False]
     blocking = sum(1 for row in failed if row.get("blocking"))
-    message = f"{len(data.gates)} checks, {len(failed)} failed, {blocking} of them blocking."
+    message = f"{counted(len(data.gates), 'check')}, {len(failed)} failed, {blocking} of them blocking."
     if data.parity:
         message += f" {len(data.parity)} more, of parity, stand under Bundle and parity."
     if not data.gates:

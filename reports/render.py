@@ -19,6 +19,7 @@ from plotly.offline import get_plotlyjs
 from clstm_core.artifacts.folder import write_text
 from clstm_core.errors import ReportError
 from clstm_core.evaluation.evidence import Evidence
+from clstm_core.plural import counted
 from reports import tiles
 from reports.charts import Panel
 from reports.gallery import write_gallery
@@ -156,13 +157,13 @@ def shortness(data: Evidence) -> str:
     if data.n_sessions is None or data.n_sessions >= SHORT_WINDOW:
         return ""
     return (
-        f"The window has {data.n_sessions} sessions: too few to tell skill from luck, whatever the curves look like. "
-        f"Intervals of fewer than {SHORT_WINDOW} sessions are wide or missing."
+        f"The window has {counted(data.n_sessions, 'session')}: too few to tell skill from luck, whatever the curves "
+        f"look like. Intervals of fewer than {SHORT_WINDOW} sessions are wide or missing."
     )
 
 
 def _summary(data: Evidence, panels: list[Panel]) -> dict[str, Any]:
-    sessions = "" if data.n_sessions is None else f"{data.n_sessions:,} sessions."
+    sessions = "" if data.n_sessions is None else f"{counted(data.n_sessions, 'session')}."
     return {
         "run": data.run,
         "data_label": data.data_label,

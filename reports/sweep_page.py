@@ -9,6 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from clstm_core.artifacts.folder import write_text
+from clstm_core.plural import counted
 from clstm_core.sweeps.evidence import Searched, SweepEvidence
 from reports import tiles
 from reports.charts import REFERENCE, Chart, Panel, Table, framed, number, table
@@ -161,7 +162,7 @@ def _outcome(made: SweepEvidence) -> tiles.Outcome:
     if made.best is None:
         return tiles.Outcome("none", "Nothing is chosen", ": no trial came to its end")
     if made.best == 0:
-        return tiles.Outcome("none", "The recipe as it is", f" is the best of {len(made.trials)} trials")
+        return tiles.Outcome("none", "The recipe as it is", f" is the best of {counted(len(made.trials), 'trial')}")
     return tiles.Outcome("none", f"Trial {made.best}", f" of {len(made.trials)} scored best: a choice, not a verdict")
 
 
@@ -180,7 +181,7 @@ def _tiles(made: SweepEvidence) -> list[tiles.Tile]:
         tiles.Tile(
             "confirmed difference",
             told(sum(found) / len(found)) if found else "–",
-            f"{len(found)} seed{'' if len(found) == 1 else 's'} that chose nothing" if found else "not trained again",
+            f"{counted(len(found), 'seed')} that chose nothing" if found else "not trained again",
             "confirmed",
         ),
         tiles.Tile("trials", f"{len(made.trials)}", f"{failed} failed", "trials", bad=bool(failed)),

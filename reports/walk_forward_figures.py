@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from clstm_core.evaluation.evidence import Evidence
-from clstm_core.evaluation.words import percent_of, relation_of
+from clstm_core.evaluation.words import percent_of, percent_of_run, relation_of
 from clstm_core.walk_forward.evidence import WalkEvidence
 from reports.account_figures import excess_chart
 from reports.account_panels import present, regimes_panel
@@ -218,7 +218,7 @@ def rungs_table(data: WalkEvidence, found: Mapping[str, Any]) -> Table:
         {
             "fold": str(row["fold"]),
             "seed": str(row["seed"]),
-            "rung": f"{int(row['rung'])}%",
+            "rung": percent_of_run(row["rung"]),
             "why": row["why"],
             "fills": row["fills"],
             "excess": percent_per_year(row["excess_bps"], percent),

@@ -129,6 +129,7 @@ def test_a_report_draws_the_evidence_and_reads_nothing_else():
     known = (
         "clstm_core.artifacts.folder",
         "clstm_core.errors",
+        "clstm_core.plural",  # how a count is said
         "clstm_core.evaluation.evidence",
         "clstm_core.evaluation.figures",
         "clstm_core.walk_forward.evidence",

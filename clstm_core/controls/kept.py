@@ -1,6 +1,5 @@
 """Controls kept by what was controlled: a recipe's account, net and learning rules, whatever market it trains on."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +10,7 @@ from clstm_core.artifacts.manifests import ControlsManifest
 from clstm_core.artifacts.places import Places
 from clstm_core.config import RunConfig
 from clstm_core.controls.names import CONTROLS, EDGE_FREE, OVERPAID
+from clstm_core.controls.settings import taught
 from clstm_core.errors import ConfigError
 
 WINDOWS = 100
@@ -20,12 +20,11 @@ Progress = Callable[[str, int, int], None]
 
 
 def recipe_sha256(config: RunConfig) -> str:
-    """Hash of what a recipe teaches and how: account, net, PPO and worlds; neither market, seed, steps nor device."""
-    worlds = dataclasses.asdict(config.worlds)
-    worlds.pop("seed")
-    return json_sha256(
-        {**{name: dataclasses.asdict(getattr(config, name)) for name in ("env", "model", "ppo")}, "worlds": worlds}
-    )
+    """Hash of what a recipe teaches and how (`settings.taught`); neither market, seed, steps nor device.
+
+    A new setting leaves it alone where it changes nothing; another value or default of a known one does not.
+    """
+    return json_sha256(taught(config))
 
 
 def make_controls(

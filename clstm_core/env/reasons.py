@@ -13,6 +13,7 @@ from clstm_core.env.fills import fillable, share_fee, share_half_spread
 from clstm_core.env.margin import margin_requirement
 from clstm_core.env.state import AccountState
 from clstm_core.env.view import MarketView, Offered
+from clstm_core.plural import counted
 from clstm_core.specs import ACTIONS, CLOSE_ALL, FIRST_TEMPLATE, HEDGE_DELTA, TEMPLATES
 
 Name = Callable[[int], str]
@@ -88,5 +89,5 @@ def _package(
         return f"one unit takes {needs:,.0f} of the limit on {LIMITS[least]}, {left:,.0f} is left"
     free = int((account.leg_quantity_NL[0] == 0).sum())
     if len(legs) > free:
-        return f"it has {len(legs)} legs, and {free} more may be held"
+        return f"it has {counted(len(legs), 'leg')}, and {free} more may be held"
     return f"the margin of {float(size):,.0f} units and of what is held would exceed the equity"

@@ -329,7 +329,7 @@ def _standing_notes(measured: Sequence[Mapping[str, Any]] | None) -> list[str]:
     if not measured:
         return ["No rung qualifies: what the ladder earns in fresh worlds was not measured."]
     said = (
-        f"{rung.milestone} {'qualifies' if rung.qualifies else 'does not'}: {rung.words}"
+        f"{words.rung_name(rung.milestone)} {'qualifies' if rung.qualifies else 'does not'}: {rung.words}"
         for rung in standings(measured)
     )
     return [f"Growth beyond cash per session, 95% intervals. {'; '.join(said)}."]

@@ -24,6 +24,7 @@ from clstm_core.market.clock import DAY_NS
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.market.worlds.generated import GeneratedWorld
 from clstm_core.market.worlds.surface import Surface
+from clstm_core.plural import counted
 from clstm_core.process import beside
 
 Progress = Callable[[int, int], None]
@@ -163,7 +164,8 @@ def why_not(market: MarketTensors, window: tuple[int, int]) -> str:
     """Why a window is not judged by fair worlds; empty where it is."""
     returns = window[1] - window[0] - 1
     if returns < MIN_OBSERVATIONS:
-        return f"{returns} returns are too few to tell skill from luck: {MIN_OBSERVATIONS} are asked for."
+        found = counted(returns, "return is", "returns are")
+        return f"{found} too few to tell skill from luck: {MIN_OBSERVATIONS} are asked for."
     dates = market.snapshot_T // DAY_NS
     if bool((dates.diff() <= 0).any()):
         return "several snapshots per date: fair worlds take one. Nothing is called better than luck here."

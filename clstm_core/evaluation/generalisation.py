@@ -12,6 +12,7 @@ from statistics import NormalDist
 from typing import Any, NamedTuple
 
 from clstm_core.evaluation.statistics import CONFIDENCE
+from clstm_core.evaluation.words import rung_name
 
 TRAINING_WORLDS, TRAINING_DATES, FRESH_WORLDS = "training_worlds", "training_dates", "fresh_worlds"
 VALIDATION_WORLDS, VALIDATION_DATES = "validation_worlds", "validation_dates"
@@ -144,7 +145,7 @@ def generalises(rows: Sequence[Row]) -> Generalises:
         if row not in (home, fresh)
     )
     words = (
-        f"{answer}: rung {home['milestone']} grows {home['growth_bps']:+.2f} bp per session beyond cash in "
+        f"{answer}: {rung_name(home['milestone'])} grows {home['growth_bps']:+.2f} bp per session beyond cash in "
         f"{words_of(where, where)} and {fresh['growth_bps']:+.2f} in {words_of(FRESH_WORLDS, where)}, a gap of {found}."
     )
     return Generalises(found.sign == 0, f"{words} Beside it: {others}." if others else words, found)
@@ -169,7 +170,7 @@ def share_of_rule(rows: Sequence[Row], rules: Sequence[Row], milestone: str | No
         f"session, {best['per_risk']:.3f} per unit of risk"
     )
     share = ratio(found, best)
-    return f"{beside}; rung {wanted} earns {found['per_risk']:.3f}" + (f", {share}." if share else ".")
+    return f"{beside}; {rung_name(wanted)} earns {found['per_risk']:.3f}" + (f", {share}." if share else ".")
 
 
 def ratio(mine: Row, best: Row) -> str:

@@ -74,10 +74,11 @@ def _line(run: RunFolder) -> RunLine:
 
 
 def champion_words(champion: Mapping[str, Any]) -> str:
-    """The judged rung in few words: `080`, or `none (100 shown)` where no rung qualifies."""
+    """The judged rung in few words: `80%` of the run, or `none (100% shown)` where no rung qualifies."""
     if not champion:
         return "none"
-    return str(champion["milestone"]) if champion.get("qualified") else f"none ({champion['milestone']} shown)"
+    rung = words.percent_of_run(champion["milestone"])
+    return rung if champion.get("qualified") else f"none ({rung} shown)"
 
 
 def outcome_words(comparison: Mapping[str, Any]) -> str:

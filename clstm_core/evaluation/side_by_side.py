@@ -111,7 +111,8 @@ def _warnings(one: JudgedRun, other: JudgedRun, common: int) -> Iterator[str]:
         yield f"Other accounts: {', '.join(differing)} differ."
     for side in (one, other):
         if not side.champion.get("qualified"):
-            yield f"{side.name} has no champion: rung {side.champion['milestone']} is shown for want of one."
+            shown = words.rung_name(side.champion["milestone"])
+            yield f"{side.name} has no champion: {shown} is shown for want of one."
 
 
 def _accounts(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from clstm_core.evaluation.statistics import (
     bootstrap_counts,
 )
 from clstm_core.evaluation.words import plain
+from clstm_core.plural import counted
 
 SIZE = 1.0 - CONFIDENCE
 """Chance that any policy is called better that is not, and that the best one is left out of the confidence set."""
@@ -112,8 +113,7 @@ def superior(
     return Superior(
         against=against,
         policies=len(told),
-        # the window itself is one of the draws: no number of samples shows that luck never does as well
-        p=(1.0 + replications * float(step.spa.pvalues["consistent"])) / (1.0 + replications),
+        p=_with_what_happened(float(step.spa.pvalues["consistent"]), replications),
         better=[name for names in better for name in names],
         block=block,
     )
@@ -141,9 +141,9 @@ def confidence_set(policies: Mapping[str, Floats], *, seed: int = 0, replication
     block = max(block_length(apart[:, number]) for number in range(len(groups)))
     found = MCS(-returns, SIZE, replications, block, "R", "stationary", seed=seed)
     found.compute()
-    by_policy = found.pvalues["Pvalue"]
+    by_policy = {number: _with_what_happened(float(p), replications) for number, p in found.pvalues["Pvalue"].items()}
     rows = [
-        {"name": name, "p": (p := float(by_policy.loc[number])), "included": p > SIZE}
+        {"name": name, "p": by_policy[number], "included": by_policy[number] > SIZE}
         for number, names in enumerate(groups)
         for name in names
     ]
@@ -162,11 +162,20 @@ def alike(series: Mapping[str, Floats]) -> list[list[str]]:
     return groups
 
 
+def _with_what_happened(share: float, samples: int) -> float:
+    """The p-value of a share of samples; what happened is one of the draws, so that it is never 0.
+
+    Source: Davison and Hinkley 1997, section 4.2; `luck.p_value` counts fair worlds in the same way
+    """
+    return (1.0 + samples * share) / (1.0 + samples)
+
+
 def _too_little(dates: int, policies: int, least: int, otherwise: str) -> str:
     """Why nothing can be asked of so many dates and different policies; empty where it can."""
     if policies < least:
         return otherwise
-    return f"{dates} returns are too few, {MIN_OBSERVATIONS} are asked" if dates < MIN_OBSERVATIONS else ""
+    found = counted(dates, "return is", "returns are")
+    return f"{found} too few, {MIN_OBSERVATIONS} are asked" if dates < MIN_OBSERVATIONS else ""
 
 
 def _without_rounding(difference: Floats) -> Floats:

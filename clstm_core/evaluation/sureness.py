@@ -13,6 +13,7 @@ from clstm_core.evaluation.statistics import CONFIDENCE, MIN_OBSERVATIONS, PERIO
 from clstm_core.evaluation.superiority import SAMPLES, ConfidenceSet, Superior, alike, confidence_set, superior
 from clstm_core.evaluation.track_record import UNTOLD, TrackRecord, track_record
 from clstm_core.evaluation.words import plain
+from clstm_core.plural import counted
 
 DEFINITIONS = {
     "PSR": (
@@ -155,7 +156,7 @@ def _overfit(ladder: Sequence[str], found: dict[str, Series]) -> tuple[Overfit |
     if len(different) < 2:
         return None, "no two rungs of the ladder did different things"
     if (n := different[0].size) < MIN_SESSIONS:
-        return None, f"{n} returns are too few, {MIN_SESSIONS} are asked"
+        return None, f"{counted(n, 'return is', 'returns are')} too few, {MIN_SESSIONS} are asked"
     return overfit_probability(np.stack(different, axis=1)), ""
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 
 from clstm_core.evaluation.statistics import CONFIDENCE, MIN_OBSERVATIONS, REPLICATIONS, Floats, bootstrap_counts
+from clstm_core.plural import counted
 
 Rows = list[dict[str, Any]]
 
@@ -79,7 +80,7 @@ def tilt_words(totals: Sequence[Mapping[str, Any]]) -> str:
         f"added {timing:+,.0f} USD (timing"
     )
     if low is None or high is None:
-        return f"{said}; {found['n_dates']} sessions are too few for an interval)."
+        return f"{said}; {counted(found['n_dates'], 'session is', 'sessions are')} too few for an interval)."
     told = "more than chance explains" if low > 0 else "less than nothing" if high < 0 else "not told from zero"
     return f"{said}, {found['confidence']:.0%} CI {low:+,.0f} to {high:+,.0f}: {told})."
 

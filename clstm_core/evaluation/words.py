@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, PERIODS_PER_YEAR, YEAR_OF_RETURNS
+from clstm_core.plural import counted
 
 GENERATED = "worlds"
 """What a checkpoint names as its source that was trained in generated worlds (`market.worlds.training`)."""
@@ -50,7 +51,7 @@ def claim(pair: Mapping[str, Any]) -> str:
     relation = f"{relation_of(pair)} {plain(pair['against'])}"
     low, high = pair["ci_low"], pair["ci_high"]
     if low is None or high is None:
-        return f"{relation} ({pair['n_dates']} returns)"
+        return f"{relation} ({counted(pair['n_dates'], 'return')})"
     percent, span = percent_of(pair["n_dates"])
     low, high, estimate = (value * percent for value in (low, high, pair["estimate"]))
     said = f"{estimate:+.1f}% {span}, {pair['confidence']:.0%} CI {low:+.1f}% to {high:+.1f}%"
@@ -135,8 +136,8 @@ def verdict(
         parts.append("It was ruined.")
     if outcome["n_returns"] < MIN_OBSERVATIONS:
         parts.append(
-            f"{outcome['n_returns']} daily returns are too few to tell skill from luck (no interval below "
-            f"{MIN_OBSERVATIONS})."
+            f"{counted(outcome['n_returns'], 'daily return is', 'daily returns are')} too few to tell skill from luck "
+            f"(no interval below {MIN_OBSERVATIONS})."
         )
     if luck is not None:
         parts.append(_lucky(luck))
@@ -182,11 +183,12 @@ def overfitting(rows: Sequence[Mapping[str, Any]]) -> str:
     low, high = change["low"], change["high"]
     if low is None or high is None:
         return (
-            f"Did early checkpoints overfit less? Too short to distinguish ({change['n_returns']} returns per window)."
+            "Did early checkpoints overfit less? Too short to distinguish "
+            f"({counted(change['n_returns'], 'return')} per window)."
         )
     percent, span = percent_of(change["n_returns"])
     figures = (
-        f"gap of rung {first['milestone']} less the last rung's {change['estimate'] * percent:+.1f}% {span}, "
+        f"gap of {rung_name(first['milestone'])} less the last rung's {change['estimate'] * percent:+.1f}% {span}, "
         f"{change['confidence']:.0%} CI {low * percent:+.1f}% to {high * percent:+.1f}%"
     )
     told = sum(row["gap_less_last"]["sign"] != 0 for row in changes)
@@ -197,7 +199,17 @@ def overfitting(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _rung(manifest: Mapping[str, Any]) -> str:
     steps = manifest["trader"]["checkpoint"].get("env_steps")
-    return f"Checkpoint {manifest['milestone']}" + (f" ({steps:,} env steps)" if steps else "")
+    return rung_name(manifest["milestone"]).capitalize() + (f" ({steps:,} env steps)" if steps else "")
+
+
+def rung_name(milestone: object) -> str:
+    """A rung of the ladder as a reader knows it: that of folder 060 is `checkpoint 60%`."""
+    return f"checkpoint {percent_of_run(milestone)}"
+
+
+def percent_of_run(milestone: object) -> str:
+    """How far into the run a rung is: 060 is `60%`."""
+    return f"{int(str(milestone))}%" if str(milestone).isdigit() else str(milestone)
 
 
 def _training(manifest: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from clstm_core.artifacts.folder import file_sha256
 from clstm_core.artifacts.manifest import FILE
 from clstm_core.evaluation.protocol import Backtest
 from clstm_core.evaluation.statistics import MIN_OBSERVATIONS
+from clstm_core.evaluation.words import rung_name
 from clstm_core.evidence_audit.case import Case
 from clstm_core.evidence_audit.finding import Finding
 from clstm_core.evidence_audit.returns import excess_returns
@@ -117,7 +118,7 @@ def _unwalked(case: Case, tested: list[Backtest]) -> list[str]:
         return ["nothing says what the rungs earn in fresh worlds, by which they qualify"]
     found, rungs = _likeliest(case), [rung.manifest["milestone"] for rung in tested]
     missing = [rung for rung in rungs if (rung, "fresh_worlds") not in found]
-    return [f"rung {', '.join(missing)} was not walked through fresh worlds"] if missing else []
+    return [f"{', '.join(map(rung_name, missing))} was not walked through fresh worlds"] if missing else []
 
 
 def _of_other_rungs(case: Case) -> list[str]:
@@ -126,7 +127,8 @@ def _of_other_rungs(case: Case) -> list[str]:
         return []
     known = {name: file_sha256(folder / FILE) for name, folder in case.rungs.items()}
     other = [name for name, identity in known.items() if case.earned.parents.get(name) != identity]
-    return [f"what rung {', '.join(other)} earns was measured of another checkpoint"] if other else []
+    named = ", ".join(map(rung_name, other))
+    return [f"what {named} earns was measured of another checkpoint"] if other else []
 
 
 def headline_fills_later(case: Case) -> Finding:

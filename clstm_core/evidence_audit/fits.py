@@ -14,6 +14,7 @@ import torch
 from safetensors.numpy import load_file
 
 from clstm_core.config import MarketConfig
+from clstm_core.evaluation.words import rung_name
 from clstm_core.evidence_audit.case import MODEL, Case, MarketFiles
 from clstm_core.evidence_audit.finding import Finding
 from clstm_core.market.calendars import scheduled_sessions
@@ -84,7 +85,7 @@ def _scalers(case: Case) -> Iterator[str]:
             kept = weights[f"encoder.obs_{name}"]
             expected = np.concatenate([own[name], np.full(len(kept) - width, neutral)]).astype(np.float32)
             if not np.allclose(kept, expected, rtol=1e-6, atol=1e-9):
-                yield f"checkpoint {rung} standardises with another {name} than that of the training dates"
+                yield f"{rung_name(rung)} standardises with another {name} than that of the training dates"
 
 
 def _markets(case: Case) -> list[MarketFiles]:

@@ -100,11 +100,10 @@ def _superior(benchmark: Floats, rungs: Mapping[str, Floats], drawn: int) -> dic
     better = [
         [name for k in _steps(around, seen, edge) for name in groups[k]] for edge in (TIED, -TIED)
     ]  # the fewest, the most
-    # the window itself is one of the draws
     return {
         "policies": len(groups),
         "block": block,
-        "p": tuple((1.0 + drawn * end) / (1.0 + drawn) for end in p),
+        "p": p,
         "better": (better[0], better[1]),
     }
 
@@ -188,9 +187,9 @@ def _kept(logs: Mapping[str, Floats], drawn: int) -> dict[str, Any] | None:
 
 
 def _share_above(samples: Floats, seen: float) -> Between:
-    """Share of samples above what was seen: without those that are tied with it, and with them."""
-    edge = TIED * max(1.0, abs(seen))
-    return float((samples > seen + edge).mean()), float((samples > seen - edge).mean())
+    """Share of samples above what was seen, itself one of them: without those that are tied with it, and with them."""
+    edge, draws = TIED * max(1.0, abs(seen)), 1.0 + len(samples)
+    return (1.0 + float((samples > seen + edge).sum())) / draws, (1.0 + float((samples > seen - edge).sum())) / draws
 
 
 def _within(what: str, said: float | None, own: Between | None) -> str:

@@ -7,6 +7,7 @@ import polars as pl
 from safetensors.numpy import load_file
 
 from clstm_core.evaluation.protocol import Backtest
+from clstm_core.evaluation.words import rung_name
 from clstm_core.evidence_audit.case import STATE, Case, MarketFiles
 from clstm_core.evidence_audit.finding import Finding
 
@@ -78,14 +79,14 @@ def training_dates(case: Case) -> Finding:
             counted += len(index)
             if role == "env" and case.config.worlds.generated:
                 if strays := int(((index < 0) | (index % PATH_STEPS > case.config.env.horizon)).sum()):
-                    wrong.append(f"{strays} of {len(index)} accounts of checkpoint {rung} stand on no generated path")
+                    wrong.append(f"{strays} of {len(index)} accounts of {rung_name(rung)} stand on no generated path")
                 continue
             start, stop = splits.get(split, (0, 0))
             outside = (index >= stop) | (index < start)
             if outside.any():
                 furthest = _day(days, int(index[outside].max()))
                 wrong.append(
-                    f"{int(outside.sum())} of {len(index)} {role} accounts of checkpoint {rung} stand outside the "
+                    f"{int(outside.sum())} of {len(index)} {role} accounts of {rung_name(rung)} stand outside the "
                     f"{split} window, one on {furthest}"
                 )
     start, stop = splits.get("train", (0, 0))

@@ -12,6 +12,7 @@ from clstm_core.feedback import rules
 from clstm_core.feedback.registry import Registry
 from clstm_core.feedback.registry_state import PAIRS, WORTHY, Held, RegistryState, Taken, moment
 from clstm_core.feedback.rules_evidence import Pairs, in_shadow, known_until, read_pairs
+from clstm_core.plural import counted
 
 YEAR = timedelta(days=365)
 BY_RULES = "every rule was passed"
@@ -170,6 +171,7 @@ def _promoted_words(before: RegistryState, held: Held, rulings: Sequence[rules.R
     failed = [ruling for ruling in rulings if not ruling.passed]
     if forced:
         against = ", ".join(ruling.name for ruling in failed)
-        return f"{held.run} is champion{place} because a person forced it, against {len(failed)} rules: {against}."
+        broken = counted(len(failed), "rule")
+        return f"{held.run} is champion{place} because a person forced it, against {broken}: {against}."
     said = next(ruling.words for ruling in rulings if ruling.name == "superior")
     return f"{held.run} is champion{place}: all {len(rulings)} rules were passed. {said}"

@@ -14,6 +14,7 @@ from clstm_core.artifacts.places import Places
 from clstm_core.errors import RegistryError, ShadowError
 from clstm_core.evaluation.regimes import TERCILES
 from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, Floats
+from clstm_core.plural import counted
 from clstm_core.shadow.against import Against, against
 
 _AGAIN = "Make the challenger again."
@@ -54,8 +55,8 @@ def read_pairs(file: Path, manifest: ChallengerManifest) -> Pairs:
     regime = [str(name) for name in table["regime"].to_list()]
     if len(dates) < MIN_OBSERVATIONS or dates != sorted(set(dates)):
         raise RegistryError(
-            f"{file} has {len(dates)} rows on {len(set(dates))} days: expected at least {MIN_OBSERVATIONS}, one per "
-            f"session in order. {_AGAIN}"
+            f"{file} has {counted(len(dates), 'row')} on {counted(len(set(dates)), 'day')}: expected at least "
+            f"{MIN_OBSERVATIONS}, one per session in order. {_AGAIN}"
         )
     if not (np.isfinite(mine).all() and np.isfinite(theirs).all()):
         raise RegistryError(f"{file} has growth that is not finite: expected a number per session. {_AGAIN}")

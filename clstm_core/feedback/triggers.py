@@ -10,6 +10,7 @@ from datetime import date
 
 from clstm_core.artifacts.manifests import ShadowManifest
 from clstm_core.artifacts.places import Places
+from clstm_core.plural import counted
 
 DIGITS = 10
 
@@ -45,7 +46,8 @@ def by_drift(account: ShadowManifest, launched: str) -> tuple[Asked | None, str]
         return None, state
     features = ", ".join(sorted(account.drift_flagged))
     newest = max((str(row.get("snapshot", ""))[:10] for row in account.sessions), default="")
-    why = f"drift in shadow account {account.name}, {len(account.sessions)} sessions until {newest}: {features}"
+    seen = counted(len(account.sessions), "session")
+    why = f"drift in shadow account {account.name}, {seen} until {newest}: {features}"
     return Asked(run=f"drift-{newest or 'now'}-{state}", why=why), state
 
 

@@ -41,6 +41,7 @@ from clstm_core.market.tables.parity import fit_parity, implied_rates, pairs, pa
 from clstm_core.market.tables.plausibility import sessions_in_another_unit
 from clstm_core.market.tables.schema import UNDERLYINGS
 from clstm_core.market.tables.session_files import SessionFiles, list_sessions
+from clstm_core.plural import counted
 
 COPY_SHARE = 0.9  # of the contracts in both sessions quoted to the cent as before: a copy, not a quiet day
 COPY_MIN_CONTRACTS = 20
@@ -169,8 +170,8 @@ def index_tables(quotes: pl.DataFrame, daily: pl.DataFrame) -> tuple[pl.DataFram
         priced = quotes.filter(finite & (pl.col("bid") >= 0) & (pl.col("ask") > pl.col("bid"))).height
         raise MarketDataError(
             "no session has three expiries with calls and puts near the money, to imply rates and the spot from: found "
-            f"{quotes.height:,} rows, {priced:,} of them with prices that can be traded (0 <= bid < ask). Add sessions "
-            "or download the files again."
+            f"{counted(quotes.height, 'row')}, {priced:,} of them with prices that can be traded (0 <= bid < ask). Add "
+            "sessions or download the files again."
         )
     last = quotes.select(session_date(pl.col("snapshot")).max()).item()
     instrument = instrument_of(quotes["underlying"][0])
@@ -262,7 +263,7 @@ class FileSource(Declared, ABC):
         facts = pl.concat([rows.select("session", *ROW_FACTS) for rows in parsed.values()])
         if not usable:
             sentences = " ".join(row["detail"][0] for row in reason_findings(facts, facts.height))
-            raise MarketDataError(f"no row of {len(parsed)} files in {self.folder} can be used: {sentences}")
+            raise MarketDataError(f"no row of {counted(len(parsed), 'file')} in {self.folder} can be used: {sentences}")
         built = self.build(usable)
         aside = [self.quarantined(left) for rows in parsed.values() if (left := rows.filter(unusable)).height]
         quarantine = pl.concat([built.quarantine, *aside], how="diagonal_relaxed") if aside else built.quarantine
@@ -287,7 +288,7 @@ class FileSource(Declared, ABC):
         files = self.raw_files()
         if missing := [day for day in snapshots if day not in files]:
             raise MarketDataError(
-                f"no file for {sessions_text(missing)} in {self.folder}: found {len(files)} sessions. "
+                f"no file for {sessions_text(missing)} in {self.folder}: found {counted(len(files), 'session')}. "
                 "Ask for listed snapshots or add the files."
             )
         return self.parse_all({day: files[day] for day in snapshots})
@@ -309,7 +310,7 @@ class FileSource(Declared, ABC):
             return
         if broken:
             key = min(broken)
-            others = f" ({len(broken) - 1} more files failed too.)" if len(broken) > 1 else ""
+            others = f" ({counted(len(broken) - 1, 'more file')} failed too.)" if len(broken) > 1 else ""
             raise MarketDataError(broken[key] + others)
         raise MarketDataError(
             f"no session files in {self.folder}: expected names like {self.example}. Put the vendor's files there."

@@ -13,6 +13,7 @@ from clstm_core.market.source import SourceTables
 from clstm_core.market.sources import default_config, open_source
 from clstm_core.market.tables.quality import blocking
 from clstm_core.market.tables.quality import inspect as judge
+from clstm_core.plural import counted
 
 MIN_SESSIONS = 2  # with one there is no step to trade over
 
@@ -68,10 +69,12 @@ def inspect_data(path: str | Path, source: str = "table") -> DataReport:
     if stopped:
         usable, answer = False, f"Not usable: {stopped[0]}"
     elif len(sessions) < MIN_SESSIONS:
-        answer = f"Not usable: found {len(sessions)} session, expected at least {MIN_SESSIONS}. Add sessions."
+        answer = (
+            f"Not usable: found {counted(len(sessions), 'session')}, expected at least {MIN_SESSIONS}. Add sessions."
+        )
         usable = False
     else:
-        usable, answer = True, f"Usable: {facts['quotes']} quotes on {len(sessions)} sessions."
+        usable, answer = True, f"Usable: {facts['quotes']} quotes on {counted(len(sessions), 'session')}."
     return DataReport(usable=usable, answer=answer, facts=facts, reasons=reasons, problems=_problems(tables.findings))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from clstm_core.errors import ShadowError
 from clstm_core.evaluation.e_process import ENOUGH, Evidence, harm, non_inferiority
+from clstm_core.plural import counted
 from clstm_core.shadow.log import ShadowLog
 
 BPS, LEAST = 1e4, 21
@@ -64,8 +65,8 @@ def against(log: ShadowLog, reference: ShadowLog, margin_bps: float, *, after: s
     common = sorted(set(mine) & set(theirs))
     if len(common) < LEAST:
         raise ShadowError(
-            f"{len(common)} sessions that {log.folder.name} and {reference.folder.name} have in common: expected at "
-            f"least {LEAST}. Let both see more of the same sessions."
+            f"{counted(len(common), 'session')} that {log.folder.name} and {reference.folder.name} have in common: "
+            f"expected at least {LEAST}. Let both see more of the same sessions."
         )
     difference = np.array([mine[step] - theirs[step] for step in common])
     return Against(

@@ -23,6 +23,7 @@ from clstm_core.evaluation.backtest import BacktestResult, run_backtest
 from clstm_core.evaluation.policies import Decided, Lanes
 from clstm_core.market.tables.schema import UTC_NS
 from clstm_core.market.tensors import MarketTensors
+from clstm_core.plural import counted
 from clstm_core.shadow.columns import DECIDED, REFUSED, nanoseconds
 from clstm_core.shadow.log import ShadowLog
 from clstm_core.shadow.mind import Mind
@@ -147,7 +148,8 @@ def reconcile(log: ShadowLog, market: MarketTensors, bundle: Path, out_dir: Path
     rows = log.decided
     if len(rows) < LEAST_SESSIONS:
         raise ShadowError(
-            f"{len(rows)} sessions in {log.folder}: expected at least {LEAST_SESSIONS} to compare. Let more arrive."
+            f"{counted(len(rows), 'session')} in {log.folder}: expected at least {LEAST_SESSIONS} to compare. Let more "
+            "arrive."
         )
     index = {int(at): place for place, at in enumerate(market.snapshot_T.tolist())}
     wanted = [nanoseconds(row["snapshot"]) for row in rows]

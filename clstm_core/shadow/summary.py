@@ -13,6 +13,7 @@ from clstm_core.config import RunConfig
 from clstm_core.evaluation.calibration import calibration
 from clstm_core.evaluation.e_process import BOUND, ENOUGH, harm
 from clstm_core.evaluation.regimes import TERCILES
+from clstm_core.plural import counted
 from clstm_core.shadow.columns import DECIDED, REFUSED, SWITCHED
 from clstm_core.shadow.drift import drift, flagged_words
 from clstm_core.shadow.log import ShadowLog
@@ -223,12 +224,12 @@ def _calibration(rows: Sequence[dict[str, Any]], discount: float) -> list[dict[s
 def _answer(log: ShadowLog, figures: dict[str, Any], watched: dict[str, Any]) -> str:
     state = switch_of(log)
     if not figures["decided"]:
-        return f"No session was decided on yet; {figures['refused']} were refused. The switch is {state}."
+        refused = counted(figures["refused"], "was", "were")
+        return f"No session was decided on yet; {refused} refused. The switch is {state}."
     refused = f", {figures['refused']} refused" if figures["refused"] else ""
-    plural = "" if figures["decided"] == 1 else "s"
     harmed = " Evidence says that it does worse than cash." if watched["reached"] is not None else ""
     return (
-        f"In {figures['decided']} session{plural}{refused}, {figures['first'][:10]} to {figures['last'][:10]}, it made "
-        f"{figures['total_return']:+.2%} in simulated fills; cash made {figures['cash_total_return']:+.2%}. The switch "
-        f"is {state}.{harmed}"
+        f"In {counted(figures['decided'], 'session')}{refused}, {figures['first'][:10]} to {figures['last'][:10]}, it "
+        f"made {figures['total_return']:+.2%} in simulated fills; cash made {figures['cash_total_return']:+.2%}. The "
+        f"switch is {state}.{harmed}"
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from clstm_core.errors import ShadowError
+from clstm_core.plural import counted
 from clstm_core.shadow.columns import DECIDED, REFUSED, SWITCHED, nanoseconds
 from clstm_core.shadow.limits import Limits
 from clstm_core.specs import ACTIONS, CLOSE_ALL, HEDGE_DELTA, HOLD
@@ -76,12 +77,18 @@ def tripped(entries: Sequence[dict[str, Any]], now: dict[str, Any], limits: Limi
             ask(REDUCING, f"{name} of {use:.2%} of equity over the limit of {cap:.2%}")
     missing = now["missing_sessions"]
     if limits.max_missing_sessions is not None and missing > limits.max_missing_sessions:
-        ask(REDUCING, f"{missing} sessions without a snapshot before this one, at most {limits.max_missing_sessions}")
+        ask(
+            REDUCING,
+            f"{counted(missing, 'session')} without a snapshot before this one, at most {limits.max_missing_sessions}",
+        )
     if limits.max_orders is not None:
         recent = [row for row in since_loosened(entries) if row["kind"] == DECIDED][-limits.rate_sessions :]
         orders = sum(row["action"] != HOLD for row in recent)
         if orders > limits.max_orders:
-            ask(REDUCING, f"{orders} orders in {len(recent)} sessions, at most {limits.max_orders}")
+            ask(
+                REDUCING,
+                f"{counted(orders, 'order')} in {counted(len(recent), 'session')}, at most {limits.max_orders}",
+            )
     return state, reasons
 
 
@@ -98,7 +105,7 @@ def after_refusal(entries: Sequence[dict[str, Any]], now: dict[str, Any], limits
             break
         row.add(nanoseconds(entry["snapshot"]))
     if limits.max_refused is not None and len(row) >= limits.max_refused:
-        return HALTED, [f"{len(row)} sessions refused in a row"]
+        return HALTED, [f"{counted(len(row), 'session')} refused in a row"]
     return ACTIVE, []
 
 

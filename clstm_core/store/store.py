@@ -226,8 +226,9 @@ class MetricsStore:
         found = connection.execute("SELECT max(version) FROM schema_version").fetchall()[0][0] or 0
         if found > SCHEMA_VERSION:
             raise MetricsError(
-                f"the metrics store {self.path} has schema version {found}: expected at most {SCHEMA_VERSION}. "
-                "Update the code, or move the file away and rebuild the metrics."
+                f"the metrics store {self.path} has schema version {found}: expected at most {SCHEMA_VERSION}, this "
+                "process's; a newer version of this project wrote to it meanwhile. Stop what still runs by the older "
+                "one and begin it again by the newer; or move the file away and run `clstm rebuild-metrics` here."
             )
         for statement in migrations(TABLES, after=found, upto=SCHEMA_VERSION):
             connection.execute(statement)

@@ -5,6 +5,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from clstm_core.artifacts.manifests import TrialManifest
+from clstm_core.plural import counted
 from clstm_core.sweeps.plan import SweepPlan
 
 UNIT = "growth beyond cash per unit of risk"
@@ -20,7 +21,7 @@ def answer(
     if best is None or trials[0].score is None:
         return "No trial came to its end: nothing is chosen."
     if best.trial == 0:
-        return f"The recipe as it is ({trials[0].score:+.4f} {UNIT}) is the best of {len(trials)} trials."
+        return f"The recipe as it is ({trials[0].score:+.4f} {UNIT}) is the best of {counted(len(trials), 'trial')}."
     said = ", ".join(
         f"{name} {plain(value)}" for name, value in best.settings.items() if value != trials[0].settings[name]
     )
@@ -37,7 +38,7 @@ def confirmation(confirmed: Sequence[Mapping[str, Any]]) -> str:
     """What seeds that chose nothing say of the best settings against the recipe."""
     middle, ends = difference(confirmed)
     n = len(confirmed)
-    seeds = f"{n} seed{'s' if n > 1 else ''} that chose nothing"
+    seeds = f"{counted(n, 'seed')} that chose nothing"
     if ends is None:
         return f"With {seeds} the difference is {middle:+.4f}: too few to tell it from chance."
     told = "it is better" if ends[0] > 0 else "it is worse" if ends[1] < 0 else "it is not told from the recipe"

@@ -18,6 +18,7 @@ import numpy as np
 
 from clstm_core.config import EnvConfig, MarketConfig
 from clstm_core.errors import ConfigError
+from clstm_core.plural import counted
 
 SESSIONS_YEAR, DAYS_YEAR = 252.0, 365.0
 
@@ -98,10 +99,10 @@ def make_folds(n_sessions: int, sizes: Sizes) -> list[Fold]:
     first, needed = sizes.before_tests, sizes.before_tests + sizes.folds * FEWEST_TEST
     if n_sessions < needed:
         raise ConfigError(
-            f"a history of {n_sessions:,} sessions for {sizes.folds} folds: expected at least {needed:,} "
-            f"({sizes.training:,} to train on, {sizes.validation:,} to choose on, two embargoes of {sizes.embargo}, "
-            f"and {FEWEST_TEST} to judge each fold on). Pass fewer folds, a shorter --training or --validation, or a "
-            "longer history."
+            f"a history of {counted(n_sessions, 'session')} for {counted(sizes.folds, 'fold')}: expected at least "
+            f"{needed:,} ({sizes.training:,} to train on, {sizes.validation:,} to choose on, two embargoes of "
+            f"{sizes.embargo}, and {FEWEST_TEST} to judge each fold on). Pass fewer folds, a shorter --training or "
+            "--validation, or a longer history."
         )
     ends = first + np.cumsum([len(part) for part in np.array_split(np.arange(n_sessions - first), sizes.folds)])
     folds = []
@@ -129,8 +130,9 @@ def require_apart(folds: Sequence[Fold], embargo: int) -> None:
     for before, after in pairwise(folds):
         if after.test.start < before.test.stop:
             raise ConfigError(
-                f"folds {before.number} and {after.number} are both judged on {before.test.stop - after.test.start} "
-                "sessions: expected no session in two tests. Cut the history otherwise."
+                f"folds {before.number} and {after.number} are both judged on "
+                f"{counted(before.test.stop - after.test.start, 'session')}: expected no session in two tests. Cut the "
+                "history otherwise."
             )
 
 

@@ -16,6 +16,7 @@ from clstm_core.artifacts.manifests import RunInputs, TensorsManifest, WalkForwa
 from clstm_core.artifacts.places import Places
 from clstm_core.errors import ConfigError
 from clstm_core.evaluation.backtest import BacktestResult
+from clstm_core.evaluation.words import percent_of_run
 from clstm_core.walk_forward.fair import ensure_fair, together
 from clstm_core.walk_forward.figures import cells_of
 from clstm_core.walk_forward.luck import Sums
@@ -217,7 +218,7 @@ def _facts(found: Walked) -> dict[str, Any]:
         "fold": piece.fold,
         "recipe": rows[0]["recipe"],
         "test": f"{piece.dates[0]} to {piece.dates[-1]}",
-        "rungs": ", ".join(f"seed {row['seed']}: {row['rung']}" for row in rows),
+        "rungs": ", ".join(f"seed {row['seed']}: {percent_of_run(row['rung'])}" for row in rows),
         "excess_bps": sum(row["excess_bps"] for row in rows) / len(rows),
         "sessions": piece.sessions,
     }

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clstm_core.evaluation.words import claim, percent_of, plain, relation_of
+from clstm_core.plural import counted
 from clstm_core.walk_forward.stitch import CASH
 
 
@@ -17,9 +18,10 @@ def verdict(
         steps: env steps per training; trials: policies that ever looked at these dates; notes: what is said at the end
     """
     first = figures[0]
-    span = f"{first['first_date']} to {first['last_date']}, {first['sessions']:,} sessions that no fold trained on"
+    judged = counted(first["sessions"], "session")
+    span = f"{first['first_date']} to {first['last_date']}, {judged} that no fold trained on"
     parts = [
-        f"{folds} folds x {seeds} seed{'s' if seeds > 1 else ''}, {steps:,} env steps each, judged on {span}.",
+        f"{counted(folds, 'fold')} x {counted(seeds, 'seed')}, {steps:,} env steps each, judged on {span}.",
         *(f"{found['recipe']} {against_cash(found)}; {others(found)}.{lucky(found)}" for found in figures),
         f"Data: {label}. Policies that looked at these dates: {trials}.",
         notes,

@@ -50,7 +50,7 @@ def other(home):
 def test_the_list_says_what_came_of_a_run(home):
     (line,) = list_runs(Places(home / "data"))
     assert (line.name, line.recipe, line.source, line.standing) == ("one", "smoke", "simulated", "finished")
-    assert line.champion == "100"
+    assert line.champion == "100%"
     assert line.outcome.endswith("too short to distinguish from cash")
     shown = clstm("runs").output.splitlines()
     assert len(shown) == 2

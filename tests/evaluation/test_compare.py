@@ -199,7 +199,7 @@ def test_the_champion_is_picked_on_validation_and_not_on_test(result_of) -> None
     assert found.champion is not None
     assert found.champion["milestone"] == "020"
     assert "validation" in found.champion["reason"]
-    assert found.verdict.startswith("Checkpoint 020")
+    assert found.verdict.startswith("Checkpoint 20%")
     assert found.trials == 3
     assert {row["name"] for row in found.rows if row["champion"]} == {"clstm_020_argmax"}
 
@@ -245,15 +245,15 @@ def test_of_a_run_in_worlds_the_rung_that_earns_in_fresh_ones_is_champion(result
     assert compare(results).champion["milestone"] == "020"
     found = compare(results, measured=earned(r020=(0.2, 3.0), r100=(2.0, 0.0)))
     assert (found.champion["milestone"], found.champion["qualified"]) == ("100", True)
-    assert found.verdict.startswith("Checkpoint 100 (100,000 env steps) (the best growth per unit of risk on fresh")
-    assert any("020 does not: growth on fresh worlds is not told from cash's" in note for note in found.notes)
+    assert found.verdict.startswith("Checkpoint 100% (100,000 env steps) (the best growth per unit of risk on fresh")
+    assert any("checkpoint 20% does not: growth on fresh worlds is not told" in note for note in found.notes)
 
 
 def test_where_no_rung_qualifies_the_last_is_shown_and_called_no_champion(result_of) -> None:
     found = compare(two_rungs(result_of), measured=earned(r020=(2.0, -3.0), r100=(0.2, 0.0)))
     assert (found.champion["milestone"], found.champion["qualified"]) == ("100", False)
     assert found.verdict.startswith(
-        "No rung qualifies: keep the champion there was, or cash. Checkpoint 100 (100,000 env steps) (the last one, "
+        "No rung qualifies: keep the champion there was, or cash. Checkpoint 100% (100,000 env steps) (the last one, "
         "shown for want of a champion: unqualified) returned"
     )
     assert not any(row["champion"] for row in (*found.rows, *found.pairs))

@@ -18,7 +18,7 @@ from tests.evaluation.made_up import N, account, book
 def test_the_best_fixed_rule_stands_beside_the_judged_rung(evidence):
     assert evidence.rules[0]["rule"] == "near long call, stacked"
     assert "near long call, stacked, grows +2.00 bp per session, 0.200 per unit of risk" in evidence.rules_words
-    assert "rung 080 earns 0.100, 50% of it (1% to 99%)." in evidence.rules_words
+    assert "checkpoint 80% earns 0.100, 50% of it (1% to 99%)." in evidence.rules_words
 
 
 def test_what_conventions_would_have_bought_arrives_apart_from_what_is_judged(evidence):
@@ -35,7 +35,7 @@ def test_what_is_earned_elsewhere_arrives_with_its_interval_and_in_words(evidenc
     assert (home["where"], fresh["where"]) == ("training dates", "worlds made of training days")
     assert home["low_bps"] == pytest.approx(3.0 - 0.5 * 1.9977, abs=1e-3)
     assert "actions" not in fresh
-    assert "memorised: rung 080 grows +3.00 bp" in evidence.generalisation_answer
+    assert "memorised: checkpoint 80% grows +3.00 bp" in evidence.generalisation_answer
     rung = evidence.policy_name.split("_")[1]
     package = {"020": "buys a call at the money of the near expiry", "080": "sells an iron condor of the far expiry"}
     assert [row["action"] for row in evidence.habits] == ["waits", package[rung]]

@@ -170,6 +170,6 @@ def test_a_share_of_a_rule_has_the_error_of_both():
 
 def test_no_share_is_told_where_there_is_no_rule_or_no_rung():
     fresh = {"kind": "fresh_worlds", "mode": "argmax", "milestone": "100", **rule(0.5, 1.0)}
-    assert "rung 100 earns 0.500, 50% of it" in share_of_rule([fresh], [rule(1.0, 1.0)])
+    assert "checkpoint 100% earns 0.500, 50% of it" in share_of_rule([fresh], [rule(1.0, 1.0)])
     assert share_of_rule([fresh], []) == share_of_rule([], [rule(1.0, 1.0)]) == ""
     assert share_of_rule([fresh], [rule(1.0, 1.0)], "020") == ""

@@ -69,6 +69,16 @@ def test_those_that_are_better_are_found_and_the_others_are_not():
     assert [row["p"] for row in held.rows] == sorted((row["p"] for row in held.rows), reverse=True)
 
 
+@pytest.mark.parametrize("replications", [200, 1000])
+def test_no_number_of_samples_shows_that_a_policy_cannot_be_the_best(replications):
+    """One that is behind by far is in no sample the best: its p is the least that so many samples can tell."""
+    policies = ladder(3, (0.0, 0.02, -0.02))
+    rows = confidence_set(policies, replications=replications).rows
+    assert [row["name"] for row in rows] == ["rung 1", "rung 0", "rung 2"]
+    assert [row["p"] for row in rows] == pytest.approx([1.0, *[1.0 / (replications + 1)] * 2], abs=1e-15)
+    assert [row["included"] for row in rows] == [True, False, False]
+
+
 def test_all_may_be_better_one_after_the_other():
     """One is better by far; the other, of 1.65 errors, is too little beside it and enough once it is set aside."""
     policies = ladder(0, (0.01, 0.0))

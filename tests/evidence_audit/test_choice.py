@@ -87,7 +87,7 @@ def test_a_champion_that_is_kept_from_its_title_is_named(case):
 
 def test_figures_of_other_checkpoints_are_named(case):
     found = champion_on_validation(case((2.0, 3.0, 1.0), (1.0, 1.0, 1.0), "040", measured=RUNGS[:2]))
-    assert found.wrong == ["what rung 060 earns was measured of another checkpoint"]
+    assert found.wrong == ["what checkpoint 60% earns was measured of another checkpoint"]
 
 
 def test_a_run_in_worlds_of_which_nothing_says_what_it_earns_is_named(case):
@@ -99,7 +99,9 @@ def test_a_run_in_worlds_of_which_nothing_says_what_it_earns_is_named(case):
     assert "nothing says what the rungs earn in fresh worlds" in found.wrong[1]
     gone = case((-3.0, -3.0, -3.0), (1.0, 1.0, 1.0), "060", qualified=False)
     gone.earned.figures = [row for row in gone.earned.figures if row["kind"] != "fresh_worlds"]
-    assert champion_on_validation(gone).wrong == ["rung 020, 040, 060 was not walked through fresh worlds"]
+    assert champion_on_validation(gone).wrong == [
+        "checkpoint 20%, checkpoint 40%, checkpoint 60% was not walked through fresh worlds"
+    ]
 
 
 def test_a_champion_that_nothing_calls_qualified_is_none(case):

@@ -100,6 +100,17 @@ def test_every_altered_p_of_the_confidence_set_is_named(case):
         row["included"] = not row["included"]
 
 
+def test_a_p_of_the_confidence_set_that_leaves_out_what_happened_is_named(case):
+    """What happened is one of the draws: the bare share of samples, which may be nothing at all, is no p."""
+    drawn = case.comparison["statistics"]["replications"]
+    rows = [row for row in case.comparison["statistics"]["confidence_set"]["rows"] if row["p"] < 1.0]
+    assert rows
+    for row in rows:
+        row["p"] = ((1 + drawn) * row["p"] - 1) / drawn
+    found = [one for one in wrong(case) if "in the confidence set is" in one]
+    assert len(found) == len(rows)
+
+
 def test_a_policy_that_is_taken_out_of_the_confidence_set_or_the_whole_of_it_is_named(case):
     found = case.comparison["statistics"]["confidence_set"]
     taken = found["rows"].pop(0)

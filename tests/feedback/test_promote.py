@@ -122,7 +122,7 @@ def test_by_force_a_person_promotes_against_the_rules_and_it_is_written(registry
         decide(Places(data), force=True)
     state = decide(Places(data), "an emergency", force=True)
     assert (state.champion.run, state.decision.by, state.decision.forced) == ("b", PERSON, True)
-    assert "because a person forced it, against 1 rules: not_luck" in state.decision.answer
+    assert "because a person forced it, against 1 rule: not_luck" in state.decision.answer
     assert failed(state) == ["not_luck"]
 
 

@@ -132,7 +132,7 @@ def test_every_rung_has_every_figure_and_the_same_again(market, config, ladder):
     assert len(found.habits) == 6
     assert found.rules[0]["per_risk"] == max(rule["per_risk"] for rule in found.rules)
     assert measure(ladder, market, settings, **FEW) == found
-    assert "rung 100" in generalises(found.rows).words
+    assert "checkpoint 100%" in generalises(found.rows).words
 
 
 def test_two_processes_find_what_one_does(market, config, ladder, tmp_path, monkeypatch):

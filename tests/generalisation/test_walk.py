@@ -174,7 +174,7 @@ def test_a_policy_that_memorised_its_paths_is_caught_and_one_that_did_not_is_not
     caught, honest = generalises(rows(memoriser)), generalises(rows(policies["always"]("near_long_call")))
     assert not caught.passed
     assert caught.gap.low > 0
-    assert "memorised: rung 100" in caught.words
+    assert "memorised: checkpoint 100%" in caught.words
     assert honest.passed, honest.words
 
 

@@ -332,7 +332,7 @@ def test_prices_that_nobody_stands_behind_are_named(clean, found):
     row = found(out, "zero_size")
     alive = out.quotes.filter(pl.col("snapshot").dt.date() == DAYS[3]).height
     assert (row["severity"], row["count"], row["snapshots"]) == ("warning", alive, DAYS[3].isoformat())
-    assert "on every row of 1 sessions" in row["detail"]
+    assert "on every row of 1 session" in row["detail"]
     assert out.quotes.height == inspect(sized).quotes.height  # kept
 
 

@@ -140,7 +140,7 @@ def test_a_cut_side_file_is_named(cboe, side, keep, said):
 
 def test_prices_that_cannot_be_traded_are_counted(cboe):
     cboe.write(MONDAY, rows=[{"expiry": DAYS[3], "strike": 7000.0, "right": "C", "bid": -1.0, "ask": 1.0}])
-    with pytest.raises(MarketDataError, match=r"found 1 rows, 0 of them with prices that can be traded"):
+    with pytest.raises(MarketDataError, match=r"found 1 row, 0 of them with prices that can be traded"):
         read(cboe)
 
 

@@ -425,7 +425,7 @@ def report_data() -> Evidence:
         ],
         habits_words="In calm markets it waits; in wild ones it sells a strangle.",
         rules=[{"rule": "near short strangle, stacked", "growth_bps": 0.24, "per_risk": 0.05, "episodes": 512}],
-        rules_words="The best of the fixed rules that were tried there earns 0.054; rung 100 0.041, 76% of it.",
+        rules_words="The best of the fixed rules that were tried there earns 0.054; checkpoint 100% 0.041, 76% of it.",
         **convention_rows(),
         exports=[{"file": "policy.onnx", "format": "onnx", "sha256": "e" * 64, "bytes": 9}],
         parity=[

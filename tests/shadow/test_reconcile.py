@@ -96,7 +96,7 @@ def test_a_halted_book_lives_on_to_its_expiry_as_in_the_backtest(shadow, market,
 
 
 def test_one_session_is_too_few_and_one_that_is_not_at_hand_is_named(shadow, market, bundle, tmp_path):
-    with pytest.raises(ShadowError, match=r"1 sessions in .*: expected at least 2"):
+    with pytest.raises(ShadowError, match=r"1 session in .*: expected at least 2"):
         reconcile(shadow("one", most=1), market, bundle, tmp_path)
     from clstm_core.shadow.pair import snapshots_of
 

@@ -314,8 +314,13 @@ def test_a_store_of_a_newer_release_is_left_alone(store, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(metrics_store, "SCHEMA_VERSION", 99)
         store.upsert("runs", [{"run": "r"}])
-    with pytest.raises(MetricsError, match="schema version 99: expected at most"):
+    with pytest.raises(MetricsError, match="schema version 99: expected at most") as error:
         store.upsert("runs", [{"run": "s"}])
+    said = str(error.value)
+    assert "a newer version of this project wrote to it meanwhile" in said, "an older chain may still be at work"
+    assert "begin it again by the newer" in said
+    assert "clstm rebuild-metrics" in said
+    assert str(store.path) in said
 
 
 def test_rebuilding_reads_what_manifests_say_and_leaves_misfits_out(store, tmp_path, caplog):

@@ -73,7 +73,7 @@ def test_planted_overlaps_are_named():
     require_apart([fold], 30)
     with pytest.raises(ConfigError, match="fold 2: found 25 and 30"):
         require_apart([fold, near], 30)
-    with pytest.raises(ConfigError, match="folds 1 and 2 are both judged on 1 sessions"):
+    with pytest.raises(ConfigError, match="folds 1 and 2 are both judged on 1 session"):
         require_apart([fold, shared], 30)
 
 

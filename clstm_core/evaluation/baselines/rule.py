@@ -12,6 +12,7 @@ import torch
 from clstm_core.env import columns as col
 from clstm_core.env.state import AccountState, Orders
 from clstm_core.evaluation.policies import Decided, Lanes
+from clstm_core.plural import counted
 from clstm_core.specs import CELL_INDEX
 
 
@@ -42,9 +43,11 @@ class Rule:
     def notes(self) -> list[str]:
         notes = []
         if unlisted := int(self._unlisted.max()):
-            notes.append(f"{self.name}: no contract listed for the rule on {unlisted} snapshots; it waited.")
+            notes.append(f"{self.name}: no contract listed for the rule on {counted(unlisted, 'snapshot')}; it waited.")
         if too_small := int(self._too_small.max()):
-            notes.append(f"{self.name}: equity below one whole contract on {too_small} snapshots; it could not trade.")
+            notes.append(
+                f"{self.name}: equity below one whole contract on {counted(too_small, 'snapshot')}; it could not trade."
+            )
         return notes
 
     def describe(self) -> dict[str, Any]:

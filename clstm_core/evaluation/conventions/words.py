@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from clstm_core.plural import counted
+
 FLATTERS = "would have flattered it"
 HARMS = "would have made it look worse"
 UNTOLD = "no difference that can be told from zero"
@@ -78,7 +80,7 @@ def _one_more(rows: Rows) -> str:
     change, low, high = row["growth_less_clean"], row["ci_low"], row["ci_high"]
     said = f"Filled a session later than it is judged, its growth would differ by {change:+.2f}% {row['span']}"
     if low is None or high is None:
-        return f"{said}; {row['n_dates']} sessions are too few for an interval."
+        return f"{said}; {counted(row['n_dates'], 'session is', 'sessions are')} too few for an interval."
     told = "not told from zero" if low <= 0.0 <= high else "more than chance explains"
     return f"{said} ({row['confidence']:.0%} CI {low:+.2f}% to {high:+.2f}%: {told})."
 
@@ -89,7 +91,7 @@ def _each(rows: Rows) -> str:
 
 def _left_out(row: Mapping[str, Any]) -> str:
     count = row["n_missed"]
-    return f" (without {count} order{'s' if count > 1 else ''} whose contracts were not listed then)" if count else ""
+    return f" (without {counted(count, 'order')} whose contracts were not listed then)" if count else ""
 
 
 def _when(lag: int) -> str:

@@ -9,6 +9,7 @@ from clstm_core.config import MarketConfig
 from clstm_core.errors import MarketDataError
 from clstm_core.market.clock import AM_BEFORE_CLOSE_NS, DAY_NS
 from clstm_core.market.tensors import SIZE_ZERO_ASK, SIZE_ZERO_BID
+from clstm_core.plural import counted
 
 DATES_SHOWN = 5
 SETTLEMENT_GAP_DAYS = 5  # a settlement session farther than this from the expiration date is missing data
@@ -248,7 +249,7 @@ def _settlement(
         first = unpriced[0]
         dated, settled = (np.datetime64(int(d), "D") for d in (day[first], session_day[session[first]]))
         raise MarketDataError(
-            f"settlement of {len(unpriced)} contracts, the first dated {dated}, needs the "
+            f"settlement of {counted(len(unpriced), 'contract')}, the first dated {dated}, needs the "
             f"{'open' if at_open[first] else 'close'} of {settled}: found {level[first]}, expected a positive price. "
             "Fill the underlyings table."
         )

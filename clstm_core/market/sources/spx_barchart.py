@@ -32,6 +32,7 @@ from clstm_core.market.tables.cells import dates, instants, numbers, rights
 from clstm_core.market.tables.index_file import against_quotes, index_daily, mark_unpriced
 from clstm_core.market.tables.reading import decode, read_bytes, stripped
 from clstm_core.market.tables.session_files import session_of
+from clstm_core.plural import counted
 
 ROW_CAP = 500  # rows of one expiry that the vendor's page holds
 TRADED = ("strikePrice", "optionType", "expirationDate", "bidPrice", "askPrice")
@@ -133,7 +134,8 @@ class SPXBarchart(SPXSource):
         kept, dropped = split_copies(usable)
         if not kept:
             raise MarketDataError(
-                f"no trading session among {len(usable)} files in {self.folder}: expected at least one. Add files."
+                f"no trading session among {counted(len(usable), 'file')} in {self.folder}: expected at least one. "
+                "Add files."
             )
         rows = pl.concat([kept[day] for day in sorted(kept)])
         monthly = is_monthly(rows["expiry"])

@@ -31,6 +31,7 @@ from clstm_core.market.tables.index_file import against_quotes, index_daily, mar
 from clstm_core.market.tables.reading import read_table
 from clstm_core.market.tables.session_files import session_of
 from clstm_core.market.tables.symbols import parse_symbols, same_expiry
+from clstm_core.plural import counted
 
 NUMBERS = {
     "strike": "strike",
@@ -146,7 +147,8 @@ class SPXCboe(SPXSource):
         kept, dropped = split_copies(sessions)
         if not kept:
             raise MarketDataError(
-                f"no trading session among {len(usable)} files in {self.folder}: expected at least one. Add files."
+                f"no trading session among {counted(len(usable), 'file')} in {self.folder}: expected at least one. "
+                "Add files."
             )
         named = {true: day for day, true in relabelled.items()}
         stamped = pl.concat([_stamp(kept[day], day, taken.get(named.get(day, day))) for day in sorted(kept)])

@@ -7,6 +7,7 @@ import polars as pl
 
 from clstm_core.errors import MarketDataError
 from clstm_core.market.source import SourceTables, empty_findings, finding
+from clstm_core.plural import counted
 
 ROW_FACTS = ("file", "row", "reason", "cell", "odd", "note")
 """Beside `session`, what a parsed row knows of itself: its file and row there, why it cannot be used (null: it can),
@@ -67,7 +68,7 @@ def check_rows(tables: SourceTables, rows_read: int) -> None:
 def count_finding(tables: SourceTables, rows_read: int, files: int) -> pl.DataFrame:
     """The finding `rows_read`, whose count a test may compare with the lines of the files."""
     detail = (
-        f"{rows_read:,} rows in {files:,} files that could be read: {tables.quotes.height:,} kept, "
+        f"{counted(rows_read, 'row')} in {counted(files, 'file')} that could be read: {tables.quotes.height:,} kept, "
         f"{tables.quarantine.height:,} in quarantine."
     )
     return finding("rows_read", "info", rows_read, rows_read, (), detail)

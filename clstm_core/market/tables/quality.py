@@ -20,6 +20,7 @@ from clstm_core.market.tables import checks as quality_checks
 from clstm_core.market.tables.accounting import check_rows
 from clstm_core.market.tables.parity import SHORT_DAYS, fit_parity, pairs
 from clstm_core.market.tables.plausibility import implausible_prices, implausible_terms, sessions_in_another_unit
+from clstm_core.plural import counted
 
 BOUND_SLACK = 1e-4  # of the forward, plus one tick: the forward's own error, not an arbitrage
 RATE_SLACK = 0.01  # a year
@@ -220,7 +221,7 @@ def _row_findings(flagged: pl.DataFrame, quoted: bool, units: str) -> list[pl.Da
     # Counted on every row before its settlement, whatever else is wrong with it.
     alive = lazy.filter(pl.col("expiration") > pl.col("snapshot"))
     n_alive = alive.select(pl.len()).collect().item()
-    counted = {
+    checks = {
         "zero_bid": (pl.col("bid") == 0, "warning", "rows with bid = 0: kept; they may be bought, not sold"),
         "locked": (
             (pl.col("bid") == pl.col("ask")) & (pl.col("ask") > 0),
@@ -230,15 +231,15 @@ def _row_findings(flagged: pl.DataFrame, quoted: bool, units: str) -> list[pl.Da
     }
     if "implied_vol" in flagged.columns:
         missing = pl.col("implied_vol").is_null() | (pl.col("implied_vol") <= 0)
-        counted["vendor_vol_missing"] = (missing, "info", "rows without the vendor's vol: kept; vols are ours anyway")
+        checks["vendor_vol_missing"] = (missing, "info", "rows without the vendor's vol: kept; vols are ours anyway")
     if (size_zero := _size_zero(flagged)) is not None:
         whole = alive.group_by("date").agg(every=size_zero.all()).filter("every").collect()
-        said = f" (on every row of {whole.height} sessions)" if whole.height else ""
+        said = f" (on every row of {counted(whole.height, 'session')})" if whole.height else ""
         text = f"rows with a price whose size is 0{said}: kept; a fill against one is flagged in the ledger and counted"
-        counted["zero_size"] = (size_zero, "warning", text)
+        checks["zero_size"] = (size_zero, "warning", text)
     if not quoted:
-        counted["negative_bid"] = (pl.col("bid") < 0, "info", "rows of an unfloored model spread: kept")
-    for check, (rule, severity, text) in counted.items():
+        checks["negative_bid"] = (pl.col("bid") < 0, "info", "rows of an unfloored model spread: kept")
+    for check, (rule, severity, text) in checks.items():
         rows = alive.filter(rule).select("date").collect()
         if rows.height:
             out.append(finding(check, severity, rows.height, n_alive, rows["date"], f"{text}."))

@@ -19,6 +19,7 @@ import polars as pl
 
 from clstm_core.errors import MarketDataError
 from clstm_core.market.source import require_columns
+from clstm_core.plural import counted
 
 LIMIT_BYTES = 256 * 2**20
 """Most bytes that one file of text may unpack to: a session's chain has some megabytes."""
@@ -183,7 +184,9 @@ def read_table(path: Path, columns: Sequence[str], *, keep_torn: bool = False) -
         raise MarketDataError(f"no rows in {path.name}: found a header alone, expected rows below. Download it again.")
     if skipped:
         n, line = skipped[0]
-        notes.append(f"{len(skipped)} lines are no rows, first row {n}: {line.strip()[:SHOWN]!r}")
+        notes.append(
+            f"{counted(len(skipped), 'line is no row', 'lines are no rows')}, first row {n}: {line.strip()[:SHOWN]!r}"
+        )
     frame = _frame(rows, delimiter, names, torn)
     note = f"{path.name}: {'; '.join(notes)}." if notes else ""
     decimal_comma = _decimal_comma(frame, delimiter)

@@ -18,6 +18,7 @@ from clstm_core.config import MarketConfig
 from clstm_core.errors import ConfigError, ShadowError
 from clstm_core.market.calendars import newest_ended_session
 from clstm_core.market.instrument import instrument_of
+from clstm_core.plural import counted
 from clstm_core.shadow.arrival import Arrival
 from clstm_core.shadow.sources.directory import Directory
 
@@ -118,8 +119,8 @@ class Alpaca:
             ) from None
         if not rows:
             raise ShadowError(
-                f"Alpaca's chain of {self._underlying} has no quote: found {len(found)} contracts, expected some with "
-                f"bid and ask of session {session}. Nothing was decided; run the same command again."
+                f"Alpaca's chain of {self._underlying} has no quote: found {counted(len(found), 'contract')}, expected "
+                f"some with bid and ask of session {session}. Nothing was decided; run the same command again."
             )
         return pl.DataFrame(rows)
 
@@ -172,7 +173,8 @@ def close_of(rows: pl.DataFrame) -> float:
     )
     if forwards.height < 2:
         raise ShadowError(
-            f"the chain has {forwards.height} expiries with calls beside puts: expected 2, to imply the spot."
+            f"the chain has {counted(forwards.height, 'expiry', 'expiries')} with calls beside puts: expected 2, to "
+            "imply the spot."
         )
     (near, one), (far, other) = forwards.select("days", "forward").rows()[:2]
     return float(one * (one / other) ** (near / (far - near)))
