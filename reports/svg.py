@@ -13,7 +13,8 @@ from reports.palette import OKABE_ITO
 DASHES = ("", "6 3", "2 3", "8 3 2 3", "10 4", "4 2 1 2")
 MAX_POINTS = 400
 MAX_SERIES = 12
-_LEFT, _RIGHT, _TOP, _KEY_ROW, _KEY_COLUMNS = 72, 14, 48, 18, 3
+_LEFT, _RIGHT, _TOP, _KEY_ROW = 72, 14, 48, 18
+_KEY_COLUMNS, _KEY_WIDTH = 3, 150  # at most so many names beside each other, each with so many pixels at least
 _LABEL_EVERY, _BETWEEN, _EDGE = 100, 34, 24
 
 Point = tuple[Any, float | None]
@@ -48,7 +49,8 @@ def stacked_chart(
     names = [name for lines in drawn.values() for name in lines]
     every_x = [x for label, lines in drawn.items() for name in lines for x, _ in panels[label][name]]
     x_low, x_high = _span([_as_number(x) for x in every_x])
-    key_rows = math.ceil(len(names) / _KEY_COLUMNS)
+    columns = max(1, min(_KEY_COLUMNS, (width - 24) // _KEY_WIDTH))
+    key_rows = math.ceil(len(names) / columns)
     right, bottom = width - _RIGHT, height - 28 - _KEY_ROW * (key_rows + bool(x_label))
     first_top = _TOP + (_KEY_ROW if subtitle and any(drawn) else 0)
     room = (bottom - first_top - _BETWEEN * (len(drawn) - 1)) / max(1, len(drawn))
@@ -57,13 +59,13 @@ def stacked_chart(
         return round(_LEFT + (right - _LEFT) * (x - x_low) / (x_high - x_low), 1)
 
     def looks(name: str) -> dict[str, Any]:
-        index, column = names.index(name), (width - 24) / _KEY_COLUMNS
+        index, column = names.index(name), (width - 24) / columns
         return {
             "colour": OKABE_ITO[index % len(OKABE_ITO)],
             "dash": DASHES[index % len(DASHES)],
             "width": 2.4 if index == 0 else 1.5,
-            "key_x": round(12 + column * (index % _KEY_COLUMNS), 1),
-            "key_y": height - 6 - _KEY_ROW * (key_rows - 1 - index // _KEY_COLUMNS),
+            "key_x": round(12 + column * (index % columns), 1),
+            "key_y": height - 6 - _KEY_ROW * (key_rows - 1 - index // columns),
         }
 
     shown = [

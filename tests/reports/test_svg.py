@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from datetime import date, timedelta
 from xml.etree import ElementTree
 
@@ -116,3 +117,11 @@ def test_text_is_escaped():
     root = ElementTree.fromstring(line_chart({evil: [(0, 1.0), (1, 2.0)]}, evil, subtitle=evil))
     assert root.findall(".//svg:script", NS) == []
     assert evil in [node.text for node in root.findall(".//svg:text", NS)]
+
+
+@pytest.mark.parametrize(("width", "beside"), [(720, 3), (360, 2), (200, 1)])
+def test_names_of_lines_stand_beside_each_other_as_far_as_there_is_room(width, beside):
+    lines = {name: [(0, 0.0), (1, 1.0)] for name in ("from the champion", "from scratch", "champion", "cash")}
+    drawn = line_chart(lines, "growth", width=width)
+    first = re.search(r'y="([\d.]+)" fill="#16191d">from the champion', drawn)[1]
+    assert len(re.findall(rf'<text x="[\d.]+" y="{first}" fill="#16191d">', drawn)) == beside
