@@ -15,7 +15,6 @@ from reports.challenger_figures import (
     days_rows,
     decision_rows,
     figure_table,
-    percent,
     regime_table,
     stage_rows,
 )
@@ -202,11 +201,6 @@ def _listed(found: Story) -> list[dict[str, Any]]:
             "outcome": start["outcome_words"],
             "bad": start["state"] == "damaged",
             "decided": start["decided"],
-            "sessions": f"{start['sessions']:,}" if start["sessions"] else WITHOUT,
-            **{
-                whose: percent(start["accounts"].get(account, {}).get("beyond_cash"))
-                for whose, account in (("mine", "challenger"), ("theirs", "champion"))
-            },
         }
         for start in found["starts"]
     ]

@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
+from safetensors.numpy import save_file
 
-from clstm_core.artifacts.manifest import FILE
-from clstm_core.artifacts.manifests import ChallengerManifest
+from clstm_core.artifacts.manifest import FILE, files_of
+from clstm_core.artifacts.manifests import ChallengerManifest, TensorsManifest
 from clstm_core.artifacts.places import Places
 from clstm_core.feedback.challenger_figures import ALL, stage_of
 from clstm_core.feedback.challenger_story import story
@@ -161,6 +163,36 @@ def test_who_became_champion_and_who_was_rolled_back(places, made):
     assert told["retrainings"][0]["starts"][0]["decided"] == "what was decided on it cannot be read"
 
 
+def market(places, days=30):
+    """A market of so many days from 2021-01-01 on, of which its manifest and their dates are kept; its identity."""
+    folder = places.cache / "new"
+    folder.mkdir(parents=True)
+    dates = np.arange("2021-01-01", days, dtype="datetime64[D]").astype("datetime64[ns]").astype(np.int64)
+    save_file({"snapshot_T": dates}, folder / "market.safetensors")
+    splits = {"train": (0, 10), "validation": (15, 20), "test": (25, days), "none": (3, 3)}
+    info = {"splits": splits, "label": "simulated quotes"}
+    made = TensorsManifest(info=info, files=files_of(folder)).write(folder / FILE)
+    target = places.tensors(made.identity)
+    target.parent.mkdir(parents=True)
+    folder.rename(target)
+    return made.identity
+
+
+def test_days_and_label_are_those_of_the_market_where_nothing_was_judged(places):
+    identity = market(places)
+    ended(places, "june", parents={"tensors": identity})
+    (june,) = story(places)["retrainings"]
+    assert june["label"] == "simulated quotes"
+    assert [tuple(row.values()) for row in june["days"]] == [
+        ("trained on", "2021-01-01", "2021-01-10", 10),
+        ("gate", "2021-01-16", "2021-01-20", 5),
+        ("judged", "2021-01-26", "2021-01-30", 5),
+    ]
+    (places.tensors(identity) / "market.safetensors").write_bytes(b"damaged")
+    (june,) = story(places)["retrainings"]
+    assert (june["days"], june["label"]) == ([], "quotes of unknown origin")
+
+
 def decided(places):
     return story(places)["retrainings"][0]["starts"][0]["decided"]
 
@@ -175,6 +207,13 @@ def alter(folder):
 
 def lose(folder):
     (folder / FILE).unlink()
+
+
+def spoil(folder):
+    """Growth that is text, in a file that fits its manifest."""
+    table = pl.read_parquet(folder / "pairs.parquet").with_columns(cash=pl.lit("much"))
+    table.write_parquet(folder / "pairs.parquet")
+    sealed(files=files_of(folder))(folder)
 
 
 def sealed(**facts):
@@ -194,6 +233,7 @@ def sealed(**facts):
         (cut, "unreadable manifest"),
         (alter, "altered file"),
         (lose, "no challenger at"),
+        (spoil, "growth that is no number"),
         (sealed(stages={}), "has a dict as stages: expected a list"),
         (sealed(stages=["gate"]), "facts of another form than expected"),
         (sealed(judged=[]), "has a list as judged: expected a dict"),
