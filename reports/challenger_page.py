@@ -144,7 +144,7 @@ def _csv(days: Mapping[str, Sequence[Any]]) -> str:
 
 def _tone(starts: Sequence[Story]) -> str:
     """Colour of the answer, which says the same in words."""
-    if any(start["state"] == "damaged" for start in starts):
+    if any(start["state"] == "damaged" or _forced(start) for start in starts):
         return "unqualified"
     if any(start["role"] == "champion" for start in starts):
         return "beats"
@@ -153,10 +153,17 @@ def _tone(starts: Sequence[Story]) -> str:
     return "level" if any(decision in ("", "propose") for decision in newest) else "worse"
 
 
+def _forced(start: Story) -> bool:
+    """Whether a person put it in the champion's place against the rules, and it stands there."""
+    newest = next(iter(start["decisions"]), None)
+    return start["role"] == "champion" and newest is not None and bool(newest["forced"])
+
+
 def _warnings(found: Story, story: Story) -> list[str]:
     """What must not be overlooked."""
     said = [f"{start['run']} cannot be read" for start in found["starts"] if start["state"] == "damaged"]
     said += [f"{start['run']} has not come to its end" for start in found["starts"] if start["state"] == "missing"]
+    said += [f"{start['run']} is champion by force of a person" for start in found["starts"] if _forced(start)]
     if not found["same_days"]:
         said.append("the starts were judged on different days")
     if story["registry"]:
@@ -180,8 +187,8 @@ def _luck(starts: Sequence[Story]) -> str:
     for start in starts:
         if start["worlds"]:
             return (
-                f"Luck is the share of {start['worlds']:,} fair worlds of these days, in which nothing can be earned, "
-                "where it looks as good against cash."
+                f"Luck is the chance to look as good against cash where nothing can be earned, told by "
+                f"{start['worlds']:,} fair worlds of these days."
             )
         if start["why_no_luck"]:
             return f"Luck was not measured: {start['why_no_luck']}"

@@ -156,8 +156,19 @@ def test_what_must_not_be_overlooked_is_said(drawn):
     page = drawn(odd)
     assert "the starts were judged on different days" in page("june")
     assert "june.scratch has not come to its end" in page("june")
+    assert "by force of a person" not in page("june")
     assert "Decisions cannot be told: altered state 3" in page("june")
     assert "the registry cannot be read" in page()
+
+
+def test_a_champion_by_force_is_no_good_news(drawn):
+    def forced(story):
+        start = story["retrainings"][0]["starts"][0]
+        start["role"], start["decisions"][0] = "champion", start["decisions"][0] | {"forced": True}
+
+    page = drawn(forced)("june")
+    assert "june is champion by force of a person" in page
+    assert 'class="verdict unqualified"' in page
 
 
 def test_nothing_was_made_yet(drawn):
