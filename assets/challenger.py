@@ -9,13 +9,14 @@ from pydantic import Field
 from assets.check_specs import check_specs
 from assets.code_versions import CHALLENGER, code_version
 from assets.partitions import training_run
-from assets.resources import Metrics, ProjectPaths, Recipe
+from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
 from assets.support import check, escaped, long_table, numbers, run_stage, table
 from clstm_core.artifacts.manifests import ChallengerManifest
 
 if TYPE_CHECKING:
     from clstm_core.feedback.plan import RetrainPlan
 
+PAGES = "challengers"
 STAGES = ["run", "name", "passed", "words"]
 SIDE_BY_SIDE = ["run", "start", "outcome", "growth", "champion_growth", "cash_growth", "luck_p", "max_drawdown"]
 NOT_ASKED = "Not asked of a policy from scratch, and not reached by one that an earlier stage ended."
@@ -43,7 +44,7 @@ class ChallengerConfig(dg.Config):
     group_name="feedback",
     partitions_def=training_run,
     kinds={"torch", "parquet"},
-    code_version=code_version(__file__, rooms=CHALLENGER),
+    code_version=code_version(__file__, rooms=CHALLENGER, reports=True),
     owners=["team:research"],
     pool="gpu",
     check_specs=check_specs(
@@ -58,7 +59,12 @@ class ChallengerConfig(dg.Config):
     ),
 )
 def challenger_policy(
-    context: dg.AssetExecutionContext, config: ChallengerConfig, recipe: Recipe, paths: ProjectPaths, metrics: Metrics
+    context: dg.AssetExecutionContext,
+    config: ChallengerConfig,
+    recipe: Recipe,
+    paths: ProjectPaths,
+    metrics: Metrics,
+    report_server: ReportServer,
 ) -> dg.MaterializeResult:
     """A policy that may be proposed, or the stage that ended it; both starts side by side where both are asked for.
 
@@ -68,6 +74,7 @@ def challenger_policy(
         from clstm_core.feedback.retrain import Telling, retrain
         from clstm_core.feedback.standing import propose_first
         from clstm_core.walk_forward.trained import Hooks
+        from reports.feedback_pages import draw_feedback
 
         plan, store = plan_of(config, recipe, paths, run.name), metrics.store()
         hooks = Hooks(
@@ -76,14 +83,19 @@ def challenger_policy(
             say=context.log.warning,
         )
         found = retrain(plan, paths.places, Telling(hooks=hooks, progress=progress))
+        try:
+            proposed = propose_first(paths.places, found, plan.why) if config.propose else "Nothing was to be proposed."
+        finally:  # what it showed is shown, whatever the registry says to it
+            page = draw_feedback(paths.places, paths.reports).parent / plan.name / "index.html"
         progress(1, 1)
-        proposed = propose_first(paths.places, found, plan.why) if config.propose else "Nothing was to be proposed."
     rows = [{"run": each.run, **row} for each in found for row in each.stages]
     answer = " ".join(each.answer for each in found)
     return dg.MaterializeResult(
         metadata={
             "answer": answer,
             "summary": dg.MetadataValue.md(escaped(answer)[:990]),
+            "page": dg.MetadataValue.url(report_server.page(f"{PAGES}/{plan.name}")),
+            "page_path": dg.MetadataValue.path(str(page)),
             "outcome": found[0].outcome,
             "why": plan.why,
             "proposed": proposed,

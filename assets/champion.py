@@ -6,6 +6,7 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import Field
 
+from assets.challenger import challenger_policy
 from assets.check_specs import check_specs
 from assets.code_versions import CHAMPION, code_version
 from assets.resources import Metrics, ProjectPaths, ReportServer
@@ -29,6 +30,7 @@ class ChampionConfig(dg.Config):
 
 @dg.asset(
     group_name="champion",
+    deps=[challenger_policy],  # lineage alone: a decision waits for no retraining, and takes whom the registry names
     kinds={"onnx", "parquet"},
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=FAIL_WINDOW, warn_window=WARN_WINDOW),
     code_version=code_version(__file__, rooms=CHAMPION, reports=True),
@@ -48,10 +50,10 @@ def champion(
     `docs/feedback.md`, *The rules*.
     """
     with stage(context, "champion") as progress:
-        from clstm_core.feedback.decision_story import answer, rulings_of, story
+        from clstm_core.feedback.decision_story import answer, rulings_of
         from clstm_core.feedback.promote import decide
         from clstm_core.feedback.registry import Registry
-        from reports.feedback_page import render_champion
+        from reports.feedback_pages import draw_feedback
 
         registry = Registry(paths.places)
         if config.action == "roll back":
@@ -61,7 +63,7 @@ def champion(
         history = registry.history()
         now = history[0]
         metrics.store().record(*reversed(history))
-        render_champion(story(registry), paths.reports)
+        draw_feedback(paths.places, paths.reports)
         progress(1, 1)
         rulings = rulings_of(history)
     rows = [{"rule": name, **ruling} for name, ruling in rulings.items()]

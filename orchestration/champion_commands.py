@@ -165,18 +165,21 @@ def _registry() -> "Registry":
 
 def _tell(registry: "Registry") -> dict[str, Any]:
     """Keep every decision in the store, make the page again, say how it stands, and hand that over."""
+    from clstm_core.artifacts.places import Places
     from clstm_core.feedback.decision_story import story
     from clstm_core.store.store import MetricsStore
-    from reports.feedback_page import render_champion
+    from reports.feedback_pages import draw_feedback
 
     told = story(registry)
     MetricsStore(registry.root.parent / "metrics.duckdb").record(*reversed(registry.history()))
-    page = render_champion(told, project_home() / "reports" / "generated")
+    reports = project_home() / "reports" / "generated"
+    draw_feedback(Places(project_home() / "data"), reports)
     typer.echo(told["answer"])
     for role, held in told["roles"].items():
         if held is not None:
             whole = "every file as it was" if held["whole"] else "DAMAGED"
             typer.echo(f"{role + ':':<12} {held['run']} ({held['identity'][:12]}), {whole}; {held['standing']}")
     typer.echo(f"Figures are of simulated fills on {told['label']}.")
-    typer.echo(f"Load:        Policy.load({str(registry.root / 'current' / 'champion')!r})\nPage:        {page}")
+    typer.echo(f"Load:        Policy.load({str(registry.root / 'current' / 'champion')!r})")
+    typer.echo(f"Page:        {reports / 'champion' / 'index.html'}")
     return told

@@ -69,3 +69,4 @@ def retrain(
     typer.echo("")
     typer.echo(f"Answer:   {facts.get('challenger_policy.answer')}")
     typer.echo(f"Registry: {facts.get('challenger_policy.proposed')}")
+    typer.echo(f"Page:     {facts.get('challenger_policy.page_path')}")

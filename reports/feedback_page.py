@@ -9,7 +9,7 @@ from reports.charts import NOTHING, text
 from reports.gallery import write_gallery
 from reports.pages import policy, template
 from reports.render import label_kind, write_shared
-from reports.shadow_list import CHAMPION
+from reports.shadow_list import CHALLENGERS, CHAMPION, challenger_pages, challengers_row
 from reports.shadow_page import NO_BREAK
 
 SUMMARY = "champion.json"
@@ -44,6 +44,7 @@ def render_champion(story: Mapping[str, Any], out_dir: Path) -> Path:
         story: of `clstm_core.feedback.decision_story`
     """
     decisions: Sequence[Mapping[str, Any]] = story["decisions"]
+    pages = challenger_pages(out_dir)
     now, asked = decisions[0], next((found for found in decisions if found["rulings"]), None)
     page = template("champion.html").render(
         answer=story["answer"],
@@ -51,11 +52,12 @@ def render_champion(story: Mapping[str, Any], out_dir: Path) -> Path:
         kind=label_kind(story["label"]),
         tone=_tone(story, now),
         warnings=_warnings(story),
-        roles=[_role(role, words, story) for role, words in ROLES.items()],
+        roles=[_role(role, words, story, pages) for role, words in ROLES.items()],
         came=_came(story["came"]),
         rules=_rules(asked, story["questions"]) if asked else None,
         asked=_named(asked) if asked else "",
-        decisions=[_decision(found, story["questions"]) for found in decisions],
+        decisions=[_decision(found, story["questions"], pages) for found in decisions],
+        challengers=f"{CHALLENGERS}/index.html" if challengers_row(out_dir) else "",
         plan=[(words, text(story["plan"].get(name), kind)) for name, (words, kind) in LIMITS.items()],
         plan_sha256=story["plan_sha256"][:12],
         plan_since=_day(story["plan_since"]) if story["plan_since"] else "",
@@ -95,15 +97,17 @@ def _warnings(story: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _role(role: str, words: str, story: Mapping[str, Any]) -> dict[str, str]:
+def _role(role: str, words: str, story: Mapping[str, Any], pages: Mapping[str, str]) -> dict[str, str]:
+    """Who stands in a role; `page`: where its retraining is shown, "" where it is not."""
     held = story["roles"][role]
     if held is None:
         nobody = {"champion": "nobody: cash", "challenger": "nobody", "previous": "nobody"}[role]
-        return {"role": role, "words": words, "run": nobody, "identity": NOTHING, "standing": NOTHING}
+        return {"role": role, "words": words, "run": nobody, "page": "", "identity": NOTHING, "standing": NOTHING}
     return {
         "role": role,
         "words": words,
         "run": held["run"],
+        "page": pages.get(held["run"], ""),
         "identity": held["identity"][:12],
         "standing": held["standing"],
     }
@@ -144,7 +148,7 @@ def _figure(value: Any, unit: str) -> str:
     return text(float(value), decimals=2) + (" bp" if unit.startswith("bp") else "")
 
 
-def _decision(decision: Mapping[str, Any], questions: Mapping[str, str]) -> dict[str, Any]:
+def _decision(decision: Mapping[str, Any], questions: Mapping[str, str], pages: Mapping[str, str]) -> dict[str, Any]:
     failed = [ruling["name"].replace("_", " ") for ruling in decision["rulings"] if not ruling["passed"]]
     look = decision["look"]
     days = f"{_day(look['first'])} to {_day(look['last'])}, {look['sessions']} sessions" if look else NOTHING
@@ -154,6 +158,7 @@ def _decision(decision: Mapping[str, Any], questions: Mapping[str, str]) -> dict
         "day": _day(decision["created"]),
         "decision": decision["decision"],
         "run": decision["subject"].get("run") or NOTHING,
+        "page": pages.get(decision["subject"].get("run") or "", ""),
         "champion": decision["champion"].get("run") or "cash",
         "by": "a person, by force" if decision["forced"] else decision["by"],
         "failed": ", ".join(failed) or (NOTHING if not decision["rulings"] else "none"),

@@ -7,7 +7,7 @@ from typing import Any
 from clstm_core.artifacts.folder import write_text
 from reports.charts import NOTHING, number
 from reports.pages import CSP, template
-from reports.shadow_list import champion_row, shadow_accounts
+from reports.shadow_list import challengers_row, champion_row, shadow_accounts
 from reports.tiles import facts, signed_percent, two_decimals
 
 WALKS = "walk-forward"
@@ -40,6 +40,7 @@ def write_gallery(out_dir: Path) -> Path:
         "sweeps": sweeps,
         "searched": SWEEPS,
         "champion": champion_row(out_dir),
+        "challengers": challengers_row(out_dir),
     }
     write_text(index, template("gallery.html").render(**shown, csp=CSP, inline=None))
     compared = {row["run"]: compared_lines(row, summary) for row, summary in zip(rows, summaries, strict=True)}

@@ -22,6 +22,9 @@ from clstm_core.walk_forward.folds import FEWEST_TEST, Fold, Span, embargo_of, m
 CHAMPION, SCRATCH = "champion", "scratch"
 STARTS = (CHAMPION, SCRATCH)
 
+PLAN = "retrain.json"
+"""Where a plan is kept, in the folder of its first start's run."""
+
 DAYS = {"gate": 252, "judged": 252}
 """Sessions of either, where nothing else is said: a year."""
 

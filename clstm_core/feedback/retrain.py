@@ -18,7 +18,8 @@ from clstm_core.artifacts.places import Places
 from clstm_core.config import EnvConfig
 from clstm_core.errors import ArtifactError, ConfigError
 from clstm_core.feedback.fine_tune import LAST, Trained, ensure_from_champion, ensure_from_scratch
-from clstm_core.feedback.plan import CHAMPION, SCRATCH, RetrainPlan
+from clstm_core.feedback.plan import CHAMPION, PLAN, SCRATCH, RetrainPlan
+from clstm_core.feedback.registry_state import PAIRS
 from clstm_core.market.sources import open_source
 from clstm_core.walk_forward.folds import Fold
 from clstm_core.walk_forward.markets import fold_tensors, proven_for
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from clstm_core.feedback.judged import Judged
     from clstm_core.train.champion import Champion
 
-PLAN, PAIRS = "retrain.json", "pairs.parquet"
 WORTHY, REGRESSION = "challenger", "regression"
 """Outcomes: it may be proposed; it has unlearned something. The others are the trainer's (`train.fine_tune`)."""
 

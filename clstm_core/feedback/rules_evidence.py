@@ -22,11 +22,12 @@ _AGAIN = "Make the challenger again."
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pairs:
-    """Log growth per session of a challenger and of what it is held against, on days new to both [T]."""
+    """Log growth per session of a challenger, of what it is held against and of cash, on days new to both [T]."""
 
     dates: list[str]
     challenger: Floats
     reference: Floats
+    cash: Floats
     regime: list[str]
 
     @property
@@ -43,7 +44,7 @@ def read_pairs(file: Path, manifest: ChallengerManifest) -> Pairs:
     import polars as pl
 
     other = "champion" if manifest.champion else "cash"
-    wanted = ["date", "challenger", other, "regime"]
+    wanted = list(dict.fromkeys(["date", "challenger", other, "cash", "regime"]))
     try:
         table = pl.read_parquet(file)
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -51,14 +52,17 @@ def read_pairs(file: Path, manifest: ChallengerManifest) -> Pairs:
     if missing := [name for name in wanted if name not in table.columns]:
         raise RegistryError(f"{file} has no {', '.join(missing)}: expected {', '.join(wanted)}. {_AGAIN}")
     dates = [str(day)[:10] for day in table["date"].to_list()]
-    mine, theirs = (table[name].cast(pl.Float64).to_numpy() for name in ("challenger", other))
+    try:
+        mine, theirs, cash = (table[name].cast(pl.Float64).to_numpy() for name in ("challenger", other, "cash"))
+    except pl.exceptions.PolarsError as error:
+        raise RegistryError(f"{file} has growth that is no number: {error}. {_AGAIN}") from error
     regime = [str(name) for name in table["regime"].to_list()]
     if len(dates) < MIN_OBSERVATIONS or dates != sorted(set(dates)):
         raise RegistryError(
             f"{file} has {counted(len(dates), 'row')} on {counted(len(set(dates)), 'day')}: expected at least "
             f"{MIN_OBSERVATIONS}, one per session in order. {_AGAIN}"
         )
-    if not (np.isfinite(mine).all() and np.isfinite(theirs).all()):
+    if not all(np.isfinite(growth).all() for growth in (mine, theirs, cash)):
         raise RegistryError(f"{file} has growth that is not finite: expected a number per session. {_AGAIN}")
     if strange := sorted(set(regime) - set(TERCILES)):
         raise RegistryError(f"{file} has regimes {', '.join(strange)}: expected {', '.join(TERCILES)}. {_AGAIN}")
@@ -68,7 +72,7 @@ def read_pairs(file: Path, manifest: ChallengerManifest) -> Pairs:
             f"{file} runs from {dates[0]} to {dates[-1]}: expected {said[0]} to {said[1]} as its manifest says. "
             f"{_AGAIN}"
         )
-    return Pairs(dates=dates, challenger=mine, reference=theirs, regime=regime)
+    return Pairs(dates=dates, challenger=mine, reference=theirs, cash=cash, regime=regime)
 
 
 def known_until(places: Places, bundle: BundleManifest) -> str | None:
@@ -86,20 +90,31 @@ def known_until(places: Places, bundle: BundleManifest) -> str | None:
     tensors = TensorsManifest.kept(places.tensors(identity) / FILE, files=False) if identity else None
     if tensors is None or tensors.identity != identity:
         return None
-    return _last_known(tensors)
+    ends = [last for name, (_, last, _) in window_days(tensors).items() if name in ("train", "validation")]
+    return max(ends, default=None)
 
 
-def _last_known(tensors: TensorsManifest) -> str | None:
-    """The day of the last snapshot of a market's training and validation windows."""
-    from safetensors import safe_open
+def window_days(tensors: TensorsManifest) -> dict[str, tuple[str, str, int]]:
+    """First and last day (ISO) and sessions of each window of a market, by its name; those that hold none are left out.
+
+    Raises: RegistryError where the tensors beside their manifest cannot be read
+    """
+    from safetensors import SafetensorError, safe_open
 
     splits = tensors.info.get("splits", {})
-    stops = [stop for name, (_, stop) in splits.items() if name in ("train", "validation")]
-    if not stops:
-        return None
-    with safe_open(str(tensors.folder / "market.safetensors"), framework="np") as stored:
-        snapshot = stored.get_tensor("snapshot_T")
-    return str(np.datetime64(int(snapshot[max(stops) - 1]), "ns"))[:10]
+    if not splits:
+        return {}
+    place = tensors.folder / "market.safetensors"
+    try:
+        with safe_open(str(place), framework="np") as stored:
+            days = stored.get_tensor("snapshot_T").astype("datetime64[ns]").astype("datetime64[D]").astype(str)
+    except (OSError, SafetensorError) as error:
+        raise RegistryError(f"unreadable market {place}: {error}. {tensors.remedy}") from error
+    return {
+        name: (str(days[start]), str(days[stop - 1]), stop - start)
+        for name, (start, stop) in splits.items()
+        if stop > start
+    }
 
 
 def in_shadow(places: Places, challenger: str, champion: str, margin_bps: float, after: str) -> Against | None:

@@ -77,7 +77,12 @@ def test_a_better_challenger_is_promoted_with_every_figure(launch, registry, hom
     assert set(found) == set(RULES)
     assert all(check.passed for check in found.values())
     assert found["drawdown"].metadata["limit"].value > found["drawdown"].metadata["figure"].value
-    assert (home / "reports" / "generated" / "champion" / "index.html").is_file()
+    page = (home / "reports" / "generated" / "champion" / "index.html").read_text()
+    assert '<a href="../challengers/b/index.html">b</a>' in page
+    assert (
+        "it became champion by all rules"
+        in (home / "reports" / "generated" / "challengers" / "b" / "index.html").read_text()
+    )
 
 
 def test_a_refusal_is_a_result_and_its_checks_warn(launch, registry, home):

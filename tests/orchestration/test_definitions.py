@@ -56,7 +56,7 @@ PARENTS = {
     "shadow_session": {"policy_bundle"},
     "shadow_reconciliation": {"shadow_session"},
     "challenger_policy": set(),
-    "champion": set(),
+    "champion": {"challenger_policy"},
 }
 OBSERVED = {"training_progress": {"warm_critic"}}
 """Assets that are told about and never materialized."""

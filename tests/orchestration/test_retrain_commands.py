@@ -23,7 +23,8 @@ def given(tmp_path, monkeypatch):
 
     def execute(job, run, recipe, *, ops):
         found.update(job=job, run=run, recipe=recipe, ops=ops)
-        return {"challenger_policy.answer": "mine may be proposed", "challenger_policy.proposed": "mine is challenger"}
+        said = {"answer": "mine may be proposed", "proposed": "mine is challenger", "page_path": "mine/index.html"}
+        return {f"challenger_policy.{name}": words for name, words in said.items()}
 
     monkeypatch.setattr(retrain_commands, "execute", execute)
     return found
@@ -35,6 +36,7 @@ def test_what_is_asked_is_what_the_job_is_given(given):
     assert done.exit_code == 0, done.output
     assert "Answer:   mine may be proposed" in done.output
     assert "Registry: mine is challenger" in done.output
+    assert "Page:     mine/index.html" in done.output
     assert (given["job"], given["run"], given["recipe"].name) == ("fine_tune_challenger", "mine", "smoke")
     asked = given["ops"]["challenger_policy"]["config"]
     assert (asked["start"], asked["why"], asked["steps"], asked["propose"]) == ("scratch", "a new regime", 2560, False)

@@ -18,6 +18,7 @@ from clstm_core.evaluation.pair_sections import Section
 from clstm_core.evaluation.side_by_side import SideBySide
 from clstm_core.sweeps.evidence import Searched, SweepEvidence
 from clstm_core.walk_forward.evidence import WalkEvidence
+from reports.challenger_page import render_challengers
 from reports.feedback_page import render_champion
 from reports.gallery import write_gallery
 from reports.render import render_report, render_single_file
@@ -72,6 +73,7 @@ def draw_every_page(
         render_pair(pair(text), out)
         render_walk(walk, out)
         render_shadow(shadow_account(text), None, out)
+        render_challengers(challengers_story(text), out)
         render_champion(champion_story(text), out)
         render_sweep(sweep(text), out)
         write_gallery(out)
@@ -200,6 +202,96 @@ def champion_story(text: Callable[[str], str] = str) -> dict[str, Any]:
         "plan": {"sessions": 126, "year_level": 0.05, "shadow": False},
         **{"plan_sha256": "c" * 64, "plan_since": "", "questions": {"superior": text("Is it better?")}},
         "decisions": decisions,
+    }
+
+
+def challengers_story(text: Callable[[str], str] = str) -> dict[str, Any]:
+    """Made-up retrainings: two starts judged beside a champion, one that the gate ended, and one that is damaged."""
+
+    def stage(name: str, passed: bool, figure: float | None, limit: float | None, unit: str, side: str) -> dict:
+        said = {"name": text(name), "passed": passed, "figure": figure, "limit": limit, "unit": unit, "side": side}
+        return said | {"words": text(f"what {name} found")}
+
+    gate = stage("gate", True, 0.0031, 0.0, "variance", "above")
+    stages = [
+        stage("critic", True, None, None, "", ""),
+        gate,
+        stage("kl", True, 1.8e-7, 0.02, "nats", "at most"),
+        stage("golden decisions", True, 0.019, 0.1, "share", "at most"),
+        stage("stress: COVID crash", True, -0.011, -0.02, "growth", "at least"),
+        stage("old regimes", True, -0.13, -0.25, "bp per session", "at least"),
+        stage("regression", True, None, None, "", ""),
+    ]
+    nothing = {"stages": [], "accounts": {}, "regimes": [], "days": {}, "decisions": [], "role": "", "error": ""}
+    nothing |= {"sessions": 0, "worlds": 0, "why_no_luck": "", "bundle": "", "outcome": "", "answer": "", "why": ""}
+
+    def start(run: str, start: str, **facts: Any) -> dict[str, Any]:
+        words = {"champion": "from the champion", "scratch": "from scratch"}[start]
+        said = {"run": text(run), "start": start, "words": text(words), "state": "whole", "created": "2026-11-30T09:15"}
+        return nothing | said | {"outcome_words": text("passed every stage"), "decided": text("it waits")} | facts
+
+    def judged(growth: float) -> dict[str, Any]:
+        mine = {"growth": growth, "beyond_cash": growth - 0.01, "max_drawdown": -0.031, "expected_shortfall": -0.006}
+        mine |= {"luck_p": 0.21, "latency_p50_us": 84.0}
+        theirs = {"growth": 0.02, "beyond_cash": 0.01, "max_drawdown": -0.05, "expected_shortfall": -0.01}
+        regimes = [("all judged days", 120), ("calm", 70), ("middle", 50), ("wild", 0)]
+        days = [(FIRST + timedelta(days=at)).date().isoformat() for at in range(120)]
+        return {
+            **{"stages": stages, "sessions": 120, "worlds": 200, "outcome": "challenger", "answer": text("It may be.")},
+            "accounts": {
+                "challenger": mine,
+                "champion": theirs | {"luck_p": 0.4},
+                "cash": {"growth": 0.01, "beyond_cash": 0.0},
+            },
+            "regimes": [
+                {
+                    **{"regime": text(name), "sessions": count, "estimate": 1.2 if count else None},
+                    **{"low": -2.0 if count > 60 else None, "high": 4.0 if count > 60 else None},
+                }
+                for name, count in regimes
+            ],
+            "days": {
+                "date": days,
+                "challenger": [growth / 120 + (0.003 if at % 3 else -0.006) for at in range(120)],
+                "champion": [0.001 * (-1) ** at for at in range(120)],
+                **{"cash": [1e-4] * 120, "regime": ["calm"] * 120},
+            },
+        }
+
+    decisions = [
+        {
+            **{"number": 4, "created": "2026-11-30T10:00:00+00:00", "decision": "refuse", "by": "rules"},
+            **{"forced": False, "reason": text("refused"), "failed": [text("not luck"), text("superior")]},
+        }
+    ]
+    ended = {"stages": [gate | {"passed": False}], "outcome": "critic", "outcome_words": text("ended at the gate")}
+    broken = {"state": "damaged", "error": text("altered file pairs.parquet"), "outcome_words": "cannot be read"}
+    usual = {
+        **{"why": text("drift was flagged"), "label": text("modelled quotes"), "answer": text("From the champion: x.")},
+        **{"champion": {"identity": "a" * 64, "run": text("old")}, "same_days": True},
+        "facts": {"steps": 200_000, "seed": 0, "as_of": None},
+        "days": [{"window": "trained on", "first": "2011-01-03", "last": "2019-12-31", "sessions": 2_264}],
+        "created": "2026-11-30T09:15:00+00:00",
+    }
+    return {
+        "answer": text("3 starts were trained to an end, 2 of them passed every stage."),
+        "retrainings": [
+            {
+                **usual,
+                "name": "june",
+                "starts": [
+                    start("june", "champion", **judged(0.03), decisions=decisions),
+                    start("june.scratch", "scratch", **judged(-0.02)),
+                ],
+            },
+            {**usual, "name": "may", "starts": [start("may", "champion", **ended)], "days": [], "champion": {}},
+            {**usual, "name": "april", "starts": [start("april", "champion", **broken)], "facts": {}},
+        ],
+        "damaged": [
+            {"name": text("april"), "error": text("altered file pairs.parquet"), "page": "april"},
+            {"name": text("a file"), "error": text("no name of a run"), "page": ""},
+        ],
+        **{"registry": "", "decided": True},
     }
 
 

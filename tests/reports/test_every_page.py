@@ -24,7 +24,8 @@ ONE_FILE = "one-file.html"
 PAGES = (
     *("index.html", "compare.html", "demo/index.html", "empty/index.html", ONE_FILE, "one+other/index.html"),
     *("walk-forward/sp500/index.html", "shadow/account/index.html", "champion/index.html"),
-    "sweeps/search/index.html",
+    *("sweeps/search/index.html", "challengers/index.html"),
+    *(f"challengers/{name}/index.html" for name in ("june", "may", "april")),
 )
 OPENED = """async () => {
   // one script builds every data table: two of them are looked at for all
