@@ -71,10 +71,10 @@ def challenger_policy(
     How it is made and judged: `docs/retraining.md`.
     """
     with run_stage(context, "challenger", paths) as (progress, run):
+        from assets.feedback_pages import draw_feedback
         from clstm_core.feedback.retrain import Telling, retrain
         from clstm_core.feedback.standing import propose_first
         from clstm_core.walk_forward.trained import Hooks
-        from reports.feedback_pages import draw_feedback
 
         plan, store = plan_of(config, recipe, paths, run.name), metrics.store()
         hooks = Hooks(

@@ -50,10 +50,10 @@ def champion(
     `docs/feedback.md`, *The rules*.
     """
     with stage(context, "champion") as progress:
+        from assets.feedback_pages import draw_feedback
         from clstm_core.feedback.decision_story import answer, rulings_of
         from clstm_core.feedback.promote import decide
         from clstm_core.feedback.registry import Registry
-        from reports.feedback_pages import draw_feedback
 
         registry = Registry(paths.places)
         if config.action == "roll back":

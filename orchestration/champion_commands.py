@@ -165,10 +165,10 @@ def _registry() -> "Registry":
 
 def _tell(registry: "Registry") -> dict[str, Any]:
     """Keep every decision in the store, make the page again, say how it stands, and hand that over."""
+    from assets.feedback_pages import draw_feedback
     from clstm_core.artifacts.places import Places
     from clstm_core.feedback.decision_story import story
     from clstm_core.store.store import MetricsStore
-    from reports.feedback_pages import draw_feedback
 
     told = story(registry)
     MetricsStore(registry.root.parent / "metrics.duckdb").record(*reversed(registry.history()))

@@ -3,10 +3,6 @@
 from pathlib import Path
 
 from clstm_core.artifacts.places import Places
-from clstm_core.feedback import challenger_story, decision_story
-from clstm_core.feedback.registry import Registry
-from reports.challenger_page import render_challengers
-from reports.feedback_page import render_champion
 
 
 def draw_feedback(places: Places, out_dir: Path) -> Path:
@@ -14,6 +10,11 @@ def draw_feedback(places: Places, out_dir: Path) -> Path:
 
     Raises: RegistryError for a registry that is altered, after the pages of retrainings are drawn
     """
+    from clstm_core.feedback import challenger_story, decision_story
+    from clstm_core.feedback.registry import Registry
+    from reports.challenger_page import render_challengers
+    from reports.feedback_page import render_champion
+
     index = render_challengers(challenger_story.story(places), out_dir)
     registry = Registry(places)
     if registry.current() is not None:
