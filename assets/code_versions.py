@@ -36,7 +36,7 @@ EXPORT = (*ENV, *READ, "model", "deployment", "evaluation/words.py")
 WALK = (*CONTROLS, "audit", "walk_forward")
 CHALLENGER = (*CRITIC, "audit", "generalisation", "walk_forward", "deployment", "feedback", "shadow")
 SWEEP = (*CRITIC, "audit", "generalisation", "sweeps", "walk_forward/trained.py")
-CHAMPION = ("feedback", "evaluation", "shadow", "market/tables/schema.py")
+CHAMPION = ("feedback", "evaluation", "shadow", "walk_forward/folds.py", "market/tables/schema.py")
 REPORT = (*MARKET, *READ, "controls", "evaluation")
 SHADOW = (*ENV, "model", "evaluation", "deployment", "shadow")
 

@@ -22,6 +22,7 @@ from clstm_core.artifacts.places import Places
 from clstm_core.config import WorldsConfig
 from clstm_core.feedback.plan import RetrainPlan
 from clstm_core.feedback.promote import decide
+from clstm_core.feedback.promotion_plan import PromotionPlan
 from clstm_core.feedback.registry import Registry
 from clstm_core.feedback.retrain import PAIRS, retrain
 from clstm_core.feedback.standing import plan_for, propose_first
@@ -48,8 +49,7 @@ def scene(tmp_path, monkeypatch):
     places, usual = Places(tmp_path / "data"), RECIPE.run_config()
     settings = replace(
         usual,
-        # small positions: beside a champion that holds cash a quarter of a percent in the worst sessions is the limit
-        env=replace(usual.env, horizon=21, risk_fraction=0.008, risk_aversion=10.0),
+        env=replace(usual.env, horizon=21, risk_fraction=0.06, risk_aversion=10.0),
         model=replace(usual.model, hidden_dim=32, attention_window=8),
     )
     (first,) = retrain(
@@ -66,6 +66,13 @@ def scene(tmp_path, monkeypatch):
         places,
     )
     Registry(places).appoint(places.bundle("champion"), "the only one there is")
+    usual_of_a_first = PromotionPlan()
+    Registry(places).register(
+        PromotionPlan(
+            drawdown_margin=usual_of_a_first.first_drawdown, shortfall_margin=usual_of_a_first.first_shortfall
+        ),
+        "the champion holds cash: falls may be as large as a first champion's",
+    )
     return places, settings, first
 
 
