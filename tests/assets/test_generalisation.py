@@ -105,7 +105,7 @@ def test_a_ladder_of_which_no_rung_qualifies_has_no_champion(in_worlds, stages):
     assert made.comparison["verdict"].startswith(
         "No rung qualifies: keep the champion there was, or cash. Checkpoint 100%"
     )
-    assert "040 does not:" in " ".join(made.comparison["notes"])
+    assert "checkpoint 40% does not:" in " ".join(made.comparison["notes"])
     folder = in_worlds.data / "bundles" / "one"
     bundle = BundleManifest.read(folder / "manifest.json")
     assert not bundle.qualified

@@ -62,9 +62,7 @@ def test_a_session_of_unknown_roots_alone_is_not_said_to_be_empty(week, found):
 def test_when_no_row_can_be_used_the_reason_is_raised(cboe):
     cboe.write(MONDAY)
     set_cells(cboe, MONDAY, range(PER_DAY), option="NDX260721C07500000")
-    with pytest.raises(
-        MarketDataError, match=r"no row of 1 files .* roots that this source does not know \(NDX: 250\)"
-    ):
+    with pytest.raises(MarketDataError, match=r"no row of 1 file .* roots that this source does not know \(NDX: 250\)"):
         read(cboe)
 
 

@@ -56,7 +56,7 @@ def test_a_file_is_read_whatever_its_form(week, found, form):
     assert tables.quarantine.is_empty()
     assert found(tables, "unreadable_file") is None
     if form.startswith("footer") or form in ("title", "comment"):
-        assert "lines are no rows, first row" in found(tables, "file_notes")["detail"]
+        assert "1 line is no row, first row" in found(tables, "file_notes")["detail"]
 
 
 @pytest.mark.parametrize("ending", [".csv.zip", ".zip", ".CSV.GZ", ".csv"])

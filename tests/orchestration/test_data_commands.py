@@ -87,7 +87,7 @@ def test_a_dry_run_lists_what_would_go_and_deletes_nothing(home):
     found = listed(all_of_it)
     assert found.pop("abandoned") == 0.0, "the key goes with its launch"
     assert found == GOES
-    assert "1 launches of Dagster's event log" in all_of_it.output
+    assert "1 launch of Dagster's event log" in all_of_it.output
     assert everything(home) == before
 
     done = prune("--days", "0")

@@ -208,5 +208,5 @@ def test_a_port_that_is_taken_is_named(home, monkeypatch):
 def test_the_answer_comes_first(home, monkeypatch):
     monkeypatch.setattr(doctor, "LEAST_FREE_GB", 1e9)
     lines = shown(examine()).splitlines()
-    assert lines[0].startswith("1 faults")
+    assert lines[0].startswith("1 fault,")
     assert any(line.startswith("FAULT  disk") for line in lines)

@@ -379,7 +379,7 @@ def test_the_worlds_stand_side_by_side_with_their_intervals(report_data):
 def test_where_there_are_no_worlds_that_is_said():
     panel = next(panel for panel in panels_of(Evidence(run="r")) if panel.id == "worlds")
     assert (panel.charts, panel.tables) == ([], [])
-    assert "No worlds beside this market" in panel.message
+    assert "No other worlds:" in panel.message
 
 
 def test_sins_stand_after_what_they_are_measured_from_and_are_called_what_they_are(report_data):

@@ -147,7 +147,7 @@ def test_days_close_what_is_near_its_expiry_and_never_open_such_a_one(account_of
     orders = decide(late, env)
     assert orders.close_all_N[0]
     assert not orders.leg_quantity_NP.any()
-    assert late.notes() == ["e: no contract listed for the rule on 1 snapshots; it waited."]
+    assert late.notes() == ["e: no contract listed for the rule on 1 snapshot; it waited."]
 
 
 def test_a_strangle_that_cannot_be_bought_back_is_kept(account_of, decide, market) -> None:
@@ -164,4 +164,4 @@ def test_the_condor_waits_where_a_wing_is_missing(account_of, decide) -> None:
     env.view.packages.unit_TAC[320, :, col.AVAILABLE] = 0.0
     policy = Condor("c", "c")
     assert not decide(policy, env).leg_quantity_NP.any()
-    assert policy.notes() == ["c: no contract listed for the rule on 1 snapshots; it waited."]
+    assert policy.notes() == ["c: no contract listed for the rule on 1 snapshot; it waited."]

@@ -44,7 +44,7 @@ def test_put_write_sells_whole_secured_contracts(account_of, decide, market) -> 
     assert orders.leg_row_NP[0].tolist() == [row, -1, -1, -1]
     assert orders.leg_quantity_NP[0].tolist() == [-int(5e6 // (strike * 100)), 0, 0, 0]
     assert orders.leg_quantity_NP[1].tolist() == [0, 0, 0, 0]
-    assert policy.notes() == ["put_write: equity below one whole contract on 1 snapshots; it could not trade."]
+    assert policy.notes() == ["put_write: equity below one whole contract on 1 snapshot; it could not trade."]
 
 
 def test_a_rule_waits_while_it_holds_options(account_of, decide) -> None:
@@ -64,7 +64,7 @@ def test_a_rule_waits_where_nothing_is_listed_and_says_so(account_of, decide, ma
     env.view = dataclasses.replace(env.view, grid_row_TG=torch.full_like(market.grid_row_TG, -1))
     policy = PutWrite("put_write", "PUT")
     assert not decide(policy, env).leg_quantity_NP.any()
-    assert policy.notes() == ["put_write: no contract listed for the rule on 1 snapshots; it waited."]
+    assert policy.notes() == ["put_write: no contract listed for the rule on 1 snapshot; it waited."]
 
 
 def test_buy_write_adjusts_its_shares_to_the_calls(account_of, decide, market) -> None:
