@@ -3,16 +3,22 @@
     python -m tools.study.ceiling data/runs/RUN/checkpoints/100 --market data/cache/tensors/<id>
 
 The rung acts as in training, in fresh worlds, paid as in training. On half of the episodes a ridge regression and
-boosted trees learn the coming rewards from what the critic reads (the observation, its means over the last 5 and 21
-sessions, and the value that it gives); on the other half both are held against what came, and so is the critic. The
-better of the two is the ceiling that was found: the true one may be higher.
+boosted trees learn from what the critic reads (the observation, its means over the last 5 and 21 sessions, and the
+value that it gives); on the other half both are held against what came, and so is the critic. Two things are learned:
+
+- *values*: the discounted rewards of the next `AHEAD` sessions, which is what the critic learns too. They are held
+  against the rewards of these sessions, and, as values, in the measure that training shows (`foreseen`): that one asks
+  V_t - gamma^k V_{t+k}, so the surprise in V_{t+k} counts against every value function, the true one too;
+- *forecasts* of the rewards of the next k sessions alone, which no value function is.
+
+The better of the two is the ceiling that was found: the true one may be higher.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,32 +34,60 @@ from clstm_core.ppo.rollout import begin, collect
 from clstm_core.ppo.storage import Rollout
 
 SPANS, MEANS = (1, 5, 21), (5, 21)
+AHEAD = 63
+"""Sessions of rewards that values are fitted to: what comes later weighs gamma^63, 4% at a gamma of 0.95."""
 
 
 class Row(NamedTuple):
-    """Explained variance of the rewards of `span` sessions, out of sample."""
+    """Explained variance of rewards, out of sample; `error` is the standard error of the best, by episodes."""
 
-    span: int
+    of: str
     critic: float
     ridge: float
     trees: float
-    error: float  # standard error of the better one, by episodes
+    error: float
 
 
 def rows(folder: Path, market: Path, *, episodes: int) -> list[Row]:
-    """One row per span."""
+    """Values against the rewards they are of; values in training's measure, and forecasts, per span."""
     policy, meta = load_policy(folder)
     config = RunConfig.from_dict(meta["config"])
     kind = next(kind for kind in kinds_of(load_market(market), config, episodes=episodes, compared=episodes)
                 if kind.name == FRESH_WORLDS)  # fmt: skip
     env = OptionsEnv(kind.market, config.env, n_envs=episodes, seed=config.seed, window=kind.window, stagger=False)
     rollout, known = _walked(policy, env, config.env.horizon)
-    found = []
+    return judged(rollout, known, config.ppo.gamma)
+
+
+def judged(rollout: Rollout, known: np.ndarray, gamma: float) -> list[Row]:
+    """The rows of one walk; `known` [T, N, K] is what there is to learn from."""
+    values = {"critic": rollout.value.double().numpy()}
+    to_come = _pair(rollout, gamma, AHEAD)
+    for name, regression in REGRESSIONS.items():
+        values[name] = _learned(regression(), known, to_come)
+    found = [_row(f"rewards of {AHEAD} sessions, by values", values, to_come)]
     for span in SPANS:
-        pair = foreseen(rollout, config.ppo.gamma, span)
-        assert pair is not None
-        found.append(_row(span, pair, known, episodes))
+        pairs = {name: _pair(_valued(rollout, value), gamma, span) for name, value in values.items()}
+        ahead = {name: pair.foreseen.double().numpy() for name, pair in pairs.items()}
+        found.append(_row(f"rewards of {span}, by differences of values", ahead, pairs["critic"]))
+    for span in SPANS:
+        pair = _pair(rollout, gamma, span)
+        ahead = {name: _learned(regression(), known, pair) for name, regression in REGRESSIONS.items()}
+        found.append(_row(f"rewards of {span}, by forecasts", ahead, pair))
     return found
+
+
+def _pair(rollout: Rollout, gamma: float, span: int) -> Foreseen:
+    """`foreseen` without its last step, of whose value after it nothing is known but the critic's."""
+    pair = foreseen(rollout, gamma, span)
+    assert pair is not None
+    return Foreseen(*(part[:-1] for part in pair))
+
+
+def _valued(rollout: Rollout, value: np.ndarray) -> Rollout:
+    """The same walk with values of another."""
+    given = torch.from_numpy(value).to(rollout.reward.dtype)
+    return rollout._replace(value=given, next_value=torch.cat([given[1:], given[-1:]]))
 
 
 @torch.no_grad()
@@ -70,25 +104,41 @@ def _walked(policy: CLSTM, env: OptionsEnv, steps: int) -> tuple[Rollout, np.nda
     return rollout, torch.cat(parts, dim=-1).numpy()
 
 
-def _row(span: int, pair: Foreseen, known: np.ndarray, episodes: int) -> Row:
-    from sklearn.ensemble import HistGradientBoostingRegressor
+def _ridge() -> Any:
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    seen, weight = pair.seen.numpy(), pair.weight.numpy() > 0
-    episode = np.broadcast_to(np.arange(episodes), seen.shape)
-    learn, judge = weight & (episode % 2 == 0), weight & (episode % 2 == 1)
-    x, y, groups = known[: len(seen)], seen, episode[judge]
-    ridge = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(0, 6, 13))).fit(x[learn], y[learn])
-    trees = HistGradientBoostingRegressor(max_iter=100, learning_rate=0.05, min_samples_leaf=200).fit(
-        x[learn], y[learn]
-    )
-    guesses = {"ridge": ridge.predict(x[judge]), "trees": trees.predict(x[judge])}
-    shares = {name: _explained(guess, y[judge]) for name, guess in guesses.items()}
-    best = max(shares, key=lambda name: shares[name])
-    critic = _explained(pair.foreseen.numpy()[judge], y[judge])
-    return Row(span, critic, shares["ridge"], shares["trees"], _error(guesses[best], y[judge], groups))
+    return make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(0, 6, 13)))
+
+
+def _trees() -> Any:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    return HistGradientBoostingRegressor(max_iter=100, learning_rate=0.05, min_samples_leaf=200, random_state=0)
+
+
+REGRESSIONS: dict[str, Callable[[], Any]] = {"ridge": _ridge, "trees": _trees}
+
+
+def _learned(regression: Any, known: np.ndarray, pair: Foreseen) -> np.ndarray:
+    """What it guesses at every step [T, N], after half of the episodes."""
+    x, weight = known[: len(pair.seen)], pair.weight.numpy() > 0
+    learn = weight & (np.arange(weight.shape[1]) % 2 == 0)
+    regression.fit(x[learn], pair.seen.double().numpy()[learn])
+    return regression.predict(known.reshape(-1, known.shape[-1])).reshape(known.shape[:2])
+
+
+def _row(of: str, guesses: dict[str, np.ndarray], pair: Foreseen) -> Row:
+    """The guesses [T, N] held against the rewards of the other half; what has no guess of the critic's is NaN there."""
+    seen, weight = pair.seen.double().numpy(), pair.weight.numpy() > 0
+    episode = np.broadcast_to(np.arange(weight.shape[1]), weight.shape)
+    judge = weight & (episode % 2 == 1)
+    held = {name: guess[: len(seen)][judge] for name, guess in guesses.items()}
+    shares = {name: _explained(guess, seen[judge]) for name, guess in held.items()}
+    best = max(REGRESSIONS, key=lambda name: shares[name])
+    error = _error(held[best], seen[judge], episode[judge])
+    return Row(of, shares.get("critic", float("nan")), shares["ridge"], shares["trees"], error)
 
 
 def _explained(guess: np.ndarray, came: np.ndarray) -> float:
@@ -116,9 +166,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out.add_argument("--episodes", type=int, default=512)
     options = out.parse_args(arguments)
     torch.set_num_threads(1)
-    print("| sessions ahead | critic | ridge regression | boosted trees | standard error |\n|---|---|---|---|---|")
+    print(
+        "| explained variance of | critic | ridge regression | boosted trees | standard error |\n|---|---|---|---|---|"
+    )
     for row in rows(options.checkpoint, options.market, episodes=options.episodes):
-        print(f"| {row.span} | {row.critic:.3f} | {row.ridge:.3f} | {row.trees:.3f} | {row.error:.3f} |")
+        critic = "" if row.critic != row.critic else f"{row.critic:.3f}"
+        print(f"| {row.of} | {critic} | {row.ridge:.3f} | {row.trees:.3f} | {row.error:.3f} |")
     return 0
 
 
