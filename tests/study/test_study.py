@@ -1,8 +1,10 @@
 """A study's rows: of what they are, when one is trained again, and the errors of their means."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from clstm_core.artifacts.folder import read_jsonl
 from clstm_core.config import CAPS, NO_CAP
@@ -72,13 +74,12 @@ def test_markets_and_code_are_never_averaged_and_a_later_row_stands():
 @pytest.fixture
 def go(monkeypatch, tmp_path):
     """Runs the command where training is a row's worth of figures, on a market of this identity; the cells trained."""
-    from types import SimpleNamespace
-
     monkeypatch.setattr(study, "RESULTS", tmp_path)
 
     def run(market=MARKET, *flags, code="c" * 64):
         trained = []
         monkeypatch.setattr(study, "load_market", lambda folder: SimpleNamespace(identity=market))
+        monkeypatch.setattr(study, "market_key", lambda of: of.identity)
         monkeypatch.setattr(study, "code_sha256", lambda *modules: code)
 
         def trains(config, *_):
@@ -98,6 +99,18 @@ def test_a_row_is_of_its_market_episodes_and_code(go, tmp_path):
     assert len(go(OTHER)) == len(go(MARKET, "--episodes", "8")) == len(go(code="f" * 64)) == 1
     assert go() == go(OTHER) == []
     assert len(read_jsonl(tmp_path / "years.jsonl")) == 4
+
+
+def test_a_market_is_what_it_is_made_of_and_not_the_last_bits_of_a_processor():
+    def made(closes, **facts):
+        info = {"source": "s", "splits": {"train": [0, 2]}, "settings": {}, "quotes_sha256": "of this machine"}
+        return SimpleNamespace(spot_T=torch.tensor(closes, dtype=torch.float64), info=info | facts)
+
+    first = study.market_key(made([100.0, 101.25]))
+    assert first == study.market_key(made([100.0 + 1e-12, 101.25], quotes_sha256="of another"))
+    others = [made([100.0, 101.26]), made([100.0, 101.25], splits={"train": [0, 1]}), made([101.25, 100.0])]
+    others.append(made([100.0, 101.25], settings={"premium": False}))
+    assert len({first, *map(study.market_key, others)}) == 5
 
 
 def test_seeds_have_worlds_of_their_own(go):

@@ -11,6 +11,7 @@ are left alone and not counted. `--table` prints what there is.
 
 import argparse
 import datetime
+import hashlib
 import json
 import platform
 import shlex
@@ -39,6 +40,9 @@ RESULTS = Path("docs/generalisation")
 CODE = ("clstm_core.train.envs", "clstm_core.train.loop", "clstm_core.generalisation.measure")
 KEY = ("cell", "seed", "steps", "episodes", "market", "code", "config")
 """What a row is of; of two rows that differ in one of these neither stands for the other."""
+
+
+NEAR_FAR = ("near_days", "far_days", "embargo")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,7 +85,7 @@ def _study(options: argparse.Namespace, place: Path, market: MarketTensors | Non
                 "seed": seed,
                 "steps": options.steps,
                 "episodes": options.episodes,
-                "market": market.identity if market else "",
+                "market": market_key(market) if market else "",
                 "code": code_sha256(*CODE),
                 "config": config.sha256,
             }
@@ -94,6 +98,18 @@ def _study(options: argparse.Namespace, place: Path, market: MarketTensors | Non
             row = {**key, **found, **_circumstances(options.market)}
             append(place, row)
             print(json.dumps(row), flush=True)
+
+
+def market_key(market: MarketTensors) -> str:
+    """What a market is made of: its closes to the cent, where they are split, and its settings.
+
+    Not the tensors' own identity: two kinds of processor round the last bits of the same market differently, and a
+    study of hours is gone on with on another machine.
+    """
+    closes = market.spot_T.double().round(decimals=2)
+    facts = {name: market.info.get(name) for name in ("source", "label", "spread", "splits", "settings", *NEAR_FAR)}
+    told = json.dumps(facts, sort_keys=True, default=str).encode() + closes.cpu().numpy().tobytes()
+    return hashlib.sha256(told).hexdigest()
 
 
 def key_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
