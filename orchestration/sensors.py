@@ -55,7 +55,7 @@ def new_vendor_files(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
 @dg.sensor(
     job=run_shadow,
     default_status=dg.DefaultSensorStatus.STOPPED,
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=15,
     description=f"New sessions of the standing recipe's folder in shadow, with the bundle of the run in {SHADOW_RUN}.",
 )
 def shadow_sessions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
