@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 
 from clstm_core.artifacts.folder import lock, scratch
-from clstm_core.artifacts.manifest import Manifest
+from clstm_core.artifacts.manifest import Manifest, Rows
 from clstm_core.errors import ArtifactError, MetricsError
 from clstm_core.store.journal import Journal
 from clstm_core.store.rows import fitting, rows_of
@@ -68,16 +68,20 @@ class MetricsStore:
         Columns that a row leaves out become NULL in a new row and keep their value in an old one. All rows of a call
         are written in one transaction, together with what the journal holds.
         """
-        target = table_named(table)
-        clean = [clean_row(target, row) for row in rows]
+        return self._store({table: list(rows)})
+
+    def _store(self, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> bool:
+        """Rows of several tables, all or nothing: opening the file costs more than writing them."""
+        clean = {table: [clean_row(table_named(table), row) for row in rows] for table, rows in found.items() if rows}
         if not clean:
             return True
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._write([(table, row) for row in clean])
+            self._write([(table, row) for table, rows in clean.items() for row in rows])
         except StoreLockedError as locked:
-            self.journal.append(table, clean)
-            _log.warning("%s The %d rows of %s are kept in %s.", locked, len(clean), table, self.journal.path)
+            for table, rows in clean.items():
+                self.journal.append(table, rows)
+                _log.warning("%s The %d rows of %s are kept in %s.", locked, len(rows), table, self.journal.path)
             return False
         return True
 
@@ -106,9 +110,7 @@ class MetricsStore:
 
     def record(self, *manifests: Manifest) -> None:
         """Write what each manifest says of itself: the same rows that `rebuild` reads back from its file."""
-        for manifest in manifests:
-            for table, rows in manifest.rows().items():
-                self.upsert(table, fitting(table, rows))
+        self._store(_together(manifest.rows() for manifest in manifests))
 
     def forget(self, run: str) -> None:
         """Remove what is known of a run that was set aside; its backtests and its trials stay counted."""
@@ -134,9 +136,7 @@ class MetricsStore:
             self._require_unlocked()
         with scratch(self.path.parent, self.path.name) as place:
             fresh = MetricsStore(place / self.path.name)
-            for found in rows_of(Path(data_dir)):
-                for table, rows in found.items():
-                    fresh.upsert(table, fitting(table, rows))
+            fresh._store(_together(rows_of(Path(data_dir))))
             if not fresh.path.exists():
                 fresh.drain()
             counts = {name: fresh.query(f'SELECT count(*) AS n FROM "{name}"')[0]["n"] for name in TABLES}  # noqa: S608
@@ -287,6 +287,15 @@ class MetricsStore:
                 if waited >= self.timeout_s:
                     raise StoreLockedError(self.path, waited, error) from error
                 time.sleep(random.uniform(0.02, 0.15))
+
+
+def _together(found: Iterable[Rows]) -> Rows:
+    """Rows by table of several files, in their order."""
+    rows_by_table: Rows = {}
+    for rows_of_one in found:
+        for table, rows in rows_of_one.items():
+            rows_by_table.setdefault(table, []).extend(fitting(table, rows))
+    return rows_by_table
 
 
 def _is_lock(error: Exception) -> bool:

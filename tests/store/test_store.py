@@ -345,6 +345,28 @@ def test_rebuilding_reads_what_manifests_say_and_leaves_misfits_out(store, tmp_p
     assert "inputs.json holds something else" in caplog.text
 
 
+class TwoTables:
+    """A manifest whose rows go to two tables, the second of which may refuse them."""
+
+    def __init__(self, kl):
+        self.kl = kl
+
+    def rows(self):
+        return {"runs": [{"run": "demo"}], "training_metrics": [{"run": "demo", "iteration": 1, "approx_kl": self.kl}]}
+
+
+def test_what_a_manifest_says_is_stored_at_one_opening_or_not_at_all(store, monkeypatch):
+    opened = []
+    connect = duckdb.connect
+    monkeypatch.setattr(duckdb, "connect", lambda *place, **how: opened.append(place) or connect(*place, **how))
+    store.record(TwoTables(0.1), TwoTables(0.2))
+    assert len(opened) == 1
+    assert store.query("SELECT approx_kl FROM training_metrics") == [{"approx_kl": 0.2}], "the later one stands"
+    with pytest.raises(MetricsError):
+        store.record(TwoTables(0.3), TwoTables("no number"))
+    assert store.query("SELECT approx_kl FROM training_metrics") == [{"approx_kl": 0.2}]
+
+
 def test_a_run_that_was_set_aside_is_forgotten_but_for_its_trials(store):
     for run in ("mine", "other"):
         store.upsert("runs", [{"run": run}])
