@@ -14,12 +14,12 @@ import sys
 import time
 from pathlib import Path
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
 
 UI = "http://127.0.0.1:3000"
 CHAIN = "/runs?q%5B0%5D=job%3Atrain_and_evaluate"
 FORM = "/locations/clstm_options/jobs/start_run/playground"
-SIZE = {"width": 1280, "height": 900}
+SIZE = ViewportSize(width=1280, height=900)
 
 
 class Walk:

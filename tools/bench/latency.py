@@ -22,6 +22,7 @@ from clstm_core.deployment.export import actor_step, export_onnx, export_torchsc
 from clstm_core.deployment.runtimes import Runtime, eager, torchscript
 from clstm_core.deployment.runtimes import onnx as one_thread
 from clstm_core.model.clstm import CLSTM
+from clstm_core.model.policy_step import PolicyStep
 from clstm_core.specs import ACTIONS, OBSERVATION
 from clstm_policy import Policy
 from clstm_policy.graph import Graph
@@ -90,10 +91,11 @@ class Whole:
     def __call__(self, given: Arrays) -> Arrays:
         """Decide; the state is its own, what is given of it is not read."""
         decided = self.policy.act(given[0], given[1])
+        assert isinstance(decided, list)
         return (np.array([list(one.probabilities.values()) for one in decided]), *self.policy.remembered().values())
 
 
-def candidates(step: torch.nn.Module, folder: Path, accounts: int) -> Iterator[tuple[str, Callable[[Arrays], Arrays]]]:
+def candidates(step: PolicyStep, folder: Path, accounts: int) -> Iterator[tuple[str, Callable[[Arrays], Arrays]]]:
     """Every runtime of one policy, by name."""
     import onnx
     import onnxruntime as ort

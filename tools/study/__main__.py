@@ -138,8 +138,10 @@ def _trained(config: RunConfig, market: MarketTensors, options: argparse.Namespa
     rows = measure(ladder, market, config, episodes=options.episodes, compared=options.episodes).rows
     metrics = read_jsonl(folder / "metrics.jsonl")
     last = metrics[-max(1, len(metrics) // 10) :]
-    names = ("milestone", "env_steps", "kind", "mode", "growth_bps", "error_bps", "deviation_bps", "per_risk")
-    names += ("gap_bps", "gap_error_bps", "explained_variance_5")
+    names = (
+        *("milestone", "env_steps", "kind", "mode", "growth_bps", "error_bps", "deviation_bps", "per_risk"),
+        *("gap_bps", "gap_error_bps", "explained_variance_5"),
+    )
     return {
         "figures": [{name: row.get(name) for name in names} for row in rows],
         "seconds": round(result.seconds, 1),

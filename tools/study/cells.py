@@ -82,5 +82,6 @@ def configuration(study: str, cell: str, *, steps: int, seed: int) -> RunConfig:
     """
     changed = STUDIES[study][cell](default_cpu())
     worlds = dataclasses.replace(changed.worlds, seed=seed)
-    named = {"recipe": f"{study}-{cell}", "compile_env": "on"}
-    return dataclasses.replace(changed, timesteps=steps, seed=seed, worlds=worlds, **named)
+    return dataclasses.replace(
+        changed, recipe=f"{study}-{cell}", timesteps=steps, seed=seed, worlds=worlds, compile_env="on"
+    )
