@@ -17,6 +17,11 @@ from clstm_core.evidence_audit.names import CHECKS
 from clstm_core.market.tensors import MarketTensors
 
 
+def slow(*values):
+    """A case like one that always runs: each walks the chain's backtests anew."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def failed(chain):
     """Names of the audit's checks that fail, with their words, and that the chain stops there."""
     result = chain.stage(evidence_audit)
@@ -80,7 +85,7 @@ def test_backtests_without_commissions_are_named(validated, monkeypatch):
     assert "commission_per_contract_usd" in said["costs_charged"]
 
 
-@pytest.mark.parametrize("columns", [slice(None), slice(0, 1), slice(4, 5), slice(15, 16)])
+@pytest.mark.parametrize("columns", [slice(15, 16), *(slow(one) for one in (slice(None), slice(0, 1), slice(4, 5)))])
 def test_an_observation_that_carries_features_of_tomorrow_is_named(validated, monkeypatch, columns):
     from clstm_core.env.table_view import TableView
 
@@ -100,7 +105,8 @@ def test_an_observation_that_carries_features_of_tomorrow_is_named(validated, mo
 
 
 @pytest.mark.parametrize(
-    ("where", "name"), [(pairing, "log_returns"), (pairing, "simple_returns"), (statistics, "simple_returns")]
+    ("where", "name"),
+    [(pairing, "log_returns"), slow(pairing, "simple_returns"), slow(statistics, "simple_returns")],
 )
 def test_a_comparison_that_clips_the_worst_days_is_named(validated, monkeypatch, where, name):
     original = getattr(where, name)
@@ -139,7 +145,7 @@ def test_a_validation_window_that_is_the_test_window_is_named(validated, monkeyp
     assert "outside its validation window" in said["windows_disjoint"]
 
 
-@pytest.mark.parametrize("cut", [(3, 0), (0, 3)])
+@pytest.mark.parametrize("cut", [(3, 0), slow((0, 3))])
 def test_a_test_window_that_begins_late_or_ends_early_is_named(validated, monkeypatch, cut):
     original = backtest.resolve_window
 
