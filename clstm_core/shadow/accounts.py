@@ -14,7 +14,7 @@ from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import BundleManifest, ReconciliationManifest, ShadowManifest
 from clstm_core.artifacts.places import Places
 from clstm_core.config import MarketConfig, RunConfig
-from clstm_core.errors import ConfigError, ShadowError
+from clstm_core.errors import ArtifactError, ConfigError, ShadowError
 from clstm_core.evaluation.trial_ledger import enter
 from clstm_core.market.cache import ensure_quotes, ensure_tensors
 from clstm_core.market.instrument import SPX
@@ -26,7 +26,7 @@ from clstm_core.shadow.drift import regime_of, tercile_limits
 from clstm_core.shadow.limits import Limits
 from clstm_core.shadow.log import ROOM, ShadowLog
 from clstm_core.shadow.reconcile import LEAST_SESSIONS, reconcile
-from clstm_core.shadow.runner import Opening, ShadowRunner, set_switch
+from clstm_core.shadow.runner import Opening, ShadowRunner, heed, set_switch, switch_of
 from clstm_core.shadow.sources.directory import Directory
 from clstm_core.shadow.sources.replay import Replay
 from clstm_core.shadow.summary import keep, summarise, training_features
@@ -98,11 +98,15 @@ def switch_account(places: Places, name: str, state: str, reason: str) -> str | 
     Raises: ShadowError without a reason or an account; for one that is in use, when the switch would be loosened
     """
     folder = _existing(places, name)
-    if in_use(folder):
-        ask(folder, state, reason)
-        return None
-    with ShadowLog.writing(folder) as log:
-        return set_switch(log, state, reason)
+    try:
+        with ShadowLog.writing(folder) as log:
+            heed(log)  # what was asked before this comes before it
+            return set_switch(log, state, reason)
+    except ArtifactError:
+        if not in_use(folder):
+            raise
+    ask(folder, state, reason, switch_of(ShadowLog(folder)))
+    return None
 
 
 def log_of(places: Places, name: str) -> ShadowLog:

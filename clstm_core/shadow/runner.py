@@ -70,17 +70,18 @@ class ShadowRunner:
             tell: called with each entry
         """
         done = 0
-        self._heed()
+        heed(self.log)
         for arrival in self._source.arrivals(self._last_decided()):
             if self._refused_already(arrival):
                 continue
             if most is not None and done >= most:
                 break
-            self._heed()
+            heed(self.log)
             entry = self.take(arrival)
             done += 1
             if tell is not None:
                 tell(entry)
+        heed(self.log)  # what was asked during the last session is not left to the next run
         return done
 
     def take(self, arrival: Arrival) -> dict[str, Any]:
@@ -186,14 +187,6 @@ class ShadowRunner:
             for row in self.log.entries
         )
 
-    def _heed(self) -> None:
-        """Switch as a person asked while this process held the log."""
-        if (asked := asked_of(self.log.folder)) is not None:
-            state, reason = asked
-            if tighter(self.switch, state) != self.switch:
-                set_switch(self.log, state, reason)
-            forget_asked(self.log.folder)
-
     def _common(self, arrival: Arrival) -> dict[str, Any]:
         return {
             "snapshot": arrival.snapshot,
@@ -242,6 +235,15 @@ def account_config(account: Mapping[str, Any]) -> EnvConfig:
 def switch_of(log: ShadowLog) -> str:
     """The state of the kill switch after the last entry."""
     return log.entries[-1]["switch"] if log.entries else ACTIVE
+
+
+def heed(log: ShadowLog) -> None:
+    """Switch as a person asked while a process held the log; only ever tighter."""
+    if (asked := asked_of(log.folder)) is not None:
+        state, reason = asked
+        if tighter(switch_of(log), state) != switch_of(log):
+            set_switch(log, state, reason)
+        forget_asked(log.folder)
 
 
 def set_switch(log: ShadowLog, state: str, reason: str, now: datetime | None = None) -> str:

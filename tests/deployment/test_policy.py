@@ -180,11 +180,11 @@ def test_it_goes_on_after_a_restart_with_what_it_remembered(original, make_env):
     damaged.popitem()
     with pytest.raises(PolicyError, match="found no memory_age"):
         second.remember(damaged)
-    poisoned = {name: np.full_like(array, -1) for name, array in first.remembered().items()}
     with pytest.raises(PolicyError, match="state of another policy"):
-        second.remember(poisoned)
+        second.remember(first.remembered() | {"policy_sha256": np.zeros(32, dtype=np.uint8)})
+    poisoned = {"memory_age": np.full_like(first.remembered()["memory_age"], -1)}
     with pytest.raises(PolicyError, match="state memory_age"):
-        second.remember(poisoned | {"policy_sha256": first.remembered()["policy_sha256"]})
+        second.remember(first.remembered() | poisoned)
     with pytest.raises(PolicyError, match="input actor_h"):
         second.remember(first.remembered() | {"actor_h": np.float32(0)})
 
