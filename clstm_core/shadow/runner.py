@@ -20,7 +20,7 @@ from clstm_core.config import EnvConfig, RunConfig
 from clstm_core.errors import ArtifactError, ShadowError
 from clstm_core.market.instrument import SPX
 from clstm_core.shadow.account import Account
-from clstm_core.shadow.arrival import Arrival, QuoteSource, aged, faults_of, missing_between, out_of_order
+from clstm_core.shadow.arrival import Arrival, QuoteSource, aged, faults_of, missing_between, out_of_order, too_early
 from clstm_core.shadow.asked import asked_of, forget_asked
 from clstm_core.shadow.columns import DECIDED, OPENED, REFUSED, SWITCHED, nanoseconds
 from clstm_core.shadow.entry import book_columns, order_columns
@@ -88,7 +88,7 @@ class ShadowRunner:
         """Decide on one session, or refuse it; the entry that was written."""
         entry = self._common(arrival)
         before = self.log.decided[-1] if self.log.decided else None
-        if why := out_of_order(arrival, self._last_decided()):
+        if why := out_of_order(arrival, self._last_decided(), SPX.calendar):
             return self._append(entry | {"kind": REFUSED, "switch": self.switch, "reasons": [why]})
         if arrival.problem:
             return self._refuse(entry, [arrival.problem])
@@ -179,11 +179,15 @@ class ShadowRunner:
         return nanoseconds(self.log.decided[-1]["snapshot"]) if self.log.decided else None
 
     def _refused_already(self, arrival: Arrival) -> bool:
-        """Whether this very session was refused before, for what it held: it is looked at again when it is another."""
+        """Whether this very session was refused before, for what it held: it is looked at again when it is another.
+
+        A refusal by a clock that has been set back since, or before the session had ended, says nothing of it.
+        """
         return any(
             row["kind"] == REFUSED
             and (nanoseconds(row["snapshot"]), row["session_sha256"]) == (arrival.snapshot, arrival.session_sha256)
-            and row["snapshot"] <= row["seen_at"]
+            and (seen := nanoseconds(row["seen_at"])) <= arrival.seen_at
+            and not too_early(arrival.snapshot, seen - int(row["quote_age_s"] * 1e9), seen, SPX.calendar)
             for row in self.log.entries
         )
 

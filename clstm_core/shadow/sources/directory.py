@@ -22,7 +22,7 @@ from clstm_core.market.calendars import session_ends
 from clstm_core.market.file_source import FileSource
 from clstm_core.market.sources import open_source
 from clstm_core.market.tensors import MarketTensors, load_market
-from clstm_core.shadow.arrival import Arrival, day_of
+from clstm_core.shadow.arrival import Arrival, day_of, end_of
 from clstm_core.shadow.pair import pair_of
 
 WHOLE_SHARE = 0.5
@@ -53,7 +53,7 @@ class Directory:
                 f"source {config.source} reads no files by session: expected one that does. `clstm sources` lists them."
             )
         self.name, self.label = name or f"directory:{source.name}", source.label
-        self.currency = source.instrument.currency
+        self.currency, self._calendar = source.instrument.currency, source.instrument.calendar
 
     def arrivals(self, after: int | None) -> Iterator[Arrival]:
         """As `QuoteSource` states; an account that has seen none begins at `since`, or at the newest session there is.
@@ -81,7 +81,7 @@ class Directory:
                 yield Arrival(
                     snapshot=snapshot,
                     seen_at=int(self._now().timestamp()) * 10**9,
-                    quoted_at=taken.get(snapshot, snapshot),
+                    quoted_at=taken.get(snapshot, end_of(snapshot, self._calendar)),
                     source=self.name,
                     source_sha256=identity,
                     session_sha256=file_sha256(files[day]) if day in files else identity,
