@@ -156,7 +156,7 @@ def _kept_feed(places: Places, feed: Feed) -> Feed:
     """The table that a feed's sessions are kept in, as a source of files."""
     folder = Path(feed.data) if feed.data else places.root / "shadow-quotes" / f"alpaca-{feed.market or SPX.name}"
     folder.mkdir(parents=True, exist_ok=True)
-    return dataclasses.replace(feed, kind="directory", market="table", data=str(folder))
+    return dataclasses.replace(feed, market="table", data=str(folder))
 
 
 def market_of(places: Places, bundle: Path, feed: Feed) -> MarketTensors:
@@ -176,7 +176,10 @@ def _settings(bundle: Path, feed: Feed) -> tuple[MarketConfig, int]:
     if source == trained.market.source:
         settings = dataclasses.replace(trained.market, data_dir=folder or trained.market.data_dir)
     else:
-        settings = default_config(source, data_dir=folder, min_training_snapshots=trained.market.min_training_snapshots)
+        known: dict[str, Any] = {"min_training_snapshots": trained.market.min_training_snapshots}
+        if feed.kind == "alpaca":  # its folder is empty at first, and what is kept there must not move the tenors
+            known |= {"near_days": trained.market.near_days, "far_days": trained.market.far_days}
+        settings = default_config(source, data_dir=folder, **known)
     return settings, trained.env.horizon + settings.feature_lookback
 
 
