@@ -62,7 +62,7 @@ def chain_client(keys: tuple[str, str] | None, *, address: str | None = None) ->
             "no keys of Alpaca's market data: expected APCA_API_KEY_ID and APCA_API_SECRET_KEY in the environment."
         )
     client = OptionHistoricalDataClient(*keys, url_override=address)
-    client._session.request = _patient(client._session.request)  # the library has no setting for it
+    client._session.request = _patient(client._session.request)  # type: ignore[method-assign]  # it has no setting
     found: Chain = client
     return found
 
