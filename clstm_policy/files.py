@@ -14,6 +14,7 @@ from clstm_policy.guard import PolicyError
 MANIFEST, GRAPH, GOLDEN = "manifest.json", "policy.onnx", "golden.safetensors"
 KIND, VERSION = "bundle", 4
 _AGAIN = "Copy the bundle again, or export it again."
+_FACTS = {"schema": dict, "schema_sha256": str, "memory_sessions": int, "provenance": dict}
 _DTYPES = {"F32": np.float32, "U8": np.uint8}
 
 
@@ -25,7 +26,7 @@ def verified_manifest(folder: Path) -> Mapping[str, Any]:
     place = folder / MANIFEST
     try:
         manifest = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PolicyError(f"no readable bundle in {folder}: {error}. Expected a folder with {MANIFEST}.") from None
     found = (manifest.get("kind"), manifest.get("version")) if isinstance(manifest, dict) else None
     if found != (KIND, VERSION):
@@ -35,13 +36,26 @@ def verified_manifest(folder: Path) -> Mapping[str, Any]:
         raise PolicyError(
             f"{place} names no hash of {', '.join(missing)}: expected one, it is not opened unseen. {_AGAIN}"
         )
+    if wrong := [name for name, kind in _FACTS.items() if not isinstance(manifest.get(name), kind)]:
+        raise PolicyError(f"{place} does not say {', '.join(wrong)} as a bundle does: expected all of them. {_AGAIN}")
+    if wrong := [name for name in ("observation", "actions") if not isinstance(manifest["schema"].get(name), list)]:
+        raise PolicyError(f"{place} lists no {', '.join(wrong)} in its schema: expected their names. {_AGAIN}")
     for name, expected in files.items():
         file = folder / name
         if not file.is_file():
             raise PolicyError(f"missing file {file}: expected every file that {MANIFEST} names. {_AGAIN}")
         if (digest := hashlib.sha256(file.read_bytes()).hexdigest()) != expected:
-            raise PolicyError(f"altered file {file}: found sha256 {digest[:12]}, expected {expected[:12]}. {_AGAIN}")
+            said = str(expected)[:12]
+            raise PolicyError(f"altered file {file}: found sha256 {digest[:12]}, expected {said}. {_AGAIN}")
     return manifest
+
+
+def require_sealed(manifest: Mapping[str, Any], folder: Path) -> None:
+    """Raise PolicyError where a fact of the manifest was altered after it was written: its caps are to be kept."""
+    content = {name: value for name, value in manifest.items() if name != "seal"}
+    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+    if hashlib.sha256(text.encode()).hexdigest() != manifest.get("seal"):
+        raise PolicyError(f"altered {folder / MANIFEST}: expected the content that its seal was made of. {_AGAIN}")
 
 
 def golden_of(folder: Path) -> dict[str, np.ndarray]:

@@ -32,8 +32,8 @@ class Input:
 def check_inputs(given: Arrays, expected: Sequence[Input], features: Sequence[str] = ()) -> None:
     """Raise PolicyError for the first input that a policy must not decide on: it names the feature or the tensor.
 
-    Refused are: another number, shape or type of arrays than the graph's, a number that is not finite, and an account
-    without a legal action.
+    Refused are: another number, shape or type of arrays than the graph's, a number that is not finite, no account, and
+    an account without a legal action.
 
     Args:
         features: names of the observation's columns
@@ -62,12 +62,49 @@ def check_inputs(given: Arrays, expected: Sequence[Input], features: Sequence[st
             f"state {item.name} of account {int(np.argwhere(~sound)[0][0])} holds {array[~sound][0]}: expected what "
             "the policy returned at the decision before. Begin the account's state anew with zeros."
         )
+    if not batch:
+        raise PolicyError("found no account, expected at least one row. Give one row per account.")
     legal = given[1].any(axis=1)
     if not legal.all():
         raise PolicyError(
             f"action_mask leaves account {int(np.flatnonzero(~legal)[0])} no legal action: expected at least one, hold "
             "is always legal. Give the mask of this snapshot."
         )
+
+
+def numbers(what: str, given: object) -> np.ndarray:
+    """`given` as float32.
+
+    Raises: PolicyError, which begins with `what`, for words, complex numbers, and rows of unequal length
+    """
+    try:
+        found = np.asarray(given)
+        if found.dtype.kind not in "cSU":
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as that
+                return found.astype(np.float32, copy=False)
+        why = f"it holds {found.dtype}"
+    except (TypeError, ValueError) as error:
+        why = str(error)
+    raise PolicyError(
+        f"{what} cannot be read: {why}. Expected numbers, in rows of one length. Give them as a NumPy array."
+    )
+
+
+def legal_actions(given: object, shape: tuple[int, int]) -> np.ndarray:
+    """An action mask as bool [N, A], every action where none is given.
+
+    Raises: PolicyError for what says neither true nor false: a NaN, a word or a 2 would count as legal
+    """
+    if given is None:
+        return np.ones(shape, dtype=bool)
+    found = numbers("the action mask", given)
+    strange = found[(found != 0) & (found != 1)]
+    if strange.size:
+        raise PolicyError(
+            f"action_mask holds {strange.flat[0]}: expected true or false of every action. Give the mask of this "
+            "snapshot."
+        )
+    return np.atleast_2d(found.astype(bool))
 
 
 def logit_difference(found: np.ndarray, expected: np.ndarray, legal: np.ndarray) -> float:

@@ -3,17 +3,28 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from clstm_policy.files import GRAPH, golden_of, verified_manifest
-from clstm_policy.guard import MAX_LOGIT_DIFFERENCE, Arrays, PolicyError, check_inputs, logit_difference
+from clstm_policy.files import GRAPH, golden_of, require_sealed, verified_manifest
+from clstm_policy.guard import (
+    MAX_LOGIT_DIFFERENCE,
+    Arrays,
+    PolicyError,
+    check_inputs,
+    legal_actions,
+    logit_difference,
+    numbers,
+)
 
 if TYPE_CHECKING:
     from clstm_policy.graph import Graph
 
 UNQUALIFIED = "UNQUALIFIED"
+WHOSE = "policy_sha256"
+"""Name of the array that says whose memory is kept."""
 
 
 class Decision(NamedTuple):
@@ -33,11 +44,14 @@ class Policy:
     features, actions: names, in the order of observations and masks
     standing:          how it was chosen; `qualified` is False where it is no champion
     memory_sessions:   decisions after which it forgets, by itself
+
+    Threads may share one: each decision is then taken whole, one after the other.
     """
 
     def __init__(self, graph: "Graph", manifest: Mapping[str, Any]):
-        self._graph, self._accounts = graph, 0
+        self._graph, self._lock = graph, Lock()
         self._state: Arrays = ()
+        self._whose = bytes.fromhex(manifest.get("files", {}).get(GRAPH, ""))
         self.features: tuple[str, ...] = tuple(manifest["schema"]["observation"])
         self.actions: tuple[str, ...] = tuple(manifest["schema"]["actions"])
         self.standing = str(manifest["provenance"].get("standing") or f"{UNQUALIFIED}: nothing says that it was chosen")
@@ -65,6 +79,7 @@ class Policy:
         manifest = verified_manifest(place)
         graph = Graph(place / GRAPH, threads)
         _require_own(graph, manifest, place)
+        require_sealed(manifest, place)
         policy = cls(graph, manifest)
         if not (policy.qualified or unqualified):
             raise PolicyError(
@@ -89,57 +104,72 @@ class Policy:
         rows = self._rows(observation)
         single = rows.ndim == 1
         rows = np.atleast_2d(rows)
-        shape = (len(rows), len(self.actions))
-        mask = np.ones(shape, dtype=bool) if action_mask is None else np.atleast_2d(np.asarray(action_mask, dtype=bool))
-        if len(rows) != self._accounts:
-            if self._accounts:
+        mask = legal_actions(action_mask, (len(rows), len(self.actions)))
+        with self._lock:
+            if self._state and len(rows) != (accounts := len(self._state[0])):
                 raise PolicyError(
-                    f"found observations of {len(rows)} accounts, expected {self._accounts} as before: what is "
-                    "remembered belongs to those. Call forget() first to begin with others."
+                    f"found observations of {len(rows)} accounts, expected {accounts} as before: what is remembered "
+                    "belongs to those. Call forget() first to begin with others."
                 )
-            self._begin(len(rows))
-        # its own state came of inputs that were checked, or of `remember`
-        check_inputs((rows, mask), self._graph.inputs[:2], self.features)
-        logits, *state = self._graph((rows, mask, *self._state))
-        self._state = tuple(state)
+            # its own state came of inputs that were checked, or of `remember`
+            check_inputs((rows, mask), self._graph.inputs[:2], self.features)
+            state = self._state or tuple(item.blank(len(rows)) for item in self._graph.inputs[2:])
+            logits, *following = self._graph((rows, mask, *state))
+            self._state = tuple(following)
         found = [self._decision(row, legal) for row, legal in zip(logits, mask, strict=True)]
         return found[0] if single else found
 
     def forget(self) -> None:
         """Begin anew, as with accounts that have just started."""
-        self._accounts, self._state = 0, ()
+        self._state = ()
 
     def remembered(self) -> dict[str, np.ndarray]:
-        """What it remembers, to be kept across a restart: arrays by name; empty before its first decision."""
+        """What it remembers and whose it is, to be kept across a restart: arrays by name; empty before it decided."""
         names = [item.name for item in self._graph.inputs[2:]]
-        return {name: array.copy() for name, array in zip(names, self._state, strict=False)}
+        found = {name: array.copy() for name, array in zip(names, self._state, strict=False)}
+        whose = {WHOSE: np.frombuffer(self._whose, dtype=np.uint8).copy()} if found and self._whose else {}
+        return whose | found
 
     def remember(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go on with what `remembered` gave before a restart.
+        """Go on with what `remembered` gave before a restart; it forgets where that was empty.
 
-        Raises: PolicyError for another policy's memory, or one that is damaged
+        Raises: PolicyError for another policy's memory, or one that is damaged; what it remembers is then as it was
         """
+        if not len(state):
+            return self.forget()
         wanted = self._graph.inputs[2:]
-        if missing := [item.name for item in wanted if item.name not in state]:
-            raise PolicyError(f"found no {', '.join(missing)} in what is to be remembered: expected all of them.")
-        accounts = len(state[wanted[0].name])
+        names = ([WHOSE] if self._whose else []) + [item.name for item in wanted]
+        if missing := [name for name in names if name not in state]:
+            raise PolicyError(
+                f"found no {', '.join(missing)} in what is to be remembered: expected all that remembered() gave. Give "
+                "it whole, or call forget() to begin anew."
+            )
+        if self._whose and np.asarray(state[WHOSE]).tobytes() != self._whose:
+            raise PolicyError(
+                f"found the state of another policy: expected that of {self._whose.hex()[:12]}. Give what this one "
+                "remembered, or call forget() to begin anew."
+            )
+        kept = tuple(np.array(state[item.name]) for item in wanted)  # its own: the caller may write to his
+        accounts = len(kept[0]) if kept[0].ndim else 0
         blank = (self._graph.inputs[0].blank(accounts), self._graph.inputs[1].blank(accounts))
-        kept = tuple(np.asarray(state[item.name]) for item in wanted)
         check_inputs((*blank, *kept), self._graph.inputs, self.features)
-        self._accounts, self._state = accounts, kept
-
-    def _begin(self, accounts: int) -> None:
-        self._accounts = accounts
-        self._state = tuple(item.blank(accounts) for item in self._graph.inputs[2:])
+        self._state = kept
 
     def _rows(self, observation: Any) -> np.ndarray:
         if not isinstance(observation, Mapping):
-            return np.asarray(observation, dtype=np.float32)
-        if strange := sorted(set(observation) ^ set(self.features)):
+            return numbers("the observation", observation)
+        if strange := sorted(set(observation) ^ set(self.features), key=str):
             raise PolicyError(
-                f"features {', '.join(strange)} are missing or unknown: expected exactly {', '.join(self.features)}."
+                f"features {', '.join(map(str, strange))} are missing or unknown: expected exactly "
+                f"{', '.join(self.features)}. Give each of them once, by its name."
             )
-        return np.array([observation[name] for name in self.features], dtype=np.float32)
+        rows = numbers("the observation", [observation[name] for name in self.features])
+        if rows.ndim != 1:
+            raise PolicyError(
+                f"features by name are {list(rows.shape[1:])} each: expected one number each. Give several accounts in "
+                "order, [N, F]."
+            )
+        return rows
 
     def _decision(self, logits: np.ndarray, legal: np.ndarray) -> Decision:
         scores = np.where(legal, logits.astype(np.float64), -np.inf)

@@ -14,7 +14,7 @@ from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import BundleManifest, ReconciliationManifest, ShadowManifest
 from clstm_core.artifacts.places import Places
 from clstm_core.config import MarketConfig, RunConfig
-from clstm_core.errors import ConfigError, ShadowError
+from clstm_core.errors import ArtifactError, ConfigError, ShadowError
 from clstm_core.evaluation.trial_ledger import enter
 from clstm_core.market.cache import ensure_quotes, ensure_tensors
 from clstm_core.market.instrument import SPX
@@ -26,7 +26,7 @@ from clstm_core.shadow.drift import regime_of, tercile_limits
 from clstm_core.shadow.limits import Limits
 from clstm_core.shadow.log import ROOM, ShadowLog
 from clstm_core.shadow.reconcile import LEAST_SESSIONS, reconcile
-from clstm_core.shadow.runner import Opening, ShadowRunner, set_switch
+from clstm_core.shadow.runner import Opening, ShadowRunner, heed, set_switch, switch_of
 from clstm_core.shadow.sources.directory import Directory
 from clstm_core.shadow.sources.replay import Replay
 from clstm_core.shadow.summary import keep, summarise, training_features
@@ -98,11 +98,15 @@ def switch_account(places: Places, name: str, state: str, reason: str) -> str | 
     Raises: ShadowError without a reason or an account; for one that is in use, when the switch would be loosened
     """
     folder = _existing(places, name)
-    if in_use(folder):
-        ask(folder, state, reason)
-        return None
-    with ShadowLog.writing(folder) as log:
-        return set_switch(log, state, reason)
+    try:
+        with ShadowLog.writing(folder) as log:
+            heed(log)  # what was asked before this comes before it
+            return set_switch(log, state, reason)
+    except ArtifactError:
+        if not in_use(folder):
+            raise
+    ask(folder, state, reason, switch_of(ShadowLog(folder)))
+    return None
 
 
 def log_of(places: Places, name: str) -> ShadowLog:
@@ -152,7 +156,7 @@ def _kept_feed(places: Places, feed: Feed) -> Feed:
     """The table that a feed's sessions are kept in, as a source of files."""
     folder = Path(feed.data) if feed.data else places.root / "shadow-quotes" / f"alpaca-{feed.market or SPX.name}"
     folder.mkdir(parents=True, exist_ok=True)
-    return dataclasses.replace(feed, kind="directory", market="table", data=str(folder))
+    return dataclasses.replace(feed, market="table", data=str(folder))
 
 
 def market_of(places: Places, bundle: Path, feed: Feed) -> MarketTensors:
@@ -172,7 +176,10 @@ def _settings(bundle: Path, feed: Feed) -> tuple[MarketConfig, int]:
     if source == trained.market.source:
         settings = dataclasses.replace(trained.market, data_dir=folder or trained.market.data_dir)
     else:
-        settings = default_config(source, data_dir=folder, min_training_snapshots=trained.market.min_training_snapshots)
+        known: dict[str, Any] = {"min_training_snapshots": trained.market.min_training_snapshots}
+        if feed.kind == "alpaca":  # its folder is empty at first, and what is kept there must not move the tenors
+            known |= {"near_days": trained.market.near_days, "far_days": trained.market.far_days}
+        settings = default_config(source, data_dir=folder, **known)
     return settings, trained.env.horizon + settings.feature_lookback
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from clstm_core.market.calendars import trading_days
+from clstm_core.market.calendars import session_ends, trading_days
 from clstm_core.market.clock import MINUTE_NS
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.shadow.limits import Limits
@@ -57,11 +57,25 @@ class QuoteSource(Protocol):
         ...
 
 
-def out_of_order(arrival: Arrival, last: int | None) -> str:
+def end_of(snapshot: int, calendar: str) -> int:
+    """When a session ends (int64 UTC ns): at its snapshot, or sooner on a half day."""
+    return min(snapshot, int(session_ends(np.array([day_of(snapshot)], dtype="datetime64[D]"), calendar)[0]))
+
+
+def too_early(snapshot: int, quoted_at: int, seen_at: int, calendar: str) -> str:
+    """Why a session cannot have arrived when it did, by the clock that was read; empty where it can."""
+    end, taken, seen = (np.datetime64(at // MINUTE_NS, "m") for at in (end_of(snapshot, calendar), quoted_at, seen_at))
+    if end > seen:
+        return f"reordered: session {day_of(snapshot)} ends at {end} UTC, after {seen}, when it arrived"
+    if quoted_at > seen_at + MINUTE_NS:
+        return f"reordered: quotes of {taken} UTC, after {seen}, when they arrived"
+    return ""
+
+
+def out_of_order(arrival: Arrival, last: int | None, calendar: str) -> str:
     """Why a session cannot follow the last one that was decided on; empty where it can."""
-    if arrival.snapshot > arrival.seen_at:
-        ends, seen = (np.datetime64(at // MINUTE_NS, "m") for at in (arrival.snapshot, arrival.seen_at))
-        return f"reordered: session {day_of(arrival.snapshot)} ends at {ends} UTC, after {seen}, when it arrived"
+    if early := too_early(arrival.snapshot, arrival.quoted_at, arrival.seen_at, calendar):
+        return early
     if last is None or arrival.snapshot > last:
         return ""
     when, then = day_of(arrival.snapshot), day_of(last)

@@ -19,13 +19,16 @@ def in_use(folder: Path) -> bool:
     return is_locked(folder / "log.lock")
 
 
-def ask(folder: Path, state: str, reason: str) -> None:
+def ask(folder: Path, state: str, reason: str, now: str) -> None:
     """Leave word for the process that holds the account; of two words the stricter stays.
+
+    Args:
+        now: where the switch stands in the log
 
     Raises: ShadowError for a switch that loosens, or without a reason
     """
     said = require_reason(reason)
-    if state == ACTIVE:
+    if state == ACTIVE or tighter(now, state) != state:
         raise ShadowError(
             f"shadow account {folder.name} is in use by another process: expected to wait for it before the switch is "
             "loosened. Run the same command again when it has ended."

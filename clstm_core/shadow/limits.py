@@ -10,6 +10,9 @@ from typing import Any
 
 from clstm_core.errors import ConfigError
 
+MOST = 1e12
+"""Beyond it a number limits nothing; a whole number may be larger than any float."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
@@ -38,10 +41,15 @@ class Limits:
             value = getattr(self, item.name)
             if value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-                raise ConfigError(f"limit {item.name}={value!r}: expected a number of at least 0, or null for none.")
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 0 <= value <= MOST or not math.isfinite(value):
+                raise ConfigError(
+                    f"limit {item.name}={_short(value)}: expected a number of at least 0, or null for none. Correct it."
+                )
         if not isinstance(self.rate_sessions, int) or self.rate_sessions < 1:
-            raise ConfigError(f"limit rate_sessions={self.rate_sessions!r}: expected a whole number of at least 1.")
+            raise ConfigError(
+                f"limit rate_sessions={_short(self.rate_sessions)}: expected a whole number of at least 1. Correct it."
+            )
 
     @classmethod
     def of_account(cls, account: Mapping[str, Any]) -> "Limits":
@@ -71,14 +79,23 @@ class Limits:
         """Those of a bundle's account, but for what a JSON file states."""
         try:
             stated = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"cannot read the limits {path}: {error}. Expected a JSON object.") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise ConfigError(
+                f"cannot read the limits {path}: {error}. Expected a JSON object. Correct the file."
+            ) from error
         known = [item.name for item in dataclasses.fields(cls)]
         if not isinstance(stated, dict) or (strange := sorted(set(stated) - set(known))):
             found = ", ".join(strange) if isinstance(stated, dict) else type(stated).__name__
             raise ConfigError(f"limits {path} state {found}: expected only {', '.join(known)}. Correct the file.")
-        return dataclasses.replace(cls.of_account(account), **stated)
+        try:
+            return dataclasses.replace(cls.of_account(account), **stated)
+        except ConfigError as error:
+            raise ConfigError(f"limits {path}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
         return dataclasses.asdict(self)
+
+
+def _short(value: Any) -> str:
+    return repr(value)[:40]

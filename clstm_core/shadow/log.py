@@ -113,8 +113,8 @@ class ShadowLog:
         write_json(self.folder / HEAD, {"entries": len(self._entries), "sha256": self._last})
 
     def _read(self) -> None:
-        files = sorted((self.folder / ROOM).glob("[0-9]*.parquet")) if (self.folder / ROOM).is_dir() else []
-        head = self._head(len(files))
+        files, said = self._moment()
+        head = self._head(len(files), said)
         for at, path in enumerate(files, start=1):
             if path != self._place(at):
                 raise ShadowError(
@@ -144,9 +144,17 @@ class ShadowLog:
                 f"{HEAD} says. {_REMEDY}"
             )
 
-    def _head(self, files: int) -> dict[str, Any]:
+    def _moment(self) -> tuple[list[Path], Any]:
+        """Entries and head while the head stood still: one that a writer adds meanwhile is no loss."""
+        room = self.folder / ROOM
+        while True:
+            said = read_json(self.folder / HEAD)
+            files = sorted(room.glob("[0-9]*.parquet")) if room.is_dir() else []
+            if read_json(self.folder / HEAD) == said:
+                return files, said
+
+    def _head(self, files: int, head: Any) -> dict[str, Any]:
         """What the head says of a log of so many files; without one, only what a first kill leaves is a log."""
-        head = read_json(self.folder / HEAD)
         if head is None and not (self.folder / HEAD).exists() and files <= 1:
             return {"entries": 0, "sha256": ""}
         if not isinstance(head, dict) or not isinstance(head.get("entries"), int) or "sha256" not in head:

@@ -20,7 +20,7 @@ from clstm_core.config import EnvConfig, RunConfig
 from clstm_core.errors import ArtifactError, ShadowError
 from clstm_core.market.instrument import SPX
 from clstm_core.shadow.account import Account
-from clstm_core.shadow.arrival import Arrival, QuoteSource, aged, faults_of, missing_between, out_of_order
+from clstm_core.shadow.arrival import Arrival, QuoteSource, aged, faults_of, missing_between, out_of_order, too_early
 from clstm_core.shadow.asked import asked_of, forget_asked
 from clstm_core.shadow.columns import DECIDED, OPENED, REFUSED, SWITCHED, nanoseconds
 from clstm_core.shadow.entry import book_columns, order_columns
@@ -70,24 +70,25 @@ class ShadowRunner:
             tell: called with each entry
         """
         done = 0
-        self._heed()
+        heed(self.log)
         for arrival in self._source.arrivals(self._last_decided()):
             if self._refused_already(arrival):
                 continue
             if most is not None and done >= most:
                 break
-            self._heed()
+            heed(self.log)
             entry = self.take(arrival)
             done += 1
             if tell is not None:
                 tell(entry)
+        heed(self.log)  # what was asked during the last session is not left to the next run
         return done
 
     def take(self, arrival: Arrival) -> dict[str, Any]:
         """Decide on one session, or refuse it; the entry that was written."""
         entry = self._common(arrival)
         before = self.log.decided[-1] if self.log.decided else None
-        if why := out_of_order(arrival, self._last_decided()):
+        if why := out_of_order(arrival, self._last_decided(), SPX.calendar):
             return self._append(entry | {"kind": REFUSED, "switch": self.switch, "reasons": [why]})
         if arrival.problem:
             return self._refuse(entry, [arrival.problem])
@@ -178,21 +179,17 @@ class ShadowRunner:
         return nanoseconds(self.log.decided[-1]["snapshot"]) if self.log.decided else None
 
     def _refused_already(self, arrival: Arrival) -> bool:
-        """Whether this very session was refused before, for what it held: it is looked at again when it is another."""
+        """Whether this very session was refused before, for what it held: it is looked at again when it is another.
+
+        A refusal by a clock that has been set back since, or before the session had ended, says nothing of it.
+        """
         return any(
             row["kind"] == REFUSED
             and (nanoseconds(row["snapshot"]), row["session_sha256"]) == (arrival.snapshot, arrival.session_sha256)
-            and row["snapshot"] <= row["seen_at"]
+            and (seen := nanoseconds(row["seen_at"])) <= arrival.seen_at
+            and not too_early(arrival.snapshot, seen - int(row["quote_age_s"] * 1e9), seen, SPX.calendar)
             for row in self.log.entries
         )
-
-    def _heed(self) -> None:
-        """Switch as a person asked while this process held the log."""
-        if (asked := asked_of(self.log.folder)) is not None:
-            state, reason = asked
-            if tighter(self.switch, state) != self.switch:
-                set_switch(self.log, state, reason)
-            forget_asked(self.log.folder)
 
     def _common(self, arrival: Arrival) -> dict[str, Any]:
         return {
@@ -242,6 +239,15 @@ def account_config(account: Mapping[str, Any]) -> EnvConfig:
 def switch_of(log: ShadowLog) -> str:
     """The state of the kill switch after the last entry."""
     return log.entries[-1]["switch"] if log.entries else ACTIVE
+
+
+def heed(log: ShadowLog) -> None:
+    """Switch as a person asked while a process held the log; only ever tighter."""
+    if (asked := asked_of(log.folder)) is not None:
+        state, reason = asked
+        if tighter(switch_of(log), state) != switch_of(log):
+            set_switch(log, state, reason)
+        forget_asked(log.folder)
 
 
 def set_switch(log: ShadowLog, state: str, reason: str, now: datetime | None = None) -> str:

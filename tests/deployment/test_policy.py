@@ -123,6 +123,52 @@ def test_no_legal_action_and_another_number_of_accounts_are_refused(original):
         used.act(np.zeros((2, 3)))
 
 
+def test_what_was_refused_at_first_begins_no_account(original):
+    used = Policy.load(original)
+    for wrong in (np.zeros((2, 3)), np.full((2, len(OBSERVATION)), np.nan), np.zeros((0, len(OBSERVATION)))):
+        with pytest.raises(PolicyError):
+            used.act(wrong)
+    assert used.remembered() == {}
+    assert used.act(np.zeros(len(OBSERVATION))).action in ACTIONS
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        ([1.0, float("nan")], "action_mask holds nan"),
+        ([1, 2], "action_mask holds 2"),
+        ([True, -1], "action_mask holds -1"),
+        (["True", "False"], "the action mask cannot be read"),
+    ],
+)
+def test_a_mask_that_says_neither_true_nor_false_makes_nothing_legal(original, mask, words):
+    whole = [*mask, *[mask[0]] * (len(ACTIONS) - 2)]
+    with pytest.raises(PolicyError, match=words):
+        Policy.load(original).act(np.zeros(len(OBSERVATION)), whole)
+
+
+def test_what_is_no_row_of_numbers_is_a_sentence(original):
+    used = Policy.load(original)
+    for wrong in (["a"] * len(OBSERVATION), [[1.0, 2.0], [3.0]], np.zeros(len(OBSERVATION), dtype=complex)):
+        with pytest.raises(PolicyError, match="the observation cannot be read"):
+            used.act(wrong)
+    square = dict.fromkeys(OBSERVATION, np.zeros(len(OBSERVATION)))  # as many accounts as features: [F, N] is no [N, F]
+    with pytest.raises(PolicyError, match="expected one number each"):
+        used.act(square)
+
+
+def test_threads_that_share_a_policy_lose_no_decision(original):
+    import threading
+
+    used, row = Policy.load(original), np.zeros(len(OBSERVATION))
+    threads = [threading.Thread(target=lambda: [used.act(row) for _ in range(4)]) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert used.remembered()["memory_age"].tolist() == [20]
+
+
 def test_it_goes_on_after_a_restart_with_what_it_remembered(original, make_env):
     whole, first, second = (Policy.load(original) for _ in range(3))
     seen = list(walk(make_env(1), 30))
@@ -134,9 +180,25 @@ def test_it_goes_on_after_a_restart_with_what_it_remembered(original, make_env):
     damaged.popitem()
     with pytest.raises(PolicyError, match="found no memory_age"):
         second.remember(damaged)
-    poisoned = {name: np.full_like(array, -1) for name, array in first.remembered().items()}
-    with pytest.raises(PolicyError, match="state "):
-        second.remember(poisoned)
+    with pytest.raises(PolicyError, match="state of another policy"):
+        second.remember(first.remembered() | {"policy_sha256": np.zeros(32, dtype=np.uint8)})
+    poisoned = {"memory_age": np.full_like(first.remembered()["memory_age"], -1)}
+    with pytest.raises(PolicyError, match="state memory_age"):
+        second.remember(first.remembered() | poisoned)
+    with pytest.raises(PolicyError, match="input actor_h"):
+        second.remember(first.remembered() | {"actor_h": np.float32(0)})
+
+
+def test_a_memory_is_kept_before_the_first_decision_too_and_is_its_own(original, make_env):
+    one, other = Policy.load(original), Policy.load(original)
+    one.remember(other.remembered())
+    seen = list(walk(make_env(1), 6))
+    assert [one.act(*step) for step in seen[:3]] == [other.act(*step) for step in seen[:3]]
+    kept = one.remembered()
+    one.remember(kept)
+    for array in kept.values():
+        array[...] = 0  # the caller's arrays are his
+    assert [one.act(*step) for step in seen[3:]] == [other.act(*step) for step in seen[3:]]
 
 
 @pytest.mark.parametrize("name", ["policy.onnx", "golden.safetensors", "MODEL_CARD.md", "config.json"])
@@ -160,6 +222,24 @@ def test_an_altered_manifest_does_not_fit_its_graph(folder):
     manifest["schema"]["actions"][0] = "buy_all"
     place.write_text(json.dumps(manifest))
     with pytest.raises(PolicyError, match="does not fit its graph: actions"):
+        Policy.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "words"),
+    [
+        ("account", {"max_crash_loss": 99.0}, "altered .*manifest.json: expected the content"),
+        ("schema", [], "does not say schema"),
+        ("schema", {"observation": 3, "actions": []}, "lists no observation"),
+        ("provenance", None, "does not say provenance"),
+        ("memory_sessions", "many", "does not say memory_sessions"),
+        ("files", {"policy.onnx": 1, "golden.safetensors": 2}, "altered file .*policy.onnx"),
+    ],
+)
+def test_an_altered_fact_of_the_manifest_is_refused(folder, fact, value, words):
+    place = folder / "manifest.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | {fact: value}))
+    with pytest.raises(PolicyError, match=words):
         Policy.load(folder)
 
 

@@ -362,3 +362,49 @@ def test_a_file_that_arrives_while_the_account_is_at_work_is_asked_for_afterward
         instance.report_run_canceled(run)
         first = look()
         assert len(look(first.cursor).run_requests) == 1
+
+
+def test_word_left_too_late_comes_before_what_is_commanded_afterwards(home):
+    """A halt that the process no longer heard must not undo a later resume."""
+    places = Places(home / "data")
+    run_account(places, "order", places.bundle(NAME), Feed(), unqualified=True, no_limits=True, most=2)
+    (places.shadow("order") / "asked.json").write_text(json.dumps({"switch": "HALTED", "reason": "pulled"}))
+    assert switch_account(places, "order", "ACTIVE", "all is well") == "HALTED"
+    run_account(places, "order", places.bundle(NAME), Feed(), unqualified=True, most=1)
+    assert [row["switch"] for row in log_of(places, "order").entries[-3:]] == ["HALTED", "ACTIVE", "ACTIVE"]
+
+
+def test_what_is_asked_during_the_last_session_is_in_the_log_and_nothing_is_loosened_at_work(home):
+    places, told = Places(home / "data"), []
+
+    def last(entry):
+        told.append(switch_account(places, "last", "HALTED", "at the end"))
+
+    run_account(places, "last", places.bundle(NAME), Feed(), unqualified=True, no_limits=True, most=1, tell=last)
+    assert told == [None]
+    assert log_of(places, "last").entries[-1]["switch"] == "HALTED"
+
+    def loosen(entry):
+        with pytest.raises(ShadowError, match="before the switch is loosened"):
+            switch_account(places, "last", "REDUCING", "a little more")
+
+    run_account(places, "last", places.bundle(NAME), Feed(), unqualified=True, most=1, tell=loosen)
+
+
+def test_a_halt_is_heard_when_a_process_takes_the_account_in_that_very_moment(home, monkeypatch):
+    import contextlib
+
+    from clstm_core.shadow.log import ShadowLog as Log
+
+    places = Places(home / "data")
+    run_account(places, "moment", places.bundle(NAME), Feed(), unqualified=True, most=1)
+    real, held = Log.writing, contextlib.ExitStack()
+
+    def taken(folder):
+        held.enter_context(real(folder))
+        return real(folder)
+
+    monkeypatch.setattr(Log, "writing", taken)
+    with held:
+        assert switch_account(places, "moment", "HALTED", "now") is None
+    assert json.loads((places.shadow("moment") / "asked.json").read_text())["switch"] == "HALTED"

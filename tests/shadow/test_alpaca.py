@@ -5,6 +5,7 @@ import json
 import re
 import sys
 import threading
+import time
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -79,6 +80,35 @@ class Stub(ThreadingHTTPServer):
         if self.how == "of yesterday":
             for found in snapshots.values():
                 found["latestQuote"]["t"] = f"{self.session - timedelta(days=3)}T20:59:59Z"
+        if self.how == "of the night":  # 21:00 New York of the evening before, which bears the session's date in UTC
+            for found in snapshots.values():
+                found["latestQuote"]["t"] = f"{self.session}T02:00:00Z"
+        if self.how == "of the morning":
+            for found in snapshots.values():
+                found["latestQuote"]["t"] = f"{self.session}T15:30:00Z"
+        if self.how == "of the future":
+            for found in snapshots.values():
+                found["latestQuote"]["t"] = f"{self.session}T23:30:00Z"
+        if self.how == "another root":
+            snapshots = {f"AAPL{name[4:]}": found for name, found in snapshots.items()}
+        if self.how == "some of another root":
+            snapshots |= {f"AAPL{name[4:]}": found for name, found in list(snapshots.items())[::3]}
+        if self.how == "in tenths":
+            for name, found in list(snapshots.items()):
+                snapshots[f"{name[:11]}{int(name[11:]) // 10:08d}"] = snapshots.pop(name)
+                found["latestQuote"] |= {side: found["latestQuote"][side] / 10 for side in ("bp", "ap")}
+        if self.how == "a pair misquoted":  # call and put alike, far from the money
+            for name in [name for name in snapshots if name.endswith("04500000")][:2]:
+                snapshots[name]["latestQuote"] |= {"bp": 300.0, "ap": 301.0}
+        if self.how == "an expiry misquoted":
+            near = min(name[4:10] for name in snapshots)
+            for name in [name for name in snapshots if name[4:11] == f"{near}P"]:
+                snapshots[name]["latestQuote"] |= {"bp": 9000.0, "ap": 9001.0}
+        if self.how == "endless":
+            some = dict(list(snapshots.items())[:3])
+            return 200, json.dumps({"snapshots": some, "next_page_token": "again"}).encode()
+        if self.how == "silent":
+            time.sleep(3.0)
         if self.how == "wrong type":
             first = next(iter(snapshots.values()))
             first["latestQuote"]["bp"] = "soon"
@@ -128,7 +158,7 @@ def test_a_session_is_fetched_once_kept_and_read_as_a_table(stub, source):
     (arrival,) = source.arrivals(None)
     assert arrival.source == "alpaca:SPX"
     assert arrival.problem == ""
-    assert arrival.age_s == 3600.0  # an hour after the close
+    assert arrival.age_s == 3601.0  # an hour after the close, a second before which they were taken
     kept = pl.read_parquet(source.folder / f"{FIRST}.parquet")
     assert kept.height == len(chain(FIRST))
     closes = pl.read_csv(source.folder / "underlyings.csv")
@@ -155,9 +185,15 @@ def test_a_limit_that_passes_is_waited_for(stub, source):
 
 
 @pytest.mark.parametrize(
-    "how", ["limited", "cut", "no json", "denied", "empty", "unquoted", "of yesterday", "wrong type"]
+    "how",
+    [
+        *("limited", "cut", "no json", "denied", "empty", "unquoted", "of yesterday", "wrong type", "of the night"),
+        *("of the future", "another root", "in tenths", "endless", "silent"),
+    ],
 )
-def test_what_is_no_chain_is_a_sentence_and_nothing_is_kept(stub, source, how):
+def test_what_is_no_chain_is_a_sentence_and_nothing_is_kept(stub, source, how, monkeypatch):
+    monkeypatch.setattr("clstm_core.shadow.sources.alpaca.PATIENCE_S", 0.5)
+    monkeypatch.setattr("clstm_core.shadow.sources.alpaca.MOST_PAGES", 4)
     stub.how = how
     with pytest.raises(ShadowError, match="Nothing was decided; run the same command again"):
         list(source.arrivals(None))
@@ -165,6 +201,64 @@ def test_what_is_no_chain_is_a_sentence_and_nothing_is_kept(stub, source, how):
     assert str(FIRST) not in (source.folder / "underlyings.csv").read_text()
     stub.how = "good"
     assert len(list(source.arrivals(None))) == 1
+
+
+@pytest.mark.parametrize("how", ["a pair misquoted", "an expiry misquoted", "some of another root"])
+def test_a_few_wrong_contracts_move_no_close(stub, source, how):
+    stub.how = how
+    (arrival,) = source.arrivals(None)
+    assert set(pl.read_parquet(source.folder / f"{FIRST}.parquet")["root"]) == {"SPXW"}
+    assert pl.read_csv(source.folder / "underlyings.csv")["close"][-1] == pytest.approx(5100.0, abs=1.0)
+    assert arrival.pair(None).n_snapshots == 1
+
+
+def test_quotes_are_as_old_as_the_feed_says(stub, source):
+    stub.how = "of the morning"
+    (arrival,) = source.arrivals(None)
+    assert arrival.age_s == 6.5 * 3600.0  # taken at 10:30 New York, seen at 17:00
+
+
+def test_what_another_account_fetched_meanwhile_is_not_fetched_again(stub, source, monkeypatch):
+    """Two accounts decide on the same quotes: else one of them would not be its backtest."""
+    import contextlib
+
+    from clstm_core.shadow.sources import alpaca
+
+    held = []
+
+    @contextlib.contextmanager
+    def meanwhile(path, what):
+        if not held:
+            held.append(path)
+            list(source.arrivals(None))
+        yield
+
+    monkeypatch.setattr(alpaca, "lock", meanwhile)
+    assert len(list(source.arrivals(None))) == 1
+    assert len(stub.asked) == 1
+
+
+def test_an_account_begins_by_command_with_an_empty_folder(stub, bundle, tmp_path, monkeypatch):
+    """The first session makes the table: nothing can be read of its tenors before."""
+    from clstm_core.artifacts.places import Places
+    from clstm_core.shadow.accounts import Feed, log_of, market_of, run_account
+    from clstm_core.shadow.sources import alpaca
+
+    real = alpaca.chain_client
+    address = f"http://127.0.0.1:{stub.server_port}"
+    monkeypatch.setattr(alpaca, "chain_client", lambda keys: real(("key", "secret"), address=address))
+    monkeypatch.setattr(alpaca, "newest_ended_session", lambda now, calendar: FIRST)
+    places, feed = Places(tmp_path / "data"), Feed(kind="alpaca", keys=("key", "secret"))
+    folder = tmp_path / "data" / "shadow-quotes" / "alpaca-SPX"
+    folder.mkdir(parents=True)
+    days = [FIRST - timedelta(days=back) for back in range(90, 0, -1)]
+    closes = [{"date": day, "close": 5000.0 + at % 7} for at, day in enumerate(days) if day.weekday() < 5]
+    pl.DataFrame(closes).write_csv(folder / "underlyings.csv")
+    limits = tmp_path / "limits.json"
+    limits.write_text('{"max_quote_age_s": null}')
+    run_account(places, "new", bundle, feed, unqualified=True, limits=limits)
+    assert [row["kind"] for row in log_of(places, "new").entries] == ["opened", "decided"]
+    assert market_of(places, bundle, feed).n_snapshots == 1
 
 
 def test_crossed_quotes_are_quarantined_by_the_reading(stub, source):

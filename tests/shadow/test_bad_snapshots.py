@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clstm_core.errors import BundleError, ShadowError
-from clstm_core.shadow.arrival import aged, missing_between
+from clstm_core.shadow.arrival import aged, missing_between, out_of_order
 from clstm_core.shadow.limits import Limits
 from clstm_core.shadow.log import ShadowLog
 from clstm_core.shadow.pair import snapshots_of
@@ -206,6 +206,32 @@ def test_closed_days_do_not_age_quotes(market):
     assert "stale: quotes are 97,200 s old without 2 closed days" in aged_at("2024-03-08T21:00", "2024-03-12T00:00")
     assert aged_at("2024-03-28T20:00", "2024-04-01T21:00") == ""  # Good Friday
     assert "stale" in aged_at("2024-03-05T21:00", "2024-03-07T00:00")
+
+
+def test_a_half_day_has_ended_at_its_own_close(market):
+    one = next(Replay(market).arrivals(None))
+
+    def said(taken, seen):
+        taken, seen, snapshot = (
+            int(np.datetime64(at, "ns").astype("int64")) for at in (taken, seen, "2024-11-29T21:00")
+        )
+        arrival = dataclasses.replace(one, snapshot=snapshot, quoted_at=taken, seen_at=seen)
+        return out_of_order(arrival, None, "XNYS")
+
+    assert said("2024-11-29T18:00", "2024-11-29T18:05") == ""  # 13:05 in New York, the day after Thanksgiving
+    assert "ends at 2024-11-29T18:00 UTC, after 2024-11-29T17:55" in said("2024-11-29T17:50", "2024-11-29T17:55")
+    assert "quotes of 2024-11-30T18:00 UTC, after" in said("2024-11-30T18:00", "2024-11-29T22:00")
+
+
+def test_what_a_clock_that_jumped_refused_is_decided_on_when_it_is_set_right(shadow, market):
+    replay = Replay(market, (0, 6))
+    found = list(replay.arrivals(None))
+    late = dataclasses.replace(found[3], seen_at=found[3].snapshot + 10 * 86_400 * 10**9)
+    ahead = dataclasses.replace(found[4], quoted_at=found[4].snapshot + 86_400 * 10**9)
+    log = shadow(source=Sessions(replay, [*found[:3], late, found[3], ahead, *found[4:]]), limits=STRICT)
+    assert [row["kind"] for row in log.entries[4:]] == ["refused", "decided", "refused", "decided", "decided"]
+    assert log.entries[4]["reasons"][0].startswith("stale")
+    assert log.entries[6]["reasons"][0].startswith("reordered: quotes of")
 
 
 def test_missing_sessions_are_counted_by_the_calendar_and_reduce(shadow, market):

@@ -117,6 +117,79 @@ def test_a_file_that_is_not_whole_is_refused_and_decided_on_once_it_is(folder, b
     assert [row["logits"] for row in hasty.decided] == [row["logits"] for row in patient.decided]
 
 
+def spoil(path, how):
+    """The same file as a vendor's mistake leaves it."""
+    table, fifths = pl.read_csv(path), pl.int_range(pl.len()) % 5 < 2
+    altered = {
+        "crossed": {"bid": pl.when(fifths).then(pl.col("ask") + 5).otherwise("bid")},
+        "negative": {"bid": pl.when(fifths).then(-1.0).otherwise("bid")},
+        "no strike": {"strike": pl.when(fifths).then(0.0).otherwise("strike")},
+        "not finite": {"bid": pl.lit(float("nan")), "ask": pl.lit(float("inf"))},
+        "zeros": {"bid": pl.lit(0.0), "ask": pl.lit(0.0)},
+    }
+    if how in altered:
+        table.with_columns(**altered[how]).write_csv(path)
+    elif how == "twice with other quotes":
+        pl.concat([table, table.with_columns(pl.col("bid", "ask") + 0.01)]).write_csv(path)
+    else:
+        path.write_bytes({"bytes": b"\x00\xff\xfejunk\n" * 100, "empty": b"", "header": b"date,bid,ask\n"}[how])
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("crossed", "negative", "no strike", "not finite", "zeros", "twice with other quotes"),
+        *("bytes", "empty", "header"),
+    ],
+)
+def test_a_spoilt_file_is_named_in_the_log_once_and_leaves_the_account_as_it_was(folder, bundle, tmp_path, how):
+    """Of a table too, whose files no source goes by: and not again when another file comes."""
+    settings = default_config("table", data_dir=str(folder), near_days=30.0, far_days=60.0)
+    for at, day in enumerate(DAYS[:4]):
+        drop(folder, day, 5100.0 + 9 * at)
+        if at == 2:
+            spoil(folder / f"{day}.csv", how)
+        run(tmp_path / "account", bundle, Directory(settings, tmp_path / "cache", embargo=21, now=evening(day)))
+    entries = ShadowLog(tmp_path / "account").entries
+    assert [row["kind"] for row in entries] == ["opened", "decided", "decided", "refused", "decided"]
+    assert f"{entries[3]['snapshot']:%Y-%m-%d}" == str(DAYS[2])
+    assert entries[3]["reasons"][0].startswith(("spoilt: the prices of ", "unusable: "))
+    assert entries[4]["missing_sessions"] == 1
+
+
+def test_a_second_torn_file_is_found_beside_the_first(tmp_path):
+    from clstm_core.shadow.sources.directory import _torn
+
+    rows = [300, 290, 90, 100, 280, 120]
+    snapshots = [at for at, count in enumerate(rows) for _ in range(count)]
+    pl.DataFrame({"snapshot": snapshots}).write_parquet(tmp_path / "quotes.parquet")
+    assert sorted(_torn(tmp_path)) == [2, 3, 5]
+
+
+def test_a_file_that_is_completed_after_it_was_read_is_looked_at_again(folder, bundle, tmp_path, monkeypatch):
+    """What was refused is the torn file's hash, not that of what stood there when the log was written."""
+    from clstm_core.shadow.sources import directory
+
+    settings = default_config("table", data_dir=str(folder), near_days=30.0, far_days=60.0)
+    for at, day in enumerate(DAYS[:2]):
+        drop(folder, day, 5100.0 + 9 * at)
+    place = folder / f"{DAYS[1]}.csv"
+    whole, real = place.read_text(), directory.load_market
+    place.write_text("".join(whole.splitlines(keepends=True)[:100]))
+
+    def completed(path):
+        place.write_text(whole)
+        return real(path)
+
+    def look():
+        source = Directory(settings, tmp_path / "cache", embargo=21, now=evening(DAYS[1]), since=DAYS[1])
+        return run(tmp_path / "account", bundle, source)
+
+    monkeypatch.setattr(directory, "load_market", completed)
+    assert (look(), look()) == (1, 1)
+    assert [row["kind"] for row in ShadowLog(tmp_path / "account").entries] == ["opened", "refused", "decided"]
+
+
 def test_an_account_begins_at_the_newest_session_or_where_it_is_told(folder, tmp_path):
     for at, day in enumerate(DAYS[:3]):
         drop(folder, day, 5100.0 + 9 * at)

@@ -97,6 +97,22 @@ def test_the_next_writer_mends_a_head_that_a_kill_left_behind(folder):
     assert (folder / "head.json").read_text() == whole
 
 
+def test_an_entry_that_is_written_while_the_log_is_read_is_no_loss(folder, monkeypatch):
+    """A page is drawn while the account is at work."""
+    real, written = ShadowLog._head, []
+
+    def late(self, files, *said):
+        if not written:
+            written.append(True)
+            with ShadowLog.writing(folder) as log:
+                log.append({"kind": "switched", "switch": "ACTIVE", "reasons": ["meanwhile"]})
+        return real(self, files, *said)
+
+    monkeypatch.setattr(ShadowLog, "_head", late)
+    assert len(ShadowLog(folder).entries) == 7
+    assert len(ShadowLog(folder).entries) == 8
+
+
 def test_an_entry_that_an_older_version_wrote_is_read(folder):
     """It lacks a column: null."""
     path = folder / "log" / "00000007.parquet"

@@ -151,6 +151,8 @@ def test_limits_come_from_the_bundle_and_a_file(tmp_path):
         ('{"rate_sessions": 0}', "rate_sessions=0: expected a whole number"),
         ('{"rate_sessions": null}', "rate_sessions=None: expected a whole number"),
         ("[", "cannot"),
+        ("[" * 100_000, "cannot read"),
+        (f'{{"max_orders": 1{"0" * 400}}}', "limits .*limits.json: limit max_orders=1000"),
     ):
         file.write_text(text)
         with pytest.raises(ConfigError, match=words):

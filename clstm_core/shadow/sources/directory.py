@@ -4,15 +4,17 @@ The market is built by the code that a backtest's is built by, from the files th
 found unusable (unreadable, a copy of the one before, all rows quarantined) arrives with that as its problem.
 """
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from clstm_core.artifacts.folder import file_sha256
+from clstm_core.artifacts.folder import json_sha256
 from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import QuotesManifest
 from clstm_core.config import MarketConfig
@@ -22,12 +24,27 @@ from clstm_core.market.calendars import session_ends
 from clstm_core.market.file_source import FileSource
 from clstm_core.market.sources import open_source
 from clstm_core.market.tensors import MarketTensors, load_market
-from clstm_core.shadow.arrival import Arrival, day_of
+from clstm_core.shadow.arrival import Arrival, day_of, end_of
 from clstm_core.shadow.pair import pair_of
 
-WHOLE_SHARE = 0.5
-"""Rows of a session over those of the one before: fewer is a file that is not whole. The smallest share in 115 real
-sessions of two vendors was 0.80."""
+WHOLE_SHARE, LOOKED_BACK = 0.5, 5
+"""Rows of a session over the most of so many before it: fewer is a file that is not whole, also after one that was not.
+The smallest share in 115 real sessions of two vendors was 0.77."""
+
+SPOILT_SHARE = 0.1
+"""Rows whose prices are none (crossed, negative, not finite, a strike of 0) over all of a session: more is no market,
+though the reading set them aside. In those sessions no such row was set aside."""
+
+DATED = re.compile(r"(?<!\d)(20\d\d)-?(\d\d)-?(\d\d)(?!\d)")
+"""A date in the name of a file, where a source does not go by dates."""
+
+
+class _File(NamedTuple):
+    """What arrived of a session: its file's name and hash as they were read; whether the source goes by its date."""
+
+    name: str
+    sha256: str
+    dated: bool
 
 
 class Directory:
@@ -53,7 +70,7 @@ class Directory:
                 f"source {config.source} reads no files by session: expected one that does. `clstm sources` lists them."
             )
         self.name, self.label = name or f"directory:{source.name}", source.label
-        self.currency = source.instrument.currency
+        self.currency, self._calendar = source.instrument.currency, source.instrument.calendar
 
     def arrivals(self, after: int | None) -> Iterator[Arrival]:
         """As `QuoteSource` states; an account that has seen none begins at `since`, or at the newest session there is.
@@ -64,12 +81,13 @@ class Directory:
         market = load_market(ensure_tensors(quotes, self._config, self._cache, embargo=self._embargo))
         index = {int(at): place for place, at in enumerate(market.snapshot_T.tolist())}
         sessions = {day_of(at): at for at in index}
-        files = self._files()
-        for day in set(files) - set(sessions):  # a file that no market came of
+        read, now = QuotesManifest.read(quotes / FILE, files=False), int(self._now().timestamp()) * 10**9
+        files = _files(open_source(self._config), read.raw_files)
+        for day in _lost(quotes, files, now) - set(sessions):
             sessions[day] = int(session_ends(np.array([day], dtype="datetime64[D]"))[0])
         newest = max(index)
-        torn = _torn(quotes)
-        taken, identity = _taken(quotes), QuotesManifest.read(quotes / FILE, files=False).identity
+        wrong = _torn(quotes) | _spoilt(quotes)
+        taken = _taken(quotes)
         for day, snapshot in sorted(sessions.items(), key=lambda item: item[1]):
             if after is not None:
                 wanted = snapshot > after
@@ -80,14 +98,14 @@ class Directory:
             if wanted:
                 yield Arrival(
                     snapshot=snapshot,
-                    seen_at=int(self._now().timestamp()) * 10**9,
-                    quoted_at=taken.get(snapshot, snapshot),
+                    seen_at=now,
+                    quoted_at=taken.get(snapshot, end_of(snapshot, self._calendar)),
                     source=self.name,
-                    source_sha256=identity,
-                    session_sha256=file_sha256(files[day]) if day in files else identity,
+                    source_sha256=read.identity,
+                    session_sha256=files[day].sha256 if day in files else read.identity,
                     label=self.label,
                     pair=partial(self._pair, market, index, snapshot),
-                    problem=torn.get(snapshot, "") if snapshot in index else _why_not(quotes, day),
+                    problem=wrong.get(snapshot, "") if snapshot in index else _why_not(quotes, day, files.get(day)),
                 )
 
     def _pair(self, market: MarketTensors, index: dict[int, int], snapshot: int, before: int | None) -> MarketTensors:
@@ -98,11 +116,33 @@ class Directory:
             )
         return pair_of(market, None if before is None else index[before], index[snapshot])
 
-    def _files(self) -> dict[str, Path]:
-        """The files that are of one session each, by its date."""
-        source = open_source(self._config)
-        assert isinstance(source, FileSource)
-        return {day.isoformat(): path for day, path in source.raw_files().items() if isinstance(day, date)}
+
+def _files(source: object, hashes: Mapping[str, str]) -> dict[str, _File]:
+    """The files that are of one session each, by its date; where a source does not go by dates, by those in names."""
+    assert isinstance(source, FileSource)
+    found: dict[str, _File] = {}
+    for key, path in source.raw_files().items():
+        named = DATED.search(path.name)
+        day = key.isoformat() if isinstance(key, date) else "-".join(named.groups()) if named else ""
+        sha256 = hashes.get(path.relative_to(source.root).as_posix())
+        if not day or sha256 is None:  # it came after the reading: it is of the next look
+            continue
+        if day in found:
+            sha256 = json_sha256([found[day].sha256, sha256])
+        found[day] = _File(path.name, sha256, isinstance(key, date))
+    return found
+
+
+def _lost(quotes: Path, files: Mapping[str, _File], now: int) -> set[str]:
+    """Dates that files or rows are of, whether or not a market came of them; of rows only those that have ended."""
+    findings = pl.read_parquet(quotes / "findings.parquet")
+    broken = " ".join(findings.filter(pl.col("check") == "unreadable_file")["detail"])
+    aside = pl.scan_parquet(quotes / "quarantine.parquet").select(
+        pl.col("snapshot").drop_nulls().unique().cast(pl.Int64)
+    )
+    return {day for day, file in files.items() if file.dated or file.name in broken} | {
+        day_of(at) for at in aside.collect()["snapshot"].to_list() if at <= now
+    }
 
 
 def _taken(quotes: Path) -> dict[int, int]:
@@ -115,18 +155,44 @@ def _taken(quotes: Path) -> dict[int, int]:
 
 
 def _torn(quotes: Path) -> dict[int, str]:
-    """Sessions with far fewer rows than the one before, and how many in words."""
+    """Sessions with far fewer rows than those before, and how many in words."""
     rows = pl.scan_parquet(quotes / "quotes.parquet").group_by("snapshot").len().sort("snapshot").collect()
-    few = rows.with_columns(before=pl.col("len").shift(1)).filter(pl.col("len") < WHOLE_SHARE * pl.col("before"))
+    most = pl.col("len").shift(1).rolling_max(LOOKED_BACK, min_samples=1)
+    few = rows.with_columns(before=most).filter(pl.col("len") < WHOLE_SHARE * pl.col("before"))
     return {
-        snapshot: f"torn: {now:,} rows, {before:,} at the session before: expected {WHOLE_SHARE:.0%} of these at least"
+        snapshot: f"torn: {now:,} rows, {before:,} at a session before: expected {WHOLE_SHARE:.0%} of these at least"
         for snapshot, now, before in few.with_columns(pl.col("snapshot").cast(pl.Int64)).rows()
     }
 
 
-def _why_not(quotes: Path, day: str) -> str:
+def _spoilt(quotes: Path) -> dict[int, str]:
+    """Sessions of which many rows state prices that are none, and how many in words."""
+    prices = pl.col("bid", "ask", "strike")
+    none = (
+        pl.any_horizontal(~prices.is_finite())
+        | (pl.col("bid") < 0)
+        | (pl.col("strike") <= 0)
+        | ((pl.col("ask") > 0) & (pl.col("bid") > pl.col("ask")))
+    ).fill_null(False)
+    aside = pl.scan_parquet(quotes / "quarantine.parquet").filter(none).group_by("snapshot").len("spoilt")
+    rows = pl.scan_parquet(quotes / "quotes.parquet").group_by("snapshot").len("sound")
+    many = rows.join(aside, on="snapshot").filter(
+        pl.col("spoilt") > SPOILT_SHARE * (pl.col("spoilt") + pl.col("sound"))
+    )
+    return {
+        snapshot: f"spoilt: the prices of {bad:,} of {bad + sound:,} rows are none (crossed, negative, not finite or a "
+        f"strike of 0): expected {SPOILT_SHARE:.0%} of these at most"
+        for snapshot, sound, bad in many.with_columns(pl.col("snapshot").cast(pl.Int64))
+        .select("snapshot", "sound", "spoilt")
+        .collect()
+        .rows()
+    }
+
+
+def _why_not(quotes: Path, day: str, file: _File | None) -> str:
     """What the reading said of a session that no market came of."""
+    names = (day, file.name) if file else (day,)
     for row in load_tables(quotes).findings.to_dicts():
-        if row["severity"] != "info" and day in f"{row['snapshots']} {row['detail']}":
+        if row["severity"] != "info" and any(name in f"{row['snapshots']} {row['detail']}" for name in names):
             return f"unusable: {row['check']}: {row['detail'][:300]}"
     return f"unusable: no row of {day} can be used"
