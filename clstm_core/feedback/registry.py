@@ -28,7 +28,16 @@ from clstm_core.artifacts.places import DIGITS, Places
 from clstm_core.errors import RegistryError
 from clstm_core.feedback import registry_files as files
 from clstm_core.feedback.promotion_plan import PromotionPlan
-from clstm_core.feedback.registry_state import CHALLENGER, PAIRS, WORTHY, Held, RegistryState, Taken, moment
+from clstm_core.feedback.registry_state import (
+    CHALLENGER,
+    PAIRS,
+    WORTHY,
+    Held,
+    RegistryState,
+    Taken,
+    further_back,
+    moment,
+)
 
 
 class Registry:
@@ -42,19 +51,19 @@ class Registry:
 
         Raises: RegistryError that names what is missing or altered; bundles are verified by `Held.verified`
         """
-        number = files.pointed_at(self.root)
-        return self._state(files.read_state(self.root, number)) if number else None
+        decision = files.newest(self.root)
+        return self._state(decision) if decision else None
 
     def history(self) -> list[DecisionManifest]:
         """Every decision that took effect, the newest first, each as the one after it names it.
 
         Raises: RegistryError that names the state which is missing or altered
         """
-        found: list[DecisionManifest] = []
-        identity = None
-        for number in range(files.pointed_at(self.root), 0, -1):
-            found.append(files.read_state(self.root, number, identity))
-            identity = found[-1].parents.get("before")
+        decision = files.newest(self.root)
+        found = [decision] if decision else []
+        while found and found[-1].number > 1:
+            before = found[-1].parents.get("before", "")
+            found.append(files.read_state(self.root, found[-1].number - 1, before))
         return found
 
     @contextmanager
@@ -66,6 +75,8 @@ class Registry:
         with lock(self.root / "lock", f"the registry {self.root}"):
             before = self.current()
             files.clear(self.root, before.decision.number if before else 0)
+            if before is not None:
+                files.keep_head(self.root, before.decision)  # one that was killed before it could
             yield before
 
     def take(self, before: RegistryState | None, taken: Taken) -> RegistryState:
@@ -101,7 +112,9 @@ class Registry:
         )
         files.write_state(self.root, decision, taken.files)
         files.point(self.root, decision.number)
-        return self._state(files.read_state(self.root, decision.number))
+        holds = files.read_state(self.root, decision.number)
+        files.keep_head(self.root, holds)
+        return self._state(holds)
 
     def propose(self, manifest: ChallengerManifest, bundle_folder: Path, reason: str) -> RegistryState:
         """Let a challenger stand, with what it showed and the plan that it will be judged by; nothing is judged yet.
@@ -209,8 +222,7 @@ class Registry:
                 raise RegistryError(f"{champion} is champion and there is none before: expected one to go back to.")
             back = before.previous
             back.verified()
-            reign = next(past for past in self.history() if past.champion.get("identity") == back.identity)
-            further = self._held(reign.previous)
+            further = self._held(further_back(self.history()))
             challenger = f" Challenger {before.challenger.run} was withdrawn." if before.challenger else ""
             taken = Taken(
                 decision=ROLL_BACK,
