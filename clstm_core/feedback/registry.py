@@ -27,6 +27,7 @@ from clstm_core.artifacts.manifests.decision import (
 from clstm_core.artifacts.places import DIGITS, Places
 from clstm_core.errors import RegistryError
 from clstm_core.feedback import registry_files as files
+from clstm_core.feedback.looks import looked_at
 from clstm_core.feedback.promotion_plan import PromotionPlan
 from clstm_core.feedback.registry_state import (
     CHALLENGER,
@@ -133,12 +134,7 @@ class Registry:
         if PAIRS not in manifest.files:
             raise RegistryError(f"{manifest.place} names no {PAIRS}: expected its growth beside the champion's.")
         with self.writing() as before:
-            since = before.decision.plan_since if before else ""
-            if since and moment(since) > moment(manifest.created):
-                raise RegistryError(
-                    f"{manifest.run} was made at {manifest.created}, before the plan that stands was registered at "
-                    f"{since}: expected a plan stated before one looks. Make the challenger again."
-                )
+            _require_plan_before_look(manifest, before)
             held = self.held(manifest.run, bundle_folder, manifest.bundle)
             gone = before.challenger if before else None
             place = f" in the place of {gone.run}, which was not decided on" if gone else ""
@@ -251,3 +247,26 @@ class Registry:
 
     def _copy(self, identity: str) -> Path:
         return self.root / files.BUNDLES / identity[:DIGITS]
+
+
+def standing_plan(places: Places) -> PromotionPlan:
+    """The limits that stand: those that were registered, else those of this release."""
+    state = Registry(places).current()
+    return state.plan if state else PromotionPlan()
+
+
+def _require_plan_before_look(manifest: ChallengerManifest, before: RegistryState | None) -> None:
+    """Refuse a challenger whose days were looked at before the plan that stands was stated.
+
+    By the clock, and by the plan that stood when they were looked at: clocks can be wrong.
+    """
+    since = before.decision.plan_since if before else ""
+    looked, under = looked_at(manifest), manifest.judged.get("plan_sha256")
+    stands = before.plan.sha256 if before else PromotionPlan().sha256
+    if (since and moment(since) > looked) or (under and under != stands):
+        raise RegistryError(
+            f"{manifest.run} was looked at on {looked:%Y-%m-%d %H:%M:%S %Z}"
+            f"{f' under plan {str(under)[:12]}' if under else ''}, and plan {stands[:12]} stands"
+            f"{f' since {since}' if since else ''}: expected a plan stated before one looks. Train another challenger, "
+            "on newer days."
+        )

@@ -46,7 +46,7 @@ class RegistryState:
     @property
     def plan(self) -> PromotionPlan:
         """The limits that stand."""
-        return PromotionPlan.from_dict(self.decision.plan)
+        return PromotionPlan.kept(self.decision.plan)
 
     def proposal(self) -> ChallengerManifest:
         """What the standing challenger showed; RegistryError where none stands."""

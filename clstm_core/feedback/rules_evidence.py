@@ -1,6 +1,7 @@
 """What the rules are asked about, read from files: pairs of daily growth, days that policies know, shadow accounts."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 from clstm_core.artifacts.folder import read_json
 from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import BundleManifest, ChallengerManifest, TensorsManifest
-from clstm_core.artifacts.places import Places
+from clstm_core.artifacts.places import DIGITS, Places
 from clstm_core.errors import RegistryError, ShadowError
 from clstm_core.evaluation.regimes import TERCILES
 from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, Floats
+from clstm_core.feedback.registry_files import BUNDLES
 from clstm_core.plural import counted
 from clstm_core.shadow.against import Against, against
 
@@ -78,19 +80,29 @@ def read_pairs(file: Path, manifest: ChallengerManifest) -> Pairs:
 def known_until(places: Places, bundle: BundleManifest) -> str | None:
     """The last day (ISO) that a policy was trained or chosen on: its training and its validation window.
 
-    As its configuration names them; where those are shares of a history, as the market says that it was trained on;
-    None where neither is at hand.
+    As its configuration names them, and as the market says that it was trained on, where that is at hand. One that was
+    trained on from a champion knows what that one knew, and so on to the first. None where any of them is not known.
     """
     config = read_json(bundle.folder / "config.json")
-    market: dict[str, Any] = config.get("market", {}) if isinstance(config, dict) else {}
+    config = config if isinstance(config, dict) else {}
+    own = _own_until(places, bundle, config.get("market") or {})
+    began_with = str((config.get("fine_tune") or {}).get("champion") or "")
+    if not began_with or own is None:
+        return own
+    champion = BundleManifest.kept(places.registry / BUNDLES / began_with[:DIGITS] / FILE)
+    inherited = known_until(places, champion) if champion is not None and champion.identity == began_with else None
+    return None if inherited is None else max(own, inherited)
+
+
+def _own_until(places: Places, bundle: BundleManifest, market: Mapping[str, Any]) -> str | None:
+    """The last day of a policy's own windows: the later, where its settings and the market it was trained on differ."""
     named = [str(market[name])[:10] for name in ("train_until", "validation_until") if market.get(name)]
-    if len(named) == 2:
-        return max(named)
+    ends = named if len(named) == 2 else []
     identity = str(bundle.policy.get("training_data_sha256") or "")
     tensors = TensorsManifest.kept(places.tensors(identity) / FILE, files=False) if identity else None
-    if tensors is None or tensors.identity != identity:
-        return None
-    ends = [last for name, (_, last, _) in window_days(tensors).items() if name in ("train", "validation")]
+    if tensors is not None and tensors.identity == identity:
+        days = window_days(tensors)
+        ends = [*ends, *(last for name, (_, last, _) in days.items() if name in ("train", "validation"))]
     return max(ends, default=None)
 
 

@@ -198,8 +198,16 @@ def test_a_plan_is_stated_before_the_challengers_that_it_judges(registry, data):
     early = challenger(data, "early")
     state = registry.register(plan, "a longer look")
     assert state.plan == plan
-    with pytest.raises(RegistryError, match="before the plan that stands was registered"):
+    with pytest.raises(RegistryError, match="expected a plan stated before one looks"):
         registry.propose(early, data / "bundles" / "early", WHY)
+    remade = {**early.judged, "looked": early.created}
+    again = challenger(data, "again", created="2099-01-01T00:00:00+00:00", judged=remade)
+    with pytest.raises(RegistryError, match="again was looked at on 2026-11-01"):
+        registry.propose(again, data / "bundles" / "again", WHY)
+    other = {**early.judged, "plan_sha256": PromotionPlan().sha256}  # whatever a clock says
+    under = challenger(data, "under", created="2099-01-01T00:00:00+00:00", judged=other)
+    with pytest.raises(RegistryError, match=f"under plan {PromotionPlan().sha256[:12]}"):
+        registry.propose(under, data / "bundles" / "under", WHY)
     late = challenger(data, "late", created="2099-01-01T00:00:00+00:00")
     state = registry.propose(late, data / "bundles" / "late", WHY)
     assert (state.plan, state.decision.plan_sha256) == (plan, plan.sha256)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import sys
 from datetime import date, timedelta
 from pathlib import Path
@@ -147,6 +148,19 @@ def test_a_look_is_entered_once_and_what_stands_is_not_made_again(first, here):
     assert again.run() == [found]
     assert here == []
     assert place_of(made.places).read_text() == lines
+
+
+def test_who_is_made_again_was_looked_at_before(first, here):
+    made, found = first
+    (line,) = map(json.loads, place_of(made.places).read_text().splitlines())
+    assert found.judged["looked"] == line["recorded_at"]
+    assert (found.judged["weights"], line["role"]) == (line["checkpoint"], "challenger")
+    kept = found.folder.rename(found.folder.with_name("kept"))
+    (again,) = Retraining(made.places).run()
+    assert again.judged == found.judged
+    assert dataclasses.replace(again, created=found.created) == found
+    shutil.rmtree(found.folder)
+    kept.rename(found.folder)
 
 
 def test_another_plan_under_the_name_is_refused(first, here):
