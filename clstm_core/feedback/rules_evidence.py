@@ -12,12 +12,13 @@ from clstm_core.artifacts.folder import read_json
 from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import BundleManifest, ChallengerManifest, TensorsManifest
 from clstm_core.artifacts.places import DIGITS, Places
-from clstm_core.errors import RegistryError, ShadowError
+from clstm_core.errors import RegistryError
 from clstm_core.evaluation.regimes import TERCILES
 from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, Floats
 from clstm_core.feedback.registry_files import BUNDLES
 from clstm_core.plural import counted
-from clstm_core.shadow.against import Against, against
+from clstm_core.shadow.against import Against, TooFew, against
+from clstm_core.shadow.log import ShadowLog
 
 _AGAIN = "Make the challenger again."
 
@@ -135,21 +136,20 @@ def in_shadow(places: Places, challenger: str, champion: str, margin_bps: float,
     Args:
         challenger, champion: identities of their bundles
         after: ISO date of the last day that either was trained or chosen on: sessions until then do not count
-    """
-    from clstm_core.shadow.log import ShadowLog
 
+    Raises: ShadowError for an account that was altered: whose it is, and what it says, is not known then
+    """
     found: dict[str, list[ShadowLog]] = {challenger: [], champion: []}
-    for place in sorted((places.root / "shadow").glob("*/account.json")):
-        account = read_json(place)
-        identity = (account.get("facts") or {}).get("bundle") if isinstance(account, dict) else None
-        if identity in found:
-            found[identity].append(ShadowLog(place.parent))
+    for place in sorted((places.root / "shadow").glob("*/log")):
+        log = ShadowLog(place.parent)
+        if log.entries and (identity := log.facts.get("bundle")) in found:
+            found[identity].append(log)
     best: Against | None = None
     for mine in found[challenger]:
         for theirs in found[champion]:
             try:
                 seen = against(mine, theirs, margin_bps, after=after)
-            except ShadowError:  # too few sessions in common say nothing
+            except TooFew:
                 continue
             best = seen if best is None or seen.sessions > best.sessions else best
     return best

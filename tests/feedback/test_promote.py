@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clstm_core.artifacts.folder import write_json
 from clstm_core.artifacts.manifest import FILE, files_of
 from clstm_core.artifacts.manifests import BundleManifest
 from clstm_core.artifacts.manifests.decision import PERSON, RULES
 from clstm_core.artifacts.places import Places
-from clstm_core.errors import RegistryError
+from clstm_core.errors import RegistryError, ShadowError
 from clstm_core.evaluation.trial_ledger import KEY, place_of
 from clstm_core.feedback import rules_names
 from clstm_core.feedback.promote import decide
@@ -278,16 +277,21 @@ def test_shadow_accounts_of_both_are_laid_beside_each_other(registry, data):
     propose(registry, data, "bad", made=made["bad"], created=late)
     assert failed(decide(Places(data))) == ["shadow_harm", "shadow_no_worse"]
     propose(registry, data, "good", made=made["good"], created=late)
+    entry = data / "shadow" / "of_good" / "log" / "00000009.parquet"
+    whole = entry.read_bytes()
+    entry.write_bytes(whole[:-9])
+    with pytest.raises(ShadowError, match=r"unreadable entry .*of_good/log/00000009"):
+        decide(Places(data))
+    entry.write_bytes(whole)
     assert decide(Places(data)).champion.run == "good"
 
 
 def account(data, name, identity, growth, first=datetime(2024, 1, 2, 21, tzinfo=UTC)):
     """A shadow account of a bundle whose equity grew so."""
     with ShadowLog.writing(data / "shadow" / name) as log:
-        log.append({"kind": "opened", "facts": "{}"})
+        log.append({"kind": "opened", "facts": json.dumps({"bundle": identity})})
         for at, equity in enumerate(1e6 * np.exp(np.cumsum(growth))):
             log.append({"kind": "decided", "snapshot": first + timedelta(days=at), "equity_usd": float(equity)})
-    write_json(data / "shadow" / name / "account.json", {"facts": {"bundle": identity}})
 
 
 def test_until_when_a_policy_was_trained_is_read_from_its_market_where_its_settings_name_no_day(data):
