@@ -146,9 +146,18 @@ def regimes_of(account: Account, folder: Path, market: MarketTensors) -> list[st
 
 
 def ensure_bundle(
-    mind: Mind, config: RunConfig, inputs: RunInputs, judged: Judged, answer: str, places: Places, parity_steps: int
+    mind: Mind,
+    config: RunConfig,
+    inputs: RunInputs,
+    judged: Judged,
+    said: dict[str, str],
+    places: Places,
+    parity_steps: int,
 ) -> BundleManifest:
     """The challenger's bundle, the one that stands or built now; its parity is proven before it is written.
+
+    Args:
+        said: what its provenance says besides where it comes from
 
     Raises: BundleError where an exported graph decides otherwise than the trained policy
     """
@@ -165,7 +174,7 @@ def ensure_bundle(
         "trained_on": inputs.facts["trained_on"],
         "training_data_sha256": inputs.training_data_sha256,
         "trained_until": judged.facts["trained_until"],
-        "verdict": answer,
+        **said,
     }
     parents = {"inputs": inputs.identity, "backtests": judged.backtests.identity}
     made_from = json_sha256([provenance, parents, mind.checkpoint["sha256"], parity_steps, code_sha256(BUNDLE_CODE)])

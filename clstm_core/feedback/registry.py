@@ -39,6 +39,7 @@ from clstm_core.feedback.registry_state import (
     further_back,
     moment,
 )
+from clstm_core.feedback.shown import require_as_shown
 
 
 class Registry:
@@ -136,6 +137,7 @@ class Registry:
         with self.writing() as before:
             _require_plan_before_look(manifest, before)
             held = self.held(manifest.run, bundle_folder, manifest.bundle)
+            require_as_shown(manifest, held.verified())
             gone = before.challenger if before else None
             place = f" in the place of {gone.run}, which was not decided on" if gone else ""
             champion = before.champion.run if before and before.champion else "cash"
