@@ -77,8 +77,8 @@ def shadow_sessions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg
     description=f"A challenger when drift is flagged in the shadow account of {SHADOW_RUN}, else of the champion.",
 )
 def drift_retraining(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """One launch per flagged state: the same features flagged again and again ask for no more."""
-    from clstm_core.feedback.triggers import by_drift, watched
+    """One launch per feature that is flagged and one per week at most: what is flagged again asks for no more."""
+    from clstm_core.feedback.triggers import Flagged, by_drift, watched
 
     if not champion_stands():
         return dg.SkipReason("No champion stands: there is nothing to train on from.")
@@ -86,13 +86,18 @@ def drift_retraining(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
     account = watched(places(), name)
     if account is None:
         return dg.SkipReason(f"There is no shadow account {name}.")
-    asked, state = by_drift(account, context.cursor or "")
-    if asked is None:
+    asked, state = by_drift(account, Flagged.of(context.cursor or ""))
+    if asked is not None:
+        return dg.SensorResult(run_requests=[launch_of(context.instance, asked)], cursor=state.cursor)
+    words = "No feature is flagged."
+    if account.drift_flagged:
+        new = sorted(set(account.drift_flagged) - set(state.features))
         words = (
-            "The same features are flagged as when a challenger was asked for." if state else "No feature is flagged."
+            f"{', '.join(new)} asks next week: drift asked in week {state.week} already."
+            if new
+            else ("What is flagged has been asked for.")
         )
-        return dg.SensorResult(skip_reason=words, cursor=state)
-    return dg.SensorResult(run_requests=[launch_of(context.instance, asked)], cursor=state)
+    return dg.SensorResult(skip_reason=words, cursor=state.cursor)
 
 
 @dg.sensor(

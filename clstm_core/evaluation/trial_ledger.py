@@ -35,6 +35,9 @@ KEY = ("checkpoint", "mode", "seed", "config_sha256", "code")
 AFTER = "after"
 _WEIGHTS = "model.safetensors"
 
+CHALLENGER = "challenger"
+"""Role of a checkpoint that is held against a champion: each is a look that rules of promotion count."""
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -114,6 +117,20 @@ def known(places: Places, *, first_date: str, last_date: str, market: str = MARK
     return Known(base=base, entered=len(met))
 
 
+def challengers(places: Places) -> dict[tuple[str, str], str]:
+    """When each challenger was first held against a champion, by its weights and the last of the days (ISO).
+
+    Raises: EvaluationError when the ledger was altered
+    """
+    place = place_of(places)
+    lines = _parsed(place, place.read_bytes())[0] if place.is_file() else []
+    found: dict[tuple[str, str], str] = {}
+    for line in lines:
+        if line.get("role") == CHALLENGER:
+            found.setdefault((str(line["checkpoint"]), str(line["last_date"])[:10]), str(line["recorded_at"]))
+    return found
+
+
 def known_to(places: Places, results: Sequence[Backtest], window: str = "test") -> Known:
     """`known` for the dates of a window as these backtests traded it."""
     spans = [result.manifest for result in results if result.manifest["window"]["name"] == window]
@@ -152,7 +169,7 @@ def _trial(places: Places, result: Backtest) -> dict[str, Any] | None:
         return None
     checkpoint = m["trader"]["checkpoint"]
     return {
-        "checkpoint": _weights(places, checkpoint),
+        "checkpoint": weights_of(places, checkpoint),
         "mode": m["mode"],
         "seed": m["seed"],
         "config_sha256": m.get("config_sha256") or "",
@@ -163,10 +180,11 @@ def _trial(places: Places, result: Backtest) -> dict[str, Any] | None:
         "run": m.get("run") or "",
         "milestone": m["milestone"],
         "window": m["window"]["name"],
+        "role": checkpoint.get("role") or "",
     }
 
 
-def _weights(places: Places, checkpoint: Mapping[str, Any]) -> str:
+def weights_of(places: Places, checkpoint: Mapping[str, Any]) -> str:
     """Hash of a checkpoint's weights, as the manifest that the backtest names says; else of that manifest."""
     folder, sha256 = checkpoint.get("folder"), str(checkpoint["sha256"])
     place = places.root / folder / "manifest.json" if folder else None

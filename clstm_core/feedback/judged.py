@@ -13,7 +13,7 @@ from clstm_core.artifacts.code import code_sha256, git_commit
 from clstm_core.artifacts.folder import file_sha256, json_sha256, sweep
 from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import BacktestSet, BundleManifest, RunInputs
-from clstm_core.artifacts.places import Places
+from clstm_core.artifacts.places import DIGITS, Places
 from clstm_core.config import RunConfig
 from clstm_core.errors import BundleError, ConfigError
 from clstm_core.evaluation.backtest import BacktestResult, run_backtests
@@ -25,9 +25,13 @@ from clstm_core.evaluation.periods import Account
 from clstm_core.evaluation.ratios import expected_shortfall
 from clstm_core.evaluation.regimes import TERCILES, implied_by_date
 from clstm_core.evaluation.statistics import Floats, log_returns, max_drawdown
+from clstm_core.evaluation.trial_ledger import challengers, weights_of
 from clstm_core.feedback.minds import CHALLENGER, CHAMPION, Mind
+from clstm_core.feedback.registry import standing_plan
+from clstm_core.feedback.registry_files import BUNDLES
 from clstm_core.market.tensors import MarketTensors, load_market
 from clstm_core.market.worlds.fair import fair_world
+from clstm_core.train.champion import read_champion
 from clstm_core.walk_forward.markets import dates_of
 from clstm_core.walk_forward.measured import kept_or_made
 from clstm_core.walk_forward.trained import Hooks
@@ -87,6 +91,7 @@ def judge(
 
     weights = [mind.checkpoint["sha256"] for mind in minds]
     kept = kept_or_made(run.backtests(ASSET), run.name, [identity, *weights], walk, places, hooks)
+    looked = weights_of(places, minds[0].checkpoint)
     accounts = {result.name: Account.of(result.table("equity")) for result in kept.results}
     ours = accounts[minds[0].name]
     theirs = accounts[minds[1].name] if len(minds) > 1 else None
@@ -102,6 +107,9 @@ def judge(
             "worlds": worlds if luck["luck_p"] is not None else 0,
             "why_no_luck": why_not(market, market.split(WINDOW)),
             "trained_until": _day(folder, market.split("train")[1] - 1),
+            "weights": looked,
+            "looked": challengers(places).get((looked, ours.dates[-1])),
+            "plan_sha256": standing_plan(places).sha256,
         },
         backtests=kept.set,
     )
@@ -138,9 +146,18 @@ def regimes_of(account: Account, folder: Path, market: MarketTensors) -> list[st
 
 
 def ensure_bundle(
-    mind: Mind, config: RunConfig, inputs: RunInputs, judged: Judged, answer: str, places: Places, parity_steps: int
+    mind: Mind,
+    config: RunConfig,
+    inputs: RunInputs,
+    judged: Judged,
+    said: dict[str, str],
+    places: Places,
+    parity_steps: int,
 ) -> BundleManifest:
     """The challenger's bundle, the one that stands or built now; its parity is proven before it is written.
+
+    Args:
+        said: what its provenance says besides where it comes from
 
     Raises: BundleError where an exported graph decides otherwise than the trained policy
     """
@@ -157,7 +174,7 @@ def ensure_bundle(
         "trained_on": inputs.facts["trained_on"],
         "training_data_sha256": inputs.training_data_sha256,
         "trained_until": judged.facts["trained_until"],
-        "verdict": answer,
+        **said,
     }
     parents = {"inputs": inputs.identity, "backtests": judged.backtests.identity}
     made_from = json_sha256([provenance, parents, mind.checkpoint["sha256"], parity_steps, code_sha256(BUNDLE_CODE)])
@@ -181,10 +198,21 @@ def ensure_bundle(
 
 
 def trained_until(champion: BundleManifest, config: RunConfig, places: Places) -> str:
-    """The last session that a champion was trained on, ISO: what its bundle says, else what its market does.
+    """The last session that a champion, or the one that it was trained on from, was trained on, ISO.
+
+    What its bundle says, else what its market does.
 
     Raises: ConfigError where neither is known: then nobody can say that a day is new to it
     """
+    own = _own_until(champion, config, places)
+    copy = places.registry / BUNDLES / config.fine_tune.champion[:DIGITS]
+    if config.fine_tune.champion and (copy / FILE).is_file():
+        earlier, before = read_champion(copy, identity=config.fine_tune.champion)
+        return max(own, trained_until(before, earlier, places))
+    return own
+
+
+def _own_until(champion: BundleManifest, config: RunConfig, places: Places) -> str:
     if said := champion.provenance.get("trained_until"):
         return str(said)
     identity = str(champion.policy.get("training_data_sha256") or "")

@@ -64,6 +64,7 @@ def challenger_mind(run: RunFolder, milestone: str, places: Places) -> Mind:
     facts = {
         "folder": places.relative(folder),
         "sha256": file_sha256(folder / FILE),
+        "role": CHALLENGER,
         "run": run.name,
         "milestone": milestone,
         "env_steps": int(meta["env_steps"]),

@@ -25,6 +25,9 @@ STARTS = (CHAMPION, SCRATCH)
 PLAN = "retrain.json"
 """Where a plan is kept, in the folder of its first start's run."""
 
+NEWEST = "retrain_as_of.json"
+"""Beside it, of a plan that names no date: the newest session when it was begun."""
+
 DAYS = {"gate": 252, "judged": 252}
 """Sessions of either, where nothing else is said: a year."""
 

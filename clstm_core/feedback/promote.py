@@ -1,20 +1,18 @@
 """The decision on a challenger: every rule is asked, and what they say together takes effect at once or not at all."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 
-from clstm_core.artifacts.manifest import FILE, JsonObject
-from clstm_core.artifacts.manifests import ChallengerManifest, DecisionManifest
-from clstm_core.artifacts.manifests.decision import APPOINT, PERSON, PROMOTE, REFUSE, ROLL_BACK, RULES
+from clstm_core.artifacts.manifest import JsonObject
+from clstm_core.artifacts.manifests import ChallengerManifest
+from clstm_core.artifacts.manifests.decision import APPOINT, PERSON, PROMOTE, REFUSE, RULES
 from clstm_core.artifacts.places import Places
 from clstm_core.errors import RegistryError
-from clstm_core.feedback import rules
+from clstm_core.feedback import looks, rules
 from clstm_core.feedback.registry import Registry
-from clstm_core.feedback.registry_state import PAIRS, WORTHY, Held, RegistryState, Taken, moment
-from clstm_core.feedback.rules_evidence import Pairs, in_shadow, known_until, read_pairs
+from clstm_core.feedback.registry_state import PAIRS, Held, RegistryState, Taken
+from clstm_core.feedback.rules_evidence import in_shadow, known_until, read_pairs
 from clstm_core.plural import counted
 
-YEAR = timedelta(days=365)
 BY_RULES = "every rule was passed"
 """Reason of a promotion that nobody gave another one for."""
 
@@ -70,8 +68,8 @@ def judge(
     if champion is not None:
         known[f"champion {champion.run}"] = known_until(places, champion.verified())
     history = registry.history()
-    number, decided = looks(places, history, proposal, pairs)
-    rolled = next((past for past in history if _rolled_back(past, before.challenger)), None)
+    past = looks.before(places, history, proposal, bundle)
+    rolled = past.rolled_back
     found = rules.superiority(pairs.difference, plan)
     seen = None
     if champion is not None and all(known.values()):
@@ -84,7 +82,7 @@ def judge(
         rules.own_champion(proposal.champion, champion.identity if champion else ""),
         rules.unseen_days(pairs.dates[0], known),
         rules.enough_days(len(pairs.dates), plan),
-        rules.fresh_look(number, plan, decided),
+        rules.fresh_look(past.number, plan, past.decided),
         rules.not_rolled_back(rolled.number if rolled else None, rolled.reason if rolled else ""),
         rules.not_luck(figures.get("luck_p"), plan),
         rules.superior(found, len(pairs.dates)),
@@ -102,46 +100,16 @@ def judge(
         "first": pairs.dates[0],
         "last": pairs.dates[-1],
         "sessions": len(pairs.dates),
-        "number_of_look": number,
+        "number_of_look": past.number,
         "level": found.level,
         "mean_bps": found.mean,
         "lower_bps": found.lower,
         "block": found.block,
         "wealth": found.wealth,
         "proposal": proposal.identity,
+        "weights": proposal.judged.get("weights"),
     }
     return rulings, look
-
-
-def looks(
-    places: Places, history: Sequence[DecisionManifest], proposal: ChallengerManifest, pairs: Pairs
-) -> tuple[int, int | None]:
-    """Number of this look among those since 365 days before the challenger was made, and who saw its days before.
-
-    Every challenger that came so far that it could be proposed is a look, decided on or not: a person who proposes the
-    best of several has looked at all of them.
-    """
-    since = moment(proposal.created) - YEAR
-    made = {past.look["proposal"]: past.created for past in history if past.look}
-    for place in (places.root / "challengers").glob(f"[!.]*/{FILE}"):
-        other = ChallengerManifest.kept(place, files=False)
-        if other is not None and other.outcome == WORTHY:
-            made[other.identity] = other.created
-    made.pop(proposal.identity, None)
-    number = 1 + sum(since < moment(at) for at in made.values())
-    decided = next(
-        (
-            past.number
-            for past in history
-            if past.look and past.subject["identity"] == proposal.bundle and past.look["last"] >= pairs.dates[0]
-        ),
-        None,
-    )
-    return number, decided
-
-
-def _rolled_back(past: DecisionManifest, held: Held) -> bool:
-    return past.decision == ROLL_BACK and past.subject.get("identity") == held.identity
 
 
 def _refused(

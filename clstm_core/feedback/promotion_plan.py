@@ -1,5 +1,6 @@
 """What a challenger has to show: stated before it is made, kept with its hash, the same for every one."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
@@ -24,6 +25,8 @@ class PromotionPlan:
     luck_level:       largest fair-world p-value against cash
     drawdown_margin, shortfall_margin: by how much the largest fall, and the mean of the worst 5% of sessions, may
                       exceed the champion's; first_...: the largest that a first champion, held against cash, may show
+    drawdown_floor, shortfall_floor: what is never refused, whatever the champion's figures are: beside one that holds
+                      cash and never falls, margins alone would refuse whoever takes any risk, however much better
     latency_us:       largest median time of one decision
     shadow:           whether both must have traded in shadow; shadow_sessions: for how long at least;
                       shadow_margin_bps: by how much per session the challenger may be worse there
@@ -38,6 +41,8 @@ class PromotionPlan:
     luck_level: float = HEADLINE_LEVEL
     drawdown_margin: float = 0.02
     shortfall_margin: float = 0.0025
+    drawdown_floor: float = 0.05
+    shortfall_floor: float = 0.01
     first_drawdown: float = 0.25
     first_shortfall: float = 0.03
     latency_us: float = 1000.0
@@ -59,12 +64,25 @@ class PromotionPlan:
                 f"looks_per_year={self.looks_per_year} leaves {self.look_level:.2g} for each: expected at least "
                 f"{FAINTEST:g}, which a bootstrap still tells. Register fewer looks."
             )
-        limits = ("drawdown_margin", "shortfall_margin", "first_drawdown", "first_shortfall", "shadow_margin_bps")
-        for name in limits:
-            if not getattr(self, name) >= 0.0:
-                raise ConfigError(f"{name}={getattr(self, name)}: expected at least 0. Register another plan.")
-        if not self.latency_us > 0.0:
-            raise ConfigError(f"latency_us={self.latency_us}: expected above 0. Register another plan.")
+        parts = ("drawdown_margin", "shortfall_margin", "drawdown_floor", "shortfall_floor")
+        for name in (*parts, "first_drawdown", "first_shortfall"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(
+                    f"{name}={getattr(self, name)}: expected a part of equity, 0 to 1, e.g. 0.02. Register another "
+                    "plan."
+                )
+        for what, first in (("drawdown", self.first_drawdown), ("shortfall", self.first_shortfall)):
+            if (floor := getattr(self, f"{what}_floor")) > first:
+                raise ConfigError(
+                    f"{what}_floor={floor}: expected at most first_{what}={first}, which a first champion may show. "
+                    "Register another plan."
+                )
+        if not 0.0 <= self.shadow_margin_bps < math.inf:
+            raise ConfigError(
+                f"shadow_margin_bps={self.shadow_margin_bps}: expected at least 0, and finite. Register another plan."
+            )
+        if not 0.0 < self.latency_us < math.inf:
+            raise ConfigError(f"latency_us={self.latency_us}: expected above 0, and finite. Register another plan.")
 
     @property
     def look_level(self) -> float:
@@ -94,3 +112,8 @@ class PromotionPlan:
             if not isinstance(value, fitting) or (isinstance(value, bool) and known[name] is not bool):
                 raise ConfigError(f"{name}={value!r}: expected {_KINDS[known[name]]}. Register another plan.")
         return cls(**content)
+
+    @classmethod
+    def kept(cls, content: Mapping[str, Any]) -> Self:
+        """The plan that a decision keeps; a floor that it does not name was none when it was registered."""
+        return cls.from_dict({"drawdown_floor": 0.0, "shortfall_floor": 0.0} | dict(content))

@@ -27,8 +27,19 @@ from clstm_core.artifacts.manifests.decision import (
 from clstm_core.artifacts.places import DIGITS, Places
 from clstm_core.errors import RegistryError
 from clstm_core.feedback import registry_files as files
+from clstm_core.feedback.looks import looked_at
 from clstm_core.feedback.promotion_plan import PromotionPlan
-from clstm_core.feedback.registry_state import CHALLENGER, PAIRS, WORTHY, Held, RegistryState, Taken, moment
+from clstm_core.feedback.registry_state import (
+    CHALLENGER,
+    PAIRS,
+    WORTHY,
+    Held,
+    RegistryState,
+    Taken,
+    further_back,
+    moment,
+)
+from clstm_core.feedback.shown import require_as_shown
 
 
 class Registry:
@@ -42,19 +53,19 @@ class Registry:
 
         Raises: RegistryError that names what is missing or altered; bundles are verified by `Held.verified`
         """
-        number = files.pointed_at(self.root)
-        return self._state(files.read_state(self.root, number)) if number else None
+        decision = files.newest(self.root)
+        return self._state(decision) if decision else None
 
     def history(self) -> list[DecisionManifest]:
         """Every decision that took effect, the newest first, each as the one after it names it.
 
         Raises: RegistryError that names the state which is missing or altered
         """
-        found: list[DecisionManifest] = []
-        identity = None
-        for number in range(files.pointed_at(self.root), 0, -1):
-            found.append(files.read_state(self.root, number, identity))
-            identity = found[-1].parents.get("before")
+        decision = files.newest(self.root)
+        found = [decision] if decision else []
+        while found and found[-1].number > 1:
+            before = found[-1].parents.get("before", "")
+            found.append(files.read_state(self.root, found[-1].number - 1, before))
         return found
 
     @contextmanager
@@ -66,6 +77,8 @@ class Registry:
         with lock(self.root / "lock", f"the registry {self.root}"):
             before = self.current()
             files.clear(self.root, before.decision.number if before else 0)
+            if before is not None:
+                files.keep_head(self.root, before.decision)  # one that was killed before it could
             yield before
 
     def take(self, before: RegistryState | None, taken: Taken) -> RegistryState:
@@ -101,7 +114,9 @@ class Registry:
         )
         files.write_state(self.root, decision, taken.files)
         files.point(self.root, decision.number)
-        return self._state(files.read_state(self.root, decision.number))
+        holds = files.read_state(self.root, decision.number)
+        files.keep_head(self.root, holds)
+        return self._state(holds)
 
     def propose(self, manifest: ChallengerManifest, bundle_folder: Path, reason: str) -> RegistryState:
         """Let a challenger stand, with what it showed and the plan that it will be judged by; nothing is judged yet.
@@ -120,13 +135,9 @@ class Registry:
         if PAIRS not in manifest.files:
             raise RegistryError(f"{manifest.place} names no {PAIRS}: expected its growth beside the champion's.")
         with self.writing() as before:
-            since = before.decision.plan_since if before else ""
-            if since and moment(since) > moment(manifest.created):
-                raise RegistryError(
-                    f"{manifest.run} was made at {manifest.created}, before the plan that stands was registered at "
-                    f"{since}: expected a plan stated before one looks. Make the challenger again."
-                )
+            _require_plan_before_look(manifest, before)
             held = self.held(manifest.run, bundle_folder, manifest.bundle)
+            require_as_shown(manifest, held.verified())
             gone = before.challenger if before else None
             place = f" in the place of {gone.run}, which was not decided on" if gone else ""
             champion = before.champion.run if before and before.champion else "cash"
@@ -209,8 +220,7 @@ class Registry:
                 raise RegistryError(f"{champion} is champion and there is none before: expected one to go back to.")
             back = before.previous
             back.verified()
-            reign = next(past for past in self.history() if past.champion.get("identity") == back.identity)
-            further = self._held(reign.previous)
+            further = self._held(further_back(self.history()))
             challenger = f" Challenger {before.challenger.run} was withdrawn." if before.challenger else ""
             taken = Taken(
                 decision=ROLL_BACK,
@@ -239,3 +249,26 @@ class Registry:
 
     def _copy(self, identity: str) -> Path:
         return self.root / files.BUNDLES / identity[:DIGITS]
+
+
+def standing_plan(places: Places) -> PromotionPlan:
+    """The limits that stand: those that were registered, else those of this release."""
+    state = Registry(places).current()
+    return state.plan if state else PromotionPlan()
+
+
+def _require_plan_before_look(manifest: ChallengerManifest, before: RegistryState | None) -> None:
+    """Refuse a challenger whose days were looked at before the plan that stands was stated.
+
+    By the clock, and by the plan that stood when they were looked at: clocks can be wrong.
+    """
+    since = before.decision.plan_since if before else ""
+    looked, under = looked_at(manifest), manifest.judged.get("plan_sha256")
+    stands = before.plan.sha256 if before else PromotionPlan().sha256
+    if (since and moment(since) > looked) or (under and under != stands):
+        raise RegistryError(
+            f"{manifest.run} was looked at on {looked:%Y-%m-%d %H:%M:%S %Z}"
+            f"{f' under plan {str(under)[:12]}' if under else ''}, and plan {stands[:12]} stands"
+            f"{f' since {since}' if since else ''}: expected a plan stated before one looks. Train another challenger, "
+            "on newer days."
+        )

@@ -9,15 +9,16 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from clstm_core.artifacts.folder import flush, scratch, settle, sweep
+from clstm_core.artifacts.folder import SUFFIX, flush, read_json, scratch, settle, sweep, write_json
 from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import BundleManifest, DecisionManifest
 from clstm_core.artifacts.manifests.decision import ROLES
 from clstm_core.artifacts.places import DIGITS
 from clstm_core.errors import BundleError, RegistryError
 
-CURRENT, STATES, BUNDLES, DECISION = "current", "states", "bundles", "decision.json"
+CURRENT, STATES, BUNDLES, DECISION, HEAD = "current", "states", "bundles", "decision.json", "head.json"
 _NEXT = ".current.next"
 
 
@@ -49,6 +50,49 @@ def pointed_at(root: Path) -> int:
     return number
 
 
+def newest(root: Path) -> DecisionManifest | None:
+    """The decision that holds, verified; None where none ever did.
+
+    Raises: RegistryError for a state that is missing or altered, and where another decision took effect last than the
+            one that `current` leads to
+    """
+    head = _head(root)
+    while True:
+        number = pointed_at(root)
+        decision = read_state(root, number) if number else None
+        # a writer that was killed between the rename and the head leaves one that is a decision behind
+        if head is None or (decision and head["sha256"] in (decision.identity, decision.parents.get("before"))):
+            return decision
+        if head == (head := _head(root)):
+            break  # else somebody decided in the meantime
+    found = f"state {number}, decision {decision.identity[:12]}" if decision else "no state"
+    expected = f"state {head['number']}, decision {str(head['sha256'])[:12]}"
+    raise RegistryError(
+        f"{root / CURRENT} leads to {found}: expected {expected}, which took effect last as {root / HEAD} says: the "
+        "link was moved, or that state altered, by hand. Restore the registry from a copy, or the link where that "
+        f"state is whole: `ln -sfn {STATES}/{state_name(head['number'])} {root / CURRENT}`."
+    )
+
+
+def keep_head(root: Path, decision: DecisionManifest) -> None:
+    """Say that a decision took effect."""
+    if (_head(root) or {}).get("sha256") != decision.identity:
+        write_json(root / HEAD, {"number": decision.number, "sha256": decision.identity})
+
+
+def _head(root: Path) -> dict[str, Any] | None:
+    """What took effect last; None where nothing did, or only a first decision whose writer was killed."""
+    head = read_json(root / HEAD)
+    if head is None and not (root / HEAD).exists() and not any(number > 1 for number in _numbers(root)):
+        return None
+    if not isinstance(head, dict) or not isinstance(head.get("number"), int) or "sha256" not in head:
+        raise RegistryError(
+            f"no readable {root / HEAD}: found states up to {max(_numbers(root), default=0)}, expected the number and "
+            "the sha256 of the newest decision. Restore the registry from a copy."
+        )
+    return head
+
+
 def clear(root: Path, number: int) -> None:
     """Remove what writers that were killed left: unfinished folders, a state that never held, bundles of no state.
 
@@ -62,6 +106,8 @@ def clear(root: Path, number: int) -> None:
         )
     for folder in (root / STATES, root / BUNDLES):
         sweep(folder)
+    for left in root.glob(f".{HEAD}.*{SUFFIX}"):  # a killed writer's: one process alone writes
+        left.unlink()
     for other in beyond:
         shutil.rmtree(root / STATES / state_name(other))
     (root / _NEXT).unlink(missing_ok=True)

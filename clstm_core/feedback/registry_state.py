@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clstm_core.artifacts.manifest import JsonObject
 from clstm_core.artifacts.manifests import BundleManifest, ChallengerManifest, DecisionManifest
-from clstm_core.artifacts.manifests.decision import RULES
+from clstm_core.artifacts.manifests.decision import APPOINT, PROMOTE, ROLL_BACK, RULES
 from clstm_core.errors import RegistryError
 from clstm_core.feedback import registry_files as files
 from clstm_core.feedback.promotion_plan import PromotionPlan
@@ -46,7 +46,7 @@ class RegistryState:
     @property
     def plan(self) -> PromotionPlan:
         """The limits that stand."""
-        return PromotionPlan.from_dict(self.decision.plan)
+        return PromotionPlan.kept(self.decision.plan)
 
     def proposal(self) -> ChallengerManifest:
         """What the standing challenger showed; RegistryError where none stands."""
@@ -71,6 +71,23 @@ class Taken:
     roles: Mapping[str, Held | None] = field(default_factory=dict)
     plan: PromotionPlan | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
+
+
+def further_back(history: Sequence[DecisionManifest]) -> JsonObject:
+    """Whom one roll-back more would restore after the next one; {} where there is nobody.
+
+    Each roll-back ends a reign for good, so that none leads forward again, whoever is champion a second time.
+
+    Args:
+        history: every decision, the newest first
+    """
+    reigns: list[JsonObject] = []
+    for past in reversed(history):
+        if past.decision == ROLL_BACK:
+            reigns.pop()
+        elif past.decision in (APPOINT, PROMOTE):
+            reigns.append(past.champion)
+    return reigns[-3] if len(reigns) > 2 else {}
 
 
 def moment(text: str) -> datetime:

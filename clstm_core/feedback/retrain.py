@@ -11,14 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from clstm_core.artifacts.folder import lock, read_json, whole_folder, write_json
+from clstm_core.artifacts.folder import lock, whole_folder
 from clstm_core.artifacts.manifest import FILE, files_of
 from clstm_core.artifacts.manifests import AuditVerdict, BundleManifest, ChallengerManifest, RunInputs, TensorsManifest
 from clstm_core.artifacts.places import Places
 from clstm_core.config import EnvConfig
 from clstm_core.errors import ArtifactError, ConfigError
+from clstm_core.feedback.begun import begin
 from clstm_core.feedback.fine_tune import LAST, Trained, ensure_from_champion, ensure_from_scratch
-from clstm_core.feedback.plan import CHAMPION, PLAN, SCRATCH, RetrainPlan
+from clstm_core.feedback.plan import CHAMPION, SCRATCH, RetrainPlan
 from clstm_core.feedback.registry_state import PAIRS
 from clstm_core.market.sources import open_source
 from clstm_core.walk_forward.folds import Fold
@@ -75,7 +76,7 @@ def retrain(
     told = telling or Telling()
     folder = places.challenger(plan.name)
     with lock(folder.with_name(f".{plan.name}.lock"), f"retraining {plan.name}"):
-        _begin(plan, places)
+        plan = begin(plan, places)
         champion = _champion(plan, places)
         market = _market(plan, champion, places, told, prove)
         return [_start(number, start, plan, champion, market, places, told) for number, start in enumerate(plan.starts)]
@@ -84,21 +85,6 @@ def retrain(
 def read_challenger(places: Places, name: str) -> ChallengerManifest:
     """What a challenger showed, verified; EvaluationError that says what to do where there is none."""
     return ChallengerManifest.read(places.challenger(name) / FILE)
-
-
-def _begin(plan: RetrainPlan, places: Places) -> None:
-    """Keep the plan in its first run's folder, or refuse one that does other things than what that was begun with."""
-    place = places.run(plan.name).path / PLAN
-    kept = read_json(place)
-    if kept is not None and RetrainPlan.from_dict(kept).sha256 != plan.sha256:
-        mine = plan.to_dict()
-        different = sorted(name for name, value in kept.items() if mine.get(name) != value)
-        raise ConfigError(
-            f"retraining {plan.name} was begun with another plan: {', '.join(different)} differ. Pass another --name, "
-            f"or the settings in {place}."
-        )
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_json(place, plan.to_dict())
 
 
 def _champion(plan: RetrainPlan, places: Places) -> "Champion | None":
@@ -228,6 +214,8 @@ def _written(
     told: Telling,
 ) -> ChallengerManifest:
     """The challenger as it is kept; with what was judged its bundle is built first."""
+    from clstm_core.feedback.shown import SHOWN, figures_of, shown_sha256
+
     inputs = trained.inputs
     answer = answer_of(inputs.run, outcome, stages, judged)
     parents = {"inputs": inputs.identity, "tensors": str(inputs.data_sha256)}
@@ -236,11 +224,10 @@ def _written(
     figures: dict[str, Any] = {}
     bundle = ""
     if judged is not None:
-        made = _bundle(plan, judged, inputs, answer, places)
+        shown = shown_sha256(judged.pairs, judged.figures, judged.facts, stages, plan.champion)
+        made = _bundle(plan, judged, inputs, {"verdict": answer, SHOWN: shown}, places)
         told.hooks.record(made)
-        onnx = next(row for row in made.latency if row["runtime"] == "onnx")
-        parity = all(row["passed"] for row in made.parity)
-        figures = {**judged.figures, "parity": parity, "latency_p50_us": onnx["p50_us"]}
+        figures = {**judged.figures, **figures_of(made)}
         bundle, parents = made.identity, {**parents, "bundle": made.identity, "backtests": judged.backtests.identity}
     target = places.challenger(inputs.run)
     with whole_folder(target) as place:
@@ -266,14 +253,16 @@ def _written(
     return found
 
 
-def _bundle(plan: RetrainPlan, judged: "Judged", inputs: RunInputs, answer: str, places: Places) -> BundleManifest:
+def _bundle(
+    plan: RetrainPlan, judged: "Judged", inputs: RunInputs, said: dict[str, str], places: Places
+) -> BundleManifest:
     """The challenger's bundle."""
     from clstm_core.feedback.judged import ensure_bundle
     from clstm_core.feedback.minds import challenger_mind
     from clstm_core.train.inputs import config_of
 
     mind = challenger_mind(places.run(inputs.run), LAST, places)
-    return ensure_bundle(mind, config_of(inputs), inputs, judged, answer, places, plan.parity_steps)
+    return ensure_bundle(mind, config_of(inputs), inputs, judged, said, places, plan.parity_steps)
 
 
 def _standing(place: Path, wanted: RunInputs, plan: RetrainPlan) -> ChallengerManifest | None:

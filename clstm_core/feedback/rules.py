@@ -160,19 +160,19 @@ def evidence(found: Superiority) -> Ruling:
 
 
 def drawdown(challenger: Floats, champion: Floats | None, plan: PromotionPlan) -> Ruling:
-    """Whether it falls little farther than the champion did, or a first champion no farther than is allowed.
+    """Whether it falls little farther than the champion did, or no farther than is never refused.
 
     Shapes: log growth per session [T]; None where no champion stands
     """
     mine, theirs = _fall(challenger), _fall(champion) if champion is not None else None
-    limit = plan.first_drawdown if theirs is None else theirs + plan.drawdown_margin
+    limit = plan.first_drawdown if theirs is None else max(theirs + plan.drawdown_margin, plan.drawdown_floor)
     return _within("drawdown", "Largest fall", mine, theirs, limit)
 
 
 def tails(challenger: Floats, champion: Floats | None, plan: PromotionPlan) -> Ruling:
     """Whether its worst sessions cost little more than the champion's, or a first one's no more than is allowed."""
     mine, theirs = shortfall(challenger), shortfall(champion) if champion is not None else None
-    limit = plan.first_shortfall if theirs is None else theirs + plan.shortfall_margin
+    limit = plan.first_shortfall if theirs is None else max(theirs + plan.shortfall_margin, plan.shortfall_floor)
     return _within("tails", f"Mean loss of the worst {WORST:.0%} of sessions", mine, theirs, limit)
 
 

@@ -1,6 +1,7 @@
 """What the rules are asked about, read from files: pairs of daily growth, days that policies know, shadow accounts."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ import numpy as np
 from clstm_core.artifacts.folder import read_json
 from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import BundleManifest, ChallengerManifest, TensorsManifest
-from clstm_core.artifacts.places import Places
-from clstm_core.errors import RegistryError, ShadowError
+from clstm_core.artifacts.places import DIGITS, Places
+from clstm_core.errors import RegistryError
 from clstm_core.evaluation.regimes import TERCILES
 from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, Floats
+from clstm_core.feedback.registry_files import BUNDLES
 from clstm_core.plural import counted
-from clstm_core.shadow.against import Against, against
+from clstm_core.shadow.against import Against, TooFew, against
+from clstm_core.shadow.log import ShadowLog
 
 _AGAIN = "Make the challenger again."
 
@@ -78,19 +81,29 @@ def read_pairs(file: Path, manifest: ChallengerManifest) -> Pairs:
 def known_until(places: Places, bundle: BundleManifest) -> str | None:
     """The last day (ISO) that a policy was trained or chosen on: its training and its validation window.
 
-    As its configuration names them; where those are shares of a history, as the market says that it was trained on;
-    None where neither is at hand.
+    As its configuration names them, and as the market says that it was trained on, where that is at hand. One that was
+    trained on from a champion knows what that one knew, and so on to the first. None where any of them is not known.
     """
     config = read_json(bundle.folder / "config.json")
-    market: dict[str, Any] = config.get("market", {}) if isinstance(config, dict) else {}
+    config = config if isinstance(config, dict) else {}
+    own = _own_until(places, bundle, config.get("market") or {})
+    began_with = str((config.get("fine_tune") or {}).get("champion") or "")
+    if not began_with or own is None:
+        return own
+    champion = BundleManifest.kept(places.registry / BUNDLES / began_with[:DIGITS] / FILE)
+    inherited = known_until(places, champion) if champion is not None and champion.identity == began_with else None
+    return None if inherited is None else max(own, inherited)
+
+
+def _own_until(places: Places, bundle: BundleManifest, market: Mapping[str, Any]) -> str | None:
+    """The last day of a policy's own windows: the later, where its settings and the market it was trained on differ."""
     named = [str(market[name])[:10] for name in ("train_until", "validation_until") if market.get(name)]
-    if len(named) == 2:
-        return max(named)
+    ends = named if len(named) == 2 else []
     identity = str(bundle.policy.get("training_data_sha256") or "")
     tensors = TensorsManifest.kept(places.tensors(identity) / FILE, files=False) if identity else None
-    if tensors is None or tensors.identity != identity:
-        return None
-    ends = [last for name, (_, last, _) in window_days(tensors).items() if name in ("train", "validation")]
+    if tensors is not None and tensors.identity == identity:
+        days = window_days(tensors)
+        ends = [*ends, *(last for name, (_, last, _) in days.items() if name in ("train", "validation"))]
     return max(ends, default=None)
 
 
@@ -123,21 +136,20 @@ def in_shadow(places: Places, challenger: str, champion: str, margin_bps: float,
     Args:
         challenger, champion: identities of their bundles
         after: ISO date of the last day that either was trained or chosen on: sessions until then do not count
-    """
-    from clstm_core.shadow.log import ShadowLog
 
+    Raises: ShadowError for an account that was altered: whose it is, and what it says, is not known then
+    """
     found: dict[str, list[ShadowLog]] = {challenger: [], champion: []}
-    for place in sorted((places.root / "shadow").glob("*/account.json")):
-        account = read_json(place)
-        identity = (account.get("facts") or {}).get("bundle") if isinstance(account, dict) else None
-        if identity in found:
-            found[identity].append(ShadowLog(place.parent))
+    for place in sorted((places.root / "shadow").glob("*/log")):
+        log = ShadowLog(place.parent)
+        if log.entries and (identity := log.facts.get("bundle")) in found:
+            found[identity].append(log)
     best: Against | None = None
     for mine in found[challenger]:
         for theirs in found[champion]:
             try:
                 seen = against(mine, theirs, margin_bps, after=after)
-            except ShadowError:  # too few sessions in common say nothing
+            except TooFew:
                 continue
             best = seen if best is None or seen.sessions > best.sessions else best
     return best

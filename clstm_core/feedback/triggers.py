@@ -4,7 +4,7 @@ A trigger makes a challenger, never a champion: that is decided by rules, or by 
 """
 
 import hashlib
-from collections.abc import Iterable
+import json
 from dataclasses import dataclass
 from datetime import date
 
@@ -26,29 +26,57 @@ class Asked:
     why: str
 
 
-def flagged_state(features: Iterable[str]) -> str:
-    """What is flagged, as a key: the same features give the same key, none give an empty one."""
-    named = sorted(set(features))
-    return hashlib.sha256("\0".join(named).encode()).hexdigest()[:DIGITS] if named else ""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Flagged:
+    """What drift was asked for, as a sensor's cursor keeps it.
 
-
-def by_drift(account: ShadowManifest, launched: str) -> tuple[Asked | None, str]:
-    """What an account's drift asks for, and the state to remember.
-
-    One retraining per flagged state: while the same features stay flagged nothing more is asked for, and when none is
-    flagged any more the state is forgotten, so that the next drift counts.
-
-    Args:
-        launched: the state that was asked for last, "" for none
+    account: whose drift; features: those that were flagged when it asked, since none was; week: ISO week of the newest
+    session when it asked last, "" for never
     """
-    state = flagged_state(account.drift_flagged)
-    if not state or state == launched:
-        return None, state
-    features = ", ".join(sorted(account.drift_flagged))
-    newest = max((str(row.get("snapshot", ""))[:10] for row in account.sessions), default="")
+
+    account: str = ""
+    features: tuple[str, ...] = ()
+    week: str = ""
+
+    @classmethod
+    def of(cls, cursor: str) -> "Flagged":
+        """What a cursor says; nothing where it is empty or of another form."""
+        try:
+            kept = json.loads(cursor)
+            return cls(account=str(kept["account"]), features=tuple(map(str, kept["features"])), week=str(kept["week"]))
+        except (ValueError, TypeError, LookupError):
+            return cls()
+
+    @property
+    def cursor(self) -> str:
+        """As a sensor keeps it."""
+        return json.dumps({"account": self.account, "features": self.features, "week": self.week})
+
+
+def by_drift(account: ShadowManifest, before: Flagged) -> tuple[Asked | None, Flagged]:
+    """What an account's drift asks for, and what to remember.
+
+    A feature that is flagged asks once, until none is flagged any more: one that comes and goes beside another asks for
+    nothing again. Another account, the next champion's, begins anew. One retraining per week of sessions at most, since
+    every challenger that is judged is a look; what is flagged in between asks in the week after.
+    """
+    flagged = tuple(sorted(set(account.drift_flagged)))
+    newest = max((str(row["snapshot"])[:10] for row in account.sessions if row.get("snapshot")), default="")
+    week = _week(newest)
+    asked_for = before.features if flagged and before.account == account.name else ()
+    kept = Flagged(account=account.name, features=asked_for, week=before.week)
+    if not set(flagged) - set(asked_for) or week == before.week:
+        return None, kept
+    digits = hashlib.sha256("\0".join((account.name, *flagged)).encode()).hexdigest()[:DIGITS]
     seen = counted(len(account.sessions), "session")
-    why = f"drift in shadow account {account.name}, {seen} until {newest}: {features}"
-    return Asked(run=f"drift-{newest or 'now'}-{state}", why=why), state
+    why = f"drift in shadow account {account.name}, {seen} until {newest}: {', '.join(flagged)}"
+    now = Flagged(account=account.name, features=tuple(sorted({*asked_for, *flagged})), week=week)
+    return Asked(run=f"drift-{newest or 'now'}-{digits}", why=why), now
+
+
+def _week(day: str) -> str:
+    """The ISO week of a day; a name of its own where there is none."""
+    return f"{date.fromisoformat(day):%G-w%V}" if day else "now"
 
 
 def by_week(day: date) -> Asked:

@@ -1,8 +1,7 @@
 """Two shadow accounts on the same sessions: whether one does harm beside the other, or may take its place."""
 
-from collections.abc import Mapping, Sequence
+import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,17 @@ BPS, LEAST = 1e4, 21
 MOST = 1e6  # evidence beyond it is shown as this
 
 
+class TooFew(ShadowError):
+    """Two accounts have too few sessions in common to say anything."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Against:
     """What daily differences of growth say of an account beside a reference.
 
-    sessions: steps that both lived from the same session to the same session
-    mean_bps: growth of the account less the reference's, per session
+    sessions: steps from one session that both were decided on to the next such one: what happened while a session was
+              refused in either belongs to the step over it, and is not lost
+    mean_bps: growth of the account less the reference's, per step
     """
 
     name: str
@@ -55,24 +59,23 @@ def against(log: ShadowLog, reference: ShadowLog, margin_bps: float, *, after: s
         after: ISO date of the last day that does not count, e.g. of training; all sessions when empty
 
     Units:  margin_bps basis points of growth per session, stated before one looks
-    Raises: ShadowError for a negative margin, or too few sessions that both were decided on
+    Raises: ShadowError for a negative margin, or equity that is no number; TooFew for too few sessions that both were
+            decided on
     """
     if not margin_bps >= 0.0:
         raise ShadowError(f"margin {margin_bps:g} bp: expected at least 0. Pass another --margin.")
-    mine, theirs = (
-        _growth([row for row in one.decided if str(row["snapshot"])[:10] > after]) for one in (log, reference)
-    )
+    mine, theirs = (_equity(one, after) for one in (log, reference))
     common = sorted(set(mine) & set(theirs))
-    if len(common) < LEAST:
-        raise ShadowError(
-            f"{counted(len(common), 'session')} that {log.folder.name} and {reference.folder.name} have in common: "
-            f"expected at least {LEAST}. Let both see more of the same sessions."
+    if len(common) <= LEAST:
+        raise TooFew(
+            f"{counted(max(0, len(common) - 1), 'session')} that {log.folder.name} and {reference.folder.name} have in "
+            f"common: expected at least {LEAST}. Let both see more of the same sessions."
         )
-    difference = np.array([mine[step] - theirs[step] for step in common])
+    difference = np.diff([mine[at] - theirs[at] for at in common])
     return Against(
         name=log.folder.name,
         reference=reference.folder.name,
-        sessions=len(common),
+        sessions=len(difference),
         mean_bps=BPS * float(difference.mean()),
         margin_bps=margin_bps,
         harm=harm(difference),
@@ -80,8 +83,13 @@ def against(log: ShadowLog, reference: ShadowLog, margin_bps: float, *, after: s
     )
 
 
-def _growth(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[Any, Any], float]:
-    """Log growth by the sessions that it leads from and to; what a ruined account has left grows no more."""
-    equity = np.log(np.maximum([row["equity_usd"] for row in rows], 1e-9))
-    at = [row["snapshot"] for row in rows]
-    return {step: float(grown) for step, grown in zip(pairwise(at), np.diff(equity), strict=True)}
+def _equity(log: ShadowLog, after: str) -> dict[Any, float]:
+    """Logarithm of equity by the session that was decided on; what a ruined account has left grows no more."""
+    rows = [row for row in log.decided if str(row["snapshot"])[:10] > after]
+    found = {row["snapshot"]: row["equity_usd"] for row in rows}
+    if strange := [at for at, equity in found.items() if equity is None or not math.isfinite(equity)]:
+        raise ShadowError(
+            f"shadow account {log.folder.name} has equity {found[strange[0]]} at {strange[0]}: expected US dollars. "
+            "Begin a new shadow account."
+        )
+    return {at: math.log(max(equity, 1e-9)) for at, equity in found.items()}

@@ -89,6 +89,11 @@ def best_of(trials: Sequence[TrialManifest]) -> TrialManifest | None:
 def _begin(plan: SweepPlan, folder: Path) -> None:
     """Keep the plan, or refuse one that does other things than what the folder was begun with."""
     kept = read_json(folder / PLAN)
+    if kept is None and ((folder / PLAN).exists() or _place(folder, 0).exists()):
+        raise ConfigError(
+            f"no readable {folder / PLAN}: expected what sweep {plan.name} was begun with, whose trials stand. Pass "
+            "another --name."
+        )
     if kept is not None and (different := plan.different(SweepPlan.from_dict(kept))):
         raise ConfigError(
             f"sweep {plan.name} was begun with another plan: {', '.join(different)} differ. Pass another --name, or "

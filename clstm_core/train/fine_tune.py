@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from clstm_core.artifacts.folder import read_json, write_json
+from clstm_core.artifacts.manifest import FILE
 from clstm_core.checkpoint import load_checkpoint, lock_run, newest_checkpoint
 from clstm_core.config import RunConfig
 from clstm_core.env.protocol import BatchedEnv
@@ -105,9 +106,11 @@ def fine_tune(
 
 
 def read_outcome(run_dir: Path) -> FineTuned | None:
-    """How a fine-tuning ended; None where it did not yet."""
+    """How a fine-tuning ended; None where it did not yet, or was killed before what it took back was saved."""
     found = read_json(run_dir / OUTCOME)
-    return None if found is None else FineTuned(outcome=found["outcome"], stages=found["stages"])
+    if found is None or (found["outcome"] == KL and not (run_dir / "checkpoints" / RESTORED / FILE).is_file()):
+        return None
+    return FineTuned(outcome=found["outcome"], stages=found["stages"])
 
 
 def _anchored(run: TrainingRun, champion: CLSTM) -> tuple[FrozenWalk, Anchor]:

@@ -15,6 +15,7 @@ from clstm_core.ppo.losses import kl_between
 from clstm_core.ppo.rollout import begin
 from clstm_core.ppo.storage import Rollout
 from clstm_core.train.fine_tune import CRITIC, DONE, KL, RESTORED, fine_tune, read_outcome
+from clstm_core.train.run import TrainingRun
 
 ANY = -1e9
 """A least gain that every critic reaches."""
@@ -157,6 +158,27 @@ def test_what_ended_is_not_begun_again(tune):
     _, again = tune(kl_cap=1e-12)
     assert again.completed
     assert len(rows(again)) == 1
+
+
+def test_killed_between_saying_and_saving_what_was_put_back_is_saved_by_the_next_call(tune, monkeypatch):
+    _, whole = tune("whole", kl_cap=1e-12)
+    usual = TrainingRun.save
+
+    def dies(self, name):
+        if name == RESTORED:
+            raise KeyboardInterrupt
+        return usual(self, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingRun, "save", dies)
+        with pytest.raises(KeyboardInterrupt):
+            tune("killed", kl_cap=1e-12)
+    assert read_outcome(whole.run_dir.with_name("killed")) is None
+    _, killed = tune("killed", kl_cap=1e-12)
+    assert read_outcome(killed.run_dir) == read_outcome(whole.run_dir)
+    a, b = (load_checkpoint(each.checkpoints[RESTORED]).model for each in (whole, killed))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert rows(killed) == rows(whole)
 
 
 def test_it_needs_held_out_dates(toys, tiny, tmp_path):

@@ -66,12 +66,8 @@ def scene(tmp_path, monkeypatch):
         places,
     )
     Registry(places).appoint(places.bundle("champion"), "the only one there is")
-    usual_of_a_first = PromotionPlan()
     Registry(places).register(
-        PromotionPlan(
-            drawdown_margin=usual_of_a_first.first_drawdown, shortfall_margin=usual_of_a_first.first_shortfall
-        ),
-        "the champion holds cash: falls may be as large as a first champion's",
+        PromotionPlan(shortfall_floor=0.02), "6% of equity at risk per trade: three times the recipe's"
     )
     return places, settings, first
 

@@ -1,18 +1,23 @@
 """A challenger takes the champion's place by rules alone; a refusal says which rule and by how much."""
 
+import json
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clstm_core.artifacts.folder import write_json
+from clstm_core.artifacts.manifest import FILE, files_of
+from clstm_core.artifacts.manifests import BundleManifest
 from clstm_core.artifacts.manifests.decision import PERSON, RULES
 from clstm_core.artifacts.places import Places
-from clstm_core.errors import RegistryError
+from clstm_core.errors import RegistryError, ShadowError
+from clstm_core.evaluation.trial_ledger import KEY, place_of
 from clstm_core.feedback import rules_names
 from clstm_core.feedback.promote import decide
 from clstm_core.feedback.promotion_plan import PromotionPlan
@@ -170,6 +175,48 @@ def test_what_was_rolled_back_does_not_come_back_by_rules(registry, data):
     assert "rolled it back: it lost money" in state.decision.answer
 
 
+def renamed(data, made, run):
+    """The same policy as the bundle of another run."""
+    folder = data / "bundles" / run
+    shutil.copytree(made.folder, folder)
+    return replace(made, run=run, files=files_of(folder)).write(folder / FILE)
+
+
+def test_a_policy_is_known_by_its_weights_whatever_its_run_is_called(registry, data):
+    made = bundle(data, "a")
+    propose(registry, data, "a", made=made, figures={"luck_p": 0.2})
+    assert failed(decide(Places(data))) == ["not_luck"]
+    propose(registry, data, "again", made=renamed(data, made, "again"))
+    assert failed(decide(Places(data))) == ["fresh_look"]
+    propose(registry, data, "newer", made=renamed(data, made, "newer"), first="2022-06-01")
+    assert decide(Places(data)).champion.run == "newer"
+    propose(registry, data, "b", first="2022-06-01")
+    assert decide(Places(data)).champion.run == "b"
+    registry.roll_back("it lost money")
+    made = BundleManifest.read(data / "bundles" / "b" / FILE)
+    propose(registry, data, "b_again", made=renamed(data, made, "b_again"), first="2023-06-01")
+    assert failed(decide(Places(data))) == ["not_rolled_back"]
+
+
+def test_a_look_whose_folder_is_gone_or_damaged_stays_a_look(registry, data):
+    registry.register(PromotionPlan(looks_per_year=2), WHY)
+    later = "2099-01-01T00:00:00+00:00"
+    place_of(Places(data)).parent.mkdir(parents=True, exist_ok=True)
+    line = {**dict.fromkeys(KEY, "x"), "after": "", "market": "market", "role": "challenger", "recorded_at": later}
+    line |= {"first_date": "2021-01-04", "last_date": "2021-12-21"}
+    place_of(Places(data)).write_text(json.dumps(line, sort_keys=True) + "\n")
+    propose(registry, data, "a", created=later)
+    assert decide(Places(data)).decision.look["number_of_look"] == 2
+    challenger(data, "strange", created="yesterday")
+    propose(registry, data, "b", created="2199-01-01T00:00:00+00:00")  # by a clock that ran ahead
+    assert decide(Places(data)).decision.look["number_of_look"] == 4
+
+
+def test_a_time_that_is_none_is_a_sentence(registry, data):
+    with pytest.raises(RegistryError, match="made at 'yesterday'"):
+        propose(registry, data, "a", created="yesterday")
+
+
 def test_nothing_to_decide_on_is_a_sentence_also_for_the_second_of_two(registry, data):
     with pytest.raises(RegistryError, match="no challenger stands"):
         decide(Places(data))
@@ -230,20 +277,24 @@ def test_shadow_accounts_of_both_are_laid_beside_each_other(registry, data):
     propose(registry, data, "bad", made=made["bad"], created=late)
     assert failed(decide(Places(data))) == ["shadow_harm", "shadow_no_worse"]
     propose(registry, data, "good", made=made["good"], created=late)
+    entry = data / "shadow" / "of_good" / "log" / "00000009.parquet"
+    whole = entry.read_bytes()
+    entry.write_bytes(whole[:-9])
+    with pytest.raises(ShadowError, match=r"unreadable entry .*of_good/log/00000009"):
+        decide(Places(data))
+    entry.write_bytes(whole)
     assert decide(Places(data)).champion.run == "good"
 
 
 def account(data, name, identity, growth, first=datetime(2024, 1, 2, 21, tzinfo=UTC)):
     """A shadow account of a bundle whose equity grew so."""
     with ShadowLog.writing(data / "shadow" / name) as log:
-        log.append({"kind": "opened", "facts": "{}"})
+        log.append({"kind": "opened", "facts": json.dumps({"bundle": identity})})
         for at, equity in enumerate(1e6 * np.exp(np.cumsum(growth))):
             log.append({"kind": "decided", "snapshot": first + timedelta(days=at), "equity_usd": float(equity)})
-    write_json(data / "shadow" / name / "account.json", {"facts": {"bundle": identity}})
 
 
 def test_until_when_a_policy_was_trained_is_read_from_its_market_where_its_settings_name_no_day(data):
-    from clstm_core.artifacts.manifests import BundleManifest
     from clstm_core.config import MarketConfig
     from clstm_core.feedback.rules_evidence import known_until
     from clstm_core.market.build.assemble import build_market_tensors
@@ -264,3 +315,26 @@ def test_until_when_a_policy_was_trained_is_read_from_its_market_where_its_setti
     stop = market.info["splits"]["validation"][1]
     day = str(np.datetime64(int(market.snapshot_T[stop - 1]), "ns"))[:10]
     assert known_until(Places(data), BundleManifest(**vars(made) | facts)) == day
+    named = {"market": {"train_until": "2000-01-03", "validation_until": "2000-01-04"}}  # of another history than its
+    (data / "bundles" / "a" / "config.json").write_text(json.dumps(named))
+    assert known_until(Places(data), BundleManifest(**vars(made) | facts)) == day
+
+
+def tuned(data, run, champion):
+    """A bundle that says it was trained on from a champion."""
+    made = bundle(data, run)
+    place = made.folder / "config.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"fine_tune": {"champion": champion}}))
+    return replace(made, files=files_of(made.folder)).write(made.place)
+
+
+def test_who_was_trained_on_from_a_champion_knows_the_days_that_it_knew(registry, data):
+    bundle(data, "a", train_until="2021-01-08")
+    registry.appoint(data / "bundles" / "a", WHY)
+    propose(registry, data, "b", made=tuned(data, "b", registry.current().champion.identity))
+    state = decide(Places(data), "its line is what a test asks about", force=True)
+    made = tuned(data, "c", state.champion.identity)
+    propose(registry, data, "c", made=made)
+    assert "challenger c knows days until 2021-01-08" in decide(Places(data)).decision.answer
+    propose(registry, data, "d", made=tuned(data, "d", "f" * 64))
+    assert "Nothing says until when challenger d was trained" in decide(Places(data)).decision.answer

@@ -10,6 +10,7 @@ import pytest
 
 from clstm_core.artifacts.folder import file_sha256, lock
 from clstm_core.artifacts.manifest import FILE
+from clstm_core.artifacts.manifests import DecisionManifest
 from clstm_core.artifacts.places import Places
 from clstm_core.errors import ArtifactError, BundleError, RegistryError
 from clstm_core.feedback.promotion_plan import PromotionPlan
@@ -197,8 +198,16 @@ def test_a_plan_is_stated_before_the_challengers_that_it_judges(registry, data):
     early = challenger(data, "early")
     state = registry.register(plan, "a longer look")
     assert state.plan == plan
-    with pytest.raises(RegistryError, match="before the plan that stands was registered"):
+    with pytest.raises(RegistryError, match="expected a plan stated before one looks"):
         registry.propose(early, data / "bundles" / "early", WHY)
+    remade = {**early.judged, "looked": early.created}
+    again = challenger(data, "again", created="2099-01-01T00:00:00+00:00", judged=remade)
+    with pytest.raises(RegistryError, match="again was looked at on 2026-11-01"):
+        registry.propose(again, data / "bundles" / "again", WHY)
+    other = {**early.judged, "plan_sha256": PromotionPlan().sha256}  # whatever a clock says
+    under = challenger(data, "under", created="2099-01-01T00:00:00+00:00", judged=other)
+    with pytest.raises(RegistryError, match=f"under plan {PromotionPlan().sha256[:12]}"):
+        registry.propose(under, data / "bundles" / "under", WHY)
     late = challenger(data, "late", created="2099-01-01T00:00:00+00:00")
     state = registry.propose(late, data / "bundles" / "late", WHY)
     assert (state.plan, state.decision.plan_sha256) == (plan, plan.sha256)
@@ -216,9 +225,14 @@ def test_while_one_decides_another_is_refused(registry, data):
 def test_a_state_that_never_held_is_swept_and_its_bundle_with_it(registry, data, monkeypatch):
     promoted(registry, data, "a")
     made = challenger(data, "b", champion=registry.current().champion.identity)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patched:
-        patched.setattr("clstm_core.feedback.registry_files.point", lambda *_: None)
-        registry.propose(made, data / "bundles" / "b", WHY)
+        patched.setattr("clstm_core.feedback.registry_files.point", killed)
+        with pytest.raises(KeyboardInterrupt):
+            registry.propose(made, data / "bundles" / "b", WHY)
     assert registry.current().decision.number == 2
     assert (registry.root / "states" / "000003").is_dir()
     state = registry.propose(challenger(data, "c"), data / "bundles" / "c", WHY)
@@ -230,7 +244,10 @@ def test_a_state_that_never_held_is_swept_and_its_bundle_with_it(registry, data,
     ("harm", "words"),
     [
         (lambda root: (root / "current").unlink(), "no link .*current: found states up to 4"),
-        (lambda root: relink(root / "current", "states/000001"), "leads to state 1 and state 4 stands"),
+        (lambda root: relink(root / "current", "states/000001"), r"leads to state 1, decision \w+: expected state 4"),
+        (lambda root: relink(root / "current", "states/000003"), r"leads to state 3, decision \w+: expected state 4"),
+        (lambda root: resealed(root / "states/000004/decision.json"), r"state 4, decision \w+: expected state 4"),
+        (lambda root: (root / "head.json").unlink(), r"no readable .*head\.json: found states up to 4"),
         (lambda root: relink(root / "current", "../elsewhere"), "leads to .*elsewhere: expected a state"),
         (lambda root: relink(root / "current", "states/000009"), "leads to .*000009: expected a state"),
         (lambda root: relink(root / "states/000004/champion", "../../bundles/other"), "altered state .*000004"),
@@ -250,6 +267,34 @@ def test_what_was_moved_or_altered_by_hand_is_refused_by_name(registry, data, ha
 def relink(link, target):
     link.unlink()
     link.symlink_to(target)
+
+
+def resealed(file):
+    """Another reason in a decision, with a seal that fits."""
+    dataclasses.replace(DecisionManifest.read(file), reason="another one").write(file)
+
+
+def test_a_first_champion_whose_link_is_lost_is_not_forgotten(registry, data):
+    for run in ("a", "b"):
+        bundle(data, run)
+    registry.appoint(data / "bundles" / "a", WHY)
+    (registry.root / "current").unlink()
+    with pytest.raises(RegistryError, match="leads to no state: expected state 1"):
+        registry.appoint(data / "bundles" / "b", WHY)
+    (registry.root / "current").symlink_to("states/000001")
+    assert registry.current().champion.run == "a"
+
+
+def test_who_is_champion_twice_is_rolled_back_from_once_and_never_forward(registry, data):
+    made = challenger(data, "a")
+    registry.propose(made, data / "bundles" / "a", WHY)
+    promote(registry)
+    promoted(registry, data, "b")
+    registry.propose(made, data / "bundles" / "a", WHY)
+    promote(registry)
+    assert [registry.roll_back(WHY).champion.run for _ in range(2)] == ["b", "a"]
+    with pytest.raises(RegistryError, match="a is champion and there is none before"):
+        registry.roll_back(WHY)
 
 
 def spoil(file):

@@ -91,4 +91,4 @@ def test_the_next_command_goes_on_and_nothing_is_left(killed):
         assert not [name for names in rooms.values() for name in names if name.startswith(".")], last
         assert len(rooms["states"]) == before + 3
         assert len(rooms["bundles"]) == 3
-        assert {path.name for path in registry.root.iterdir()} == {"bundles", "current", "lock", "states"}
+        assert {path.name for path in registry.root.iterdir()} == {"bundles", "current", "head.json", "lock", "states"}

@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import shutil
 import sys
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -15,15 +17,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from retrain_makings import ANY, SMALL, Retraining, from_champion, train_here
 
+from clstm_core.artifacts.manifest import FILE, files_of
 from clstm_core.artifacts.places import Places
 from clstm_core.config import FineTuneConfig, RunConfig
 from clstm_core.deployment.bundle import load_bundle
 from clstm_core.env.joined import JoinedEnv
-from clstm_core.errors import ConfigError
+from clstm_core.errors import ConfigError, RegistryError
 from clstm_core.evaluation.regimes import TERCILES
 from clstm_core.evaluation.trial_ledger import place_of
+from clstm_core.feedback import retrain as retraining
 from clstm_core.feedback.minds import champion_mind
-from clstm_core.feedback.plan import RetrainPlan
+from clstm_core.feedback.plan import PLAN, RetrainPlan
+from clstm_core.feedback.registry import Registry
+from clstm_core.feedback.registry_state import PAIRS
 from clstm_core.feedback.regression import flip_rate, regression
 from clstm_core.feedback.retrain import read_challenger
 from clstm_core.market.tensors import load_market
@@ -147,6 +153,61 @@ def test_a_look_is_entered_once_and_what_stands_is_not_made_again(first, here):
     assert again.run() == [found]
     assert here == []
     assert place_of(made.places).read_text() == lines
+
+
+def test_who_is_made_again_was_looked_at_before(first, here):
+    made, found = first
+    (line,) = map(json.loads, place_of(made.places).read_text().splitlines())
+    assert found.judged["looked"] == line["recorded_at"]
+    assert (found.judged["weights"], line["role"]) == (line["checkpoint"], "challenger")
+    kept = found.folder.rename(found.folder.with_name("kept"))
+    (again,) = Retraining(made.places).run()
+    assert again.judged == found.judged
+    assert dataclasses.replace(again, created=found.created) == found
+    shutil.rmtree(found.folder)
+    kept.rename(found.folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"figures": {"luck_p": 0.001}}, "altered challenger"),
+        ({"figures": {"latency_p50_us": 1.0}}, "of parity and latency"),
+        ({"stages": [{"name": "regression", "passed": True, "words": ""}]}, "altered challenger"),
+        ({}, "altered challenger"),
+    ],
+)
+def test_what_was_altered_after_it_was_judged_is_not_proposed_though_its_seal_fits(first, changes, words, tmp_path):
+    made, found = first
+    folder = shutil.copytree(found.folder, tmp_path / "first")
+    if not changes:
+        pairs = pl.read_parquet(folder / PAIRS)
+        pairs.with_columns(pl.col("challenger") + 0.001).write_parquet(folder / PAIRS)
+    facts = {name: {**found.figures, **value} if name == "figures" else value for name, value in changes.items()}
+    altered = dataclasses.replace(found, files=files_of(folder), **facts).write(folder / FILE)
+    registry = Registry(Places(tmp_path / "data"))
+    with pytest.raises(RegistryError, match=words):
+        registry.propose(altered, made.places.bundle("first"), "a test")
+    assert registry.current() is None
+    assert registry.propose(found, made.places.bundle("first"), "a test").challenger.run == "first"
+
+
+def test_what_arrived_since_it_was_begun_makes_no_other_retraining_of_it(first, here, monkeypatch):
+    made, found = first
+    days = [*_sessions(made), date(2099, 1, 2)]
+    monkeypatch.setattr(retraining, "open_source", lambda _: SimpleNamespace(list_snapshots=lambda: days))
+    assert Retraining(made.places).run() == [found]
+    assert here == []
+
+
+def test_a_plan_that_cannot_be_read_is_not_begun_again_with_another(first, here):
+    made, _ = first
+    place = made.places.run("first").path / PLAN
+    whole = place.read_bytes()
+    place.write_bytes(whole[:-9])
+    with pytest.raises(ConfigError, match=r"unreadable plan .*retrain\.json"):
+        Retraining(made.places, worlds=21).run()
+    place.write_bytes(whole)
 
 
 def test_another_plan_under_the_name_is_refused(first, here):

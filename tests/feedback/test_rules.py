@@ -99,17 +99,42 @@ def test_a_fall_and_a_tail_beyond_the_margin_are_refused():
     calm = np.full(100, 0.0005)
     deep, bad = calm.copy(), calm.copy()
     deep[50:55] = -0.01
-    found = rules.drawdown(deep, calm, PLAN)
+    strict = PromotionPlan(drawdown_floor=0.0, shortfall_floor=0.0)
+    found = rules.drawdown(deep, calm, strict)
     assert not found.passed
     assert found.figure == pytest.approx(1 - np.exp(-0.05))
     assert found.limit == pytest.approx(PLAN.drawdown_margin)
     assert rules.drawdown(deep, deep, PLAN).passed
     assert rules.drawdown(deep, None, PLAN).passed  # a first champion is held against a limit of its own
     bad[[3, 40, 60, 70, 80]] = -0.004
-    tail = rules.tails(bad, calm, PLAN)
+    tail = rules.tails(bad, calm, strict)
     assert not tail.passed
     assert tail.figure == pytest.approx(0.004, rel=1e-2)
     assert rules.tails(bad, bad, PLAN).passed
+
+
+def test_beside_a_champion_that_holds_cash_a_risk_within_the_floor_is_taken_and_no_more():
+    cash, risky = np.full(100, 0.0001), np.full(100, 0.002)
+    risky[50:55] = -0.009  # a fall of 4.4%, 0.9% in the worst sessions: beyond both margins
+    for rule, margin, floor in (
+        (rules.drawdown, PLAN.drawdown_margin, PLAN.drawdown_floor),
+        (rules.tails, PLAN.shortfall_margin, PLAN.shortfall_floor),
+    ):
+        found = rule(risky, cash, PLAN)
+        assert found.passed
+        assert margin < found.figure < found.limit == floor
+        assert f"at most {floor:.2%} is allowed" in found.words
+        assert not rule(1.5 * risky, cash, PLAN).passed
+        # a champion that takes risks itself is the measure as before
+        assert rule(risky, 2 * risky, PLAN).limit == pytest.approx(rule(2 * risky, None, PLAN).figure + margin)
+
+
+def test_a_plan_that_knew_no_floor_has_none():
+    limits = PromotionPlan().to_dict()
+    del limits["drawdown_floor"], limits["shortfall_floor"]
+    kept = PromotionPlan.kept(limits)
+    assert (kept.drawdown_floor, kept.shortfall_floor) == (0.0, 0.0)
+    assert PromotionPlan.kept(PromotionPlan().to_dict()) == PLAN
 
 
 def test_one_bad_tercile_refuses_and_too_few_days_say_nothing():
@@ -147,6 +172,11 @@ def test_a_plan_that_cannot_be_is_a_sentence():
         ({"looks_per_year": 200}, "leaves 0.00025 for each: expected at least 0.0004"),
         ({"drawdown_margin": -1.0}, "drawdown_margin=-1.0"),
         ({"latency_us": 0.0}, "latency_us=0.0"),
+        ({"latency_us": float("inf")}, "latency_us=inf: expected above 0, and finite"),
+        ({"drawdown_margin": float("inf")}, "drawdown_margin=inf: expected a part of equity"),
+        ({"shadow_margin_bps": float("inf")}, "shadow_margin_bps=inf"),
+        ({"shadow_margin_bps": float("nan")}, "shadow_margin_bps=nan"),
+        ({"shortfall_floor": 0.04}, "shortfall_floor=0.04: expected at most first_shortfall=0.03"),
         ({"sesions": 90}, "unknown limits sesions"),
         ({"sessions": "90"}, "sessions='90': expected a whole number"),
         ({"shadow": 1}, "shadow=1: expected true or false"),

@@ -18,7 +18,7 @@ from clstm_core.artifacts.manifest import FILE, files_of
 from clstm_core.artifacts.manifests import ShadowManifest
 from clstm_core.artifacts.places import Places
 from clstm_core.feedback.registry import Registry
-from clstm_core.feedback.triggers import by_data, by_drift, by_week, flagged_state
+from clstm_core.feedback.triggers import Flagged, by_data, by_drift, by_week
 from clstm_core.recipe import Recipe
 from orchestration import schedules, sensors
 from orchestration.definitions import build_defs
@@ -83,23 +83,44 @@ def look(sensor, cursor=None):
     return list(found.run_requests or ()), found.cursor, keys
 
 
-def test_a_flagged_state_asks_once_and_says_why():
-    asked, state = by_drift(account(["vix", "skew"]), "")
-    assert asked.run == f"drift-2026-05-04-{state}"
+def test_a_flagged_feature_asks_once_and_says_why():
+    asked, state = by_drift(account(["vix", "skew"]), Flagged())
+    assert asked.run.startswith("drift-2026-05-04-")
     assert asked.why == "drift in shadow account reigning, 2 sessions until 2026-05-04: skew, vix"
-    assert by_drift(account(["skew", "vix"], last="2026-05-05"), state) == (None, state)
-    more, other = by_drift(account(["skew", "vix", "rate"]), state)
-    assert more is not None
-    assert other != state
+    assert by_drift(account(["skew", "vix"], last="2026-05-12"), state) == (None, state)
+    more, other = by_drift(account(["skew", "vix", "rate"], last="2026-05-12"), state)
+    assert more.run != asked.run
+    assert other.features == ("rate", "skew", "vix")
 
 
-def test_a_state_that_went_away_counts_again():
-    _, state = by_drift(account(["vix"]), "")
+def test_drift_that_flickers_asks_once_and_never_twice_in_a_week():
+    state, asked = Flagged(), []
+    for day in range(1, 29):
+        flagged = ["vix"] if day % 2 else ["vix", "skew"]
+        found, state = by_drift(account(flagged, last=f"2026-06-{day:02d}"), Flagged.of(state.cursor))
+        asked += [] if found is None else [day]
+    assert asked == [1, 8]  # the second feature asks in the week after the first: 1 and 8 June are Mondays
+    state, asked = Flagged(), []
+    for day in range(1, 29):
+        flagged = ["vix"] if day % 2 else []
+        found, state = by_drift(account(flagged, last=f"2026-06-{day:02d}"), state)
+        asked += [] if found is None else [day]
+    assert asked == [1, 9, 15, 23]  # it went away and came back each day: one a week
+
+
+def test_the_next_champions_account_asks_for_itself():
+    _, state = by_drift(account(["vix"]), Flagged())
+    again, _ = by_drift(account(["vix"], name="next", last="2026-06-01"), state)
+    assert again.why.startswith("drift in shadow account next")
+    assert Flagged.of("c0ffee") == Flagged.of("") == Flagged()
+
+
+def test_a_feature_that_went_away_counts_again():
+    _, state = by_drift(account(["vix"]), Flagged())
     nothing, cleared = by_drift(account([]), state)
-    assert (nothing, cleared) == (None, "")
+    assert (nothing, cleared.features) == (None, ())
     again, _ = by_drift(account(["vix"], last="2026-06-01"), cleared)
-    assert again.run == f"drift-2026-06-01-{state}"
-    assert flagged_state([]) == ""
+    assert again.run.startswith("drift-2026-06-01-")
 
 
 def test_new_data_asks_once_per_week():
@@ -120,7 +141,9 @@ def test_drift_launches_one_challenger_per_flagged_state(home, champion):
     assert dg.validate_run_config(job, config)
     shadow(home, ["vix"], last="2026-05-06")
     assert look(drift_retraining, cursor)[0] == []
-    shadow(home, ["vix", "skew"])
+    shadow(home, ["vix", "skew"], last="2026-05-06")
+    assert look(drift_retraining, cursor)[0] == []
+    shadow(home, ["vix", "skew"], last="2026-05-11")
     assert len(look(drift_retraining, cursor)[0]) == 1
 
 

@@ -39,11 +39,25 @@ def test_alike_they_cannot_be_told_apart_and_a_generous_margin_lets_one_pass():
     assert "is no worse" in against(one, other, margin_bps=40.0).words
 
 
-def test_only_steps_that_both_lived_are_compared():
+def test_what_happened_while_a_session_was_refused_is_not_lost():
     growth = np.random.default_rng(3).normal(0.0, 0.01, 60)
     found = against(account("a", growth, skip=(10, 11)), account("b", growth), margin_bps=1.0)
-    assert found.sessions == 60 - 3
+    assert found.sessions == 60 - 2
     assert found.mean_bps == pytest.approx(0.0, abs=1e-9)
+    refused = range(5, 125, 5)
+    crashes = np.zeros(125)
+    crashes[[at - 1 for at in refused]] = -0.03  # each loss comes with a session that is refused
+    found = against(account("bad", crashes, skip=refused), account("cash", np.zeros(125)), margin_bps=1.0)
+    assert found.harm.reached is not None
+    assert found.mean_bps * found.sessions == pytest.approx(1e4 * crashes.sum())
+
+
+@pytest.mark.parametrize("equity", [None, float("nan")])
+def test_equity_that_is_no_number_is_a_sentence(equity):
+    one = account("one", np.zeros(40))
+    one.decided[7]["equity_usd"] = equity
+    with pytest.raises(ShadowError, match=f"one has equity {equity} at 2024-01-09"):
+        against(one, account("other", np.zeros(40)), margin_bps=1.0)
 
 
 def test_sessions_that_do_not_count_are_left_out():

@@ -104,6 +104,15 @@ def test_another_plan_is_refused_and_more_trials_are_not(swept, small, here, tmp
     shutil.copytree(first.places.root, tmp_path / "data")
     with pytest.raises(ConfigError, match="steps differ"):
         small(steps=2560).run()
+    kept = small().places.sweep("small") / "plan.json"
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-9])
+    with pytest.raises(ConfigError, match=r"no readable .*plan\.json"):
+        small(steps=2560).run()
+    kept.unlink()
+    with pytest.raises(ConfigError, match=r"no readable .*plan\.json"):
+        small(steps=2560).run()
+    kept.write_bytes(whole)
     more = small(trials=4)
     made = more.run()
     assert len(made.trials) == 4

@@ -31,9 +31,7 @@ class DecisionManifest(Manifest):
 
     kind: ClassVar[str] = "decision"
     words: ClassVar[str] = "decision on a champion"
-    remedy: ClassVar[str] = (
-        "Restore the registry from a copy, or point `current` at the state before with `ln -sfn states/NUMBER current`."
-    )
+    remedy: ClassVar[str] = "Restore the registry from a copy."
     error: ClassVar[type[ArtifactError]] = RegistryError
 
     number: int
