@@ -19,7 +19,7 @@ from clstm_core.shadow.log import ShadowLog
 from clstm_core.shadow.reconcile import reconcile
 from clstm_core.shadow.runner import Opening, ShadowRunner
 from clstm_core.shadow.sources.alpaca import SYMBOL
-from clstm_core.shadow.sources.directory import Directory
+from clstm_core.shadow.sources.directory import Directory, _of_it
 
 sys.path.insert(0, str(Path(__file__).parent))
 from chains import chain
@@ -201,6 +201,13 @@ def test_an_account_begins_at_the_newest_session_or_where_it_is_told(folder, tmp
     assert [one.age_s for one in since] == [5400.0 + 86_400.0, 5400.0]
     after = Directory(settings, tmp_path / "cache", embargo=21, now=now).arrivals(since[0].snapshot)
     assert [one.snapshot for one in after] == [newest[0].snapshot]
+
+
+def test_a_refusal_tells_of_its_own_session_alone():
+    told = "dropped, 2026-04-03: the exchange was closed; 2026-05-25: 100.0% are quoted as on 2026-05-22."
+    assert _of_it(told, ("2026-05-25",)) == "2026-05-25: 100.0% are quoted as on 2026-05-22."
+    assert _of_it(told, ("2026-04-03",)) == "dropped, 2026-04-03: the exchange was closed"
+    assert _of_it(told, ("another",)) == told
 
 
 def test_a_source_without_files_is_refused(tmp_path):

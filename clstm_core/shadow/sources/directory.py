@@ -194,5 +194,10 @@ def _why_not(quotes: Path, day: str, file: _File | None) -> str:
     names = (day, file.name) if file else (day,)
     for row in load_tables(quotes).findings.to_dicts():
         if row["severity"] != "info" and any(name in f"{row['snapshots']} {row['detail']}" for name in names):
-            return f"unusable: {row['check']}: {row['detail'][:300]}"
+            return f"unusable: {row['check']}: {_of_it(row['detail'], names)[:300]}"
     return f"unusable: no row of {day} can be used"
+
+
+def _of_it(detail: str, names: tuple[str, ...]) -> str:
+    """What a finding says of this session: it may tell of others before, parted by semicolons."""
+    return "; ".join(part for part in detail.split("; ") if any(name in part for name in names)) or detail
