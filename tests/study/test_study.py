@@ -11,7 +11,7 @@ from clstm_core.config import CAPS, NO_CAP
 from clstm_core.evaluation.static_rules import Rule, RuleEarned
 from tools.study import __main__ as study
 from tools.study.cells import STUDIES, configuration
-from tools.study.table import HEAD, edges, table, tables
+from tools.study.table import HEAD, _share, edges, table, tables
 
 RULE = RuleEarned(rule=Rule("near_strangle", False, "never"), episodes=8, growth=0.4, error=0.1, deviation=2.0)
 FOUND = {
@@ -111,6 +111,13 @@ def test_a_market_is_what_it_is_made_of_and_not_the_last_bits_of_a_processor():
     others = [made([100.0, 101.26]), made([100.0, 101.25], splits={"train": [0, 1]}), made([101.25, 100.0])]
     others.append(made([100.0, 101.25], settings={"premium": False}))
     assert len({first, *map(study.market_key, others)}) == 5
+
+
+def test_of_a_rule_that_loses_there_is_no_share():
+    assert _share(0.6, 0.4) == "150%"
+    assert _share(-0.1, 0.4) == "-25%"
+    assert _share(0.1, -0.2) == "the rule loses"
+    assert _share(-0.3, -0.2) == "less than the rule, which loses"
 
 
 def test_seeds_have_worlds_of_their_own(go):

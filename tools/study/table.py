@@ -62,11 +62,18 @@ def edges(rows: Sequence[dict[str, Any]]) -> str:
         cells += [f"{row['growth_bps']:+.2f} ± {row['error_bps']:.2f}", f"{row['per_risk']:.3f}"]
         for name, figure, form in (("rule_per_risk", "per_risk", ".3f"), ("rule_growth", "growth_bps", "+.2f")):
             if rule := row.get(name):
-                cells += [f"{rule['rule']}, {rule[figure]:{form}}", f"{row[figure] / rule[figure]:.0%}"]
+                cells += [f"{rule['rule']}, {rule[figure]:{form}}", _share(row[figure], rule[figure])]
             else:
                 cells += ["", ""]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _share(mine: float, best: float) -> str:
+    """A share of what the best rule earns; in words where that loses, of which there is no share."""
+    if best > 0:
+        return f"{mine / best:.0%}"
+    return "the rule loses" if mine > best else "less than the rule, which loses"
 
 
 def _last_rung(row: dict[str, Any]) -> dict[str, dict[str, Any]]:
