@@ -122,7 +122,6 @@ def conservation(
         places += _thrice("listed world", walked, true.market)
     if any(finding.ratio > 1.0 for finding in findings):
         return findings  # where tensors are not their tables, the ledger would keep books of another market
-    findings += [] if listed is None else [held]
     for place in places:
         agreement = Agreement(Ledger(place.plain, Rules.of(place.scene.config)), place.scene.config)
         for style in place.styles:
@@ -131,6 +130,7 @@ def conservation(
         findings += agreement.findings(place.label)
         if any(finding.ratio > 1.0 for finding in findings):
             return findings  # proven wrong: other places would say no more than that again
+    findings += [] if listed is None else [held]
     return [*findings, every_event(met, EVENTS)]
 
 
