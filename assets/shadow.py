@@ -92,7 +92,7 @@ def shadow_session(
         places, seen = paths.places, [0]
 
         def tell(entry: dict) -> None:
-            seen[0] += 1
+            seen[0] += entry["kind"] != "changed"
             progress(seen[0], seen[0] + 1, f"{entry['snapshot']:%Y-%m-%d}")
 
         kept = run_account(
@@ -120,6 +120,7 @@ def shadow_session(
             "label": kept.facts["label"],
             "switch": kept.switch,
             "new_sessions": seen[0],
+            **({"changed": long_table(kept.changed, ["snapshot", "files", "reasons"])} if kept.changed else {}),
             "drift": long_table(
                 [row for row in kept.drift if row["regime"] == "all"], ["feature", "psi", "band", "flagged"]
             ),

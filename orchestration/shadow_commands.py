@@ -16,6 +16,10 @@ shadow_app = typer.Typer(
 )
 
 
+CHANGES = 10
+"""Newest changes of sessions that were decided on; the page has all."""
+
+
 class Kind(StrEnum):
     """Where sessions come from."""
 
@@ -176,8 +180,8 @@ def _switch(name: str, state: str, reason: str) -> None:
 def _say(entry: dict[str, Any]) -> None:
     """One line per session."""
     day = f"{entry['snapshot']:%Y-%m-%d}"
-    if entry["kind"] == "refused":
-        typer.echo(f"{day}  refused  {'; '.join(entry['reasons'])}")
+    if entry["kind"] != "decided":
+        typer.echo(f"{day}  {entry['kind']}  {'; '.join(entry['reasons'])}")
         return
     why = f"  {entry['switch']}: {'; '.join(entry['reasons'])}" if entry["reasons"] else ""
     typer.echo(
@@ -204,4 +208,6 @@ def _show(found: Any) -> None:
     if not found.facts["qualified"]:
         typer.echo(f"{found.facts['standing']}. This policy is no champion and is not to be traded.")
     typer.echo(f"{found.answer}\nFills are simulated on {found.facts['label']}; nothing was sent anywhere.")
+    for row in found.changed[-CHANGES:]:
+        typer.echo(f"{row['snapshot'][:10]}  {row['reasons']}")
     typer.echo(f"{found.drift_words}\n{found.harm['words']}\nPage: {page}")

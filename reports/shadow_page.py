@@ -88,6 +88,7 @@ def render_shadow(account: Mapping[str, Any], reconciliation: Mapping[str, Any] 
             _regimes(account),
             _harm(account, decided),
             _switches(account),
+            *_changed(account),
         ],
         csp=policy(["'none'"]),
         inline=None,
@@ -334,3 +335,12 @@ def _switches(account: Mapping[str, Any]) -> dict[str, Any]:
         "loosens it."
     )
     return _section("switch", "Switch history", words, account["switches"], columns, newest=NEWEST)
+
+
+def _changed(account: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Sessions that became others after they were decided on; no section where none did."""
+    rows = account.get("changed") or []
+    columns = {"session": "snapshot", "seen": "at", "files": "files", "what changed": "reasons"}
+    words = "Files that changed, vanished or came after their session was decided on. Its decision stands."
+    rows = [row | {"at": row["seen_at"]} for row in rows]
+    return [_section("changed", "Changed since", words, rows, columns, newest=NEWEST)] if rows else []

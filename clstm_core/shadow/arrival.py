@@ -26,6 +26,7 @@ class Arrival:
     pair:    the market of the snapshot (int64 UTC ns) that an account stands at, None for none, and of this one
     quoted_at, seen_at: when the quotes were taken and when they arrived, int64 UTC ns
     session_sha256: of what arrived of this session alone: a session that was refused is looked at again when it differs
+    files: names of what arrived of this session alone; empty where nothing is
     problem: why a source could make no market of it; empty where it could
     """
 
@@ -37,6 +38,7 @@ class Arrival:
     session_sha256: str
     label: str
     pair: Callable[[int | None], MarketTensors]
+    files: str = ""
     problem: str = ""
 
     @property

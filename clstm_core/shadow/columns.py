@@ -8,9 +8,10 @@ import polars as pl
 from clstm_core.evaluation.ledgers import BUDGET, EQUITY_DETAIL, FLAGS
 from clstm_core.market.tables.schema import UTC_NS
 
-OPENED, DECIDED, REFUSED, SWITCHED = "opened", "decided", "refused", "switched"
-KINDS = (OPENED, DECIDED, REFUSED, SWITCHED)
-"""An account was opened; a session was decided on; one was refused and left it as it was; a person switched."""
+OPENED, DECIDED, REFUSED, SWITCHED, CHANGED = "opened", "decided", "refused", "switched", "changed"
+KINDS = (OPENED, DECIDED, REFUSED, SWITCHED, CHANGED)
+"""An account was opened; a session was decided on; one was refused and left it as it was; a person switched; a session
+is another than when it was decided on, and the decision stands."""
 
 ORDER = pl.Struct(
     {
@@ -63,6 +64,8 @@ ENTRY: dict[str, Any] = {
     "source": pl.String,
     "source_sha256": pl.String,  # of all that the session was built from
     "session_sha256": pl.String,  # of what arrived of this session alone
+    "session_files": pl.String,  # the names of that; null where nothing is of this session alone
+    "content_sha256": pl.String,  # of what was read of it: `changes.content_of`
     "label": pl.String,
     "reasons": pl.List(pl.String),  # why it was refused, switched, or limited
     "switch": pl.String,  # after the entry

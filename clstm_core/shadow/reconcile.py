@@ -24,6 +24,8 @@ from clstm_core.evaluation.policies import Decided, Lanes
 from clstm_core.market.tables.schema import UTC_NS
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.plural import counted
+from clstm_core.shadow.arrival import day_of
+from clstm_core.shadow.changes import changed_since
 from clstm_core.shadow.columns import DECIDED, REFUSED, nanoseconds
 from clstm_core.shadow.log import ShadowLog
 from clstm_core.shadow.mind import Mind
@@ -37,6 +39,9 @@ LEAST_SESSIONS = 2
 
 CENT = 0.005
 """Half a cent: money that differs by less is the same to the cent."""
+
+TOLD = 3
+"""Sessions that changed and are named in the answer; the rows name each that matters."""
 
 COMPARED = ("equity_usd", "cash_usd", "shares", "options_mark_usd", "margin_usd", "fees_usd", "interest_usd")
 SCHEMA: dict[str, Any] = {
@@ -95,6 +100,7 @@ class BundlePolicy:
 class Reconciled:
     """What came of a comparison.
 
+    changed: sessions that are others than when they were decided on, in words; empty where none is
     rows: one per session (SCHEMA); reference: the backtest; first: the first session that differs, in words, empty
     where none does
     """
@@ -107,6 +113,7 @@ class Reconciled:
     limited: int
     refused: int
     first: str
+    changed: str
     reference: BacktestResult
     rows: pl.DataFrame
 
@@ -125,6 +132,7 @@ class Reconciled:
         """The answer in a sentence."""
         outside = f" Sessions under a switch that was not {ACTIVE}: {self.limited}." if self.limited else ""
         outside += f" Sessions that were refused, and are in neither: {self.refused}." if self.refused else ""
+        outside += f" Others than when they were decided on: {self.changed}." if self.changed else ""
         if self.decisions_equal and self.to_the_cent:
             return (
                 f"All {self.sessions} decisions, fills and sums of money are the backtest's; the largest difference of "
@@ -153,10 +161,11 @@ def reconcile(log: ShadowLog, market: MarketTensors, bundle: Path, out_dir: Path
         )
     index = {int(at): place for place, at in enumerate(market.snapshot_T.tolist())}
     wanted = [nanoseconds(row["snapshot"]) for row in rows]
-    if lost := [row["snapshot"] for row, at in zip(rows, wanted, strict=True) if at not in index]:
+    changed = changed_since(log.entries, market)
+    if lost := [at for at in wanted if at not in index]:
         raise ShadowError(
-            f"session {lost[0]:%Y-%m-%d} of {log.folder} is not in the market: expected its quotes. Give the source "
-            "all of its files again."
+            f"session {day_of(lost[0])} of {log.folder} is not in the market: expected its quotes. Give the source "
+            f"all of its files again. {_told({at: words for at, words in changed.items() if at in lost})}".rstrip()
         )
     chosen = [index[at] for at in wanted]
     whole = list(range(chosen[0], chosen[-1] + 1))
@@ -165,6 +174,7 @@ def reconcile(log: ShadowLog, market: MarketTensors, bundle: Path, out_dir: Path
     policy = BundlePolicy(bundle, [row["switch"] for row in rows])
     result = run_backtest(policy, same, account_config(log.facts["account"]), window, out_dir=out_dir)
     found = compared(rows, {name: result.table(name) for name in ("equity", "decisions", "fills")}, policy.masks)
+    found = _with_changes(found, changed)
     differing = found.filter(pl.col("explanation") != "")
     actions = found["decisions_equal"].drop_nulls()
     return Reconciled(
@@ -176,6 +186,7 @@ def reconcile(log: ShadowLog, market: MarketTensors, bundle: Path, out_dir: Path
         limited=int((found["switch"] != ACTIVE).sum()),
         refused=sum(entry["kind"] == REFUSED for entry in log.entries),
         first=f"{differing['snapshot'][0]:%Y-%m-%d}: {differing['explanation'][0]}" if differing.height else "",
+        changed=_told(changed),
         reference=result,
         rows=found,
     )
@@ -213,6 +224,23 @@ def compared(
         }
         found.append(line | {"explanation": _explanation(line, row, masks[at] if at < len(masks) else None)})
     return pl.DataFrame(found, schema=SCHEMA)
+
+
+def _told(changed: Mapping[int, str]) -> str:
+    """The first sessions that changed, in words."""
+    shown = [f"{day_of(at)}: {words}" for at, words in sorted(changed.items())]
+    more = f"; and {len(shown) - TOLD} more" if len(shown) > TOLD else ""
+    return "; ".join(shown[:TOLD]) + more
+
+
+def _with_changes(found: pl.DataFrame, changed: Mapping[int, str]) -> pl.DataFrame:
+    """The rows, with what changed as the reason of whatever differs there and after it."""
+    said = []
+    for row in found.select(pl.col("snapshot").cast(pl.Int64), "explanation").to_dicts():
+        before = max((at for at in changed if at <= row["snapshot"]), default=None)
+        reason = "" if before is None or not row["explanation"] else f"; since {day_of(before)}: {changed[before]}"
+        said.append(f"{row['explanation']}{reason}")
+    return found.with_columns(explanation=pl.Series(said, dtype=pl.String))
 
 
 def _gap(mine: float | None, theirs: float | None) -> float:

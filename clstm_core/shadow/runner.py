@@ -5,7 +5,8 @@ that is killed at any moment goes on as if it had not been.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from clstm_core.market.instrument import SPX
 from clstm_core.shadow.account import Account
 from clstm_core.shadow.arrival import Arrival, QuoteSource, aged, faults_of, missing_between, out_of_order, too_early
 from clstm_core.shadow.asked import asked_of, forget_asked
+from clstm_core.shadow.changes import Keeps, changes, content_of
 from clstm_core.shadow.columns import DECIDED, OPENED, REFUSED, SWITCHED, nanoseconds
 from clstm_core.shadow.entry import book_columns, order_columns
 from clstm_core.shadow.limits import Limits
@@ -63,7 +65,9 @@ class ShadowRunner:
         self._recall()
 
     def run(self, *, most: int | None = None, tell: Callable[[dict[str, Any]], None] | None = None) -> int:
-        """Take every session that arrived and is not in the log yet; how many entries were written.
+        """Take every session that arrived and is not in the log yet; how many were taken.
+
+        Sessions that changed after they were decided on are named first.
 
         Args:
             most: sessions at most
@@ -71,7 +75,12 @@ class ShadowRunner:
         """
         done = 0
         heed(self.log)
-        for arrival in self._source.arrivals(self._last_decided()):
+        arrivals = iter(self._source.arrivals(self._last_decided()))
+        looked = list(itertools.islice(arrivals, 1))  # a source looks when it is asked for the first
+        for entry in self._changed():
+            if tell is not None:
+                tell(entry)
+        for arrival in itertools.chain(looked, arrivals):
             if self._refused_already(arrival):
                 continue
             if most is not None and done >= most:
@@ -83,6 +92,13 @@ class ShadowRunner:
                 tell(entry)
         heed(self.log)  # what was asked during the last session is not left to the next run
         return done
+
+    def _changed(self) -> Iterator[dict[str, Any]]:
+        """Name what became another after it was decided on, once; the entries that were written."""
+        if isinstance(self._source, Keeps) and self.log.decided:
+            found = self._source.holding([nanoseconds(row["snapshot"]) for row in self.log.decided])
+            for entry in changes(self.log.entries, found):
+                yield self._append(entry | {"switch": self.switch})
 
     def take(self, arrival: Arrival) -> dict[str, Any]:
         """Decide on one session, or refuse it; the entry that was written."""
@@ -106,6 +122,7 @@ class ShadowRunner:
                 shown = simulator.arrive(account, None)
             else:
                 shown = simulator.arrive(Account.kept(before), before["action"])
+            entry["content_sha256"] = content_of(pair, pair.n_snapshots - 1)
             return self._decide(entry, arrival, simulator, shown, before)
         except ArtifactError as error:
             self._recall()  # what was refused leaves no trace in the memory either
@@ -199,6 +216,7 @@ class ShadowRunner:
             "source": arrival.source,
             "source_sha256": arrival.source_sha256,
             "session_sha256": arrival.session_sha256,
+            "session_files": arrival.files or None,
             "label": arrival.label,
         }
 

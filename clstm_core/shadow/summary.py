@@ -14,7 +14,7 @@ from clstm_core.evaluation.calibration import calibration
 from clstm_core.evaluation.e_process import BOUND, ENOUGH, harm
 from clstm_core.evaluation.regimes import TERCILES
 from clstm_core.plural import counted
-from clstm_core.shadow.columns import DECIDED, REFUSED, SWITCHED
+from clstm_core.shadow.columns import CHANGED, DECIDED, REFUSED, SWITCHED
 from clstm_core.shadow.drift import drift, flagged_words
 from clstm_core.shadow.log import ShadowLog
 from clstm_core.shadow.reconcile import Reconciled
@@ -84,6 +84,7 @@ def summarise(log: ShadowLog, trained: np.ndarray | None) -> ShadowManifest:
         harm=watched,
         log_sha256=log.last_sha256,
         entries=len(log.entries),
+        changed=_changed(log.entries),
     ).write(log.folder / ACCOUNT)
 
 
@@ -161,6 +162,20 @@ def _switches(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def _changed(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sessions that are others than when they were decided on: what changed, and when that was seen."""
+    return [
+        {
+            "snapshot": row["snapshot"].isoformat(),
+            "seen_at": row["seen_at"].isoformat(),
+            "files": row["session_files"],
+            "reasons": "; ".join(row["reasons"]),
+        }
+        for row in entries
+        if row["kind"] == CHANGED
+    ]
+
+
 def _excess(rows: Sequence[dict[str, Any]]) -> np.ndarray:
     """Growth beyond cash of each step [T - 1]."""
     equity = np.maximum([row["equity_usd"] for row in rows], 1e-9)
@@ -227,9 +242,12 @@ def _answer(log: ShadowLog, figures: dict[str, Any], watched: dict[str, Any]) ->
         refused = counted(figures["refused"], "was", "were")
         return f"No session was decided on yet; {refused} refused. The switch is {state}."
     refused = f", {figures['refused']} refused" if figures["refused"] else ""
+    days = sorted({f"{row['snapshot']:%Y-%m-%d}" for row in log.entries if row["kind"] == CHANGED})
+    named = ", ".join(days[:3]) + (f" and {len(days) - 3} more" if len(days) > 3 else "")
+    changed = f" Changed after it was decided on: {named}." if days else ""
     harmed = " Evidence says that it does worse than cash." if watched["reached"] is not None else ""
     return (
         f"In {counted(figures['decided'], 'session')}{refused}, {figures['first'][:10]} to {figures['last'][:10]}, it "
         f"made {figures['total_return']:+.2%} in simulated fills; cash made {figures['cash_total_return']:+.2%}. The "
-        f"switch is {state}.{harmed}"
+        f"switch is {state}.{harmed}{changed}"
     )

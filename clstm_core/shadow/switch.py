@@ -10,7 +10,7 @@ import numpy as np
 
 from clstm_core.errors import ShadowError
 from clstm_core.plural import counted
-from clstm_core.shadow.columns import DECIDED, REFUSED, SWITCHED, nanoseconds
+from clstm_core.shadow.columns import CHANGED, DECIDED, REFUSED, SWITCHED, nanoseconds
 from clstm_core.shadow.limits import Limits
 from clstm_core.specs import ACTIONS, CLOSE_ALL, HEDGE_DELTA, HOLD
 
@@ -101,6 +101,8 @@ def after_refusal(entries: Sequence[dict[str, Any]], now: dict[str, Any], limits
     """
     row = {nanoseconds(now["snapshot"])}
     for entry in reversed(entries):
+        if entry["kind"] == CHANGED:  # of a session that was decided on long before
+            continue
         if entry["kind"] != REFUSED:
             break
         row.add(nanoseconds(entry["snapshot"]))

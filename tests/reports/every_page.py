@@ -155,6 +155,12 @@ def shadow_account(text: Callable[[str], str] = str) -> dict[str, Any]:
             {**drift, "feature": text("return_1d"), "regime": "all", "chance": 0.01, "flagged": True},
             {**drift, "feature": "vix", "regime": "calm", "chance": None, "flagged": False},
         ],
+        "changed": [
+            {
+                **{"snapshot": FIRST.isoformat(), "seen_at": FIRST.isoformat(), "files": text("2024-01-02.csv")},
+                "reasons": text("changed: 2024-01-02.csv is gone since it was decided on"),
+            }
+        ],
         "drift_flagged": [text("return_1d")],
         "drift_words": text("Flagged: return 1d."),
         "regimes": [{"regime": text("calm"), "sessions": 39, "excess": 1e-5, "error": 6e-5}],

@@ -219,6 +219,32 @@ def test_the_page_escapes_labels_and_runs_no_script(home, tmp_path):
     assert shadow_accounts(tmp_path)[0]["kind"] == "simulated"
 
 
+def test_what_changed_after_it_was_decided_on_is_shown_on_the_page_in_the_terminal_and_by_the_asset(home, clstm):
+    places = Places(home / "data")
+    run_account(places, "changed", places.bundle(NAME), Feed(), unqualified=True, most=3)
+    row = log_of(places, "changed").decided[1]
+    with ShadowLog.writing(places.shadow("changed")) as log:
+        kept = {name: row[name] for name in ("snapshot", "seen_at", "source", "label", "source_sha256")}
+        said = "changed: <b>a.csv</b> is gone since it was decided on: sha256 abc then, none now"
+        log.append(
+            kept
+            | {"kind": "changed", "switch": "ACTIVE", "session_sha256": "", "content_sha256": "", "reasons": [said]}
+            | {"session_files": "<b>a.csv</b>"}
+        )
+    shown = clstm("show", "--name", "changed")
+    assert shown.exit_code == 0, shown.output
+    assert said in shown.output
+    day = f"{row['snapshot']:%Y-%m-%d}"
+    assert f"Changed after it was decided on: {day}." in shown.output
+    page = (home / "reports" / "generated" / "shadow" / "changed" / "index.html").read_text()
+    assert "&lt;b&gt;a.csv&lt;/b&gt; is gone since" in page
+    assert "<b>a.csv" not in page
+    again = clstm("run", "--bundle", places.bundle(NAME), "--name", "changed", "--most", 1, "--unqualified")
+    assert again.exit_code == 0, again.output
+    assert f"{day}  changed  " in again.output  # it is in the market again: that is one more change
+    assert len(ShadowLog(places.shadow("changed")).decided) == 4
+
+
 def test_the_gallery_lists_accounts(home, tmp_path):
     from reports.gallery import write_gallery
 

@@ -13,6 +13,7 @@ class ShadowManifest(Manifest):
     """A shadow account as it stands: every fill in it is simulated, and nothing was sent anywhere.
 
     sessions: one row per entry of the log that is a session; switches: entries that changed or trip the switch;
+    changed: one row per change of a session after it was decided on;
     drift: rows of `shadow.drift`; regimes, calibration, harm: what is judged; words: the answer first
     """
 
@@ -37,6 +38,7 @@ class ShadowManifest(Manifest):
     harm: JsonObject
     log_sha256: str
     entries: int
+    changed: Sequence[JsonObject] = ()
 
     def rows(self) -> Rows:
         own = {"account": self.name}

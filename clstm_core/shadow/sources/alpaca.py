@@ -8,7 +8,7 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from clstm_core.market.clock import instant_ns
 from clstm_core.market.instrument import instrument_of
 from clstm_core.plural import counted
 from clstm_core.shadow.arrival import Arrival, day_of
+from clstm_core.shadow.changes import Holding
 from clstm_core.shadow.sources.directory import Directory
 
 SYMBOL = re.compile(r"([A-Z]{1,6})(\d{6})([CP])(\d{8})")
@@ -106,6 +107,7 @@ class Alpaca:
         instrument = instrument_of(underlying)
         self.name, self.label, self.currency = f"alpaca:{underlying}", "real quotes", instrument.currency
         self._instrument = instrument
+        self._kept_source: Directory | None = None
 
     def arrivals(self, after: int | None) -> Iterator[Arrival]:
         """As `QuoteSource` states: the newest ended session is fetched where it is not kept yet.
@@ -118,10 +120,15 @@ class Alpaca:
             with lock(self._folder.parent / f".{self._folder.name}.lock", f"the kept quotes of {self._underlying}"):
                 if not place.is_file():  # another account may have fetched them meanwhile
                     self._fetch(session, place)
-        source = Directory(self._settings, self._cache, embargo=self._embargo, now=self._now, name=self.name)
-        for arrival in source.arrivals(after):
+        self._kept_source = Directory(self._settings, self._cache, embargo=self._embargo, now=self._now, name=self.name)
+        for arrival in self._kept_source.arrivals(after):
             taken = taken_at(self._kept(day_of(arrival.snapshot)))
             yield arrival if taken is None else dataclasses.replace(arrival, quoted_at=taken)
+
+    def holding(self, snapshots: Collection[int]) -> Holding:
+        """As `Keeps` states, of the kept tables."""
+        assert self._kept_source is not None, "arrivals looks first"
+        return self._kept_source.holding(snapshots)
 
     def _kept(self, session: str) -> Path:
         return self._folder / f"{session}.parquet"

@@ -5,7 +5,7 @@ found unusable (unreadable, a copy of the one before, all rows quarantined) arri
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,10 @@ from clstm_core.market.cache import ensure_quotes, ensure_tensors, load_tables
 from clstm_core.market.calendars import session_ends
 from clstm_core.market.file_source import FileSource
 from clstm_core.market.sources import open_source
+from clstm_core.market.tables.session_files import session_of
 from clstm_core.market.tensors import MarketTensors, load_market
 from clstm_core.shadow.arrival import Arrival, day_of, end_of
+from clstm_core.shadow.changes import Held, Holding, contents_of
 from clstm_core.shadow.pair import pair_of
 
 WHOLE_SHARE, LOOKED_BACK = 0.5, 5
@@ -40,11 +42,25 @@ DATED = re.compile(r"(?<!\d)(20\d\d)-?(\d\d)-?(\d\d)(?!\d)")
 
 
 class _File(NamedTuple):
-    """What arrived of a session: its file's name and hash as they were read; whether the source goes by its date."""
+    """What arrived of a session: its files' names and hash as they were read; whether the source goes by its date."""
 
-    name: str
+    names: tuple[str, ...]
     sha256: str
     dated: bool
+
+    @property
+    def shown(self) -> str:
+        """The names as they can be written down: a file's may hold any character."""
+        return ", ".join("".join(each if each.isprintable() else "?" for each in name) for name in self.names)
+
+
+class _Look(NamedTuple):
+    """The folder as it was found: the market that came of it, and the files that are of one session each, by date."""
+
+    now: int
+    source_sha256: str
+    market: MarketTensors
+    files: Mapping[str, _File]
 
 
 class Directory:
@@ -71,6 +87,7 @@ class Directory:
             )
         self.name, self.label = name or f"directory:{source.name}", source.label
         self.currency, self._calendar = source.instrument.currency, source.instrument.calendar
+        self._looked: _Look | None = None
 
     def arrivals(self, after: int | None) -> Iterator[Arrival]:
         """As `QuoteSource` states; an account that has seen none begins at `since`, or at the newest session there is.
@@ -82,7 +99,9 @@ class Directory:
         index = {int(at): place for place, at in enumerate(market.snapshot_T.tolist())}
         sessions = {day_of(at): at for at in index}
         read, now = QuotesManifest.read(quotes / FILE, files=False), int(self._now().timestamp()) * 10**9
-        files = _files(open_source(self._config), read.raw_files)
+        one = Path(self._config.data_dir or ".").expanduser().is_file()  # a table of many sessions is of none alone
+        files = {} if one else _files(open_source(self._config), read.raw_files)
+        self._looked = _Look(now, read.identity, market, files)
         for day in _lost(quotes, files, now) - set(sessions):
             sessions[day] = int(session_ends(np.array([day], dtype="datetime64[D]"))[0])
         newest = max(index)
@@ -104,9 +123,20 @@ class Directory:
                     source_sha256=read.identity,
                     session_sha256=files[day].sha256 if day in files else read.identity,
                     label=self.label,
+                    files=files[day].shown if day in files else "",
                     pair=partial(self._pair, market, index, snapshot),
                     problem=wrong.get(snapshot, "") if snapshot in index else _why_not(quotes, day, files.get(day)),
                 )
+
+    def holding(self, snapshots: Collection[int]) -> Holding:
+        """As `Keeps` states, of the folder as the newest call of `arrivals` found it."""
+        assert self._looked is not None, "arrivals looks first"
+        now, source_sha256, market, files = self._looked
+        found = contents_of(market, snapshots)
+        for at in found:
+            if (file := files.get(day_of(at))) is not None:
+                found[at] = Held(file.shown, file.sha256, found[at].content_sha256)
+        return Holding(now, source_sha256, found)
 
     def _pair(self, market: MarketTensors, index: dict[int, int], snapshot: int, before: int | None) -> MarketTensors:
         if before is not None and before not in index:
@@ -118,18 +148,27 @@ class Directory:
 
 
 def _files(source: object, hashes: Mapping[str, str]) -> dict[str, _File]:
-    """The files that are of one session each, by its date; where a source does not go by dates, by those in names."""
+    """The files that are of one session each, by its date: those that were read, and those set aside beside them.
+
+    Args:
+        hashes: of all that was read, by path: a file that came afterwards is of the next look
+    """
     assert isinstance(source, FileSource)
-    found: dict[str, _File] = {}
+    days = {path: of.isoformat() for path in source.side_files() if (of := session_of(path))}
+    dated = set(days)
     for key, path in source.raw_files().items():
         named = DATED.search(path.name)
-        day = key.isoformat() if isinstance(key, date) else "-".join(named.groups()) if named else ""
+        days[path] = key.isoformat() if isinstance(key, date) else "-".join(named.groups()) if named else ""
+        dated |= {path} if isinstance(key, date) else set()
+    found: dict[str, _File] = {}
+    for path, day in sorted(days.items()):
         sha256 = hashes.get(path.relative_to(source.root).as_posix())
-        if not day or sha256 is None:  # it came after the reading: it is of the next look
+        if not day or sha256 is None:
             continue
+        names: tuple[str, ...] = (path.name,)
         if day in found:
-            sha256 = json_sha256([found[day].sha256, sha256])
-        found[day] = _File(path.name, sha256, isinstance(key, date))
+            names, sha256 = (*found[day].names, path.name), json_sha256([found[day].sha256, sha256])
+        found[day] = _File(names, sha256, path in dated)
     return found
 
 
@@ -140,7 +179,7 @@ def _lost(quotes: Path, files: Mapping[str, _File], now: int) -> set[str]:
     aside = pl.scan_parquet(quotes / "quarantine.parquet").select(
         pl.col("snapshot").drop_nulls().unique().cast(pl.Int64)
     )
-    return {day for day, file in files.items() if file.dated or file.name in broken} | {
+    return {day for day, file in files.items() if file.dated or any(name in broken for name in file.names)} | {
         day_of(at) for at in aside.collect()["snapshot"].to_list() if at <= now
     }
 
@@ -191,7 +230,7 @@ def _spoilt(quotes: Path) -> dict[int, str]:
 
 def _why_not(quotes: Path, day: str, file: _File | None) -> str:
     """What the reading said of a session that no market came of."""
-    names = (day, file.name) if file else (day,)
+    names = (day, *file.names) if file else (day,)
     for row in load_tables(quotes).findings.to_dicts():
         if row["severity"] != "info" and any(name in f"{row['snapshots']} {row['detail']}" for name in names):
             return f"unusable: {row['check']}: {_of_it(row['detail'], names)[:300]}"

@@ -1,10 +1,11 @@
 """Replay of a market that is at hand: its snapshots arrive one by one, each without what came after it."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from clstm_core.errors import MarketDataError, ShadowError
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.shadow.arrival import Arrival, day_of
+from clstm_core.shadow.changes import Holding, contents_of
 from clstm_core.shadow.pair import pair_of
 
 
@@ -34,6 +35,11 @@ class Replay:
             snapshot = int(self._market.snapshot_T[index])
             if after is None or snapshot > after:
                 yield self.arrival(index)
+
+    def holding(self, snapshots: Collection[int]) -> Holding:
+        """As `Keeps` states: a market has no files, but what it says."""
+        newest = int(self._market.snapshot_T[self.window[1] - 1])
+        return Holding(newest, self._market.identity, contents_of(self._market, snapshots))
 
     def arrival(self, index: int) -> Arrival:
         """One snapshot of the market."""
