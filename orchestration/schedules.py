@@ -6,19 +6,21 @@ What they launch is the standing recipe. Ticks that were missed while nothing ra
 newest alone counts.
 """
 
+import os
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from assets.partitions import training_run
+from orchestration.asked_again import ATTEMPTS, NONE_NEW, asked_again, attempt_key, newest_launch
 from orchestration.home import project_home
 from orchestration.jobs import fine_tune_challenger, refresh_market_data, run_shadow, train_and_evaluate
 from orchestration.shadow_launch import SHADOW_RUN, shadow_request, why_none
 from orchestration.standing import read_standing, run_config
 from orchestration.triggers import champion_stands, launch_of
 
-SESSION_TAG, WEEK = "session", timedelta(days=7)
+SESSION_TAG, ATTEMPT_TAG, WEEK = "session", "attempt", timedelta(days=7)
 NEW_YORK = ZoneInfo("America/New_York")
 SETTLED = timedelta(minutes=30)
 """How long after a session's end its quotes are asked for: index options trade for a quarter of an hour longer."""
@@ -103,13 +105,16 @@ def weekly_challenger(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | 
 
 @dg.schedule(
     job=run_shadow,
-    cron_schedule="5 17 * * 1-5",
+    cron_schedule=["5,25,55 17 * * 1-5", "25 18 * * 1-5"],
     execution_timezone="America/New_York",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description=f"The bundle of the run in {SHADOW_RUN} on what arrived, 17:05 New York on days with a session.",
+    description=f"The bundle of the run in {SHADOW_RUN} after each session, 17:05 New York; again where it failed.",
 )
 def shadow_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """One launch per session of the source's exchange: an hour after the close, so that quotes have been read."""
+    """One launch per session of the source's exchange: an hour after the close, so that quotes have been read.
+
+    The later ticks of an evening are for a launch that failed, or that had to wait for another of the same run.
+    """
     from clstm_core.market.calendars import newest_ended_session
     from clstm_core.market.instrument import instrument
     from clstm_core.market.sources import spec
@@ -126,7 +131,16 @@ def shadow_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Sk
         return dg.SkipReason(
             f"The tick for session {session} was missed, and {newest} has ended since: it alone counts."
         )
-    return shadow_request(recipe, str(session), {SESSION_TAG: f"shadow-{session}"})
+    tags, first = {SESSION_TAG: f"shadow-{session}"}, f"{os.environ[SHADOW_RUN]}-{session}"
+    if (before := newest_launch(context.instance, first)) is None:
+        return shadow_request(recipe, str(session), tags)
+    attempt, why = asked_again(context.instance, first, now(), f"for session {session}")
+    if attempt is None:
+        asked = f"Session {session} was asked for in launch {before.run_id[:8]}."
+        return dg.SkipReason(asked if why == NONE_NEW else why)
+    tags[ATTEMPT_TAG] = f"{attempt} of {ATTEMPTS}: launch {before.run_id[:8]} failed"
+    context.log.info(f"Session {session}, attempt {tags[ATTEMPT_TAG]}.")
+    return shadow_request(recipe, attempt_key(str(session), attempt), tags)
 
 
 schedules = [daily_market_data, weekly_retraining, weekly_challenger, shadow_daily]

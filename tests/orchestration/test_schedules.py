@@ -141,7 +141,8 @@ def test_shadow_runs_once_per_session_after_its_close(watched, home, instance, c
 
 def test_shadow_begins_after_the_close_in_summer_and_winter(watched, instance, clock):
     """Its clock is New York's: 21:05 UTC in July, 22:05 UTC in December; always after the session's end."""
-    assert (shadow_daily.cron_schedule, shadow_daily.execution_timezone) == ("5 17 * * 1-5", "America/New_York")
+    assert shadow_daily.execution_timezone == "America/New_York"
+    assert shadow_daily.cron_schedule[0].startswith("5,")
     for at, hour in (
         (datetime(2026, 7, 1, 17, 5, tzinfo=NEW_YORK), 21),
         (datetime(2026, 12, 1, 17, 5, tzinfo=NEW_YORK), 22),
@@ -149,6 +150,45 @@ def test_shadow_begins_after_the_close_in_summer_and_winter(watched, instance, c
         clock(at)
         assert at.astimezone(UTC).hour == hour
         assert tick(shadow_daily, instance, at.astimezone(UTC)).run_key == f"watched-{at.date()}"
+
+
+def test_a_shadow_launch_that_failed_is_asked_for_again_that_evening_and_not_for_ever(watched, instance, clock):
+    """At the later ticks, by other run keys; one that worked or was cancelled is left alone."""
+    job, asked, said = build_defs().resolve_job_def("run_shadow"), [], []
+    first = datetime(2026, 11, 24, 17, 5, tzinfo=NEW_YORK)
+    for minutes in (0, 20, 50, 80):
+        at = first + timedelta(minutes=minutes)
+        clock(datetime.now(UTC) + timedelta(minutes=minutes))  # launches end by the machine's clock
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("clstm_core.market.calendars.newest_ended_session", lambda *args: date(2026, 11, 24))
+            found = tick(shadow_daily, instance, at)
+        if isinstance(found, dg.SkipReason):
+            said.append(found.skip_message)
+            continue
+        asked.append(found.run_key)
+        tags = dict(found.tags) | {"dagster/run_key": found.run_key}
+        run = instance.create_run_for_job(job, tags=tags, run_config=found.run_config)
+        instance.report_run_failed(run)
+    assert asked == ["watched-2026-11-24", "watched-2026-11-24-2", "watched-2026-11-24-3"]
+    assert said == ["3 launches failed for session 2026-11-24: expected one to succeed. Launch it yourself to see why."]
+
+
+def test_a_shadow_launch_that_is_too_fresh_or_worked_is_not_asked_for_again(watched, instance, clock, monkeypatch):
+    monkeypatch.setattr("clstm_core.market.calendars.newest_ended_session", lambda *args: date(2026, 11, 24))
+    job, at = build_defs().resolve_job_def("run_shadow"), datetime(2026, 11, 24, 17, 25, tzinfo=NEW_YORK)
+    clock(datetime.now(UTC))
+    wanted = tick(shadow_daily, instance, at)
+    run = instance.create_run_for_job(job, tags={"dagster/run_key": wanted.run_key}, run_config=wanted.run_config)
+    instance.report_run_failed(run)
+    assert tick(shadow_daily, instance, at).skip_message.startswith("The launch failed: it is asked for again from ")
+    clock(datetime.now(UTC) + timedelta(minutes=11))
+    again = tick(shadow_daily, instance, at)
+    assert again.tags["attempt"] == f"2 of 3: launch {run.run_id[:8]} failed"
+    run = instance.create_run_for_job(job, tags={"dagster/run_key": again.run_key}, run_config=again.run_config)
+    instance.report_run_canceled(run)
+    clock(datetime.now(UTC) + timedelta(hours=2))
+    said = tick(shadow_daily, instance, at).skip_message
+    assert said == f"Session 2026-11-24 was asked for in launch {run.run_id[:8]}."
 
 
 def test_a_missed_shadow_tick_gives_way_to_a_newer_session(watched, instance, clock):
