@@ -73,15 +73,19 @@ def check_inputs(given: Arrays, expected: Sequence[Input], features: Sequence[st
 
 
 def numbers(what: str, given: object) -> np.ndarray:
-    """`given` as float32.
+    """`given` as float32; what a masked array hides is missing, and NaN.
 
-    Raises: PolicyError, which begins with `what`, for words, complex numbers, and rows of unequal length
+    Raises: PolicyError, which begins with `what`, for words, dates, complex numbers, and rows of unequal length
     """
     try:
+        hidden = np.ma.getmaskarray(given) if np.ma.isMaskedArray(given) else None
         found = np.asarray(given)
-        if found.dtype.kind not in "cSU":
+        if found.dtype.kind == "O" and any(isinstance(each, (str, bytes, np.generic)) for each in found.flat):
+            found = np.array(found.tolist())  # of one kind: that of a word or a date where there is one
+        if found.dtype.kind in "biufO":
             with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as that
-                return found.astype(np.float32, copy=False)
+                plain = found.astype(np.float32, copy=False)
+            return plain if hidden is None else np.where(hidden, np.float32("nan"), plain)
         why = f"it holds {found.dtype}"
     except (TypeError, ValueError) as error:
         why = str(error)

@@ -157,6 +157,30 @@ def test_what_is_no_row_of_numbers_is_a_sentence(original):
         used.act(square)
 
 
+@pytest.mark.parametrize("kind", ["datetime64[D]", "timedelta64[s]", "S3", "V4", [("a", "f4")]])
+def test_what_numpy_would_turn_into_numbers_is_none(original, kind):
+    """A date that is missing would be -9e18, and decided on."""
+    with pytest.raises(PolicyError, match="the observation cannot be read"):
+        Policy.load(original).act(np.zeros(len(OBSERVATION), dtype=kind))
+
+
+def test_objects_are_numbers_one_by_one_and_what_a_masked_array_hides_is_missing(original):
+    sound = np.full(len(OBSERVATION), 0.1)
+    plain = Policy.load(original).act(sound)
+    assert Policy.load(original).act(sound.astype(object)) == plain
+    assert Policy.load(original).act(np.ma.masked_array(sound, mask=False)) == plain
+    words = sound.astype(object)
+    words[3] = "0.1"
+    with pytest.raises(PolicyError, match="the observation cannot be read"):
+        Policy.load(original).act(words)
+    hidden = np.ma.masked_array(sound, mask=[at == 3 for at in range(len(OBSERVATION))])
+    with pytest.raises(PolicyError, match="account 0 is nan"):
+        Policy.load(original).act(hidden)
+    legal = np.ma.masked_array(np.ones(len(ACTIONS)), mask=[at == 3 for at in range(len(ACTIONS))])
+    with pytest.raises(PolicyError, match="action_mask holds nan"):
+        Policy.load(original).act(sound, legal)
+
+
 def test_threads_that_share_a_policy_lose_no_decision(original):
     import threading
 
