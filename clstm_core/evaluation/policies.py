@@ -16,6 +16,7 @@ from clstm_core.config import EnvConfig, RunConfig
 from clstm_core.env.state import AccountState, Orders
 from clstm_core.env.view import MarketView
 from clstm_core.errors import EvaluationError
+from clstm_core.evaluation.words import rung_name
 from clstm_core.model.clstm import CLSTM
 from clstm_core.model.policy_step import PolicyStep
 from clstm_core.specs import ACTIONS, OBSERVATION
@@ -87,6 +88,7 @@ class CheckpointPolicy:
     """A trained network, playing its likeliest action (`argmax`) or drawing from its distribution (`stochastic`).
 
     Args:
+        label: how a person calls it, without its mode; made of its name where it is empty
         memory_sessions: decisions after which it forgets, as its training's episodes made it
 
     Raises:  EvaluationError for an unknown mode, a network of another observation or action list, or an observation
@@ -102,6 +104,7 @@ class CheckpointPolicy:
         model: CLSTM,
         *,
         name: str,
+        label: str = "",
         memory_sessions: int,
         mode: str = "argmax",
         seed: int = 0,
@@ -119,7 +122,7 @@ class CheckpointPolicy:
         self.memory_sessions = memory_sessions
         self._step = PolicyStep(self.model, memory_sessions, critic=True)
         self.name, self.mode, self.seed = f"{name}_{mode}", mode, seed
-        self.label = f"Checkpoint {name}, {'likeliest action' if mode == 'argmax' else 'drawn actions'}"
+        self.label = f"{label or f'Checkpoint {name}'}, {'likeliest action' if mode == 'argmax' else 'drawn actions'}"
         self.n_episodes = n_episodes if mode == "stochastic" else 1
         self.checkpoint = checkpoint
         self.reset(self.n_episodes)
@@ -186,6 +189,7 @@ def load_checkpoint(
         CheckpointPolicy(
             model,
             name=f"clstm_{facts['milestone']}",
+            label=rung_name(facts["milestone"]).capitalize(),
             memory_sessions=meta["memory_sessions"],
             mode=mode,
             seed=seed,

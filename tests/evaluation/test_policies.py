@@ -8,6 +8,7 @@ import torch
 from clstm_core.config import ModelConfig
 from clstm_core.errors import CheckpointError, EvaluationError
 from clstm_core.evaluation.policies import CheckpointPolicy, load_checkpoint
+from clstm_core.evaluation.words import rung_name
 from clstm_core.model.clstm import CLSTM
 from clstm_core.specs import ACTIONS, OBSERVATION
 
@@ -21,7 +22,9 @@ def test_a_checkpoint_plays_legal_actions_in_both_modes(account_of, decide, ladd
         assert set(actions.tolist()) <= {0, 7}
         assert torch.equal(policy.last.action_N, actions)
         assert policy.last.value_N.isfinite().all()
-    facts = load_checkpoint(ladder[1])[0].describe()["checkpoint"]
+    told = load_checkpoint(ladder[1])[0].describe()
+    facts = told["checkpoint"]
+    assert told["label"] == f"{rung_name(facts['milestone']).capitalize()}, likeliest action"  # as reports call it
     assert (facts["milestone"], facts["env_steps"], facts["run"]) == ("100", 1280, "tiny")
     assert (facts["trained_on"], facts["trained_label"]) == ("simulated", "simulated quotes")
 
