@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from clstm_core.shadow.arrival import QuoteSource
 from clstm_core.shadow.asked import ask, in_use
 from clstm_core.shadow.drift import regime_of, tercile_limits
 from clstm_core.shadow.limits import Limits
-from clstm_core.shadow.log import ROOM, ShadowLog
+from clstm_core.shadow.log import ROOM, ShadowLog, opened_with
 from clstm_core.shadow.reconcile import LEAST_SESSIONS, reconcile
 from clstm_core.shadow.runner import Opening, ShadowRunner, heed, set_switch, switch_of
 from clstm_core.shadow.sources.directory import Directory
@@ -42,6 +42,7 @@ class Feed:
     market: source of quotes, the bundle's own where empty; data: its folder; window: split of it that is replayed, all
             of it where empty; since: first session of a folder, its newest where none; keys: of a feed, identity and
             secret
+    tenors: near and far days of the grid; None for those that the chains of the market can fill today
     """
 
     kind: str = "replay"
@@ -50,6 +51,7 @@ class Feed:
     window: str = ""
     since: date | None = None
     keys: tuple[str, str] | None = field(default=None, repr=False)
+    tenors: tuple[float, float] | None = None
 
 
 def run_account(
@@ -69,11 +71,13 @@ def run_account(
     Raises: ConfigError, BundleError, ShadowError, MarketDataError: what `ShadowRunner` and the source raise
     """
     manifest = _bundle(bundle)
+    feed = _as_opened(opened_with(places.shadow(name)), bundle, feed)
     source = open_feed(places, bundle, feed)
     stated = Limits.from_file(limits, manifest.account) if limits else Limits.of_account(manifest.account)
     trained = training_features(places, manifest.provenance.get("training_data_sha256"))
     with ShadowLog.writing(places.shadow(name)) as log:
-        opening = Opening(bundle=bundle, limits=Limits.none() if no_limits else stated, unqualified=unqualified)
+        limited = Limits.none() if no_limits else stated
+        opening = Opening(bundle=bundle, limits=limited, unqualified=unqualified, tenors=feed.tenors)
         if limits or no_limits:
             _require_limits(log, opening.limits)
         limit = None if trained is None else tercile_limits(trained)
@@ -129,7 +133,7 @@ def reconcile_account(places: Places, name: str, bundle: Path, feed: Feed) -> Re
         raise ShadowError(
             f"shadow account {name} is of bundle {log.facts['bundle'][:12]}: found {found[:12]}. Pass that one."
         )
-    market = market_of(places, bundle, feed)
+    market = market_of(places, bundle, _as_opened(log.facts, bundle, feed))
     compared = reconcile(log, market, bundle, log.folder / "reference")
     # a policy that is watched has looked at these dates
     enter(places, [compared.reference], datetime.now(UTC).isoformat(timespec="seconds"))
@@ -168,6 +172,20 @@ def market_of(places: Places, bundle: Path, feed: Feed) -> MarketTensors:
     return load_market(ensure_tensors(quotes, settings, places.cache, embargo=embargo))
 
 
+def _as_opened(facts: Mapping[str, Any], bundle: Path, feed: Feed) -> Feed:
+    """The feed with the tenors that an account was opened with: files that arrive later must not move its grid.
+
+    An account that was opened before they were kept goes on as it did.
+    """
+    if facts:
+        near_far = facts.get("tenors")
+        return dataclasses.replace(feed, tenors=(near_far[0], near_far[1]) if near_far else None)
+    if feed.kind not in ("replay", "directory") or feed.market in ("", _trained_config(bundle).market.source):
+        return feed  # those of the bundle
+    settings, _ = _settings(bundle, feed)
+    return dataclasses.replace(feed, tenors=(settings.near_days, settings.far_days))
+
+
 def _settings(bundle: Path, feed: Feed) -> tuple[MarketConfig, int]:
     """Settings of the market, with the tenors that its chains can fill, and the embargo of the bundle's run."""
     trained = _trained_config(bundle)
@@ -177,7 +195,9 @@ def _settings(bundle: Path, feed: Feed) -> tuple[MarketConfig, int]:
         settings = dataclasses.replace(trained.market, data_dir=folder or trained.market.data_dir)
     else:
         known: dict[str, Any] = {"min_training_snapshots": trained.market.min_training_snapshots}
-        if feed.kind == "alpaca":  # its folder is empty at first, and what is kept there must not move the tenors
+        if feed.tenors:
+            known |= dict(zip(("near_days", "far_days"), feed.tenors, strict=True))
+        elif feed.kind == "alpaca":  # its folder is empty at first, and what is kept there must not move the tenors
             known |= {"near_days": trained.market.near_days, "far_days": trained.market.far_days}
         settings = default_config(source, data_dir=folder, **known)
     return settings, trained.env.horizon + settings.feature_lookback

@@ -15,6 +15,10 @@ from clstm_core.shadow.limits import Limits
 from clstm_core.specs import MARKET_FEATURES
 
 DAY_S = 86_400.0
+UNREAD = ("unusable: ", "torn: ", "spoilt: ")
+"""How a source's word begins on a session of which it made no market, or none that can be trusted: what was missing may
+lie in another file than the session's own, e.g. its close, and come later."""
+
 COPY_ROWS = 8
 """Contracts in two sessions that must all be quoted alike before the second is called a copy."""
 

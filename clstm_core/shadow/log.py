@@ -26,6 +26,14 @@ HEAD, ROOM, DIGITS = "head.json", "log", 8
 _REMEDY = "Restore the folder from a copy, or begin a new shadow account."
 
 
+def opened_with(folder: Path) -> dict[str, Any]:
+    """What the account in a folder was opened with, unverified; nothing where none was, or it cannot be read."""
+    try:
+        return json.loads(pl.read_parquet(folder / ROOM / f"{1:0{DIGITS}}.parquet", columns=["facts"])["facts"][0])
+    except (OSError, ValueError, TypeError, pl.exceptions.PolarsError):
+        return {}
+
+
 class ShadowLog:
     """Entries of one shadow account, verified when opened.
 

@@ -21,7 +21,16 @@ from clstm_core.config import EnvConfig, RunConfig
 from clstm_core.errors import ArtifactError, ShadowError
 from clstm_core.market.instrument import SPX
 from clstm_core.shadow.account import Account
-from clstm_core.shadow.arrival import Arrival, QuoteSource, aged, faults_of, missing_between, out_of_order, too_early
+from clstm_core.shadow.arrival import (
+    UNREAD,
+    Arrival,
+    QuoteSource,
+    aged,
+    faults_of,
+    missing_between,
+    out_of_order,
+    too_early,
+)
 from clstm_core.shadow.asked import asked_of, forget_asked
 from clstm_core.shadow.changes import Keeps, changes, content_of
 from clstm_core.shadow.columns import DECIDED, OPENED, REFUSED, SWITCHED, nanoseconds
@@ -39,11 +48,15 @@ Regime = Callable[[np.ndarray], str | None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Opening:
-    """What a shadow account is opened with; it never changes afterwards."""
+    """What a shadow account is opened with; it never changes afterwards.
+
+    tenors: near and far days of the market's grid, None where its source says them always alike
+    """
 
     bundle: Path
     limits: Limits
     unqualified: bool = False
+    tenors: tuple[float, float] | None = None
 
 
 class ShadowRunner:
@@ -198,11 +211,13 @@ class ShadowRunner:
     def _refused_already(self, arrival: Arrival) -> bool:
         """Whether this very session was refused before, for what it held: it is looked at again when it is another.
 
-        A refusal by a clock that has been set back since, or before the session had ended, says nothing of it.
+        A refusal by a clock that has been set back since, or before the session had ended, says nothing of it; nor does
+        one for what the reading said of it, once the reading says nothing any more.
         """
         return any(
             row["kind"] == REFUSED
             and (nanoseconds(row["snapshot"]), row["session_sha256"]) == (arrival.snapshot, arrival.session_sha256)
+            and (arrival.problem or not row["reasons"][0].startswith(UNREAD))
             and (seen := nanoseconds(row["seen_at"])) <= arrival.seen_at
             and not too_early(arrival.snapshot, seen - int(row["quote_age_s"] * 1e9), seen, SPX.calendar)
             for row in self.log.entries
@@ -232,6 +247,7 @@ class ShadowRunner:
             "label": self._source.label,
             "currency": self._source.currency,
             "limits": opening.limits.to_dict(),
+            "tenors": opening.tenors,
             "discount": RunConfig.from_dict(read_json(opening.bundle / "config.json")).ppo.gamma,
             "training_data_sha256": self.manifest.provenance.get("training_data_sha256"),
         }

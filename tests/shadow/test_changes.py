@@ -2,13 +2,16 @@
 
 import shutil
 
+import polars as pl
 import pytest
 
 from clstm_core.artifacts.folder import file_sha256
+from clstm_core.artifacts.places import Places
 from clstm_core.errors import ShadowError
 from clstm_core.market.cache import ensure_quotes, ensure_tensors
 from clstm_core.market.sources import default_config
 from clstm_core.market.tensors import load_market
+from clstm_core.shadow.accounts import Feed, log_of, reconcile_account, run_account
 from clstm_core.shadow.log import ShadowLog
 from clstm_core.shadow.reconcile import reconcile
 from clstm_core.shadow.sources.directory import Directory
@@ -138,6 +141,24 @@ def test_a_name_that_cannot_be_written_down_is_named_all_the_same(watched):
     (place / f"{DAYS[1]}.csv").rename(place / f"{DAYS[1]}\x1b[31m\n<b>.csv")
     look(LATER - 1)
     assert said(log()) == []  # the same file by another name
+
+
+def test_files_that_list_other_expiries_do_not_move_the_grid_of_an_account(folder, bundle, tmp_path):  # noqa: F811
+    """Targets of a table's tenors follow from what it lists: an account keeps those that it was opened with."""
+    places, limits = Places(tmp_path / "data"), tmp_path / "limits.json"
+    shutil.copytree(bundle, places.bundle("small"))
+    limits.write_text('{"max_quote_age_s": null}')
+    feed = Feed(kind="directory", market="table", data=str(folder), since=DAYS[0])
+    days = (pl.col("expiration").str.to_date() - pl.col("date").str.to_date()).dt.total_days()
+    for at, day in enumerate(DAYS[:LATER]):
+        drop(folder, day, 5100.0 + 9 * at)
+        path = folder / f"{day}.csv"
+        pl.read_csv(path).filter(days < 35 if at < 2 else days > 20).write_csv(path)
+        options = {"unqualified": True, "limits": None if at else limits}
+        run_account(places, "grid", places.bundle("small"), feed, **options)
+    assert [row["kind"] for row in log_of(places, "grid").entries] == ["opened", *["decided"] * LATER]
+    found = reconcile_account(places, "grid", places.bundle("small"), feed)
+    assert (found.decisions_equal, found.to_the_cent) == (True, True), found.answer
 
 
 def test_reconciliation_tells_the_change_as_its_reason(watched, bundle, tmp_path):

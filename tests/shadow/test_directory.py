@@ -190,6 +190,27 @@ def test_a_file_that_is_completed_after_it_was_read_is_looked_at_again(folder, b
     assert [row["kind"] for row in ShadowLog(tmp_path / "account").entries] == ["opened", "refused", "decided"]
 
 
+def test_a_session_whose_close_comes_after_its_file_is_looked_at_again(folder, bundle, tmp_path):
+    """The file is the same: what was missing lies beside it."""
+    settings = default_config("table", data_dir=str(folder), near_days=30.0, far_days=60.0)
+    closes = folder / "underlyings.csv"
+    whole = closes.read_text()
+    closes.write_text("".join(line for line in whole.splitlines(True) if not str(DAYS[1]) <= line[:10] <= "2099"))
+    for at, day in enumerate(DAYS[:2]):
+        drop(folder, day, 5100.0 + 9 * at)
+
+    def look():
+        source = Directory(settings, tmp_path / "cache", embargo=21, now=evening(DAYS[1]), since=DAYS[1])
+        return run(tmp_path / "account", bundle, source)
+
+    assert (look(), look()) == (1, 0)
+    closes.write_text(whole)
+    assert (look(), look()) == (1, 0)
+    entries = ShadowLog(tmp_path / "account").entries
+    assert [row["kind"] for row in entries] == ["opened", "refused", "decided"]
+    assert entries[1]["reasons"][0].startswith("unusable: no_index_price")
+
+
 def test_an_account_begins_at_the_newest_session_or_where_it_is_told(folder, tmp_path):
     for at, day in enumerate(DAYS[:3]):
         drop(folder, day, 5100.0 + 9 * at)
