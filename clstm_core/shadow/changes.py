@@ -21,12 +21,12 @@ class Held(NamedTuple):
     """What a source holds of one session now.
 
     files, sha256: of the session alone, names and hash; empty where no file is
-    content_sha256: `content_of` it; empty where the market does not hold it
+    content_sha256: `content_of` it; empty where the market does not hold it, None where that cannot be compared
     """
 
     files: str = ""
     sha256: str = ""
-    content_sha256: str = ""
+    content_sha256: str | None = ""
 
 
 class Holding(NamedTuple):
@@ -62,9 +62,18 @@ def content_of(market: MarketTensors, index: int) -> str:
 
 
 def contents_of(market: MarketTensors, snapshots: Collection[int]) -> dict[int, Held]:
-    """`content_of` the snapshots that a market holds."""
+    """`content_of` the snapshots that a market holds.
+
+    Before a gap over which no position is carried it is None: what settles in the gap has left the grid since.
+    """
     index = {int(at): place for place, at in enumerate(market.snapshot_T.tolist())}
-    return {at: Held(content_sha256=content_of(market, index[at]) if at in index else "") for at in snapshots}
+    ends = market.segment_end_T[:-1].nonzero()[:, 0].tolist()
+    history = ends[-1] + 1 if ends else 0
+    found = {}
+    for at in snapshots:
+        known = content_of(market, index[at]) if index.get(at, -1) >= history else None
+        found[at] = Held(content_sha256=known if at in index else "")
+    return found
 
 
 def newest_known(entries: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
@@ -131,7 +140,7 @@ def own_sha256(row: Mapping[str, Any]) -> str:
 
 def differs(row: Mapping[str, Any], now: Held) -> bool:
     """Whether what is read of a session is known to be another than an entry says."""
-    return row["content_sha256"] is not None and row["content_sha256"] != now.content_sha256
+    return None not in (row["content_sha256"], now.content_sha256) and row["content_sha256"] != now.content_sha256
 
 
 def _of_files(row: Mapping[str, Any], now: Held, day: str) -> list[str]:
@@ -149,7 +158,7 @@ def _of_files(row: Mapping[str, Any], now: Held, day: str) -> list[str]:
 
 def _of_content(row: Mapping[str, Any], now: Held, day: str) -> list[str]:
     then = row["content_sha256"]
-    if then is None:
+    if then is None or now.content_sha256 is None:
         return []
     if not differs(row, now):
         return [] if own_sha256(row) == now.sha256 else ["what is read of it is the same"]

@@ -1,6 +1,7 @@
 """A session that becomes another after it was decided on: the decision stands, and the log names the change once."""
 
 import shutil
+from datetime import date
 
 import polars as pl
 import pytest
@@ -159,6 +160,19 @@ def test_files_that_list_other_expiries_do_not_move_the_grid_of_an_account(folde
     assert [row["kind"] for row in log_of(places, "grid").entries] == ["opened", *["decided"] * LATER]
     found = reconcile_account(places, "grid", places.bundle("small"), feed)
     assert (found.decisions_equal, found.to_the_cent) == (True, True), found.answer
+
+
+def test_a_gap_of_weeks_changes_no_session_before_it(watched):
+    """What settles in the gap leaves the grid of the sessions before: their quotes are what they were."""
+    look, log, place, _ = watched
+    closes, later = place / "underlyings.csv", date(2024, 4, 15)
+    closes.write_text(closes.read_text() + f"{later},5200.0\n")
+    drop(place, later, 5200.0)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(globals(), "DAYS", [*DAYS, later])
+        look(-1)
+    assert said(log()) == []
+    assert log().entries[-1]["kind"] == "refused"
 
 
 def test_reconciliation_tells_the_change_as_its_reason(watched, bundle, tmp_path):
