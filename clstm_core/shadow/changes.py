@@ -99,7 +99,7 @@ def changed_since(entries: Iterable[Mapping[str, Any]], market: MarketTensors) -
         if at in told and (other or own_sha256(told[at]) != own_sha256(decided[at])):
             found[at] = "; ".join(told[at]["reasons"])
         elif other:
-            then, content = decided[at]["content_sha256"][:SHOWN], now.content_sha256[:SHOWN] or "none"
+            then, content = decided[at]["content_sha256"][:SHOWN], (now.content_sha256 or "none")[:SHOWN]
             found[at] = f"changed since it was decided on: content {then} then, {content} now"
     return found
 
