@@ -223,12 +223,17 @@ def regression(stages: Sequence[Mapping[str, Any]]) -> Ruling:
     return Ruling(name="regression", passed=good, figure=None, limit=None, unit="", words=words)
 
 
-def shadow_harm(seen: Evidence | None, sessions: int) -> Ruling:
-    """Whether evidence of harm beside the champion was never enough; asked wherever both have shadow accounts."""
+def shadow_harm(seen: Evidence | None, sessions: int, left_out: Sequence[str] = ()) -> Ruling:
+    """Whether evidence of harm beside the champion was never enough; asked wherever both have shadow accounts.
+
+    Args:
+        left_out: of damaged accounts of other policies, each a sentence
+    """
     most = None if seen is None else float(seen.wealth.max())
     words = "Not both have shadow accounts on common sessions: not asked."
     if seen is not None:
         words = f"Evidence of harm came to {most:,.2f} at most in {sessions} sessions; {ENOUGH:.0f} would refuse it."
+    words = " ".join([words, *left_out])
     good = seen is None or seen.reached is None
     return Ruling(name="shadow_harm", passed=good, figure=most, limit=ENOUGH, unit="wealth", words=words)
 

@@ -1,4 +1,4 @@
-"""What the rules are asked about, read from files: pairs of daily growth, days that policies know, shadow accounts."""
+"""What the rules are asked about, read from files: pairs of daily growth, and days that policies know."""
 
 import json
 from collections.abc import Mapping
@@ -17,8 +17,6 @@ from clstm_core.evaluation.regimes import TERCILES
 from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, Floats
 from clstm_core.feedback.registry_files import BUNDLES
 from clstm_core.plural import counted
-from clstm_core.shadow.against import Against, TooFew, against
-from clstm_core.shadow.log import ShadowLog
 
 _AGAIN = "Make the challenger again."
 
@@ -128,31 +126,6 @@ def window_days(tensors: TensorsManifest) -> dict[str, tuple[str, str, int]]:
         for name, (start, stop) in splits.items()
         if stop > start
     }
-
-
-def in_shadow(places: Places, challenger: str, champion: str, margin_bps: float, after: str) -> Against | None:
-    """The two bundles' shadow accounts beside each other, those with the most sessions in common; None without any.
-
-    Args:
-        challenger, champion: identities of their bundles
-        after: ISO date of the last day that either was trained or chosen on: sessions until then do not count
-
-    Raises: ShadowError for an account that was altered: whose it is, and what it says, is not known then
-    """
-    found: dict[str, list[ShadowLog]] = {challenger: [], champion: []}
-    for place in sorted((places.root / "shadow").glob("*/log")):
-        log = ShadowLog(place.parent)
-        if log.entries and (identity := log.facts.get("bundle")) in found:
-            found[identity].append(log)
-    best: Against | None = None
-    for mine in found[challenger]:
-        for theirs in found[champion]:
-            try:
-                seen = against(mine, theirs, margin_bps, after=after)
-            except TooFew:
-                continue
-            best = seen if best is None or seen.sessions > best.sessions else best
-    return best
 
 
 def plan_in(file: Path) -> dict[str, Any]:
