@@ -8,11 +8,12 @@ leaves the champion that was. One decides at a time.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from clstm_core.artifacts.folder import file_sha256, lock
+from clstm_core.artifacts.folder import file_sha256, is_locked, lock
 from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import BundleManifest, ChallengerManifest, DecisionManifest
 from clstm_core.artifacts.manifests.decision import (
@@ -82,7 +83,10 @@ class Registry:
             yield before
 
     def take(self, before: RegistryState | None, taken: Taken) -> RegistryState:
-        """Let a decision take effect, as whoever holds `writing`; the state that it leads to."""
+        """Let a decision take effect, as whoever holds `writing`; the state that it leads to.
+
+        What a full disk keeps from being written after that, the state says: the decision holds.
+        """
         if not taken.reason.strip():
             raise RegistryError("a decision without a reason: expected some words. Pass --reason.")
         roles = {role: getattr(before, role) if before else None for role in ROLES} | dict(taken.roles)
@@ -113,10 +117,19 @@ class Registry:
             parents=parents,
         )
         files.write_state(self.root, decision, taken.files)
+        holds = files.read_state(self.root, decision.number)  # before it holds: one that is torn never does
         files.point(self.root, decision.number)
-        holds = files.read_state(self.root, decision.number)
-        files.keep_head(self.root, holds)
-        return self._state(holds)
+        return replace(self._state(holds), unwritten=files.follow_up(self.root, holds))
+
+    def complete(self) -> str:
+        """Write what the newest decision could not, its disk full or its writer killed; what still cannot be."""
+        place = self.root / "lock"
+        decision = files.newest(self.root)
+        if decision is None or files.is_head(self.root, decision) or is_locked(place):
+            return ""  # whoever decides just now writes it
+        with lock(place, f"the registry {self.root}"):
+            holds = files.newest(self.root)
+            return files.follow_up(self.root, holds) if holds else ""
 
     def propose(self, manifest: ChallengerManifest, bundle_folder: Path, reason: str) -> RegistryState:
         """Let a challenger stand, with what it showed and the plan that it will be judged by; nothing is judged yet.
@@ -239,7 +252,8 @@ class Registry:
         return Held(run=run, identity=identity, folder=self._copy(identity))
 
     def _state(self, decision: DecisionManifest) -> RegistryState:
-        return RegistryState(decision=decision, **{role: self._held(getattr(decision, role)) for role in ROLES})
+        champion, previous, challenger = (self._held(getattr(decision, role)) for role in ROLES)
+        return RegistryState(decision=decision, champion=champion, previous=previous, challenger=challenger)
 
     def _held(self, facts: Mapping[str, Any]) -> Held | None:
         if not facts:

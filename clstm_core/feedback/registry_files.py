@@ -76,8 +76,13 @@ def newest(root: Path) -> DecisionManifest | None:
 
 def keep_head(root: Path, decision: DecisionManifest) -> None:
     """Say that a decision took effect."""
-    if (_head(root) or {}).get("sha256") != decision.identity:
+    if not is_head(root, decision):
         write_json(root / HEAD, {"number": decision.number, "sha256": decision.identity})
+
+
+def is_head(root: Path, decision: DecisionManifest) -> bool:
+    """Whether it is said already that a decision took effect."""
+    return (_head(root) or {}).get("sha256") == decision.identity
 
 
 def _head(root: Path) -> dict[str, Any] | None:
@@ -169,11 +174,24 @@ def write_state(root: Path, decision: DecisionManifest, files: Mapping[str, Path
 
 
 def point(root: Path, number: int) -> None:
-    """Let a state hold from now on: one rename, forced to disk."""
+    """Let a state hold from now on: one rename."""
     (root / _NEXT).unlink(missing_ok=True)
     os.symlink(Path(STATES) / state_name(number), root / _NEXT)
     os.replace(root / _NEXT, root / CURRENT)
-    flush(root)
+
+
+def follow_up(root: Path, decision: DecisionManifest) -> str:
+    """Force the rename to disk and say that the decision took effect; what could not be written, "" where all was.
+
+    The decision holds already: a disk that is full undoes nothing any more.
+    """
+    failed = []
+    for place, write in ((root / CURRENT, lambda: flush(root)), (root / HEAD, lambda: keep_head(root, decision))):
+        try:
+            write()
+        except OSError as error:
+            failed.append(f"{place} ({error.strerror or error})")
+    return ", ".join(failed)
 
 
 def links_of(decision: DecisionManifest) -> dict[str, str]:

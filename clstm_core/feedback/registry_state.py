@@ -36,12 +36,16 @@ class Held:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegistryState:
-    """What holds: the decision that led here, and who stands in which role."""
+    """What holds: the decision that led here, and who stands in which role.
+
+    unwritten: what could not be written after it took effect, "" where all was: `Registry.complete` writes it
+    """
 
     decision: DecisionManifest
     champion: Held | None
     previous: Held | None
     challenger: Held | None
+    unwritten: str = ""
 
     @property
     def plan(self) -> PromotionPlan:

@@ -1,7 +1,10 @@
 """One champion, whole, whatever happens: decisions are a chain of states, and one link says which of them holds."""
 
 import dataclasses
+import errno
+import json
 import os
+import re
 import sys
 import threading
 from pathlib import Path
@@ -13,6 +16,7 @@ from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import DecisionManifest
 from clstm_core.artifacts.places import Places
 from clstm_core.errors import ArtifactError, BundleError, RegistryError
+from clstm_core.feedback import registry_files
 from clstm_core.feedback.promotion_plan import PromotionPlan
 from clstm_core.feedback.registry import Registry, Taken
 from clstm_policy.files import verified_manifest
@@ -314,3 +318,44 @@ def test_proposals_keep_what_they_are_decided_on(registry, data):
     (data / "challengers" / "a" / FILE).unlink()
     (data / "challengers" / "a" / "pairs.parquet").unlink()
     assert registry.current().proposal().run == "a"
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device", "the/disk")
+
+
+@pytest.mark.parametrize(("what", "named"), [("flush", "current"), ("write_json", "head.json")])
+def test_a_disk_that_fills_after_the_swap_is_told_and_the_decision_holds(registry, data, monkeypatch, what, named):
+    promoted(registry, data, "a")
+    made = challenger(data, "b", champion=registry.current().champion.identity)
+    with monkeypatch.context() as patched:
+        patched.setattr(f"clstm_core.feedback.registry_files.{what}", full)
+        state = registry.propose(made, data / "bundles" / "b", WHY)
+        assert state.challenger.run == registry.current().challenger.run == "b"
+        assert re.search(rf"{named} .*No space left on device", state.unwritten)
+        if what == "write_json":  # none decides before the head is written: two behind could not be told from a loss
+            assert registry.complete() == state.unwritten
+            with pytest.raises(OSError, match="No space left"):
+                registry.withdraw(WHY)
+    assert registry.complete() == ""
+    head = json.loads((registry.root / "head.json").read_text())
+    assert head == {"number": 3, "sha256": state.decision.identity}
+    state = registry.withdraw(WHY)
+    assert (state.decision.number, state.unwritten) == (4, "")
+
+
+def test_a_state_that_cannot_be_read_back_never_holds(registry, data, monkeypatch):
+    promoted(registry, data, "a")
+    made = challenger(data, "b", champion=registry.current().champion.identity)
+
+    def torn(root, decision, sources):
+        real(root, decision, sources)
+        spoil(root / "states" / f"{decision.number:06d}" / "pairs.parquet")
+
+    real = registry_files.write_state
+    with monkeypatch.context() as patched:
+        patched.setattr("clstm_core.feedback.registry_files.write_state", torn)
+        with pytest.raises(RegistryError, match=r"altered file .*000003/pairs\.parquet"):
+            registry.propose(made, data / "bundles" / "b", WHY)
+    assert registry.current().challenger is None
+    assert registry.propose(made, data / "bundles" / "b", WHY).challenger.run == "b"
