@@ -27,7 +27,8 @@ class ChallengerConfig(dg.Config):
 
     start: Literal["auto", "champion", "scratch", "both"] = Field(
         "auto",
-        description="begin with the champion's weights, from scratch, or both; auto: a champion where one stands",
+        description="begin with the champion's weights, from scratch, or both: two of the year's looks; "
+        "auto: a champion where one stands",
     )
     why: str = Field("a person asked for it", description="the reason, kept with what comes of it")
     as_of: str = Field("", description="last session that is known, YYYY-MM-DD; the newest when empty")
@@ -73,10 +74,11 @@ def challenger_policy(
     with run_stage(context, "challenger", paths) as (progress, run):
         from assets.feedback_pages import keep_decisions
         from clstm_core.feedback.retrain import Telling, retrain
-        from clstm_core.feedback.standing import propose_first
+        from clstm_core.feedback.standing import look_words, propose_first
         from clstm_core.walk_forward.trained import Hooks
 
         plan, store = plan_of(config, recipe, paths, run.name), metrics.store()
+        context.log.info(look_words(paths.places, plan))
         hooks = Hooks(
             record=store.record,
             rows=lambda rows: _stored(store, rows),
