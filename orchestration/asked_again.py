@@ -32,7 +32,7 @@ def asked_again(instance: dg.DagsterInstance, first: str, now: datetime) -> tupl
         due = _ended(records[0]) + attempt * PAUSE
         if attempt < ATTEMPTS and now < due:
             return None, f"The launch failed: it is asked for again from {due:%H:%M} UTC on."
-    return None, f"{ATTEMPTS} launches failed on these files: expected one to succeed. Launch it yourself to see why."
+    return None, f"{ATTEMPTS} launches of this failed: expected one to succeed. Launch it yourself to see why."
 
 
 def attempt_key(first: str, attempt: int) -> str:

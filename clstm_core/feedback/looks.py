@@ -109,9 +109,9 @@ def _made(places: Places, history: Sequence[DecisionManifest]) -> dict[tuple[str
     for place in (places.root / "challengers").glob(f"[!.]*/{FILE}"):
         other = ChallengerManifest.kept(place, files=False)
         if other is not None and other.outcome == WORTHY:
-            made[_key(other)] = moment(other.created) if _is_time(other.created) else datetime.now(UTC)
+            made[_key(other)] = _time_or_now(other.created)
     for (weights, last), recorded in challengers(places).items():
-        made.setdefault((weights, last), moment(recorded))
+        made.setdefault((weights, last), _time_or_now(recorded))
     return made
 
 
@@ -119,8 +119,9 @@ def _key(manifest: ChallengerManifest) -> tuple[str, str]:
     return str(manifest.judged.get("weights") or manifest.bundle), str(manifest.judged.get("last"))[:10]
 
 
-def _is_time(text: str) -> bool:
+def _time_or_now(text: str) -> datetime:
+    """When a look was taken; now, so that it counts, where that says no time."""
     try:
-        return bool(moment(str(text)))
+        return moment(str(text))
     except ValueError:
-        return False
+        return datetime.now(UTC)

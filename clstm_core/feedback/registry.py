@@ -38,6 +38,7 @@ from clstm_core.feedback.registry_state import (
     RegistryState,
     Taken,
     further_back,
+    is_writable,
     moment,
 )
 from clstm_core.feedback.shown import require_as_shown
@@ -89,6 +90,8 @@ class Registry:
         """
         if not taken.reason.strip():
             raise RegistryError("a decision without a reason: expected some words. Pass --reason.")
+        if not is_writable(taken.reason):  # it would stand, and neither its page nor its rows could be written
+            raise RegistryError(f"reason {taken.reason!r}: expected text that UTF-8 can hold. Pass another --reason.")
         roles = {role: getattr(before, role) if before else None for role in ROLES} | dict(taken.roles)
         for role in ("champion", "challenger"):
             if (held := taken.roles.get(role)) is not None:

@@ -35,6 +35,11 @@ def pointed_at(root: Path) -> int:
     link = root / CURRENT
     numbers = _numbers(root)
     if not link.is_symlink():
+        if link.is_dir():
+            raise RegistryError(
+                f"{link} is a folder: expected a link to the state that holds. It was copied without its links; copy "
+                f"the whole of {root} again with them, e.g. by `cp -a` or `rsync -a`."
+            )
         if link.exists() or any(number > 1 for number in numbers):
             raise RegistryError(
                 f"no link {link}: found states up to {max(numbers, default=0)}, expected a link to the one that holds. "
@@ -212,7 +217,7 @@ def read_state(root: Path, number: int, identity: str | None = None) -> Decision
     if decision.number != number or found != expected:
         raise RegistryError(
             f"altered state {folder}: decision {decision.number} with links {found}, expected {number} with "
-            f"{expected}. {decision.remedy}"
+            f"{expected}. {decision.remedy} A copy keeps its links by `cp -a` or `rsync -a`."
         )
     return decision
 

@@ -3,6 +3,7 @@
 A figure that was not measured passes nothing. NumPy; the bootstrap through arch.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 
 from clstm_core.evaluation.e_process import ENOUGH, Evidence, harm
 from clstm_core.evaluation.regimes import TERCILES
-from clstm_core.evaluation.statistics import Floats, bootstrap_counts, max_drawdown, paired_mean
+from clstm_core.evaluation.statistics import Floats, bootstrap_counts, paired_mean
 from clstm_core.feedback.promotion_plan import PromotionPlan
 
 BPS = 1e4
@@ -131,7 +132,7 @@ def not_rolled_back(decision: int | None, reason: str) -> Ruling:
 
 def not_luck(p: Any, plan: PromotionPlan) -> Ruling:
     """Whether luck seldom does as well in fair worlds."""
-    figure = _measured(p)
+    figure = _measured(p, least=0.0, most=1.0)
     words = "Its place among fair worlds was not measured."
     if figure is not None:
         words = f"Luck does as well in {figure:.1%} of fair worlds; at most {plan.luck_level:.1%} is asked."
@@ -207,7 +208,7 @@ def parity(passed: Any) -> Ruling:
 
 def latency(p50_us: Any, plan: PromotionPlan) -> Ruling:
     """Whether a decision is quick."""
-    figure = _measured(p50_us)
+    figure = _measured(p50_us, least=math.ulp(0.0))  # nothing takes no time
     words = "Its latency was not measured."
     if figure is not None:
         words = f"Half of all decisions take at most {figure:.0f} us; {plan.latency_us:.0f} us is the limit."
@@ -256,12 +257,14 @@ def shadow_no_worse(seen: Evidence | None, sessions: int, plan: PromotionPlan) -
 
 def shortfall(growth: Floats) -> float:
     """Mean loss of the worst sessions, a positive share of equity."""
-    returns = np.sort(np.expm1(growth))
-    return -float(returns[: max(1, round(WORST * returns.size))].mean())
+    worst = np.sort(growth)[: max(1, round(WORST * growth.size))]
+    return -float(np.expm1(worst).mean())
 
 
 def _fall(growth: Floats) -> float:
-    return -max_drawdown(np.exp(np.concatenate([[0.0], np.cumsum(growth)])))
+    """Largest fall, a share of equity; of logarithms, which no gain is too large for."""
+    level = np.concatenate([[0.0], np.cumsum(growth)])
+    return -float(np.expm1((level - np.maximum.accumulate(level)).min()))
 
 
 def _within(name: str, what: str, mine: float, theirs: float | None, limit: float) -> Ruling:
@@ -270,8 +273,12 @@ def _within(name: str, what: str, mine: float, theirs: float | None, limit: floa
     return Ruling(name=name, passed=mine <= limit, figure=mine, limit=limit, unit="of equity", words=words)
 
 
-def _measured(value: Any) -> float | None:
-    """A finite number; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+def _measured(value: Any, *, least: float, most: float = math.inf) -> float | None:
+    """A finite number that can be what was measured; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
         return None
-    return float(value)
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None

@@ -132,7 +132,7 @@ def plan_in(file: Path) -> dict[str, Any]:
     """Limits from a JSON file; RegistryError where it is none."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RegistryError(f"unreadable plan {file}: {error}. Expected a JSON object of limits.") from error
     if not isinstance(content, dict):
         raise RegistryError(f"plan {file} holds a {type(content).__name__}: expected a JSON object of limits.")

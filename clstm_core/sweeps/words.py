@@ -29,9 +29,11 @@ def answer(
         f"Trial {best.trial} of {len(trials)} ({said}) scored {best.score:+.4f} {UNIT}, the recipe "
         f"{trials[0].score:+.4f}. The best of many looks better than it is"
     )
+    broken = plan.confirm - len(confirmed)
+    broke = f"with {counted(broken, 'seed')} that chose nothing a training broke down" if broken else ""
     if not confirmed:
-        return f"{lead}: not confirmed by other seeds yet."
-    return f"{lead}. {confirmation(confirmed)}"
+        return f"{lead}: not confirmed by other seeds{f', {broke}' if broke else ' yet'}."
+    return f"{lead}. {confirmation(confirmed)}{f' {broke.capitalize()}.' if broke else ''}"
 
 
 def confirmation(confirmed: Sequence[Mapping[str, Any]]) -> str:

@@ -214,6 +214,16 @@ def test_a_look_whose_folder_is_gone_or_damaged_stays_a_look(registry, data):
     assert decide(Places(data)).decision.look["number_of_look"] == 4
 
 
+@pytest.mark.parametrize("recorded", ["yesterday", "", None])
+def test_a_look_that_says_no_time_counts(registry, data, recorded):
+    line = {**dict.fromkeys(KEY, "x"), "after": "", "market": "market", "role": "challenger"}
+    line |= {"first_date": "2021-01-04", "last_date": "2021-12-21"}
+    place_of(Places(data)).parent.mkdir(parents=True, exist_ok=True)
+    place_of(Places(data)).write_text(json.dumps(line if recorded is None else line | {"recorded_at": recorded}) + "\n")
+    propose(registry, data, "a")
+    assert decide(Places(data)).decision.look["number_of_look"] == 2
+
+
 def test_a_time_that_is_none_is_a_sentence(registry, data):
     with pytest.raises(RegistryError, match="made at 'yesterday'"):
         propose(registry, data, "a", created="yesterday")

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -255,6 +256,8 @@ def test_a_state_that_never_held_is_swept_and_its_bundle_with_it(registry, data,
         (lambda root: relink(root / "current", "../elsewhere"), "leads to .*elsewhere: expected a state"),
         (lambda root: relink(root / "current", "states/000009"), "leads to .*000009: expected a state"),
         (lambda root: relink(root / "states/000004/champion", "../../bundles/other"), "altered state .*000004"),
+        (lambda root: followed(root / "current"), r"current is a folder: .*`cp -a`"),
+        (lambda root: followed(root / "states/000004/champion"), r"altered state .*000004.*`cp -a`"),
         (lambda root: spoil(root / "states/000004/decision.json"), r"decision\.json"),
         (lambda root: spoil(root / "states/000002/decision.json"), r"000002/decision\.json"),
         (lambda root: spoil(root / "states/000001/pairs.parquet"), r"altered file .*000001/pairs\.parquet"),
@@ -271,6 +274,13 @@ def test_what_was_moved_or_altered_by_hand_is_refused_by_name(registry, data, ha
 def relink(link, target):
     link.unlink()
     link.symlink_to(target)
+
+
+def followed(link):
+    """As a copy that follows links has it."""
+    target = link.resolve()
+    link.unlink()
+    shutil.copytree(target, link)
 
 
 def resealed(file):
@@ -359,3 +369,20 @@ def test_a_state_that_cannot_be_read_back_never_holds(registry, data, monkeypatc
             registry.propose(made, data / "bundles" / "b", WHY)
     assert registry.current().challenger is None
     assert registry.propose(made, data / "bundles" / "b", WHY).challenger.run == "b"
+
+
+def test_a_reason_that_no_page_can_show_is_refused_before_it_stands(registry, data):
+    bundle(data, "a")
+    with pytest.raises(RegistryError, match=r"reason 'half \\udcff'.*UTF-8"):
+        registry.appoint(data / "bundles" / "a", "half \udcff")
+    assert registry.current() is None
+
+
+def test_a_plan_of_a_newer_release_is_named_with_its_file(registry, data):
+    registry.register(PromotionPlan(), WHY)
+    place = registry.root / "states" / "000001" / "decision.json"
+    made = DecisionManifest.read(place)
+    made = dataclasses.replace(made, plan={**made.plan, "new_limit": 1}).write(place)
+    (registry.root / "head.json").write_text(json.dumps({"number": 1, "sha256": made.identity}))
+    with pytest.raises(RegistryError, match=r"000001/decision\.json holds a plan .*unknown limits new_limit.*newer"):
+        registry.propose(challenger(data, "a"), data / "bundles" / "a", WHY)

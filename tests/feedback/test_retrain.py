@@ -85,6 +85,7 @@ def test_what_comes_after_the_date_is_not_known():
         ({"starts": ("champion",)}, "no champion to begin with"),
         ({"starts": ("luck",)}, "starts"),
         ({"why": " "}, "without a reason"),
+        ({"why": "half \udcff"}, "UTF-8"),
         ({"judged": 60}, "judged=60"),
         ({"gate": 20}, "gate=20"),
         ({"as_of": "soon"}, "as_of="),
