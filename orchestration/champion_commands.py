@@ -47,7 +47,7 @@ def history() -> None:
             str(past.champion.get("run") or "cash"),
             "person, by force" if past.forced else past.by,
             ", ".join(str(ruling["name"]) for ruling in past.failed) or "-",
-            past.reason,
+            " ".join(past.reason.split()),
         )
         for past in found
     ]

@@ -25,7 +25,7 @@ from clstm_core.artifacts.manifests.decision import (
     ROLL_BACK,
     WITHDRAW,
 )
-from clstm_core.artifacts.places import DIGITS, Places
+from clstm_core.artifacts.places import DIGITS, Places, run_name
 from clstm_core.errors import RegistryError
 from clstm_core.feedback import registry_files as files
 from clstm_core.feedback.looks import looked_at
@@ -41,6 +41,7 @@ from clstm_core.feedback.registry_state import (
     is_writable,
     moment,
 )
+from clstm_core.feedback.rules_evidence import read_pairs
 from clstm_core.feedback.shown import require_as_shown
 
 
@@ -139,8 +140,9 @@ class Registry:
 
         One that stands and was not decided on gives way.
 
-        Raises: RegistryError for one that its own stages ended, another bundle than the one that was judged, or one
-                that was made before the plan that stands; BundleError for a damaged bundle
+        Raises: RegistryError for one that its own stages ended, whose pairs cannot be read or that was made before the
+                plan that stands, for another bundle than the one that was judged and for the champion's; BundleError
+                for a damaged bundle
         """
         if manifest.outcome != WORTHY:
             raise RegistryError(
@@ -150,8 +152,11 @@ class Registry:
         manifest.verify_files()
         if PAIRS not in manifest.files:
             raise RegistryError(f"{manifest.place} names no {PAIRS}: expected its growth beside the champion's.")
+        read_pairs(manifest.folder / PAIRS, manifest)  # what nobody could decide on takes nobody's place
         with self.writing() as before:
             _require_plan_before_look(manifest, before)
+            if before and before.champion and before.champion.identity == manifest.bundle:
+                raise RegistryError(f"{before.champion.run} is champion already: expected another policy's challenger.")
             held = self.held(manifest.run, bundle_folder, manifest.bundle)
             require_as_shown(manifest, held.verified())
             gone = before.challenger if before else None
@@ -250,7 +255,11 @@ class Registry:
             return self.take(before, taken)
 
     def held(self, run: str, folder: Path, identity: str) -> Held:
-        """A bundle as the registry holds it: copied, and verified byte by byte."""
+        """A bundle as the registry holds it: copied, and verified byte by byte.
+
+        Raises: ConfigError for a run that no run can be called; BundleError for a damaged bundle
+        """
+        run_name(run)
         files.keep_bundle(self.root, folder, identity)
         return Held(run=run, identity=identity, folder=self._copy(identity))
 

@@ -142,6 +142,8 @@ def keep_bundle(root: Path, folder: Path, identity: str) -> BundleManifest:
     manifest = BundleManifest.read(folder / FILE, files=False, identity=identity)
     with scratch(root / BUNDLES, target.name) as place:
         for name in (FILE, *manifest.files):
+            if Path(name).name != name:  # a bundle of a stranger could write anywhere
+                raise BundleError(f"{folder / FILE} names a file {name!r}: expected names without folders.")
             if not (folder / name).is_file():
                 raise BundleError(f"missing file {folder / name}: expected every file that {FILE} names.")
             shutil.copyfile(folder / name, place / name)

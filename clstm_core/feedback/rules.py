@@ -218,7 +218,7 @@ def latency(p50_us: Any, plan: PromotionPlan) -> Ruling:
 
 def regression(stages: Sequence[Mapping[str, Any]]) -> Ruling:
     """Whether the regression stage was gone through and passed."""
-    found = [stage for stage in stages if stage.get("name") == "regression"]
+    found = [stage for stage in stages if isinstance(stage, Mapping) and stage.get("name") == "regression"]
     good = bool(found) and all(stage.get("passed") is True for stage in found)
     words = " ".join(str(stage.get("words") or "") for stage in found) or "No regression stage was gone through."
     return Ruling(name="regression", passed=good, figure=None, limit=None, unit="", words=words)

@@ -83,14 +83,20 @@ def known_until(places: Places, bundle: BundleManifest) -> str | None:
     trained on from a champion knows what that one knew, and so on to the first. None where any of them is not known.
     """
     config = read_json(bundle.folder / "config.json")
-    config = config if isinstance(config, dict) else {}
-    own = _own_until(places, bundle, config.get("market") or {})
-    began_with = str((config.get("fine_tune") or {}).get("champion") or "")
+    market, fine_tune = (_room(config, name) for name in ("market", "fine_tune"))
+    own = _own_until(places, bundle, market)
+    began_with = str(fine_tune.get("champion") or "")
     if not began_with or own is None:
         return own
     champion = BundleManifest.kept(places.registry / BUNDLES / began_with[:DIGITS] / FILE)
     inherited = known_until(places, champion) if champion is not None and champion.identity == began_with else None
     return None if inherited is None else max(own, inherited)
+
+
+def _room(config: Any, name: str) -> Mapping[str, Any]:
+    """A room of a configuration; nothing where it is none."""
+    room = config.get(name) if isinstance(config, dict) else None
+    return room if isinstance(room, dict) else {}
 
 
 def _own_until(places: Places, bundle: BundleManifest, market: Mapping[str, Any]) -> str | None:

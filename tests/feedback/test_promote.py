@@ -404,6 +404,15 @@ def test_until_when_a_policy_was_trained_is_read_from_its_market_where_its_setti
     assert known_until(Places(data), BundleManifest(**vars(made) | facts)) == day
 
 
+@pytest.mark.parametrize("config", ['{"market": 5, "fine_tune": [1]}', "[]", "null", "torn"])
+def test_settings_that_say_nothing_are_refused_by_a_rule(registry, data, config):
+    made = bundle(data, "a")
+    (made.folder / "config.json").write_text(config)
+    made = replace(made, files=files_of(made.folder)).write(made.place)
+    propose(registry, data, "a", made=made)
+    assert failed(decide(Places(data))) == ["unseen_days"]
+
+
 def tuned(data, run, champion):
     """A bundle that says it was trained on from a champion."""
     made = bundle(data, run)

@@ -10,16 +10,18 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clstm_core.artifacts.folder import file_sha256, lock
 from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import DecisionManifest
 from clstm_core.artifacts.places import Places
-from clstm_core.errors import ArtifactError, BundleError, RegistryError
+from clstm_core.errors import ArtifactError, BundleError, ConfigError, RegistryError
 from clstm_core.feedback import registry_files
 from clstm_core.feedback.promotion_plan import PromotionPlan
 from clstm_core.feedback.registry import Registry, Taken
+from clstm_core.feedback.shown import figures_of
 from clstm_policy.files import verified_manifest
 from clstm_policy.guard import PolicyError
 
@@ -386,3 +388,55 @@ def test_a_plan_of_a_newer_release_is_named_with_its_file(registry, data):
     (registry.root / "head.json").write_text(json.dumps({"number": 1, "sha256": made.identity}))
     with pytest.raises(RegistryError, match=r"000001/decision\.json holds a plan .*unknown limits new_limit.*newer"):
         registry.propose(challenger(data, "a"), data / "bundles" / "a", WHY)
+
+
+def renamed(made, **facts):
+    """A bundle whose manifest says other things, with a seal that fits."""
+    return dataclasses.replace(made, **facts).write(made.place)
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "sub/evil.txt", "{data}/evil.txt"])
+def test_a_strangers_bundle_writes_nowhere_but_in_its_copy(registry, data, name):
+    made = bundle(data, "a")
+    name = name.format(data=data)
+    place = made.folder / name
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("of a stranger")
+    place.chmod(0o640)
+    renamed(made, files={**made.files, name: file_sha256(place)})
+    with pytest.raises(BundleError, match=r"evil\.txt'?: expected names without folders"):
+        registry.appoint(made.folder, WHY)
+    assert list(registry.root.rglob("*evil*")) == []
+    assert place.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("run", ["../../x", "<b>x</b>", "half \udcff", ""])
+def test_a_bundle_of_a_run_that_none_can_be_called_is_refused(registry, data, run):
+    made = bundle(data, "a")
+    renamed(made, run=run)
+    with pytest.raises(ConfigError, match="expected A-Z"):
+        registry.appoint(made.folder, WHY)
+    assert registry.current() is None
+
+
+def test_the_champion_is_no_challenger_of_its_own(registry, data):
+    made = bundle(data, "a")
+    registry.appoint(made.folder, WHY)
+    itself = challenger(data, "a", champion=made.identity, made=made)
+    with pytest.raises(RegistryError, match="a is champion already"):
+        registry.propose(itself, made.folder, WHY)
+
+
+def test_pairs_that_nobody_could_decide_on_take_nobodys_place(registry, data):
+    registry.propose(challenger(data, "a"), data / "bundles" / "a", WHY)
+    growth = np.full(100, 0.001)
+    growth[3] = np.nan
+    with pytest.raises(RegistryError, match="growth that is not finite"):
+        registry.propose(challenger(data, "b", growth=growth), data / "bundles" / "b", WHY)
+    assert registry.current().challenger.run == "a"
+
+
+def test_what_a_bundle_did_not_measure_of_itself_is_nothing(data):
+    made = bundle(data, "a")
+    assert figures_of(made) == {"parity": True, "latency_p50_us": 80.0}
+    assert figures_of(dataclasses.replace(made, parity=[], latency=[])) == {"parity": None, "latency_p50_us": None}
