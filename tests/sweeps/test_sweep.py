@@ -8,10 +8,13 @@ import pytest
 from clstm_core.artifacts.manifests import BacktestManifest, RunInputs, TrialManifest
 from clstm_core.errors import ConfigError, EvaluationError, NonFiniteError, TrainingError
 from clstm_core.store.store import MetricsStore
+from clstm_core.sweeps.evidence import evidence_of
+from clstm_core.sweeps.plan import SweepPlan
 from clstm_core.sweeps.run import read_sweep
 from clstm_core.sweeps.scored import figures_of, score_of
+from clstm_core.sweeps.words import confirmation, is_better
 from tests.in_process import train_here, without_audit
-from tests.sweeps.conftest import few_episodes
+from tests.sweeps.conftest import SMALL, few_episodes
 
 
 def lines(places):
@@ -180,7 +183,14 @@ def test_a_seed_that_breaks_down_confirms_nothing_and_the_sweep_comes_to_its_end
     monkeypatch.setattr(apart, "train_apart", breaks)
     more = small(confirm=2).run()
     assert more.confirmed == made.confirmed
-    assert "With 1 seed that chose nothing a training broke down." in more.answer
+    said = "With 1 seed that chose nothing a training broke down: that confirms nothing."
+    assert said in more.answer
+    assert said in evidence_of(more).confirmation
+    lucky = [{"best": 1.0 + at / 100, "recipe": 0.0} for at in range(2)]
+    assert is_better(SweepPlan(**(SMALL | {"confirm": 2})), made.best, lucky)
+    assert not is_better(SweepPlan(**(SMALL | {"confirm": 3})), made.best, lucky)  # those left are the lucky ones
+    assert not is_better(more_plan := SweepPlan(**(SMALL | {"confirm": 1})), made.best, [])
+    assert "a training broke down" in confirmation(more_plan, made.best, [])
 
 
 @pytest.mark.parametrize(
