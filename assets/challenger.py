@@ -27,7 +27,8 @@ class ChallengerConfig(dg.Config):
 
     start: Literal["auto", "champion", "scratch", "both"] = Field(
         "auto",
-        description="begin with the champion's weights, from scratch, or both; auto: a champion where one stands",
+        description="begin with the champion's weights, from scratch, or both: two of the year's looks; "
+        "auto: a champion where one stands",
     )
     why: str = Field("a person asked for it", description="the reason, kept with what comes of it")
     as_of: str = Field("", description="last session that is known, YYYY-MM-DD; the newest when empty")
@@ -71,12 +72,13 @@ def challenger_policy(
     How it is made and judged: `docs/retraining.md`.
     """
     with run_stage(context, "challenger", paths) as (progress, run):
-        from assets.feedback_pages import draw_feedback
+        from assets.feedback_pages import keep_decisions
         from clstm_core.feedback.retrain import Telling, retrain
-        from clstm_core.feedback.standing import propose_first
+        from clstm_core.feedback.standing import look_words, propose_first
         from clstm_core.walk_forward.trained import Hooks
 
         plan, store = plan_of(config, recipe, paths, run.name), metrics.store()
+        context.log.info(look_words(paths.places, plan))
         hooks = Hooks(
             record=store.record,
             rows=lambda rows: _stored(store, rows),
@@ -86,7 +88,9 @@ def challenger_policy(
         try:
             proposed = propose_first(paths.places, found, plan.why) if config.propose else "Nothing was to be proposed."
         finally:  # what it showed is shown, whatever the registry says to it
-            page = draw_feedback(paths.places, paths.reports).parent / plan.name / "index.html"
+            if unwritten := keep_decisions(paths.places, store, paths.reports):
+                context.log.warning(unwritten)
+        page = paths.reports / PAGES / plan.name / "index.html"
         progress(1, 1)
     rows = [{"run": each.run, **row} for each in found for row in each.stages]
     answer = " ".join(each.answer for each in found)
@@ -98,7 +102,7 @@ def challenger_policy(
             "page_path": dg.MetadataValue.path(str(page)),
             "outcome": found[0].outcome,
             "why": plan.why,
-            "proposed": proposed,
+            "proposed": f"{proposed} {unwritten}".strip(),
             "label": str(found[0].judged.get("label", "")),
             "side_by_side": table([_beside(each) for each in found], SIDE_BY_SIDE),
             "stages": long_table(rows, STAGES),

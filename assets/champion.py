@@ -1,5 +1,6 @@
 """The champion: which policy a deployer loads, and the rules by which another takes its place."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from assets.code_versions import CHAMPION, code_version
 from assets.resources import Metrics, ProjectPaths, ReportServer
 from assets.support import check, escaped, long_table, numbers, stage, table
 from clstm_core.artifacts.manifest import JsonObject
+from clstm_core.errors import ClstmError
 from clstm_core.feedback.rules_names import RULES
 
 PAGE = "champion"
@@ -50,21 +52,28 @@ def champion(
     `docs/feedback.md`, *The rules*.
     """
     with stage(context, "champion") as progress:
-        from assets.feedback_pages import draw_feedback
+        from assets.feedback_pages import keep_decisions
         from clstm_core.feedback.decision_story import answer, rulings_of
         from clstm_core.feedback.promote import decide
         from clstm_core.feedback.registry import Registry
 
-        registry = Registry(paths.places)
-        if config.action == "roll back":
-            registry.roll_back(config.reason)
-        else:
-            decide(paths.places, config.reason, force=config.force)
+        registry, store = Registry(paths.places), metrics.store()
+        try:
+            if config.action == "roll back":
+                state = registry.roll_back(config.reason)
+            else:
+                state = decide(paths.places, config.reason, force=config.force)
+        except ClstmError:
+            with suppress(ClstmError):  # what an earlier decision could not write
+                keep_decisions(paths.places, store, paths.reports, registry.complete())
+            raise
+        unwritten = keep_decisions(paths.places, store, paths.reports, state.unwritten)
+        if unwritten:
+            context.log.warning(f"{state.decision.answer} {unwritten}")
         history = registry.history()
         now = history[0]
-        metrics.store().record(*reversed(history))
-        draw_feedback(paths.places, paths.reports)
-        progress(1, 1)
+        with suppress(OSError):  # how far it is cannot be told on a full disk; what was decided holds
+            progress(1, 1)
         rulings = rulings_of(history)
     rows = [{"rule": name, **ruling} for name, ruling in rulings.items()]
     return dg.MaterializeResult(
@@ -78,6 +87,7 @@ def champion(
             "champion": now.champion.get("run", "none: cash"),
             "folder": dg.MetadataValue.path(str(registry.root / "current" / "champion")),
             "label": now.label,
+            "unwritten": unwritten,
             "rules": table(rows, RULING),
             "history": long_table([_row(past) for past in history], HISTORY),
             **numbers(now.look),

@@ -131,6 +131,7 @@ def _ended(made: SweepManifest) -> dg.AssetCheckResult:
 def _better(made: SweepManifest) -> dg.AssetCheckResult:
     from clstm_core.sweeps.words import confirmation, is_better
 
-    if not made.confirmed:
+    if not made.best:
         return check("best_confirmed", made.best == 0, made.answer)
-    return check("best_confirmed", is_better(made.confirmed), confirmation(made.confirmed))
+    asked = (SweepPlan.from_dict(made.plan), made.best, made.confirmed)
+    return check("best_confirmed", is_better(*asked), confirmation(*asked))

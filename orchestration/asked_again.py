@@ -20,7 +20,7 @@ PAUSE = timedelta(minutes=10)
 
 
 def asked_again(
-    instance: dg.DagsterInstance, first: str, now: datetime, what: str = "on these files"
+    instance: dg.DagsterInstance, first: str, now: datetime, what: str = "for this"
 ) -> tuple[int | None, str]:
     """Number of the attempt that is due after the launch of that run key failed, 2 or more; else None, and why.
 

@@ -24,8 +24,9 @@ HEADINGS = ("number", "day", "decision", "run", "champion then", "by", "rules th
 def show() -> None:
     """Say who is champion and who would be, verify their files, and make the page again; exit 1 for a damaged copy."""
     with one_sentence():
-        told = _tell(_registry())
-    if not all(held is None or held["whole"] for held in told["roles"].values()):
+        registry = _registry()
+        told = _tell(registry, registry.complete())
+    if told["unwritten"] or not all(held is None or held["whole"] for held in told["roles"].values()):
         raise typer.Exit(1)
 
 
@@ -46,7 +47,7 @@ def history() -> None:
             str(past.champion.get("run") or "cash"),
             "person, by force" if past.forced else past.by,
             ", ".join(str(ruling["name"]) for ruling in past.failed) or "-",
-            past.reason,
+            " ".join(past.reason.split()),
         )
         for past in found
     ]
@@ -67,8 +68,7 @@ def propose(
 
         places, registry = Places(project_home() / "data"), _registry()
         manifest = ChallengerManifest.read(places.challenger(run) / FILE)
-        registry.propose(manifest, places.bundle(run), reason)
-        _tell(registry)
+        _tell(registry, registry.propose(manifest, places.bundle(run), reason).unwritten)
 
 
 @champion_app.command("promote")
@@ -89,7 +89,7 @@ def promote(
         for line in shown(("rule", "outcome", "in words"), rows):
             typer.echo(line)
         typer.echo("")
-        _tell(_registry())
+        _tell(_registry(), state.unwritten)
     if state.decision.decision == "refuse":
         raise typer.Exit(1)
 
@@ -99,8 +99,7 @@ def roll_back(reason: Reason) -> None:
     """Restore the champion before, to the byte."""
     with one_sentence():
         registry = _registry()
-        registry.roll_back(reason)
-        _tell(registry)
+        _tell(registry, registry.roll_back(reason).unwritten)
 
 
 @champion_app.command("withdraw")
@@ -108,8 +107,7 @@ def withdraw(reason: Reason) -> None:
     """Let the challenger stand no more, undecided."""
     with one_sentence():
         registry = _registry()
-        registry.withdraw(reason)
-        _tell(registry)
+        _tell(registry, registry.withdraw(reason).unwritten)
 
 
 @champion_app.command("appoint")
@@ -128,8 +126,7 @@ def appoint(
                 "first challenger, which the rules hold against cash."
             )
         registry = _registry()
-        registry.appoint(bundle, reason)
-        _tell(registry)
+        _tell(registry, registry.appoint(bundle, reason).unwritten)
 
 
 @champion_app.command("plan")
@@ -150,8 +147,9 @@ def plan(
         state = registry.current()
         stands = state.plan if state else PromotionPlan()
         if file is not None:
-            stands = registry.register(PromotionPlan.from_dict(stands.to_dict() | plan_in(file)), reason).plan
-            _tell(registry)
+            state = registry.register(PromotionPlan.from_dict(stands.to_dict() | plan_in(file)), reason)
+            stands = state.plan
+            _tell(registry, state.unwritten)
         for name, value in dataclasses.asdict(stands).items():
             typer.echo(f"{name:<20} {value}")
 
@@ -163,17 +161,21 @@ def _registry() -> "Registry":
     return Registry(Places(project_home() / "data"))
 
 
-def _tell(registry: "Registry") -> dict[str, Any]:
-    """Keep every decision in the store, make the page again, say how it stands, and hand that over."""
-    from assets.feedback_pages import draw_feedback
+def _tell(registry: "Registry", unwritten: str) -> dict[str, Any]:
+    """Keep every decision in the store, make the page again, say how it stands, and hand that over.
+
+    Args:
+        unwritten: what the registry could not write of its newest decision
+    """
+    from assets.feedback_pages import keep_decisions
     from clstm_core.artifacts.places import Places
     from clstm_core.feedback.decision_story import story
     from clstm_core.store.store import MetricsStore
 
     told = story(registry)
-    MetricsStore(registry.root.parent / "metrics.duckdb").record(*reversed(registry.history()))
+    store = MetricsStore(registry.root.parent / "metrics.duckdb")
     reports = project_home() / "reports" / "generated"
-    draw_feedback(Places(project_home() / "data"), reports)
+    missing = keep_decisions(Places(project_home() / "data"), store, reports, unwritten)
     typer.echo(told["answer"])
     for role, held in told["roles"].items():
         if held is not None:
@@ -182,4 +184,6 @@ def _tell(registry: "Registry") -> dict[str, Any]:
     typer.echo(f"Figures are of simulated fills on {told['label']}.")
     typer.echo(f"Load:        Policy.load({str(registry.root / 'current' / 'champion')!r})")
     typer.echo(f"Page:        {reports / 'champion' / 'index.html'}")
-    return told
+    if missing:
+        typer.echo(missing, err=True)
+    return {**told, "unwritten": missing}

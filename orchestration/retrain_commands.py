@@ -21,7 +21,8 @@ class Start(StrEnum):
 
 def retrain(
     start: Annotated[
-        Start, typer.Option(help="the champion's weights, none, or both; auto: the champion's where one stands")
+        Start,
+        typer.Option(help="the champion's weights, none, or both: two looks; auto: the champion's if any"),
     ] = Start.auto,
     as_of: Annotated[str, typer.Option(help="last session that is known, YYYY-MM-DD; the newest when left out")] = "",
     why: Annotated[str, typer.Option(help="the reason, kept with what comes of it")] = "a person asked for it",
@@ -50,7 +51,7 @@ def retrain(
     Nothing is promoted by this: `clstm champion` decides, by rules or by a person.
     """
     from clstm_core.artifacts.places import Places
-    from clstm_core.feedback.standing import plan_for, recipe_of
+    from clstm_core.feedback.standing import look_words, plan_for, recipe_of
     from clstm_core.market.sources import open_source
     from clstm_core.recipe import Recipe
     from orchestration.home import project_home
@@ -64,6 +65,7 @@ def retrain(
     plan = plan_for(places, chosen, name=name, why=why, start=start.value, as_of=as_of or None, seed=seed, **settings)
     plan.cut(plan.known(open_source(plan.market).list_snapshots()))  # a history that is too short is said at once
     chosen.require_hardware()
+    typer.echo(look_words(places, plan))
     asked = {"start": start.value, "why": why, "as_of": as_of, "propose": propose, **settings}
     facts = execute("fine_tune_challenger", name, chosen, ops={"challenger_policy": {"config": asked}})
     typer.echo("")

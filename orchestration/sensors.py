@@ -14,7 +14,7 @@ from orchestration.home import project_home
 from orchestration.jobs import fine_tune_challenger, refresh_market_data, run_shadow
 from orchestration.shadow_launch import SHADOW_RUN, shadow_request, why_none
 from orchestration.standing import read_standing, run_config
-from orchestration.triggers import champion_stands, launch_of, places, watched_account
+from orchestration.triggers import champion_stands, failed_again, launch_of, places, watched_account
 
 if TYPE_CHECKING:
     from clstm_core.recipe import Recipe
@@ -77,7 +77,10 @@ def shadow_sessions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg
     description=f"A challenger when drift is flagged in the shadow account of {SHADOW_RUN}, else of the champion.",
 )
 def drift_retraining(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """One launch per feature that is flagged and one per week at most: what is flagged again asks for no more."""
+    """One launch per feature that is flagged and one per week at most: what is flagged again asks for no more.
+
+    One that failed is asked for again, a few times, as long as what it was asked for is flagged.
+    """
     from clstm_core.feedback.triggers import Flagged, by_drift, watched
 
     if not champion_stands():
@@ -89,8 +92,11 @@ def drift_retraining(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
     asked, state = by_drift(account, Flagged.of(context.cursor or ""))
     if asked is not None:
         return dg.SensorResult(run_requests=[launch_of(context.instance, asked)], cursor=state.cursor)
-    words = "No feature is flagged."
-    if account.drift_flagged:
+    again, why = failed_again(context.instance, state.asked, now())
+    if again is not None:
+        return dg.SensorResult(run_requests=[again], cursor=state.cursor)
+    words = why or "No feature is flagged."
+    if account.drift_flagged and not why:
         new = sorted(set(account.drift_flagged) - set(state.features))
         words = (
             f"{', '.join(new)} asks next week: drift asked in week {state.week} already."
@@ -107,17 +113,23 @@ def drift_retraining(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
     description="A challenger when files of the standing recipe's folder are new and at rest; one per week at most.",
 )
 def new_data_retraining(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """One launch per week in which files came: every challenger that is judged is a look."""
+    """One launch per week in which files came: every challenger that is judged is a look.
+
+    One that failed is asked for again within its week, a few times.
+    """
     from clstm_core.feedback.triggers import by_data
 
     if not champion_stands():
         return dg.SkipReason("No champion stands: there is nothing to train on from.")
     recipe = read_standing(project_home() / "data")
     found = _at_rest(context, recipe)
-    if isinstance(found, dg.SkipReason | dg.SensorResult):
-        return found
-    state, _ = found
     asked = by_data(now().date(), Path(str(recipe.data_dir)).name)
+    if isinstance(found, dg.SensorResult) or (isinstance(found, dg.SkipReason) and found.skip_message != NONE_NEW):
+        return found
+    if isinstance(found, dg.SkipReason):
+        again, why = failed_again(context.instance, asked, now())
+        return dg.SkipReason(why) if why else found if again is None else dg.SensorResult(run_requests=[again])
+    state, _ = found
     return dg.SensorResult(run_requests=[launch_of(context.instance, asked)], cursor=f"{state}:{state}")
 
 

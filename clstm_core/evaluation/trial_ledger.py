@@ -127,7 +127,7 @@ def challengers(places: Places) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     for line in lines:
         if line.get("role") == CHALLENGER:
-            found.setdefault((str(line["checkpoint"]), str(line["last_date"])[:10]), str(line["recorded_at"]))
+            found.setdefault((str(line["checkpoint"]), str(line["last_date"])[:10]), str(line.get("recorded_at") or ""))
     return found
 
 

@@ -21,7 +21,14 @@ def begin(plan: RetrainPlan, places: Places) -> RetrainPlan:
     kept = read_json(place)
     if kept is None and place.exists():
         raise ConfigError(f"unreadable plan {place}: expected what {plan.name} was begun with. Pass another --name.")
-    if kept is not None and RetrainPlan.from_dict(kept).sha256 != plan.sha256:
+    try:
+        begun = RetrainPlan.from_dict(kept) if kept is not None else plan
+    except ConfigError as error:
+        raise ConfigError(
+            f"{place} cannot be gone on with by this release: {error} Pass another --name, or go on by the release "
+            f"that {plan.name} was begun with."
+        ) from error
+    if begun.sha256 != plan.sha256:
         mine = plan.to_dict()
         different = sorted(name for name, value in kept.items() if mine.get(name) != value)
         raise ConfigError(

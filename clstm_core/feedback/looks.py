@@ -1,6 +1,6 @@
 """Which looks a year's level was spent on, and what was decided on the same policy before, whatever it was called."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -75,13 +75,32 @@ def looked_at(manifest: ChallengerManifest) -> datetime:
         ) from error
 
 
+def spent(places: Places, history: Sequence[DecisionManifest]) -> int:
+    """Looks of the 365 days until now: every challenger that was judged, decided on or not.
+
+    Raises: EvaluationError where the trial registry was altered
+    """
+    return _since(_made(places, history), datetime.now(UTC) - YEAR)
+
+
 def _number(places: Places, history: Sequence[DecisionManifest], proposal: ChallengerManifest) -> int:
     """Number of this look among those since 365 days before the challenger was made, or before now where that is less.
 
     Every challenger that came so far that it could be proposed is a look, decided on or not: a person who proposes the
     best of several has looked at all of them. The trial registry knows those whose folders are gone.
     """
-    own = _key(proposal)
+    made = _made(places, history)
+    made.pop(_key(proposal), None)
+    since = min(moment(proposal.created), datetime.now(UTC)) - YEAR  # a clock that ran ahead hides no look
+    return 1 + _since(made, since)
+
+
+def _since(made: Mapping[tuple[str, str], datetime], since: datetime) -> int:
+    return sum(since < at for at in made.values())
+
+
+def _made(places: Places, history: Sequence[DecisionManifest]) -> dict[tuple[str, str], datetime]:
+    """When each challenger was judged, by its weights and the last of its days."""
     made = {
         (str(past.look.get("weights") or past.subject["identity"]), str(past.look["last"])): moment(past.created)
         for past in history
@@ -90,20 +109,19 @@ def _number(places: Places, history: Sequence[DecisionManifest], proposal: Chall
     for place in (places.root / "challengers").glob(f"[!.]*/{FILE}"):
         other = ChallengerManifest.kept(place, files=False)
         if other is not None and other.outcome == WORTHY:
-            made[_key(other)] = moment(other.created) if _is_time(other.created) else datetime.now(UTC)
+            made[_key(other)] = _time_or_now(other.created)
     for (weights, last), recorded in challengers(places).items():
-        made.setdefault((weights, last), moment(recorded))
-    made.pop(own, None)
-    since = min(moment(proposal.created), datetime.now(UTC)) - YEAR  # a clock that ran ahead hides no look
-    return 1 + sum(since < at for at in made.values())
+        made.setdefault((weights, last), _time_or_now(recorded))
+    return made
 
 
 def _key(manifest: ChallengerManifest) -> tuple[str, str]:
     return str(manifest.judged.get("weights") or manifest.bundle), str(manifest.judged.get("last"))[:10]
 
 
-def _is_time(text: str) -> bool:
+def _time_or_now(text: str) -> datetime:
+    """When a look was taken; now, so that it counts, where that says no time."""
     try:
-        return bool(moment(str(text)))
+        return moment(str(text))
     except ValueError:
-        return False
+        return datetime.now(UTC)

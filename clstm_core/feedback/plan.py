@@ -16,6 +16,7 @@ from clstm_core.artifacts.folder import json_sha256
 from clstm_core.artifacts.places import run_name
 from clstm_core.config import RECIPES, FineTuneConfig, MarketConfig, RunConfig
 from clstm_core.errors import ConfigError
+from clstm_core.feedback.registry_state import is_writable
 from clstm_core.recipe import AUDITS
 from clstm_core.walk_forward.folds import FEWEST_TEST, Fold, Span, embargo_of, market_of, require_apart
 
@@ -81,6 +82,8 @@ class RetrainPlan:
             )
         if not self.why.strip():
             raise ConfigError("a retraining without a reason: expected some words. Pass --why.")
+        if not is_writable(self.why):
+            raise ConfigError(f"why {self.why!r}: expected text that UTF-8 can hold. Pass another --why.")
         if self.fine_tune.champion:
             raise ConfigError("fine_tune names a champion: expected it as `champion`, which every start is held by.")
         if self.audit not in AUDITS:
@@ -172,9 +175,12 @@ class RetrainPlan:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "RetrainPlan":
-        """Rebuild from `to_dict`."""
-        fine = FineTuneConfig(**data["fine_tune"])
-        return cls(**{**data, "starts": tuple(data["starts"]), "fine_tune": fine})
+        """Rebuild from `to_dict`; ConfigError for what is none of this release."""
+        try:
+            fine = FineTuneConfig(**data["fine_tune"])
+            return cls(**{**data, "starts": tuple(data["starts"]), "fine_tune": fine})
+        except (TypeError, LookupError, AttributeError) as error:
+            raise ConfigError(f"no plan of a retraining: {error}. Expected the settings of one.") from error
 
     @property
     def sha256(self) -> str:

@@ -10,7 +10,8 @@ from clstm_core.errors import RegistryError
 from clstm_core.feedback import looks, rules
 from clstm_core.feedback.registry import Registry
 from clstm_core.feedback.registry_state import PAIRS, Held, RegistryState, Taken
-from clstm_core.feedback.rules_evidence import in_shadow, known_until, read_pairs
+from clstm_core.feedback.rules_evidence import known_until, read_pairs
+from clstm_core.feedback.shadow_evidence import InShadow, in_shadow
 from clstm_core.plural import counted
 
 BY_RULES = "every rule was passed"
@@ -71,11 +72,11 @@ def judge(
     past = looks.before(places, history, proposal, bundle)
     rolled = past.rolled_back
     found = rules.superiority(pairs.difference, plan)
-    seen = None
+    shadow = InShadow()
     if champion is not None and all(known.values()):
-        identities = before.challenger.identity, champion.identity
-        seen = in_shadow(places, *identities, plan.shadow_margin_bps, max(str(day) for day in known.values()))
-    sessions = seen.sessions if seen else 0
+        latest = max(str(day) for day in known.values())
+        shadow = in_shadow(places, before.challenger, champion, plan.shadow_margin_bps, latest)
+    seen, sessions = shadow.seen, shadow.sessions
     figures = proposal.figures
     rulings = [
         rules.qualified(proposal.outcome, bundle.standing, bundle.qualified),
@@ -93,7 +94,7 @@ def judge(
         rules.parity(figures.get("parity")),
         rules.latency(figures.get("latency_p50_us"), plan),
         rules.regression(proposal.stages),
-        rules.shadow_harm(seen.harm if seen else None, sessions),
+        rules.shadow_harm(seen.harm if seen else None, sessions, shadow.left_out),
         rules.shadow_no_worse(seen.non_inferior if seen else None, sessions, plan),
     ]
     look = {

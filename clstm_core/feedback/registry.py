@@ -8,11 +8,12 @@ leaves the champion that was. One decides at a time.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from clstm_core.artifacts.folder import file_sha256, lock
+from clstm_core.artifacts.folder import file_sha256, is_locked, lock
 from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import BundleManifest, ChallengerManifest, DecisionManifest
 from clstm_core.artifacts.manifests.decision import (
@@ -24,7 +25,7 @@ from clstm_core.artifacts.manifests.decision import (
     ROLL_BACK,
     WITHDRAW,
 )
-from clstm_core.artifacts.places import DIGITS, Places
+from clstm_core.artifacts.places import DIGITS, Places, run_name
 from clstm_core.errors import RegistryError
 from clstm_core.feedback import registry_files as files
 from clstm_core.feedback.looks import looked_at
@@ -37,8 +38,10 @@ from clstm_core.feedback.registry_state import (
     RegistryState,
     Taken,
     further_back,
+    is_writable,
     moment,
 )
+from clstm_core.feedback.rules_evidence import read_pairs
 from clstm_core.feedback.shown import require_as_shown
 
 
@@ -82,9 +85,14 @@ class Registry:
             yield before
 
     def take(self, before: RegistryState | None, taken: Taken) -> RegistryState:
-        """Let a decision take effect, as whoever holds `writing`; the state that it leads to."""
+        """Let a decision take effect, as whoever holds `writing`; the state that it leads to.
+
+        What a full disk keeps from being written after that, the state says: the decision holds.
+        """
         if not taken.reason.strip():
             raise RegistryError("a decision without a reason: expected some words. Pass --reason.")
+        if not is_writable(taken.reason):  # it would stand, and neither its page nor its rows could be written
+            raise RegistryError(f"reason {taken.reason!r}: expected text that UTF-8 can hold. Pass another --reason.")
         roles = {role: getattr(before, role) if before else None for role in ROLES} | dict(taken.roles)
         for role in ("champion", "challenger"):
             if (held := taken.roles.get(role)) is not None:
@@ -113,18 +121,28 @@ class Registry:
             parents=parents,
         )
         files.write_state(self.root, decision, taken.files)
+        holds = files.read_state(self.root, decision.number)  # before it holds: one that is torn never does
         files.point(self.root, decision.number)
-        holds = files.read_state(self.root, decision.number)
-        files.keep_head(self.root, holds)
-        return self._state(holds)
+        return replace(self._state(holds), unwritten=files.follow_up(self.root, holds))
+
+    def complete(self) -> str:
+        """Write what the newest decision could not, its disk full or its writer killed; what still cannot be."""
+        place = self.root / "lock"
+        decision = files.newest(self.root)
+        if decision is None or files.is_head(self.root, decision) or is_locked(place):
+            return ""  # whoever decides just now writes it
+        with lock(place, f"the registry {self.root}"):
+            holds = files.newest(self.root)
+            return files.follow_up(self.root, holds) if holds else ""
 
     def propose(self, manifest: ChallengerManifest, bundle_folder: Path, reason: str) -> RegistryState:
         """Let a challenger stand, with what it showed and the plan that it will be judged by; nothing is judged yet.
 
         One that stands and was not decided on gives way.
 
-        Raises: RegistryError for one that its own stages ended, another bundle than the one that was judged, or one
-                that was made before the plan that stands; BundleError for a damaged bundle
+        Raises: RegistryError for one that its own stages ended, whose pairs cannot be read or that was made before the
+                plan that stands, for another bundle than the one that was judged and for the champion's; BundleError
+                for a damaged bundle
         """
         if manifest.outcome != WORTHY:
             raise RegistryError(
@@ -134,8 +152,11 @@ class Registry:
         manifest.verify_files()
         if PAIRS not in manifest.files:
             raise RegistryError(f"{manifest.place} names no {PAIRS}: expected its growth beside the champion's.")
+        read_pairs(manifest.folder / PAIRS, manifest)  # what nobody could decide on takes nobody's place
         with self.writing() as before:
             _require_plan_before_look(manifest, before)
+            if before and before.champion and before.champion.identity == manifest.bundle:
+                raise RegistryError(f"{before.champion.run} is champion already: expected another policy's challenger.")
             held = self.held(manifest.run, bundle_folder, manifest.bundle)
             require_as_shown(manifest, held.verified())
             gone = before.challenger if before else None
@@ -234,12 +255,17 @@ class Registry:
             return self.take(before, taken)
 
     def held(self, run: str, folder: Path, identity: str) -> Held:
-        """A bundle as the registry holds it: copied, and verified byte by byte."""
+        """A bundle as the registry holds it: copied, and verified byte by byte.
+
+        Raises: ConfigError for a run that no run can be called; BundleError for a damaged bundle
+        """
+        run_name(run)
         files.keep_bundle(self.root, folder, identity)
         return Held(run=run, identity=identity, folder=self._copy(identity))
 
     def _state(self, decision: DecisionManifest) -> RegistryState:
-        return RegistryState(decision=decision, **{role: self._held(getattr(decision, role)) for role in ROLES})
+        champion, previous, challenger = (self._held(getattr(decision, role)) for role in ROLES)
+        return RegistryState(decision=decision, champion=champion, previous=previous, challenger=challenger)
 
     def _held(self, facts: Mapping[str, Any]) -> Held | None:
         if not facts:

@@ -35,6 +35,11 @@ def pointed_at(root: Path) -> int:
     link = root / CURRENT
     numbers = _numbers(root)
     if not link.is_symlink():
+        if link.is_dir():
+            raise RegistryError(
+                f"{link} is a folder: expected a link to the state that holds. It was copied without its links; copy "
+                f"the whole of {root} again with them, e.g. by `cp -a` or `rsync -a`."
+            )
         if link.exists() or any(number > 1 for number in numbers):
             raise RegistryError(
                 f"no link {link}: found states up to {max(numbers, default=0)}, expected a link to the one that holds. "
@@ -76,8 +81,13 @@ def newest(root: Path) -> DecisionManifest | None:
 
 def keep_head(root: Path, decision: DecisionManifest) -> None:
     """Say that a decision took effect."""
-    if (_head(root) or {}).get("sha256") != decision.identity:
+    if not is_head(root, decision):
         write_json(root / HEAD, {"number": decision.number, "sha256": decision.identity})
+
+
+def is_head(root: Path, decision: DecisionManifest) -> bool:
+    """Whether it is said already that a decision took effect."""
+    return (_head(root) or {}).get("sha256") == decision.identity
 
 
 def _head(root: Path) -> dict[str, Any] | None:
@@ -132,6 +142,8 @@ def keep_bundle(root: Path, folder: Path, identity: str) -> BundleManifest:
     manifest = BundleManifest.read(folder / FILE, files=False, identity=identity)
     with scratch(root / BUNDLES, target.name) as place:
         for name in (FILE, *manifest.files):
+            if Path(name).name != name:  # a bundle of a stranger could write anywhere
+                raise BundleError(f"{folder / FILE} names a file {name!r}: expected names without folders.")
             if not (folder / name).is_file():
                 raise BundleError(f"missing file {folder / name}: expected every file that {FILE} names.")
             shutil.copyfile(folder / name, place / name)
@@ -169,11 +181,24 @@ def write_state(root: Path, decision: DecisionManifest, files: Mapping[str, Path
 
 
 def point(root: Path, number: int) -> None:
-    """Let a state hold from now on: one rename, forced to disk."""
+    """Let a state hold from now on: one rename."""
     (root / _NEXT).unlink(missing_ok=True)
     os.symlink(Path(STATES) / state_name(number), root / _NEXT)
     os.replace(root / _NEXT, root / CURRENT)
-    flush(root)
+
+
+def follow_up(root: Path, decision: DecisionManifest) -> str:
+    """Force the rename to disk and say that the decision took effect; what could not be written, "" where all was.
+
+    The decision holds already: a disk that is full undoes nothing any more.
+    """
+    failed = []
+    for place, write in ((root / CURRENT, lambda: flush(root)), (root / HEAD, lambda: keep_head(root, decision))):
+        try:
+            write()
+        except OSError as error:
+            failed.append(f"{place} ({error.strerror or error})")
+    return ", ".join(failed)
 
 
 def links_of(decision: DecisionManifest) -> dict[str, str]:
@@ -194,7 +219,7 @@ def read_state(root: Path, number: int, identity: str | None = None) -> Decision
     if decision.number != number or found != expected:
         raise RegistryError(
             f"altered state {folder}: decision {decision.number} with links {found}, expected {number} with "
-            f"{expected}. {decision.remedy}"
+            f"{expected}. {decision.remedy} A copy keeps its links by `cp -a` or `rsync -a`."
         )
     return decision
 

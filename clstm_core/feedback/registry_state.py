@@ -8,7 +8,7 @@ from pathlib import Path
 from clstm_core.artifacts.manifest import JsonObject
 from clstm_core.artifacts.manifests import BundleManifest, ChallengerManifest, DecisionManifest
 from clstm_core.artifacts.manifests.decision import APPOINT, PROMOTE, ROLL_BACK, RULES
-from clstm_core.errors import RegistryError
+from clstm_core.errors import ConfigError, RegistryError
 from clstm_core.feedback import registry_files as files
 from clstm_core.feedback.promotion_plan import PromotionPlan
 
@@ -36,17 +36,27 @@ class Held:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegistryState:
-    """What holds: the decision that led here, and who stands in which role."""
+    """What holds: the decision that led here, and who stands in which role.
+
+    unwritten: what could not be written after it took effect, "" where all was: `Registry.complete` writes it
+    """
 
     decision: DecisionManifest
     champion: Held | None
     previous: Held | None
     challenger: Held | None
+    unwritten: str = ""
 
     @property
     def plan(self) -> PromotionPlan:
-        """The limits that stand."""
-        return PromotionPlan.kept(self.decision.plan)
+        """The limits that stand; RegistryError for limits that this release does not know."""
+        try:
+            return PromotionPlan.kept(self.decision.plan)
+        except ConfigError as error:
+            raise RegistryError(
+                f"{self.decision.place} holds a plan that cannot be used here: {error} Was it registered by a newer "
+                "release? Decide by that one, or bring this one up to date."
+            ) from error
 
     def proposal(self) -> ChallengerManifest:
         """What the standing challenger showed; RegistryError where none stands."""
@@ -88,6 +98,15 @@ def further_back(history: Sequence[DecisionManifest]) -> JsonObject:
         elif past.decision in (APPOINT, PROMOTE):
             reigns.append(past.champion)
     return reigns[-3] if len(reigns) > 2 else {}
+
+
+def is_writable(text: str) -> bool:
+    """Whether a text can be written at all: a terminal of another encoding hands over halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def moment(text: str) -> datetime:

@@ -3,6 +3,7 @@
 A figure that was not measured passes nothing. NumPy; the bootstrap through arch.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 
 from clstm_core.evaluation.e_process import ENOUGH, Evidence, harm
 from clstm_core.evaluation.regimes import TERCILES
-from clstm_core.evaluation.statistics import Floats, bootstrap_counts, max_drawdown, paired_mean
+from clstm_core.evaluation.statistics import Floats, bootstrap_counts, paired_mean
 from clstm_core.feedback.promotion_plan import PromotionPlan
 
 BPS = 1e4
@@ -131,7 +132,7 @@ def not_rolled_back(decision: int | None, reason: str) -> Ruling:
 
 def not_luck(p: Any, plan: PromotionPlan) -> Ruling:
     """Whether luck seldom does as well in fair worlds."""
-    figure = _measured(p)
+    figure = _measured(p, least=0.0, most=1.0)
     words = "Its place among fair worlds was not measured."
     if figure is not None:
         words = f"Luck does as well in {figure:.1%} of fair worlds; at most {plan.luck_level:.1%} is asked."
@@ -207,7 +208,7 @@ def parity(passed: Any) -> Ruling:
 
 def latency(p50_us: Any, plan: PromotionPlan) -> Ruling:
     """Whether a decision is quick."""
-    figure = _measured(p50_us)
+    figure = _measured(p50_us, least=math.ulp(0.0))  # nothing takes no time
     words = "Its latency was not measured."
     if figure is not None:
         words = f"Half of all decisions take at most {figure:.0f} us; {plan.latency_us:.0f} us is the limit."
@@ -217,18 +218,23 @@ def latency(p50_us: Any, plan: PromotionPlan) -> Ruling:
 
 def regression(stages: Sequence[Mapping[str, Any]]) -> Ruling:
     """Whether the regression stage was gone through and passed."""
-    found = [stage for stage in stages if stage.get("name") == "regression"]
+    found = [stage for stage in stages if isinstance(stage, Mapping) and stage.get("name") == "regression"]
     good = bool(found) and all(stage.get("passed") is True for stage in found)
     words = " ".join(str(stage.get("words") or "") for stage in found) or "No regression stage was gone through."
     return Ruling(name="regression", passed=good, figure=None, limit=None, unit="", words=words)
 
 
-def shadow_harm(seen: Evidence | None, sessions: int) -> Ruling:
-    """Whether evidence of harm beside the champion was never enough; asked wherever both have shadow accounts."""
+def shadow_harm(seen: Evidence | None, sessions: int, left_out: Sequence[str] = ()) -> Ruling:
+    """Whether evidence of harm beside the champion was never enough; asked wherever both have shadow accounts.
+
+    Args:
+        left_out: of damaged accounts of other policies, each a sentence
+    """
     most = None if seen is None else float(seen.wealth.max())
     words = "Not both have shadow accounts on common sessions: not asked."
     if seen is not None:
         words = f"Evidence of harm came to {most:,.2f} at most in {sessions} sessions; {ENOUGH:.0f} would refuse it."
+    words = " ".join([words, *left_out])
     good = seen is None or seen.reached is None
     return Ruling(name="shadow_harm", passed=good, figure=most, limit=ENOUGH, unit="wealth", words=words)
 
@@ -251,12 +257,14 @@ def shadow_no_worse(seen: Evidence | None, sessions: int, plan: PromotionPlan) -
 
 def shortfall(growth: Floats) -> float:
     """Mean loss of the worst sessions, a positive share of equity."""
-    returns = np.sort(np.expm1(growth))
-    return -float(returns[: max(1, round(WORST * returns.size))].mean())
+    worst = np.sort(growth)[: max(1, round(WORST * growth.size))]
+    return -float(np.expm1(worst).mean())
 
 
 def _fall(growth: Floats) -> float:
-    return -max_drawdown(np.exp(np.concatenate([[0.0], np.cumsum(growth)])))
+    """Largest fall, a share of equity; of logarithms, which no gain is too large for."""
+    level = np.concatenate([[0.0], np.cumsum(growth)])
+    return -float(np.expm1((level - np.maximum.accumulate(level)).min()))
 
 
 def _within(name: str, what: str, mine: float, theirs: float | None, limit: float) -> Ruling:
@@ -265,8 +273,12 @@ def _within(name: str, what: str, mine: float, theirs: float | None, limit: floa
     return Ruling(name=name, passed=mine <= limit, figure=mine, limit=limit, unit="of equity", words=words)
 
 
-def _measured(value: Any) -> float | None:
-    """A finite number; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+def _measured(value: Any, *, least: float, most: float = math.inf) -> float | None:
+    """A finite number that can be what was measured; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
         return None
-    return float(value)
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None

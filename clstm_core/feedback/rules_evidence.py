@@ -1,4 +1,4 @@
-"""What the rules are asked about, read from files: pairs of daily growth, days that policies know, shadow accounts."""
+"""What the rules are asked about, read from files: pairs of daily growth, and days that policies know."""
 
 import json
 from collections.abc import Mapping
@@ -17,8 +17,6 @@ from clstm_core.evaluation.regimes import TERCILES
 from clstm_core.evaluation.statistics import MIN_OBSERVATIONS, Floats
 from clstm_core.feedback.registry_files import BUNDLES
 from clstm_core.plural import counted
-from clstm_core.shadow.against import Against, TooFew, against
-from clstm_core.shadow.log import ShadowLog
 
 _AGAIN = "Make the challenger again."
 
@@ -85,14 +83,20 @@ def known_until(places: Places, bundle: BundleManifest) -> str | None:
     trained on from a champion knows what that one knew, and so on to the first. None where any of them is not known.
     """
     config = read_json(bundle.folder / "config.json")
-    config = config if isinstance(config, dict) else {}
-    own = _own_until(places, bundle, config.get("market") or {})
-    began_with = str((config.get("fine_tune") or {}).get("champion") or "")
+    market, fine_tune = (_room(config, name) for name in ("market", "fine_tune"))
+    own = _own_until(places, bundle, market)
+    began_with = str(fine_tune.get("champion") or "")
     if not began_with or own is None:
         return own
     champion = BundleManifest.kept(places.registry / BUNDLES / began_with[:DIGITS] / FILE)
     inherited = known_until(places, champion) if champion is not None and champion.identity == began_with else None
     return None if inherited is None else max(own, inherited)
+
+
+def _room(config: Any, name: str) -> Mapping[str, Any]:
+    """A room of a configuration; nothing where it is none."""
+    room = config.get(name) if isinstance(config, dict) else None
+    return room if isinstance(room, dict) else {}
 
 
 def _own_until(places: Places, bundle: BundleManifest, market: Mapping[str, Any]) -> str | None:
@@ -130,36 +134,11 @@ def window_days(tensors: TensorsManifest) -> dict[str, tuple[str, str, int]]:
     }
 
 
-def in_shadow(places: Places, challenger: str, champion: str, margin_bps: float, after: str) -> Against | None:
-    """The two bundles' shadow accounts beside each other, those with the most sessions in common; None without any.
-
-    Args:
-        challenger, champion: identities of their bundles
-        after: ISO date of the last day that either was trained or chosen on: sessions until then do not count
-
-    Raises: ShadowError for an account that was altered: whose it is, and what it says, is not known then
-    """
-    found: dict[str, list[ShadowLog]] = {challenger: [], champion: []}
-    for place in sorted((places.root / "shadow").glob("*/log")):
-        log = ShadowLog(place.parent)
-        if log.entries and (identity := log.facts.get("bundle")) in found:
-            found[identity].append(log)
-    best: Against | None = None
-    for mine in found[challenger]:
-        for theirs in found[champion]:
-            try:
-                seen = against(mine, theirs, margin_bps, after=after)
-            except TooFew:
-                continue
-            best = seen if best is None or seen.sessions > best.sessions else best
-    return best
-
-
 def plan_in(file: Path) -> dict[str, Any]:
     """Limits from a JSON file; RegistryError where it is none."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RegistryError(f"unreadable plan {file}: {error}. Expected a JSON object of limits.") from error
     if not isinstance(content, dict):
         raise RegistryError(f"plan {file} holds a {type(content).__name__}: expected a JSON object of limits.")

@@ -30,9 +30,12 @@ def shown_sha256(
 
 
 def figures_of(bundle: BundleManifest) -> dict[str, Any]:
-    """What a bundle says of itself: whether its exports decide alike, and the median time of a decision."""
-    onnx = next(row for row in bundle.latency if row["runtime"] == "onnx")
-    return {"parity": all(row["passed"] for row in bundle.parity), "latency_p50_us": onnx["p50_us"]}
+    """What a bundle says of itself: whether its exports decide alike, and the median time of a decision.
+
+    What was not measured is None.
+    """
+    p50 = next((row.get("p50_us") for row in bundle.latency if row.get("runtime") == "onnx"), None)
+    return {"parity": all(row["passed"] for row in bundle.parity) if bundle.parity else None, "latency_p50_us": p50}
 
 
 def require_as_shown(manifest: ChallengerManifest, bundle: BundleManifest) -> None:

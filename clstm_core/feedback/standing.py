@@ -6,8 +6,10 @@ from typing import Any
 from clstm_core.artifacts.manifests import ChallengerManifest
 from clstm_core.artifacts.places import Places
 from clstm_core.errors import ConfigError
+from clstm_core.feedback.looks import spent
 from clstm_core.feedback.plan import CHAMPION, SCRATCH, STARTS, RetrainPlan
-from clstm_core.feedback.registry import Registry
+from clstm_core.feedback.registry import Registry, standing_plan
+from clstm_core.plural import counted
 from clstm_core.recipe import Recipe
 
 BOTH, AUTO = "both", "auto"
@@ -70,6 +72,25 @@ def recipe_of(places: Places, usual: Recipe) -> Recipe:
         data_dir=usual.data_dir if spec(source).needs_folder else None,
         n_snapshots=config.market.n_snapshots if spec(source).has_length else None,
     )
+
+
+def look_words(places: Places, plan: RetrainPlan) -> str:
+    """What a retraining may cost of the year's looks, said before anything is trained.
+
+    Raises: RegistryError for a registry that is altered; EvaluationError for an altered trial registry
+    """
+    registry = Registry(places)
+    before, limits = spent(places, registry.history()), standing_plan(places)
+    cost = len(plan.starts)
+    said = (
+        f"It costs up to {cost} of the year's {counted(limits.looks_per_year, 'look')}, one per start that is judged, "
+        f"proposed or not; {before} were spent in the last 365 days."
+    )
+    if cost > 1:
+        said += " Policies that are judged on the same days are as many tests."
+    if before + cost > limits.looks_per_year:
+        said += " What goes beyond them is refused by rule fresh look, until some are older than 365 days."
+    return said
 
 
 def propose_first(places: Places, found: Sequence[ChallengerManifest], why: str) -> str:

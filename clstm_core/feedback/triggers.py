@@ -5,7 +5,7 @@ A trigger makes a challenger, never a champion: that is decided by rules, or by 
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 
 from clstm_core.artifacts.manifests import ShadowManifest
@@ -31,26 +31,30 @@ class Flagged:
     """What drift was asked for, as a sensor's cursor keeps it.
 
     account: whose drift; features: those that were flagged when it asked, since none was; week: ISO week of the newest
-    session when it asked last, "" for never
+    session when it asked last, "" for never; asked: what it asked for last, as long as any of that is flagged: a launch
+    of it that fails is asked for again
     """
 
     account: str = ""
     features: tuple[str, ...] = ()
     week: str = ""
+    asked: Asked | None = None
 
     @classmethod
     def of(cls, cursor: str) -> "Flagged":
         """What a cursor says; nothing where it is empty or of another form."""
         try:
             kept = json.loads(cursor)
-            return cls(account=str(kept["account"]), features=tuple(map(str, kept["features"])), week=str(kept["week"]))
-        except (ValueError, TypeError, LookupError):
+            asked = Asked(**kept["asked"]) if kept.get("asked") else None
+            features = tuple(map(str, kept["features"]))
+            return cls(account=str(kept["account"]), features=features, week=str(kept["week"]), asked=asked)
+        except (ValueError, TypeError, LookupError, AttributeError):
             return cls()
 
     @property
     def cursor(self) -> str:
         """As a sensor keeps it."""
-        return json.dumps({"account": self.account, "features": self.features, "week": self.week})
+        return json.dumps(asdict(self))
 
 
 def by_drift(account: ShadowManifest, before: Flagged) -> tuple[Asked | None, Flagged]:
@@ -64,14 +68,17 @@ def by_drift(account: ShadowManifest, before: Flagged) -> tuple[Asked | None, Fl
     newest = max((str(row["snapshot"])[:10] for row in account.sessions if row.get("snapshot")), default="")
     week = _week(newest)
     asked_for = before.features if flagged and before.account == account.name else ()
-    kept = Flagged(account=account.name, features=asked_for, week=before.week)
+    kept = Flagged(
+        account=account.name, features=asked_for, week=before.week, asked=before.asked if asked_for else None
+    )
     if not set(flagged) - set(asked_for) or week == before.week:
         return None, kept
     digits = hashlib.sha256("\0".join((account.name, *flagged)).encode()).hexdigest()[:DIGITS]
     seen = counted(len(account.sessions), "session")
     why = f"drift in shadow account {account.name}, {seen} until {newest}: {', '.join(flagged)}"
-    now = Flagged(account=account.name, features=tuple(sorted({*asked_for, *flagged})), week=week)
-    return Asked(run=f"drift-{newest or 'now'}-{digits}", why=why), now
+    asked = Asked(run=f"drift-{newest or 'now'}-{digits}", why=why)
+    features = tuple(sorted({*asked_for, *flagged}))
+    return asked, Flagged(account=account.name, features=features, week=week, asked=asked)
 
 
 def _week(day: str) -> str:

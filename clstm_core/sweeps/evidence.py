@@ -58,9 +58,7 @@ def evidence_of(made: SweepManifest) -> SweepEvidence:
         searched=[Searched(name=each.name, log=each.log, choices=bool(each.choices)) for each in plan.dimensions],
         best=made.best,
         confirmed=[{**row, "difference": row["best"] - row["recipe"]} for row in made.confirmed],
-        confirmation=confirmation(made.confirmed)
-        if made.confirmed
-        else "The best was not trained again with other seeds.",
+        confirmation=confirmation(plan, made.best, made.confirmed),
         importances=[{"setting": name, "share": share} for name, share in shares],
         answer=made.answer,
         steps=plan.steps,

@@ -111,9 +111,12 @@ class SweepPlan:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "SweepPlan":
-        """Rebuild from `to_dict`."""
-        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        return cls(**settings)
+        """Rebuild from `to_dict`; ConfigError for what is none of this release."""
+        try:
+            settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+            return cls(**settings)
+        except (TypeError, AttributeError) as error:
+            raise ConfigError(f"no plan of a sweep: {error}. Expected the settings of one.") from error
 
     def different(self, begun: "SweepPlan") -> list[str]:
         """Names of the settings that make another sweep than the one begun; more trials and confirmations do not."""

@@ -1,5 +1,6 @@
 """A whole sweep: trial after trial, then the trainings that confirm; killed anywhere, the same call goes on."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -94,7 +95,14 @@ def _begin(plan: SweepPlan, folder: Path) -> None:
             f"no readable {folder / PLAN}: expected what sweep {plan.name} was begun with, whose trials stand. Pass "
             "another --name."
         )
-    if kept is not None and (different := plan.different(SweepPlan.from_dict(kept))):
+    try:
+        different = plan.different(SweepPlan.from_dict(kept)) if kept is not None else []
+    except ConfigError as error:
+        raise ConfigError(
+            f"{folder / PLAN} cannot be gone on with by this release: {error} Pass another --name, or go on by the "
+            f"release that sweep {plan.name} was begun with."
+        ) from error
+    if different:
         raise ConfigError(
             f"sweep {plan.name} was begun with another plan: {', '.join(different)} differ. Pass another --name, or "
             f"the settings in {folder / PLAN}."
@@ -140,7 +148,7 @@ def _trial(
         try:
             cells = [_cell(plan, number, trial.settings, seed, places, told, count) for seed in plan.seeds]
         except (NonFiniteError, TrainingError) as error:
-            if number == 0 or not _diverged(plan, number, places):
+            if number == 0 or not _broke_down(error, [plan.run_of(number, seed) for seed in plan.seeds], places):
                 raise  # a trainer that was stopped or killed: the same call goes on with it
             trial = replace(trial, state=FAILED, reason=str(error)).write(place)
         else:
@@ -151,9 +159,14 @@ def _trial(
     return trial
 
 
-def _diverged(plan: SweepPlan, number: int, places: Places) -> bool:
-    """Whether a training of a trial broke down by its settings: the trainer leaves the minibatch where it did."""
-    return any(any(places.run(plan.run_of(number, seed)).path.glob(CRASH)) for seed in plan.seeds)
+class _NoScoreError(NonFiniteError):
+    """A training came to its end, and what it is scored by is no number."""
+
+
+def _broke_down(error: Exception, runs: Sequence[str], places: Places) -> bool:
+    """Whether a training broke down by its settings: its score is none, or the trainer left the minibatch it broke
+    down on."""
+    return isinstance(error, _NoScoreError) or any(any(places.run(run).path.glob(CRASH)) for run in runs)
 
 
 def _kept(place: Path, told: Telling) -> TrialManifest | None:
@@ -188,6 +201,8 @@ def _cell(
 
     row = ensure_scored(wanted, places, replace(told.hooks, iteration=tell))
     count.done()
+    if not math.isfinite(row["score"]):
+        raise _NoScoreError(f"{run} scored {row['score']}: expected a number. Nothing is chosen by it.")
     return row
 
 
@@ -213,14 +228,23 @@ def _confirmed(
     told: Telling,
     count: "_Count",
 ) -> list[Mapping[str, Any]]:
-    """The best trial and the recipe with seeds that chose nothing, by seed; none where the recipe is best."""
+    """The best trial and the recipe with seeds that chose nothing, by seed; none where the recipe is best.
+
+    A seed with which a training of either breaks down has no row.
+    """
     if best is None or best.trial == 0:
         return []
     rows: list[Mapping[str, Any]] = []
     for seed in plan.confirming:
-        mine, usual = (
-            _cell(plan, trial.trial, trial.settings, seed, places, told, count) for trial in (best, trials[0])
-        )
+        try:
+            mine, usual = (
+                _cell(plan, trial.trial, trial.settings, seed, places, told, count) for trial in (best, trials[0])
+            )
+        except (NonFiniteError, TrainingError) as error:
+            if not _broke_down(error, [plan.run_of(trial.trial, seed) for trial in (best, trials[0])], places):
+                raise
+            told.hooks.say(f"Seed {seed} confirms nothing: {error}")
+            continue
         rows.append({"seed": seed, "best": mine["score"], "recipe": usual["score"], "run": mine["run"],
                      "recipe_run": usual["run"]})  # fmt: skip
     return rows

@@ -29,13 +29,25 @@ def answer(
         f"Trial {best.trial} of {len(trials)} ({said}) scored {best.score:+.4f} {UNIT}, the recipe "
         f"{trials[0].score:+.4f}. The best of many looks better than it is"
     )
-    if not confirmed:
-        return f"{lead}: not confirmed by other seeds yet."
-    return f"{lead}. {confirmation(confirmed)}"
+    return f"{lead}. {confirmation(plan, best.trial, confirmed)}"
 
 
-def confirmation(confirmed: Sequence[Mapping[str, Any]]) -> str:
-    """What seeds that chose nothing say of the best settings against the recipe."""
+def confirmation(plan: SweepPlan, best: int | None, confirmed: Sequence[Mapping[str, Any]]) -> str:
+    """What seeds that chose nothing say of the best settings against the recipe, those that broke down included."""
+    broken = broke_down(plan, best, confirmed)
+    if not confirmed and not broken:
+        return "The best was not trained again with other seeds."
+    words = f"With {counted(broken, 'seed')} that chose nothing a training broke down: that confirms nothing."
+    said = ([_difference_words(confirmed)] if confirmed else []) + ([words] if broken else [])
+    return " ".join(said)
+
+
+def broke_down(plan: SweepPlan, best: int | None, confirmed: Sequence[Mapping[str, Any]]) -> int:
+    """Seeds that were to confirm and have no score, since a training with them broke down."""
+    return max(0, plan.confirm - len(confirmed)) if best else 0
+
+
+def _difference_words(confirmed: Sequence[Mapping[str, Any]]) -> str:
     middle, ends = difference(confirmed)
     n = len(confirmed)
     seeds = f"{counted(n, 'seed')} that chose nothing"
@@ -45,8 +57,10 @@ def confirmation(confirmed: Sequence[Mapping[str, Any]]) -> str:
     return f"With {seeds} the difference is {middle:+.4f} ({ends[0]:+.4f} to {ends[1]:+.4f}): {told}."
 
 
-def is_better(confirmed: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the interval of the difference lies above zero."""
+def is_better(plan: SweepPlan, best: int | None, confirmed: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the interval of the difference lies above zero, and no training broke down: those left are the lucky."""
+    if not confirmed or broke_down(plan, best, confirmed):
+        return False
     _, ends = difference(confirmed)
     return ends is not None and ends[0] > 0
 

@@ -67,6 +67,7 @@ def test_a_first_challenger_is_made_and_proposed_and_promoted_by_nobody(home, in
     assert state.challenger.identity == made.bundle
     assert state.champion is None
     store = MetricsStore(home / "data" / "metrics.duckdb")
+    assert [row["decision"] for row in store.query("SELECT decision FROM promotions")] == ["propose"]
     (kept,) = store.query("SELECT * FROM challengers")
     assert (kept["run"], kept["outcome"], kept["why"]) == ("mine", "challenger", made.why)
     assert store.query("SELECT count(*) AS n FROM training_metrics")[0]["n"] == 5

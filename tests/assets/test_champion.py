@@ -1,5 +1,6 @@
 """Jobs decide on the champion: a refusal is a result whose checks say by which figure, and everything is kept."""
 
+import errno
 import shutil
 import sys
 from pathlib import Path
@@ -145,3 +146,24 @@ def test_every_decision_is_in_the_store_and_comes_back_from_its_files(launch, re
     store.rebuild(home / "data")
     assert {name: store.query(f"SELECT * FROM {name} ORDER BY ALL") for name in kept} == before
     assert [row["run"] for row in store.query("SELECT run FROM challengers")] == ["a"]
+
+
+def test_a_promotion_that_a_full_disk_cannot_keep_is_a_success_that_says_so_and_is_completed(
+    launch, registry, home, monkeypatch
+):
+    propose(registry, home, "a")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("clstm_core.store.store.MetricsStore.record", full)
+        patched.setattr("reports.feedback_page.write_text", full)
+        done = launch("promote_champion")
+    assert done.success
+    assert told(done)["champion"] == "a"
+    assert "metrics.duckdb (No space left on device)" in told(done)["unwritten"]
+    assert not launch("promote_champion").success  # nobody stands; and yet the rest is written
+    rows = MetricsStore(home / "data" / "metrics.duckdb").query("SELECT decision FROM promotions ORDER BY number")
+    assert [row["decision"] for row in rows] == ["propose", "appoint"]
+    assert "a is champion" in (home / "reports" / "generated" / "champion" / "index.html").read_text()

@@ -10,8 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
+from clstm_core.artifacts.folder import file_sha256
 from clstm_core.artifacts.manifest import FILE, files_of
 from clstm_core.artifacts.manifests import BundleManifest
 from clstm_core.artifacts.manifests.decision import PERSON, RULES
@@ -212,6 +214,16 @@ def test_a_look_whose_folder_is_gone_or_damaged_stays_a_look(registry, data):
     assert decide(Places(data)).decision.look["number_of_look"] == 4
 
 
+@pytest.mark.parametrize("recorded", ["yesterday", "", None])
+def test_a_look_that_says_no_time_counts(registry, data, recorded):
+    line = {**dict.fromkeys(KEY, "x"), "after": "", "market": "market", "role": "challenger"}
+    line |= {"first_date": "2021-01-04", "last_date": "2021-12-21"}
+    place_of(Places(data)).parent.mkdir(parents=True, exist_ok=True)
+    place_of(Places(data)).write_text(json.dumps(line if recorded is None else line | {"recorded_at": recorded}) + "\n")
+    propose(registry, data, "a")
+    assert decide(Places(data)).decision.look["number_of_look"] == 2
+
+
 def test_a_time_that_is_none_is_a_sentence(registry, data):
     with pytest.raises(RegistryError, match="made at 'yesterday'"):
         propose(registry, data, "a", created="yesterday")
@@ -286,6 +298,78 @@ def test_shadow_accounts_of_both_are_laid_beside_each_other(registry, data):
     assert decide(Places(data)).champion.run == "good"
 
 
+@pytest.mark.parametrize("harm", ["first", "middle", "head", "missing", "nan"])
+def test_a_damaged_account_of_another_policy_is_named_and_blocks_nothing(registry, data, harm):
+    bundle(data, "a")
+    registry.appoint(data / "bundles" / "a", WHY)
+    propose(registry, data, "b")
+    account(data, "stray", "c" * 64, np.zeros(30))
+    reported(data, "stray", "c" * 64)
+    damage(data / "shadow" / "stray", harm)
+    state = decide(Places(data))
+    assert state.champion.run == "b"
+    words = next(ruling["words"] for ruling in state.decision.rulings if ruling["name"] == "shadow_harm")
+    if harm != "nan":  # the log of another policy is whole, whatever its equity is
+        assert "stray" in words
+        assert "left out" in words
+
+
+@pytest.mark.parametrize("harm", ["first", "middle", "head", "missing", "nan"])
+@pytest.mark.parametrize("whose", ["champion", "challenger"])
+def test_a_damaged_account_of_either_policy_ends_the_decision_with_what_to_do(registry, data, harm, whose):
+    bundle(data, "a")
+    registry.appoint(data / "bundles" / "a", WHY)
+    propose(registry, data, "b")
+    state = registry.current()
+    for name, held in (("of_a", state.champion), ("of_b", state.challenger)):
+        account(data, name, held.identity, np.zeros(30))
+        reported(data, name, held.identity)
+    name = {"champion": "of_a", "challenger": "of_b"}[whose]
+    damage(data / "shadow" / name, harm)
+    with pytest.raises(ShadowError, match=f"{name}.*the {whose} [ab].*move the folder .*shadow/{name}"):
+        decide(Places(data))
+    assert registry.current().challenger.run == "b"
+    (data / "shadow" / name).rename(data / "damaged")
+    assert decide(Places(data)).champion.run == "b"
+
+
+def test_a_damaged_account_that_may_be_anybodys_ends_the_decision_too(registry, data):
+    bundle(data, "a")
+    registry.appoint(data / "bundles" / "a", WHY)
+    propose(registry, data, "b")
+    account(data, "stray", "c" * 64, np.zeros(30))
+    damage(data / "shadow" / "stray", "first")
+    with pytest.raises(ShadowError, match=r"stray/log/00000001.*whose it is.*move the folder .*shadow/stray"):
+        decide(Places(data))
+    # what an entry says of its owner is believed as far as nothing else says otherwise
+    account(data, "moved", registry.current().champion.identity, np.zeros(30))
+    reported(data, "moved", registry.current().champion.identity)
+    (data / "shadow" / "stray").rename(data / "damaged")
+    opening = data / "shadow" / "moved" / "log" / "00000001.parquet"
+    pl.read_parquet(opening).with_columns(facts=pl.lit(json.dumps({"bundle": "c" * 64}))).write_parquet(opening)
+    with pytest.raises(ShadowError, match=r"moved.*the champion a"):
+        decide(Places(data))
+
+
+def reported(data, name, identity):
+    """What `clstm shadow report` leaves of an account, as far as it says whose it is."""
+    (data / "shadow" / name / "account.json").write_text(json.dumps({"facts": {"bundle": identity}}))
+
+
+def damage(folder, harm):
+    entry = {"first": "00000001", "middle": "00000009", "missing": "00000010", "nan": "00000031"}.get(harm)
+    if harm == "head":
+        (folder / "head.json").write_text("torn")
+    elif harm == "missing":
+        (folder / "log" / f"{entry}.parquet").unlink()
+    elif harm == "nan":
+        place = folder / "log" / f"{entry}.parquet"
+        pl.read_parquet(place).with_columns(equity_usd=pl.lit(float("nan"))).write_parquet(place)
+        (folder / "head.json").write_text(json.dumps({"entries": 31, "sha256": file_sha256(place)}))
+    else:
+        (folder / "log" / f"{entry}.parquet").write_bytes(b"torn")
+
+
 def account(data, name, identity, growth, first=datetime(2024, 1, 2, 21, tzinfo=UTC)):
     """A shadow account of a bundle whose equity grew so."""
     with ShadowLog.writing(data / "shadow" / name) as log:
@@ -318,6 +402,15 @@ def test_until_when_a_policy_was_trained_is_read_from_its_market_where_its_setti
     named = {"market": {"train_until": "2000-01-03", "validation_until": "2000-01-04"}}  # of another history than its
     (data / "bundles" / "a" / "config.json").write_text(json.dumps(named))
     assert known_until(Places(data), BundleManifest(**vars(made) | facts)) == day
+
+
+@pytest.mark.parametrize("config", ['{"market": 5, "fine_tune": [1]}', "[]", "null", "torn"])
+def test_settings_that_say_nothing_are_refused_by_a_rule(registry, data, config):
+    made = bundle(data, "a")
+    (made.folder / "config.json").write_text(config)
+    made = replace(made, files=files_of(made.folder)).write(made.place)
+    propose(registry, data, "a", made=made)
+    assert failed(decide(Places(data))) == ["unseen_days"]
 
 
 def tuned(data, run, champion):

@@ -1,20 +1,27 @@
 """One champion, whole, whatever happens: decisions are a chain of states, and one link says which of them holds."""
 
 import dataclasses
+import errno
+import json
 import os
+import re
+import shutil
 import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clstm_core.artifacts.folder import file_sha256, lock
 from clstm_core.artifacts.manifest import FILE
 from clstm_core.artifacts.manifests import DecisionManifest
 from clstm_core.artifacts.places import Places
-from clstm_core.errors import ArtifactError, BundleError, RegistryError
+from clstm_core.errors import ArtifactError, BundleError, ConfigError, RegistryError
+from clstm_core.feedback import registry_files
 from clstm_core.feedback.promotion_plan import PromotionPlan
 from clstm_core.feedback.registry import Registry, Taken
+from clstm_core.feedback.shown import figures_of
 from clstm_policy.files import verified_manifest
 from clstm_policy.guard import PolicyError
 
@@ -251,6 +258,8 @@ def test_a_state_that_never_held_is_swept_and_its_bundle_with_it(registry, data,
         (lambda root: relink(root / "current", "../elsewhere"), "leads to .*elsewhere: expected a state"),
         (lambda root: relink(root / "current", "states/000009"), "leads to .*000009: expected a state"),
         (lambda root: relink(root / "states/000004/champion", "../../bundles/other"), "altered state .*000004"),
+        (lambda root: followed(root / "current"), r"current is a folder: .*`cp -a`"),
+        (lambda root: followed(root / "states/000004/champion"), r"altered state .*000004.*`cp -a`"),
         (lambda root: spoil(root / "states/000004/decision.json"), r"decision\.json"),
         (lambda root: spoil(root / "states/000002/decision.json"), r"000002/decision\.json"),
         (lambda root: spoil(root / "states/000001/pairs.parquet"), r"altered file .*000001/pairs\.parquet"),
@@ -267,6 +276,13 @@ def test_what_was_moved_or_altered_by_hand_is_refused_by_name(registry, data, ha
 def relink(link, target):
     link.unlink()
     link.symlink_to(target)
+
+
+def followed(link):
+    """As a copy that follows links has it."""
+    target = link.resolve()
+    link.unlink()
+    shutil.copytree(target, link)
 
 
 def resealed(file):
@@ -314,3 +330,113 @@ def test_proposals_keep_what_they_are_decided_on(registry, data):
     (data / "challengers" / "a" / FILE).unlink()
     (data / "challengers" / "a" / "pairs.parquet").unlink()
     assert registry.current().proposal().run == "a"
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device", "the/disk")
+
+
+@pytest.mark.parametrize(("what", "named"), [("flush", "current"), ("write_json", "head.json")])
+def test_a_disk_that_fills_after_the_swap_is_told_and_the_decision_holds(registry, data, monkeypatch, what, named):
+    promoted(registry, data, "a")
+    made = challenger(data, "b", champion=registry.current().champion.identity)
+    with monkeypatch.context() as patched:
+        patched.setattr(f"clstm_core.feedback.registry_files.{what}", full)
+        state = registry.propose(made, data / "bundles" / "b", WHY)
+        assert state.challenger.run == registry.current().challenger.run == "b"
+        assert re.search(rf"{named} .*No space left on device", state.unwritten)
+        if what == "write_json":  # none decides before the head is written: two behind could not be told from a loss
+            assert registry.complete() == state.unwritten
+            with pytest.raises(OSError, match="No space left"):
+                registry.withdraw(WHY)
+    assert registry.complete() == ""
+    head = json.loads((registry.root / "head.json").read_text())
+    assert head == {"number": 3, "sha256": state.decision.identity}
+    state = registry.withdraw(WHY)
+    assert (state.decision.number, state.unwritten) == (4, "")
+
+
+def test_a_state_that_cannot_be_read_back_never_holds(registry, data, monkeypatch):
+    promoted(registry, data, "a")
+    made = challenger(data, "b", champion=registry.current().champion.identity)
+
+    def torn(root, decision, sources):
+        real(root, decision, sources)
+        spoil(root / "states" / f"{decision.number:06d}" / "pairs.parquet")
+
+    real = registry_files.write_state
+    with monkeypatch.context() as patched:
+        patched.setattr("clstm_core.feedback.registry_files.write_state", torn)
+        with pytest.raises(RegistryError, match=r"altered file .*000003/pairs\.parquet"):
+            registry.propose(made, data / "bundles" / "b", WHY)
+    assert registry.current().challenger is None
+    assert registry.propose(made, data / "bundles" / "b", WHY).challenger.run == "b"
+
+
+def test_a_reason_that_no_page_can_show_is_refused_before_it_stands(registry, data):
+    bundle(data, "a")
+    with pytest.raises(RegistryError, match=r"reason 'half \\udcff'.*UTF-8"):
+        registry.appoint(data / "bundles" / "a", "half \udcff")
+    assert registry.current() is None
+
+
+def test_a_plan_of_a_newer_release_is_named_with_its_file(registry, data):
+    registry.register(PromotionPlan(), WHY)
+    place = registry.root / "states" / "000001" / "decision.json"
+    made = DecisionManifest.read(place)
+    made = dataclasses.replace(made, plan={**made.plan, "new_limit": 1}).write(place)
+    (registry.root / "head.json").write_text(json.dumps({"number": 1, "sha256": made.identity}))
+    with pytest.raises(RegistryError, match=r"000001/decision\.json holds a plan .*unknown limits new_limit.*newer"):
+        registry.propose(challenger(data, "a"), data / "bundles" / "a", WHY)
+
+
+def renamed(made, **facts):
+    """A bundle whose manifest says other things, with a seal that fits."""
+    return dataclasses.replace(made, **facts).write(made.place)
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "sub/evil.txt", "{data}/evil.txt"])
+def test_a_strangers_bundle_writes_nowhere_but_in_its_copy(registry, data, name):
+    made = bundle(data, "a")
+    name = name.format(data=data)
+    place = made.folder / name
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("of a stranger")
+    place.chmod(0o640)
+    renamed(made, files={**made.files, name: file_sha256(place)})
+    with pytest.raises(BundleError, match=r"evil\.txt'?: expected names without folders"):
+        registry.appoint(made.folder, WHY)
+    assert list(registry.root.rglob("*evil*")) == []
+    assert place.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("run", ["../../x", "<b>x</b>", "half \udcff", ""])
+def test_a_bundle_of_a_run_that_none_can_be_called_is_refused(registry, data, run):
+    made = bundle(data, "a")
+    renamed(made, run=run)
+    with pytest.raises(ConfigError, match="expected A-Z"):
+        registry.appoint(made.folder, WHY)
+    assert registry.current() is None
+
+
+def test_the_champion_is_no_challenger_of_its_own(registry, data):
+    made = bundle(data, "a")
+    registry.appoint(made.folder, WHY)
+    itself = challenger(data, "a", champion=made.identity, made=made)
+    with pytest.raises(RegistryError, match="a is champion already"):
+        registry.propose(itself, made.folder, WHY)
+
+
+def test_pairs_that_nobody_could_decide_on_take_nobodys_place(registry, data):
+    registry.propose(challenger(data, "a"), data / "bundles" / "a", WHY)
+    growth = np.full(100, 0.001)
+    growth[3] = np.nan
+    with pytest.raises(RegistryError, match="growth that is not finite"):
+        registry.propose(challenger(data, "b", growth=growth), data / "bundles" / "b", WHY)
+    assert registry.current().challenger.run == "a"
+
+
+def test_what_a_bundle_did_not_measure_of_itself_is_nothing(data):
+    made = bundle(data, "a")
+    assert figures_of(made) == {"parity": True, "latency_p50_us": 80.0}
+    assert figures_of(dataclasses.replace(made, parity=[], latency=[])) == {"parity": None, "latency_p50_us": None}

@@ -26,6 +26,7 @@ from clstm_core.errors import ConfigError, RegistryError
 from clstm_core.evaluation.regimes import TERCILES
 from clstm_core.evaluation.trial_ledger import place_of
 from clstm_core.feedback import retrain as retraining
+from clstm_core.feedback.begun import begin
 from clstm_core.feedback.minds import champion_mind
 from clstm_core.feedback.plan import PLAN, RetrainPlan
 from clstm_core.feedback.registry import Registry
@@ -85,6 +86,7 @@ def test_what_comes_after_the_date_is_not_known():
         ({"starts": ("champion",)}, "no champion to begin with"),
         ({"starts": ("luck",)}, "starts"),
         ({"why": " "}, "without a reason"),
+        ({"why": "half \udcff"}, "UTF-8"),
         ({"judged": 60}, "judged=60"),
         ({"gate": 20}, "gate=20"),
         ({"as_of": "soon"}, "as_of="),
@@ -208,6 +210,19 @@ def test_a_plan_that_cannot_be_read_is_not_begun_again_with_another(first, here)
     with pytest.raises(ConfigError, match=r"unreadable plan .*retrain\.json"):
         Retraining(made.places, worlds=21).run()
     place.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    "kept", ["[]", "{}", '{"fine_tune": {"new": 1}}', '{"fine_tune": {}, "starts": ["scratch"], "new": 1}']
+)
+def test_a_plan_of_another_release_is_a_sentence(tmp_path, kept):
+    places = Places(tmp_path / "data")
+    place = places.run("mine").path / PLAN
+    place.parent.mkdir(parents=True)
+    place.write_text(kept)
+    with pytest.raises(ConfigError, match=r"retrain\.json cannot be gone on with by this release"):
+        begin(plan(name="mine"), places)
+    assert place.read_text() == kept
 
 
 def test_another_plan_under_the_name_is_refused(first, here):

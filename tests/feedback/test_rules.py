@@ -5,6 +5,7 @@ import pytest
 
 from clstm_core.errors import ConfigError
 from clstm_core.evaluation.e_process import ENOUGH, harm, non_inferiority
+from clstm_core.evaluation.statistics import max_drawdown
 from clstm_core.feedback import rules
 from clstm_core.feedback.promotion_plan import PromotionPlan
 from clstm_core.feedback.rules_names import RULES
@@ -61,12 +62,14 @@ def test_looks_are_counted_and_no_day_decides_twice():
     assert "Decision 7 decided on it" in again.words
 
 
-@pytest.mark.parametrize("missing", [None, float("nan"), "0.01", True])
+@pytest.mark.parametrize("missing", [None, float("nan"), float("inf"), "0.01", True, -0.01, 10**400])
 def test_what_was_not_measured_passes_nothing(missing):
     for ruling in (rules.not_luck(missing, PLAN), rules.latency(missing, PLAN)):
         assert not ruling.passed
         assert ruling.figure is None
         assert "was not measured" in ruling.words
+    assert not rules.not_luck(1.5, PLAN).passed
+    assert not rules.latency(0.0, PLAN).passed
     assert not rules.parity(None).passed
     assert not rules.regression([]).passed
     assert "No regression stage" in rules.regression([{"name": "kl", "passed": True}]).words
@@ -192,3 +195,20 @@ def test_a_plan_that_cannot_be_is_a_sentence():
 def test_the_level_of_a_look_is_the_years_shared_by_its_looks():
     assert PLAN.look_level * PLAN.looks_per_year == pytest.approx(PLAN.year_level)
     assert len(RULES) == 17
+
+
+def test_falls_and_tails_are_those_of_the_curve_and_numbers_whatever_the_growth():
+    draw = growth(0.0005, 0.02)
+    curve = np.exp(np.concatenate([[0.0], np.cumsum(draw)]))
+    assert rules.drawdown(draw, None, PLAN).figure == pytest.approx(-max_drawdown(curve), rel=1e-12)
+    worst = np.sort(np.expm1(draw))[: round(0.05 * T)]
+    assert rules.tails(draw, None, PLAN).figure == pytest.approx(-worst.mean(), rel=1e-12)
+    steep = np.full(T, 800.0)  # an account of e^200,000 times its start, and then half of it
+    steep[-1] = -np.log(2.0)
+    found = rules.drawdown(steep, steep, PLAN)
+    assert found.figure == pytest.approx(0.5)
+    assert found.limit == pytest.approx(0.52)
+    for flat in (np.zeros(T), np.full(T, 1e-3), np.full(T, 1e-18)):  # nothing varies
+        assert not rules.evidence(rules.superiority(flat, PLAN)).passed
+        assert rules.drawdown(flat, flat, PLAN).figure == 0.0
+        assert rules.regimes(flat, np.zeros(T), ["calm"] * T).passed

@@ -3,7 +3,7 @@
 import json
 import sys
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -112,7 +112,9 @@ def test_the_next_champions_account_asks_for_itself():
     _, state = by_drift(account(["vix"]), Flagged())
     again, _ = by_drift(account(["vix"], name="next", last="2026-06-01"), state)
     assert again.why.startswith("drift in shadow account next")
-    assert Flagged.of("c0ffee") == Flagged.of("") == Flagged()
+    assert Flagged.of("c0ffee") == Flagged.of("") == Flagged.of("[]") == Flagged.of("null") == Flagged()
+    kept = Flagged.of('{"account": "a", "features": ["vix"], "week": "2026-w19"}')  # of a release before this one
+    assert (kept.features, kept.asked) == (("vix",), None)
 
 
 def test_a_feature_that_went_away_counts_again():
@@ -145,6 +147,44 @@ def test_drift_launches_one_challenger_per_flagged_state(home, champion):
     assert look(drift_retraining, cursor)[0] == []
     shadow(home, ["vix", "skew"], last="2026-05-11")
     assert len(look(drift_retraining, cursor)[0]) == 1
+
+
+@pytest.mark.parametrize("sensor", [drift_retraining, new_data_retraining])
+def test_a_retraining_that_failed_is_asked_for_again_by_its_name_and_not_for_ever(home, champion, monkeypatch, sensor):
+    """While it is at work, and after it came to its end, nothing is asked for."""
+    folder = home / "vendor"
+    folder.mkdir()
+    (folder / "a.csv").write_text("a")
+    write_standing(home / "data", Recipe(name="smoke", source="spx_cboe", data_dir=str(folder)))
+    shadow(home, ["vix"])
+    job, keys, cursor = build_defs().resolve_job_def("fine_tune_challenger"), [], None
+    now = datetime.now(UTC)
+    monkeypatch.setattr(sensors, "now", lambda: now)
+
+    def tick(instance):
+        found = sensor(dg.build_sensor_context(instance=instance, cursor=cursor))
+        said = [] if isinstance(found, dg.SkipReason) else list(found.run_requests or ())
+        return said, (cursor if isinstance(found, dg.SkipReason) else found.cursor or cursor)
+
+    with dg.instance_for_test() as instance:
+        for _ in range(2 if sensor is new_data_retraining else 1):
+            asked, cursor = tick(instance)
+        while asked:
+            (request,) = asked
+            assert len(keys) < 4
+            keys.append(request.run_key)
+            tags = dict(request.tags) | {"dagster/run_key": request.run_key}
+            run = instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+            assert tick(instance)[0] == []
+            instance.report_run_failed(run)
+            if len(keys) == 1:  # it rests for some minutes first
+                assert tick(instance)[0] == []
+            now += timedelta(hours=1)
+            asked, cursor = tick(instance)
+            assert not asked or asked[0].partition_key == keys[0]
+        assert keys == [keys[0], f"{keys[0]}-2", f"{keys[0]}-3"]
+        shadow(home, [])
+        assert tick(instance)[0] == []
 
 
 def test_another_account_is_watched_where_it_is_named(home, champion, monkeypatch):

@@ -75,7 +75,7 @@ def test_a_launch_that_failed_is_asked_for_again_after_a_pause_and_not_for_ever(
         clock[0] += (attempt + 1) * PAUSE + timedelta(seconds=1)
     assert asked == [first, f"{first}-2", f"{first}-3"]
     clock[0] += timedelta(days=1)
-    assert look().startswith("3 launches failed on these files")
+    assert look().startswith("3 launches failed for this")
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELED])

@@ -1,5 +1,6 @@
 """`clstm champion ...` says who is champion, decides, and ends a mistake in one sentence."""
 
+import errno
 import json
 import re
 import sys
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from clstm_core.artifacts.places import Places
 from clstm_core.feedback.registry import Registry
+from clstm_core.store.store import MetricsStore
 from orchestration.cli import app
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "feedback"))
@@ -102,3 +104,39 @@ def test_a_damaged_copy_is_said(home, clstm):
     assert "policy.onnx" in said
     page = (home / "reports" / "generated" / "champion" / "index.html").read_text()
     assert "the champion&#39;s copy is damaged" in page
+
+
+def test_a_disk_that_fills_after_a_promotion_leaves_it_done_and_told_and_the_next_command_completes_it(
+    home, clstm, monkeypatch
+):
+    challenger(home / "data", "a")
+    assert clstm("propose", "--run", "a")[0] == 0
+    page = home / "reports" / "generated" / "champion" / "index.html"
+    store = home / "data" / "metrics.duckdb"
+    page.unlink()
+    store.unlink()
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("clstm_core.feedback.registry_files.write_json", full)
+        patched.setattr("clstm_core.store.store.MetricsStore.record", full)
+        patched.setattr("reports.feedback_page.write_text", full)
+        code, said = clstm("promote")
+        assert code == 0
+        assert "champion: a" in said
+        assert "What was decided holds; what could not be written:" in said
+        for what in ("head.json", "metrics.duckdb", "reports/generated"):
+            assert re.search(rf"{what} \(No space left on device\)", said), what
+        assert "run `clstm champion show` to complete it" in said
+        code, said = clstm("show")
+        assert (code, "could not be written" in said) == (1, True)
+    assert Registry(Places(home / "data")).current().champion.run == "a"
+    code, said = clstm("show")
+    assert (code, "could not be written" in said) == (0, False)
+    assert "a is champion" in page.read_text()
+    rows = MetricsStore(store).query("SELECT decision FROM promotions ORDER BY number")
+    assert [row["decision"] for row in rows] == ["propose", "appoint"]
+    head = json.loads((home / "data" / "registry" / "head.json").read_text())
+    assert head["number"] == 2

@@ -6,10 +6,15 @@ import shutil
 import pytest
 
 from clstm_core.artifacts.manifests import BacktestManifest, RunInputs, TrialManifest
-from clstm_core.errors import ConfigError, EvaluationError, TrainingError
+from clstm_core.errors import ConfigError, EvaluationError, NonFiniteError, TrainingError
 from clstm_core.store.store import MetricsStore
+from clstm_core.sweeps.evidence import evidence_of
+from clstm_core.sweeps.plan import SweepPlan
 from clstm_core.sweeps.run import read_sweep
 from clstm_core.sweeps.scored import figures_of, score_of
+from clstm_core.sweeps.words import confirmation, is_better
+from tests.in_process import train_here, without_audit
+from tests.sweeps.conftest import SMALL, few_episodes
 
 
 def lines(places):
@@ -135,6 +140,76 @@ def test_settings_that_break_down_fail_their_trial_alone(small, monkeypatch, her
     made = small(trials=3, confirm=0).run()
     assert [row["state"] for row in made.trials] == ["done", "failed", "done"]
     assert "not finite" in made.trials[1]["reason"]
+
+
+def test_a_score_that_is_no_number_fails_its_trial_alone_and_the_recipes_own_stops_the_sweep(
+    small, monkeypatch, here, tmp_path
+):
+    import clstm_core.sweeps.run as room
+
+    usual, bad = room.ensure_scored, []
+
+    def scored(wanted, places, hooks):
+        row = usual(wanted, places, hooks)
+        return {**row, "score": float("nan")} if wanted.run in bad else row
+
+    monkeypatch.setattr(room, "ensure_scored", scored)
+    bad.append("small.t001.s0")
+    made = small(trials=3, confirm=0).run()
+    assert [row["state"] for row in made.trials] == ["done", "failed", "done"]
+    assert made.best in (0, 2)
+    assert "scored nan: expected a number" in made.trials[1]["reason"]
+    bad.append("small.t000.s0")
+    with pytest.raises(NonFiniteError, match=r"small\.t000\.s0 scored nan"):
+        small(root=tmp_path / "other", trials=2, confirm=0).run()
+
+
+def test_a_seed_that_breaks_down_confirms_nothing_and_the_sweep_comes_to_its_end(swept, small, monkeypatch, tmp_path):
+    import clstm_core.train.apart as apart
+
+    first, made = swept
+    shutil.copytree(first.places.root, tmp_path / "data")
+    without_audit(monkeypatch)
+    few_episodes(monkeypatch)
+    train_here(monkeypatch)
+    usual = apart.train_apart
+
+    def breaks(run, **how):
+        if run.name == f"small.t{made.best:03d}.s1001":
+            (run.path / "non_finite_2.safetensors").write_bytes(b"")
+            raise TrainingError("iteration 2: a loss is not finite.")
+        usual(run, **how)
+
+    monkeypatch.setattr(apart, "train_apart", breaks)
+    more = small(confirm=2).run()
+    assert more.confirmed == made.confirmed
+    said = "With 1 seed that chose nothing a training broke down: that confirms nothing."
+    assert said in more.answer
+    assert said in evidence_of(more).confirmation
+    lucky = [{"best": 1.0 + at / 100, "recipe": 0.0} for at in range(2)]
+    assert is_better(SweepPlan(**(SMALL | {"confirm": 2})), made.best, lucky)
+    assert not is_better(SweepPlan(**(SMALL | {"confirm": 3})), made.best, lucky)  # those left are the lucky ones
+    assert not is_better(more_plan := SweepPlan(**(SMALL | {"confirm": 1})), made.best, [])
+    assert "a training broke down" in confirmation(more_plan, made.best, [])
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "[]",
+        '{"name": "small", "new": 1}',
+        '{"name": 3}',
+        '{"name": "small", "seeds": 5}',
+        '{"name": "small", "space": []}',
+    ],
+)
+def test_a_plan_of_another_release_is_a_sentence(small, tmp_path, kept):
+    place = small().places.sweep("small") / "plan.json"
+    place.parent.mkdir(parents=True)
+    place.write_text(kept)
+    with pytest.raises(ConfigError, match=r"plan\.json cannot be gone on with by this release"):
+        small().run()
+    assert place.read_text() == kept
 
 
 def test_a_trainer_that_was_killed_stops_the_sweep_and_the_trial_stays_open(small, monkeypatch, here):
