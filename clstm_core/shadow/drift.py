@@ -30,9 +30,13 @@ def stability_index(seen: np.ndarray, trained: np.ndarray) -> float:
 
         PSI = sum over bins of (p - q) log(p / q)
 
+    Where training's top decile is one value (a constant, a flag), what lies above it has a bin of its own.
+
     Shapes: seen [T], trained [M]
     """
     edges = np.unique(np.quantile(trained, np.linspace(0.0, 1.0, BINS + 1))[1:-1])
+    if edges[-1] == trained.max():
+        edges = np.append(edges, np.nextafter(edges[-1], np.inf))
     share = []
     for values in (seen, trained):
         count = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1) + 0.5
@@ -52,7 +56,7 @@ def drift(seen: np.ndarray, trained: np.ndarray) -> list[dict[str, Any]]:
     over all features: of those flagged at most one in twenty is expected to be so by chance.
 
     Shapes: seen [T, F], trained [M, F], both raw market features in the order of `specs.MARKET_FEATURES`
-    Units:  wasserstein in deviations of training
+    Units:  wasserstein in deviations of training; None where training has none and the sessions differ from it
     Source: Benjamini & Hochberg 1995
     """
     limits = tercile_limits(trained)
@@ -71,7 +75,7 @@ def drift(seen: np.ndarray, trained: np.ndarray) -> list[dict[str, Any]]:
     for at, row in enumerate(whole):
         apart = np.split(trained[: count * len(seen), at], count)
         own = [_far(one, np.concatenate([*apart[:place], *apart[place + 1 :]])) for place, one in enumerate(apart)]
-        row["chance"] = _chance(row["wasserstein"] * float(trained[:, at].std()), np.array(own))
+        row["chance"] = _chance(_far(seen[:, at], trained[:, at]), np.array(own))
         row["by_chance"] = float(np.quantile([stability_index(one, trained[:, at]) for one in apart], 0.95))
     for row, small in zip(whole, _small([row["chance"] for row in whole]), strict=True):
         row["flagged"] = bool(small and row["psi"] >= MOVED)
@@ -110,7 +114,7 @@ def _row(feature: str, regime: str, seen: np.ndarray, trained: np.ndarray) -> di
         return row | empty | {"band": "unmeasured"}
     index = stability_index(seen, trained)
     tested = ks_2samp(seen, trained)
-    spread = float(trained.std())
+    spread, distance = float(trained.std()), _far(seen, trained)
     return (
         row
         | empty
@@ -119,7 +123,7 @@ def _row(feature: str, regime: str, seen: np.ndarray, trained: np.ndarray) -> di
             "band": "moved" if index >= MOVED else "watch" if index >= WATCH else "steady",
             "ks": float(tested.statistic),
             "p_value": float(tested.pvalue),
-            "wasserstein": float(wasserstein_distance(seen, trained)) / spread if spread > 0 else 0.0,
+            "wasserstein": distance / spread if spread > 0 else None if distance else 0.0,
         }
     )
 

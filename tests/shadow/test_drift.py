@@ -112,3 +112,16 @@ def test_training_that_is_watched_is_in_use(market, tmp_path):
     assert training_features(places, "0" * 64) is None
     os.utime(folder, (long_ago, long_ago))
     assert prune(places) == [places.relative(folder)]
+
+
+@pytest.mark.parametrize("moved", [0.01, -0.01])
+def test_what_never_varied_in_training_is_flagged_when_it_does_whichever_way(moved):
+    draw = np.random.default_rng(5)
+    trained, seen = persistent(draw, 2900), persistent(draw, 100)
+    trained[:, 7], seen[:, 7] = 0.05, 0.05
+    assert not next(row for row in whole(drift(seen, trained)) if row["feature"] == MARKET_FEATURES[7])["flagged"]
+    seen[:, 7] += moved
+    row = next(row for row in whole(drift(seen, trained)) if row["feature"] == MARKET_FEATURES[7])
+    assert row["flagged"]
+    assert row["psi"] > MOVED
+    assert row["wasserstein"] is None
