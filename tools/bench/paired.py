@@ -1,9 +1,10 @@
 """Two checkouts of this project beside each other: seconds per iteration of a recipe, in pairs A B, B A, A B ...
 
-    python -m tools.bench.paired --before ../old --market data/cache/tensors/<id> --recipe default_cpu
+    python -m tools.bench.paired --before ../old --recipe default_cpu [--market data/cache/tensors/<id>]
 
 Each measurement is a process of its own with its checkout on the path. What both have to offer is used: a checkout that
-knows no `threads`, `precision` or `compile_env` is measured as it is.
+knows no `threads`, `precision` or `compile_env` is measured as it is. The recipe is the older one's in both, as far as
+the newer one has its settings: what was tuned since is no speed. Without a market each builds the simulated one.
 """
 
 import argparse
@@ -19,7 +20,7 @@ WORKER = """
 import dataclasses, inspect, json, sys, time
 from pathlib import Path
 import torch
-from clstm_core.config import RECIPES, RunConfig
+from clstm_core.config import RECIPES, MarketConfig, RunConfig
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.market.tensors import load_market
 from clstm_core.ppo.learner import Learner
@@ -31,10 +32,27 @@ for module, name in (("products", "faster_products"), ("memory", "keep_freed_mem
     except ImportError:
         pass
 config, known = RECIPES[asked["recipe"]](), {field.name for field in dataclasses.fields(RunConfig)}
+if asked.get("told"):
+    print(json.dumps({room: dataclasses.asdict(getattr(config, room)) for room in ("env", "model", "ppo")}))
+    sys.exit()
+for room, settings in asked["settings"].items():
+    mine = getattr(config, room)
+    known_there = {field.name for field in dataclasses.fields(mine)}
+    kept = type(mine)(**{key: value for key, value in settings.items() if key in known_there})
+    config = dataclasses.replace(config, **{room: kept})
 more = {key: asked[key] for key in ("precision", "compile_env") if key in known and asked[key]}
 ppo = dataclasses.replace(config.ppo, **({"n_envs": asked["n_envs"]} if asked["n_envs"] else {}))
 config = dataclasses.replace(config, timesteps=10**8, device="cpu", ppo=ppo, **more)
-market = load_market(Path(asked["market"]))
+if asked["market"]:
+    market = load_market(Path(asked["market"]))
+else:
+    for module in ("build.simulated", "worlds"):
+        try:
+            built = __import__(f"clstm_core.market.{module}", fromlist=["simulated_market"]).simulated_market
+            break
+        except (ImportError, AttributeError):
+            pass
+    market = built(MarketConfig(source="simulated", n_snapshots=1500), embargo=64)
 env = OptionsEnv(market, config.env, n_envs=ppo.n_envs)
 held = OptionsEnv(
     market, config.env, n_envs=min(64, ppo.n_envs), seed=1, window=market.split("validation")
@@ -60,7 +78,7 @@ def main() -> int:
     out = argparse.ArgumentParser(prog="python -m tools.bench.paired", description=(__doc__ or "").split("\n")[0])
     out.add_argument("--before", type=Path, required=True, help="the older checkout")
     out.add_argument("--after", type=Path, default=Path(), help="the newer one (this)")
-    out.add_argument("--market", type=Path, required=True, help="folder of market tensors")
+    out.add_argument("--market", type=Path, help="folder of market tensors that both can read; else a simulated one")
     out.add_argument("--recipe", default="default_cpu")
     out.add_argument("--n-envs", type=int, help="in place of the recipe's")
     out.add_argument("--threads", type=int, default=2, help="of the learner")
@@ -70,7 +88,8 @@ def main() -> int:
     out.add_argument("--pairs", type=int, default=5)
     options = out.parse_args()
     asked = {key: value for key, value in vars(options).items() if key not in ("before", "after", "pairs")}
-    asked["market"] = str(options.market.resolve())
+    asked["market"] = str(options.market.resolve()) if options.market else None
+    asked["settings"] = json.loads(_said(options.before, json.dumps(asked | {"told": True})))
     ratios = []
     for pair in range(options.pairs):
         places = {"before": options.before, "after": options.after}
@@ -94,6 +113,11 @@ def interval(ratios: list[float], seed: int = 0) -> tuple[float, float]:
 
 def _measured(checkout: Path, asked: str) -> float:
     """Seconds per iteration of one checkout."""
+    return float(_said(checkout, asked))
+
+
+def _said(checkout: Path, asked: str) -> str:
+    """The last line that the worker prints of one checkout."""
     done = subprocess.run(
         [sys.executable, "-c", WORKER, asked],
         cwd=checkout,
@@ -104,7 +128,7 @@ def _measured(checkout: Path, asked: str) -> float:
     )
     if done.returncode:
         raise SystemExit(f"error: {checkout}: {done.stderr.strip().splitlines()[-1]}. Pass a checkout of this project.")
-    return float(done.stdout.split()[-1])
+    return done.stdout.strip().splitlines()[-1]
 
 
 if __name__ == "__main__":
