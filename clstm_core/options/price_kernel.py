@@ -5,6 +5,7 @@ are operators that it calls. Uncompiled code computes with `black_scholes` and `
 """
 
 import ctypes
+from typing import Any
 
 import torch
 
@@ -82,14 +83,24 @@ def _greeks(*given: torch.Tensor) -> torch.Tensor:
 
 
 @torch.library.impl(_OPERATORS, "scenarios", "CPU")
-def _scenarios(*given: torch.Tensor | list[float]) -> torch.Tensor:
-    *tensors, factor = given
-    arrays = [part.contiguous() for part in tensors]
-    count, move = tensors[0].numel(), tensors[-1]
-    log_move, factors = torch.log1p(move), torch.tensor(factor, dtype=torch.float32)
-    out = torch.empty(2 * len(move) - 1, count, dtype=torch.float32)
-    addresses = (ctypes.c_void_p(a.data_ptr()) for a in (*arrays, log_move, factors, out))
-    _library().scenarios(*addresses, ctypes.c_int64(count), ctypes.c_int64(len(move) - 1))
+def _scenarios(
+    spot: torch.Tensor,
+    strike: torch.Tensor,
+    money: torch.Tensor,
+    tte: torch.Tensor,
+    vol: torch.Tensor,
+    rate: torch.Tensor,
+    dividend_yield: torch.Tensor,
+    right: torch.Tensor,
+    move: torch.Tensor,
+    factor: list[float],
+) -> torch.Tensor:
+    count, points = spot.numel(), len(move) - 1
+    given = (spot, strike, money, tte, vol, rate, dividend_yield, right, move, move.log1p(), torch.tensor(factor))
+    arrays = [part.contiguous() for part in given]
+    out = torch.empty(1 + 2 * points, count)
+    addresses = (ctypes.c_void_p(a.data_ptr()) for a in (*arrays, out))
+    _library().scenarios(*addresses, ctypes.c_int64(count), ctypes.c_int64(points))
     return out
 
 
@@ -99,8 +110,8 @@ def _greeks_shape(spot: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
 
 
 @torch.library.register_fake("clstm::scenarios")
-def _scenarios_shape(spot: torch.Tensor, *rest: torch.Tensor | list[float]) -> torch.Tensor:
-    return spot.new_empty(2 * len(rest[-2]) - 1, spot.numel())
+def _scenarios_shape(spot: torch.Tensor, *rest: Any) -> torch.Tensor:
+    return spot.new_empty(2 * len(rest[7]) - 1, spot.numel())
 
 
 def _library() -> ctypes.CDLL:
