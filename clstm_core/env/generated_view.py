@@ -35,7 +35,7 @@ from clstm_core.market.clock import YEAR_NS
 from clstm_core.market.worlds.generated import LEAST_PRICE, GeneratedWorld
 from clstm_core.market.worlds.paths import Surprise, step_of
 from clstm_core.market.worlds.surface import PathState
-from clstm_core.options import black_scholes
+from clstm_core.options import black_scholes, price_kernel
 from clstm_core.options.black_scholes import Greeks
 
 
@@ -225,7 +225,11 @@ class GeneratedView:
         total, deviations = surface.implied_variance(theta, strength, money.to(self.dtype))
         vol = torch.sqrt(total.double() / tte)
         right, settles = asked.right.double(), listing.settle_E[expiry] == session + 1
-        greeks = black_scholes.greeks(state.spot, strike, tte, vol, state.rate, state.dividend_yield, right)
+        rates = (state.rate, state.dividend_yield, right)
+        if price_kernel.wanted(row.device):
+            greeks = price_kernel.greeks(state.spot, strike, money, tte, vol, *rates)
+        else:
+            greeks = black_scholes.greeks(state.spot, strike, tte, vol, *rates)
         return self._quoted(state, strike, right, tte, vol, deviations, greeks, settles)
 
     def _quoted(

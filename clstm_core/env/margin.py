@@ -6,6 +6,7 @@ import torch
 
 from clstm_core.config import EnvConfig
 from clstm_core.once import made_once
+from clstm_core.options import price_kernel
 
 _LEAST_DEVIATION = 1e-6
 """Below it nothing is left to move: the error function is -1 or 1."""
@@ -51,6 +52,10 @@ def option_scenarios(
     Written out with w N(w d) = (w + erf(d / sqrt 2)) / 2: each scenario costs two error functions and little more.
     """
     move = price_points(config, spot.dtype, spot.device)
+    if price_kernel.wanted(spot.device) and spot.dtype == torch.float32 and out is None:
+        money = torch.log(strike / spot) - (rate - dividend_yield) * tte_years.clamp(min=0.0)
+        terms = (spot, strike, money, tte_years, implied_vol, rate, dividend_yield, right)
+        return price_kernel.scenarios(*terms, move, vol_factors(config))
     tte = tte_years.clamp(min=0.0)
     carry = torch.log(spot / strike) + (rate - dividend_yield) * tte
     shares = 0.5 * spot * torch.exp(-dividend_yield * tte)

@@ -40,6 +40,7 @@ from clstm_core.env.view import MarketView
 from clstm_core.errors import CheckpointError, ConfigError
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.market.worlds.generated import GeneratedWorld
+from clstm_core.options import price_kernel
 from clstm_core.specs import ACTIONS, OBSERVATION
 
 
@@ -123,6 +124,7 @@ class OptionsEnv:
         """
         view, config, begin = self.view, self.config, self._begin
         if isinstance(view, GeneratedView):
+            price_kernel.make_ready()
             self._paths = view
             self._turn = Compiled(lambda now, *rest: turn_on_paths(view, config, begin, now, *rest))
         else:
