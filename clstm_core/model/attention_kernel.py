@@ -1,7 +1,6 @@
 """Attention over a window of a trunk's last outputs as one compiled kernel on a CPU, without Python's lock."""
 
 import ctypes
-from typing import Any
 
 import torch
 
@@ -27,23 +26,49 @@ def why_not(hidden_dim: int, n_heads: int) -> str:
 
 def attend(
     library: ctypes.CDLL,
-    q_TNH: torch.Tensor,
-    k_TNH: torch.Tensor,
-    v_TNH: torch.Tensor,
-    past_k_NVH: torch.Tensor,
-    past_v_NVH: torch.Tensor,
+    qkv: torch.Tensor,
+    past: torch.Tensor,
     age_WH: torch.Tensor,
-    valid_NV: torch.Tensor,
+    valid_NW: torch.Tensor,
     start_TN: torch.Tensor,
     n_heads: int,
-) -> torch.Tensor:
-    """Mixed values [T, N, H] of every step: its window is the V = W - 1 outputs before it and its own, in its episode.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mixed values [T N, H] of every step, and the weights that mixed them, outside of autograd.
+
+    A step's window is the W - 1 outputs before it and its own, as far as they are of its episode.
 
     Args:
-        past_k_NVH, past_v_NVH: of the slots stored before the first step; which of them are filled is `valid`
+        qkv: queries, keys and values [T N, 3 H] of the steps
+        past: keys and values [N W, 2 H] of the ring before the first step, whose oldest slot is never seen
+        valid_NW: which slots of the ring are filled
     """
-    given = (q_TNH, k_TNH, v_TNH, past_k_NVH, past_v_NVH, age_WH)
-    return _Attention.apply(*given, valid_NV.contiguous(), start_TN.contiguous(), n_heads, library)
+    (steps, n), (window, hidden) = start_TN.shape, age_WH.shape
+    lanes = -(-window // library.units()) * library.units()
+    mixed, weights = qkv.new_empty(steps * n, hidden), qkv.new_empty(n, n_heads, steps, lanes)
+    arrays = (qkv, past, age_WH, valid_NW, start_TN, mixed, weights)
+    sizes = (steps, n, hidden, hidden // n_heads, window)
+    library.attend(*map(address, arrays), *map(ctypes.c_int64, sizes))
+    return mixed, weights
+
+
+def attend_back(
+    library: ctypes.CDLL,
+    qkv: torch.Tensor,
+    past: torch.Tensor,
+    age_WH: torch.Tensor,
+    valid_NW: torch.Tensor,
+    start_TN: torch.Tensor,
+    weights: torch.Tensor,
+    d_mixed: torch.Tensor,
+    n_heads: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gradients of `attend`'s qkv, past and ages."""
+    (steps, n), (window, hidden) = start_TN.shape, age_WH.shape
+    slopes = (torch.empty_like(qkv), torch.empty_like(past), torch.zeros_like(age_WH))
+    arrays = (qkv, past, age_WH, valid_NW, start_TN, weights, d_mixed, *slopes)
+    sizes = (steps, n, hidden, hidden // n_heads, window)
+    library.attend_back(*map(address, arrays), *map(ctypes.c_int64, sizes))
+    return slopes
 
 
 def attend_step(
@@ -69,27 +94,3 @@ def attend_step(
     arrays = (*(part.contiguous() for part in given), moved, filled, mixed)
     library.attend_step(*map(address, arrays), *map(ctypes.c_int64, (n, hidden, window, folded_NhH.shape[1])))
     return mixed, moved, filled
-
-
-class _Attention(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, *given: Any) -> torch.Tensor:
-        *arrays, n_heads, library = given
-        arrays = [part.contiguous() for part in arrays]
-        query, age = arrays[0], arrays[5]
-        steps, n, hidden = query.shape
-        sizes = (steps, n, hidden, hidden // n_heads, len(age))
-        lanes = -(-len(age) // library.units()) * library.units()
-        out, weights = torch.empty_like(query), query.new_empty(n, n_heads, steps, lanes)
-        library.attend(*map(address, (*arrays, out, weights)), *map(ctypes.c_int64, sizes))
-        ctx.save_for_backward(*arrays, weights)
-        ctx.library, ctx.sizes = library, sizes
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        slopes = (*(torch.empty_like(part) for part in saved[:5]), torch.zeros_like(saved[5]))
-        arrays = (*saved, grads[0].contiguous(), *slopes)
-        ctx.library.attend_back(*map(address, arrays), *map(ctypes.c_int64, ctx.sizes))
-        return (*slopes, None, None, None, None)

@@ -187,29 +187,29 @@ class CLSTM(nn.Module):
         Assumes: the critic sees the encoder's features detached
         """
         features = self.encoder(obs_TNF)
-        y, actor, _ = self.actor_trunk.unroll(features, start_TN, state.actor)
-        logits, state = self.policy_logits(y, mask_TNA), state.with_actor(actor)
+        y, actor = self.actor_trunk.unroll(features, start_TN, state.actor)
+        logits, after = self.policy_logits(y, mask_TNA), state.with_actor(actor.last())
         if self.critic_trunk is None:
-            return logits, self.values(y), state
-        y_critic, critic, _ = self.critic_trunk.unroll(features.detach(), start_TN, state.critic)
-        return logits, self.values(y_critic), state.with_critic(critic)
+            return logits, self.values(y), after
+        y_critic, critic = self.critic_trunk.unroll(features.detach(), start_TN, state.critic)
+        return logits, self.values(y_critic), after.with_critic(critic.last())
 
     def unroll_actor(
         self, features_TNH: torch.Tensor, mask_TNA: torch.Tensor | None, start_TN: torch.Tensor, state: TrunkState
-    ) -> tuple[torch.Tensor, TrunkState]:
-        """The actor's half of `unroll`, from encoder features: masked logits [T, N, A], state after."""
-        y, last, _ = self.actor_trunk.unroll(features_TNH, start_TN, state)
-        return self.policy_logits(y, mask_TNA), last
+    ) -> tuple[torch.Tensor, Steps]:
+        """The actor's half of `unroll`, from encoder features: masked logits [T, N, A], state after every step."""
+        y, steps = self.actor_trunk.unroll(features_TNH, start_TN, state)
+        return self.policy_logits(y, mask_TNA), steps
 
     def unroll_critic(
         self, features_TNH: torch.Tensor, start_TN: torch.Tensor, state: TrunkState
-    ) -> tuple[torch.Tensor, TrunkState, Steps]:
-        """The critic's half of `unroll`, from encoder features: values [T, N], state after, state after every step.
+    ) -> tuple[torch.Tensor, Steps]:
+        """The critic's half of `unroll`, from encoder features: values [T, N], state after every step.
 
         Where the trunk is shared, `state` is the actor's.
         """
-        y, last, steps = self._value_trunk.unroll(features_TNH, start_TN, state)
-        return self.values(y), last, steps
+        y, steps = self._value_trunk.unroll(features_TNH, start_TN, state)
+        return self.values(y), steps
 
     def look_ahead(self, features_MH: torch.Tensor, steps: Steps, t_M: torch.Tensor, n_M: torch.Tensor) -> torch.Tensor:
         """Values [M] of the observations that follow steps t of envs n, from the critic's state after that step.
@@ -217,8 +217,7 @@ class CLSTM(nn.Module):
         Args:
             features_MH: encoder features of these observations
         """
-        trunk = self._value_trunk
-        y, _ = trunk.step(features_MH, steps.after(t_M, n_M, trunk.window))
+        y, _ = self._value_trunk.step(features_MH, steps.after(t_M, n_M))
         return self.values(y)
 
     def critic_state(self, state: RecurrentState) -> TrunkState:

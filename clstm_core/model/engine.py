@@ -8,7 +8,10 @@ from clstm_core.errors import ConfigError
 from clstm_core.model.attention_kernel import attention_kernel
 from clstm_core.model.clstm import CLSTM
 from clstm_core.model.lstm_kernel import LSTMKernel, lstm_kernel, why_not
+from clstm_core.model.norm_kernel import norm_kernel
 from clstm_core.model.policy_kernel import policy_kernel
+from clstm_core.model.trunk import Trunk
+from clstm_core.model.trunk_kernel import TrunkKernel
 
 FLOAT32, BFLOAT16, AUTO = "float32", "bfloat16", "auto"
 FASTER = 1.2
@@ -34,8 +37,17 @@ def use_kernels(model: CLSTM, precision: str) -> str:
             trunk.lstm.kernel = None if reason else lstm_kernel(hidden, half=half)
             if trunk.attention is not None:
                 trunk.attention.kernel = attention_kernel(hidden, model.config.n_heads) if on_cpu else None
-                trunk.attention.rounds = half
+            trunk.kernel = trunk_kernel(trunk)
     return f"LSTM by torch operations, {precision}: {reason}" if reason else f"LSTM compiled for this CPU, {precision}"
+
+
+def trunk_kernel(trunk: Trunk) -> TrunkKernel | None:
+    """What unrolls a trunk by the kernels that its parts have, or None where one of them has none."""
+    lstm, look, norm = trunk.lstm.kernel, trunk.attention, norm_kernel(trunk.hidden_dim)
+    if lstm is None or norm is None or (look is not None and look.kernel is None):
+        return None
+    attention, heads = (None, 1) if look is None else (look.kernel, look.n_heads)
+    return TrunkKernel(lstm, norm, attention, heads, trunk.norm.eps)
 
 
 def chosen(precision: str, hidden_dim: int, device: torch.device, rows: int) -> str:

@@ -7,9 +7,10 @@ A row's arithmetic does not depend on its company, so that a rollout's steps and
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch.autograd.function import once_differentiable
 
 from clstm_core.native import build
 
@@ -52,19 +53,66 @@ class LSTMKernel:
         weights: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One step of `unroll` without gradients: new h and c [N, H]."""
-        n, hidden = h_NH.shape
-        read, (ahead, _) = _even(x_NF).to(self.dtype).contiguous(), self.packed(*weights[:2])
-        h, c = h_NH.new_empty(n, hidden), c_NH.new_empty(n, hidden)
-        before = torch.empty(n, hidden, dtype=self.dtype)
-        state = (start_N.contiguous(), h_NH.contiguous(), c_NH.contiguous())
-        arrays = (read, *state, weights[2], ahead, h, c, None, before)
-        sizes = map(ctypes.c_int64, (1, n, read.shape[1], hidden, 1))
+        walked = self.ahead(x_NF.unsqueeze(0), start_N.unsqueeze(0), h_NH, c_NH, weights, remember=False)
+        return walked.outputs.squeeze(0), walked.cells.squeeze(0)
+
+    def ahead(
+        self,
+        x_TNF: torch.Tensor,
+        start_TN: torch.Tensor,
+        h_NH: torch.Tensor,
+        c_NH: torch.Tensor,
+        weights: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+        *,
+        remember: bool,
+    ) -> "Walked":
+        """`unroll` outside of autograd.
+
+        Args:
+            remember: `back` will be asked
+        """
+        (steps, n, features), hidden = x_TNF.shape, h_NH.shape[1]
+        ahead, back = self.packed(*weights[:2])
+        x, start, h, c = (part.contiguous() for part in (x_TNF, start_TN, h_NH, c_NH))
+        outputs, cells = h.new_empty(steps, n, hidden), h.new_empty(steps, n, hidden)
+        gates = h.new_empty(steps, n, 4 * hidden) if remember else None
+        keep = steps if remember else min(2, steps)
+        read = torch.empty(keep, n, features + hidden + (features + hidden) % 2, dtype=self.dtype)
+        arrays = (x, start, h, c, weights[2].contiguous(), ahead, outputs, cells, gates, read)
+        sizes = map(ctypes.c_int64, (steps, n, features, hidden, keep))
         self.library.forward(int(self.half), *map(address, arrays), *sizes)
-        return h, c
+        return Walked(outputs, cells, start, c, gates, read, back)
+
+    def back(
+        self,
+        walked: "Walked",
+        weight_ih: torch.Tensor,
+        d_outputs: torch.Tensor | None,
+        d_cells: torch.Tensor | None,
+        *,
+        to_inputs: bool,
+    ) -> tuple[torch.Tensor | None, ...]:
+        """Gradients of inputs (None unless `to_inputs`), h and c before the first step, and the three weights.
+
+        Once for each `ahead`: slopes are written where the gates were.
+        """
+        cells, gates, read = walked.cells, walked.gates, walked.read
+        steps, n, hidden = cells.shape
+        features = weight_ih.shape[1]
+        assert gates is not None
+        d_outputs, d_cells = (None if grad is None else grad.contiguous() for grad in (d_outputs, d_cells))
+        d_gates = torch.empty_like(gates, dtype=self.dtype) if self.half else gates
+        d_bias, d_h, d_c = cells.new_empty(4 * hidden), torch.empty_like(walked.c), torch.empty_like(walked.c)
+        arrays = (d_outputs, d_cells, gates, cells, walked.c, walked.start, walked.packed, d_gates, d_bias, d_h, d_c)
+        self.library.backward(int(self.half), *map(address, arrays), *map(ctypes.c_int64, (steps, n, hidden)))
+        slopes = d_gates.flatten(0, 1)
+        d_x = (slopes @ weight_ih.to(self.dtype)).float().view(steps, n, features) if to_inputs else None
+        d_read = (slopes.t() @ read.flatten(0, 1)).float()
+        return d_x, d_h, d_c, d_read[:, :features], d_read[:, features : features + hidden], d_bias
 
     @contextmanager
     def standing(self, weight_ih: torch.Tensor, weight_hh: torch.Tensor) -> Iterator[None]:
-        """The layer's weights stand still meanwhile: they are put in order once. One thread at a time."""
+        """The layer's weights stand still meanwhile: they are put in order once."""
         self._packed = self._pack(weight_ih, weight_hh)
         try:
             yield
@@ -77,11 +125,11 @@ class LSTMKernel:
 
     def _pack(self, weight_ih: torch.Tensor, weight_hh: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         rows, hidden = weight_hh.shape
-        given = _even(weight_ih.detach()).contiguous()
-        ahead = torch.empty(rows * (given.shape[1] + hidden), dtype=self.dtype)
+        features = weight_ih.shape[1]
+        ahead = torch.empty(rows * (features + hidden + (features + hidden) % 2), dtype=self.dtype)
         back = torch.empty(rows * hidden, dtype=self.dtype)
-        arrays = (given, weight_hh.detach().contiguous(), ahead, back)
-        sizes = map(ctypes.c_int64, (given.shape[1], hidden))
+        arrays = (weight_ih.contiguous(), weight_hh.contiguous(), ahead, back)
+        sizes = map(ctypes.c_int64, (features, hidden))
         self.library.pack_weights(int(self.half), *map(address, arrays), *sizes)
         return ahead, back
 
@@ -107,68 +155,37 @@ def why_not(hidden_dim: int, *, half: bool) -> str:
     return ""
 
 
+class Walked(NamedTuple):
+    """A layer's h and c after every step [T, N, H], and what its way back reads besides."""
+
+    outputs: torch.Tensor
+    cells: torch.Tensor
+    start: torch.Tensor
+    c: torch.Tensor  # before the first step
+    gates: torch.Tensor | None
+    read: torch.Tensor  # the products' input: x, then the h before each step
+    packed: torch.Tensor
+
+
 class _Recurrence(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        start: torch.Tensor,
-        h: torch.Tensor,
-        c: torch.Tensor,
-        weight_ih: torch.Tensor,
-        weight_hh: torch.Tensor,
-        bias: torch.Tensor,
-        kernel: LSTMKernel,
-        remember: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        steps, n, features = x.shape
-        hidden = h.shape[1]
-        ahead, back = kernel.packed(weight_ih, weight_hh)
-        read = _even(x).to(kernel.dtype).contiguous()
-        start, h, c = start.contiguous(), h.contiguous(), c.contiguous()
-        outputs, cells = h.new_empty(steps, n, hidden), h.new_empty(steps, n, hidden)
-        gates = h.new_empty(steps, n, 4 * hidden) if remember else None
-        keep = steps if remember else min(2, steps)
-        before = torch.empty(keep, n, hidden, dtype=kernel.dtype)
-        arrays = (read, start, h, c, bias.detach(), ahead, outputs, cells, gates, before)
-        sizes = map(ctypes.c_int64, (steps, n, read.shape[2], hidden, keep))
-        kernel.library.forward(int(kernel.half), *map(address, arrays), *sizes)
+    def forward(ctx: Any, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        x, start, h, c, weight_ih, weight_hh, bias, kernel, remember = given
+        walked = kernel.ahead(x, start, h, c, (weight_ih, weight_hh, bias), remember=remember)
         if remember:
-            ctx.save_for_backward(read, start, c, weight_ih, cells, gates, before, back)
-            ctx.kernel, ctx.features = kernel, features
+            ctx.save_for_backward(weight_ih, *walked)
+            ctx.kernel = kernel
             ctx.set_materialize_grads(False)
-        return outputs, cells
+        return walked.outputs, walked.cells
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-        read, start, c, weight_ih, cells, gates, before, back = ctx.saved_tensors
-        kernel = ctx.kernel
-        steps, n, hidden = cells.shape
-        d_outputs, d_cells = (None if grad is None else grad.contiguous() for grad in grads)
-        d_gates = torch.empty(steps, n, 4 * hidden, dtype=kernel.dtype)
-        d_bias, d_h, d_c = cells.new_empty(4 * hidden), torch.empty_like(c), torch.empty_like(c)
-        arrays = (d_outputs, d_cells, gates, cells, c, start, back, d_gates, d_bias, d_h, d_c)
-        kernel.library.backward(int(kernel.half), *map(address, arrays), *map(ctypes.c_int64, (steps, n, hidden)))
-        slopes = d_gates.flatten(0, 1)
-        d_x = slopes @ weight_ih.to(kernel.dtype) if ctx.needs_input_grad[0] else None
-        d_ih = (slopes.t() @ read.flatten(0, 1))[:, : ctx.features]
-        d_hh = slopes.t() @ before.flatten(0, 1)
-        return (
-            None if d_x is None else d_x.float().view(steps, n, ctx.features),
-            None,
-            d_h,
-            d_c,
-            d_ih.float(),
-            d_hh.float(),
-            d_bias,
-            None,
-            None,
+        weight_ih, *walked = ctx.saved_tensors
+        d_x, d_h, d_c, *d_weights = ctx.kernel.back(
+            Walked(*walked), weight_ih, *grads, to_inputs=ctx.needs_input_grad[0]
         )
-
-
-def _even(array: torch.Tensor) -> torch.Tensor:
-    """With a column of zeros more where their number is odd: bfloat16 is multiplied in pairs."""
-    return torch.nn.functional.pad(array, (0, 1)) if array.shape[-1] % 2 else array
+        return d_x, None, d_h, d_c, *d_weights, None, None
 
 
 def address(array: torch.Tensor | None) -> ctypes.c_void_p:

@@ -5,13 +5,16 @@ exactly the same context, and neither looks across an episode's start.
 """
 
 from ctypes import CDLL
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from clstm_core.model.attention_kernel import attend, attend_step
+from clstm_core.model.attention_kernel import attend_step
 from clstm_core.model.lstm import LSTM
+from clstm_core.model.trunk_kernel import TrunkKernel
 
 
 class TrunkState(NamedTuple):
@@ -46,9 +49,7 @@ class WindowAttention(nn.Module):
     """
 
     kernel: CDLL | None = None
-    """Mixes an unrolled chunk in place of torch operations, where a learner has given the layer one."""
-    rounds = False
-    """Whether an unrolled chunk's projections are products of bfloat16 then."""
+    """Mixes a single step in place of torch operations, where a learner has given the layer one."""
 
     def __init__(self, hidden_dim: int, n_heads: int, window: int):
         super().__init__()
@@ -118,31 +119,6 @@ class WindowAttention(nn.Module):
         mixed_NTH = (weight_NhTS @ v_NhSd).transpose(1, 2).reshape(n, steps, hidden)
         return self.output(mixed_NTH).transpose(0, 1)
 
-    def unroll_compiled(
-        self, h_TNH: torch.Tensor, past_NVH: torch.Tensor, valid_NV: torch.Tensor, start_TN: torch.Tensor
-    ) -> torch.Tensor:
-        """`unroll` by the kernel: which outputs a step may see follows from filled slots [N, V] and episode starts."""
-        assert self.kernel is not None
-        mixed_TNH = attend(
-            self.kernel,
-            self._project(self.query, h_TNH),
-            self._project(self.key, h_TNH),
-            self._project(self.value, h_TNH),
-            self._project(self.key, past_NVH),
-            self._project(self.value, past_NVH),
-            self.age_WH,
-            valid_NV,
-            start_TN,
-            self.n_heads,
-        )
-        return self._project(self.output, mixed_TNH)
-
-    def _project(self, layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-        if not self.rounds:
-            return layer(x)
-        product = nn.functional.linear(x.bfloat16(), layer.weight.bfloat16()).float()
-        return product if layer.bias is None else product + layer.bias
-
 
 def visible_slots(start_TN: torch.Tensor, valid_NV: torch.Tensor) -> torch.Tensor:
     """Which outputs each step may attend to: inside its window, filled, and of its own episode.
@@ -164,6 +140,9 @@ class Trunk(nn.Module):
 
     y_t = LayerNorm(h_t + Attention(h_t; h_{t-W+1..t}))
     """
+
+    kernel: TrunkKernel | None = None
+    """Unrolls chunks in place of torch operations, where a learner has given the trunk one."""
 
     def __init__(self, input_size: int, hidden_dim: int, n_heads: int, window: int, memory_steps: int):
         super().__init__()
@@ -215,39 +194,68 @@ class Trunk(nn.Module):
         mixed, memory, valid = self.attention.compiled_step(h, state.memory, state.valid, starts)
         return h + mixed, TrunkState(h, c, memory, valid)
 
-    def unroll(
-        self, x_TNF: torch.Tensor, start_TN: torch.Tensor, state: TrunkState
-    ) -> tuple[torch.Tensor, TrunkState, "Steps"]:
-        """All steps of a chunk: y [T, N, H], the state after it, and every step's state in compact form."""
+    def unroll(self, x_TNF: torch.Tensor, start_TN: torch.Tensor, state: TrunkState) -> tuple[torch.Tensor, "Steps"]:
+        """All steps of a chunk: y [T, N, H], and the state after each."""
+        if self.kernel is not None:
+            y_TNH, h_TNH, c_TNH = self.kernel.unroll(x_TNF, start_TN, state, self._weights())
+            return y_TNH, Steps(h_TNH, c_TNH, start_TN, state)
         h_TNH, c_TNH = self.lstm.unroll(x_TNF, start_TN, state.h, state.c)
+        steps = Steps(h_TNH, c_TNH, start_TN, state)
         if self.attention is None:
-            last = TrunkState(h_TNH[-1], c_TNH[-1], state.memory, state.valid)
-            return self.norm(h_TNH), last, Steps(h_TNH, c_TNH, None, None)
-        past_NVH, valid_NV = state.memory[:, 1:], state.valid[:, 1:]
-        visible_NTS = visible_slots(start_TN, valid_NV)
-        if self.attention.kernel is None:
-            mixed_TNH = self.attention.unroll(h_TNH, past_NVH, visible_NTS)
-        else:
-            mixed_TNH = self.attention.unroll_compiled(h_TNH, past_NVH, valid_NV, start_TN)
-        y_TNH = self.norm(h_TNH + mixed_TNH)
-        ring_NSH = torch.cat((past_NVH, h_TNH.transpose(0, 1)), dim=1)
-        last = TrunkState(h_TNH[-1], c_TNH[-1], ring_NSH[:, -self.window :], visible_NTS[:, -1, -self.window :])
-        return y_TNH, last, Steps(h_TNH, c_TNH, ring_NSH, visible_NTS)
+            return self.norm(h_TNH), steps
+        mixed_TNH = self.attention.unroll(h_TNH, state.memory[:, 1:], steps.visible)
+        return self.norm(h_TNH + mixed_TNH), steps
+
+    def _weights(self) -> tuple[torch.Tensor, ...]:
+        """In the order in which a kernel takes them."""
+        lstm, norm, look = self.lstm, self.norm, self.attention
+        weights = (lstm.weight_ih, lstm.weight_hh, lstm.bias, norm.weight, norm.bias)
+        if look is None:
+            return weights
+        projections = (look.query.weight, look.query.bias, look.key.weight, look.value.weight)
+        return (*weights, *projections, look.output.weight, look.output.bias, look.age_WH)
 
 
-class Steps(NamedTuple):
-    """The state after every step of an unrolled chunk; `after` makes states of one step each."""
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """The state after every step of an unrolled chunk, worked out where it is asked for.
+
+    Args:
+        before: the state before the first step
+    """
 
     h: torch.Tensor  # [T, N, H]
     c: torch.Tensor  # [T, N, H]
-    ring: torch.Tensor | None  # [N, W - 1 + T, H]
-    visible: torch.Tensor | None  # [N, T, W - 1 + T]
+    start: torch.Tensor  # [T, N]
+    before: TrunkState
 
-    def after(self, t_M: torch.Tensor, n_M: torch.Tensor, window: int) -> TrunkState:
+    @property
+    def window(self) -> int:
+        """W, 0 without attention."""
+        return self.before.memory.shape[1]
+
+    @cached_property
+    def ring(self) -> torch.Tensor:
+        """Past outputs and those of the chunk [N, W - 1 + T, H]."""
+        return torch.cat((self.before.memory[:, 1:], self.h.transpose(0, 1)), dim=1)
+
+    @cached_property
+    def visible(self) -> torch.Tensor:
+        """Which of them each step may attend to [N, T, W - 1 + T]."""
+        return visible_slots(self.start, self.before.valid[:, 1:])
+
+    def last(self) -> TrunkState:
+        """The state after the chunk."""
+        h, c = self.h[-1], self.c[-1]
+        if not self.window:
+            return TrunkState(h, c, self.before.memory, self.before.valid)
+        return TrunkState(h, c, self.ring[:, -self.window :], self.visible[:, -1, -self.window :])
+
+    def after(self, t_M: torch.Tensor, n_M: torch.Tensor) -> TrunkState:
         """States [M, ...] after steps t of envs n: to look one step ahead from many steps in one batch."""
         h, c = self.h[t_M, n_M], self.c[t_M, n_M]
-        if self.ring is None or self.visible is None:
+        if not self.window:
             return TrunkState(h, c, h.new_zeros(len(h), 0, h.shape[1]), h.new_zeros(len(h), 0, dtype=torch.bool))
-        slot_MW = t_M.unsqueeze(1) + torch.arange(window, device=t_M.device)  # step t's window starts at slot t
+        slot_MW = t_M.unsqueeze(1) + torch.arange(self.window, device=t_M.device)  # step t's window starts at slot t
         env_M1 = n_M.unsqueeze(1)
         return TrunkState(h, c, self.ring[env_M1, slot_MW], self.visible[env_M1, t_M.unsqueeze(1), slot_MW])

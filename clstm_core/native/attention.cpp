@@ -2,9 +2,10 @@
 //
 //   score_j = scale q_t . (k_s + age_j),  s = t + j of W - 1 stored slots and T new ones;   out_t = sum softmax(score)_j v_s
 //
-// Sequences and heads are independent. Arrays are row-major: q, k, v, out [T, N, H] of the new steps, past_k and
-// past_v [N, W - 1, H], age [W, H], weights [N, heads, T, L] where L is W made
-// a multiple of VL; a head is D = H / heads numbers of H, a multiple of VL too.
+// Sequences and heads are independent. Arrays are row-major: qkv [T, N, 3, H] of the new steps, past [N, W, 2, H] the
+// keys and values of the ring before them, whose oldest slot no step sees, valid [N, W] which of it is filled, out
+// [T, N, H], age [W, H], weights [N, heads, T, L] where L is W made a multiple of VL; a head is D = H / heads numbers of
+// H, a multiple of VL too.
 
 #include <algorithm>
 #include <cmath>
@@ -12,9 +13,11 @@
 
 #include "vectors.h"
 
+enum Part { QUERY, KEY, VALUE };
+
 struct Window {
-    const float *q, *k, *v, *past_k, *past_v, *age;
-    const uint8_t *valid, *start;  // [N, W - 1]: slots that are filled; [T, N]: an episode starts
+    const float *qkv, *stored, *age;
+    const uint8_t *valid, *start;
     int64_t T, N, H, D, W;
 
     float scale() const { return 1.0f / std::sqrt((float)D); }
@@ -22,15 +25,21 @@ struct Window {
     int64_t slots() const { return past() + T; }
     int64_t lanes() const { return (W + VL - 1) / VL * VL; }
     int64_t at(int64_t n, int64_t t, int64_t head) const { return (t * N + n) * H + head * D; }
+    int64_t of(Part part, int64_t n, int64_t t, int64_t head) const { return ((t * N + n) * 3 + part) * H + head * D; }
+    int64_t of_past(Part part, int64_t n, int64_t s, int64_t head) const {
+        return ((n * W + s + 1) * 2 + part - KEY) * H + head * D;
+    }
+    bool filled(int64_t n, int64_t s) const { return valid[n * W + s + 1]; }
+    const float* query(int64_t n, int64_t t, int64_t head) const { return qkv + of(QUERY, n, t, head); }
 
     // rows [S, D] of one head: the stored slots, zero where they are not filled, then the new steps
-    void gather(float* rows, const float* fresh, const float* stored, int64_t n, int64_t head) const {
+    void gather(float* rows, Part part, int64_t n, int64_t head) const {
         for (int64_t s = 0; s < past(); s++, rows += D)
-            if (valid[n * past() + s])
-                memcpy(rows, stored + (n * past() + s) * H + head * D, sizeof(float) * D);
+            if (filled(n, s))
+                memcpy(rows, stored + of_past(part, n, s, head), sizeof(float) * D);
             else
                 memset(rows, 0, sizeof(float) * D);  // what is not filled may hold anything
-        for (int64_t t = 0; t < T; t++, rows += D) memcpy(rows, fresh + at(n, t, head), sizeof(float) * D);
+        for (int64_t t = 0; t < T; t++, rows += D) memcpy(rows, qkv + of(part, n, t, head), sizeof(float) * D);
     }
     // columns [D, S + lanes] of rows: what a vector of slots reads from its first slot on
     void turn(float* columns, const float* rows) const {
@@ -45,7 +54,7 @@ struct Window {
             if (start[t * N + n]) began = past() + t;
             for (int64_t j = 0; j < lanes(); j++) bias[j] = j < W && t + j >= began ? 0.0f : -INFINITY;
             for (int64_t s = t; s < past() && began == 0; s++)
-                if (!valid[n * past() + s]) bias[s - t] = -INFINITY;
+                if (!filled(n, s)) bias[s - t] = -INFINITY;
         }
     }
 };
@@ -68,8 +77,8 @@ struct Forward {
         for (int64_t n = 0; n < w.N; n++) {
             w.visible(bias.data(), n);
             for (int64_t head = 0; head < heads; head++) {
-                w.gather(keys.data(), w.k, w.past_k, n, head);
-                w.gather(values.data(), w.v, w.past_v, n, head);
+                w.gather(keys.data(), KEY, n, head);
+                w.gather(values.data(), VALUE, n, head);
                 w.turn(columns.data(), keys.data());
                 int64_t t = 0;
                 for (; t + QUERIES <= w.T; t += QUERIES) look<QUERIES>(n, head, t);
@@ -83,7 +92,7 @@ struct Forward {
         const float *q[R], *age = &ages[head * w.D * L];
         float* kept = weights + ((n * heads + head) * w.T + t) * L;
         vf most[R], mass[R] = {};
-        for (int r = 0; r < R; r++) q[r] = w.q + w.at(n, t + r, head), most[r] = all(-INFINITY);
+        for (int r = 0; r < R; r++) q[r] = w.query(n, t + r, head), most[r] = all(-INFINITY);
         for (int64_t j = 0; j < L; j += VL) {
             vf score[R] = {};
             for (int64_t d = 0; d < w.D; d++) {
@@ -118,7 +127,7 @@ struct Forward {
 };
 
 struct Gradients {
-    float *q, *k, *v, *past_k, *past_v, *age;  // age is added to, the others are written
+    float *qkv, *stored, *age;  // as in Window; age is added to, the others are written
 };
 
 struct Backward {
@@ -133,10 +142,11 @@ struct Backward {
           keys(S * w.D), values(S * w.D), columns(w.D * width), slope(w.T * L) {}
 
     void run() {
-        for (int64_t n = 0; n < w.N; n++)
+        for (int64_t n = 0; n < w.N; n++) {
+            memset(g.stored + n * w.W * 2 * w.H, 0, sizeof(float) * 2 * w.H);  // the oldest slot's
             for (int64_t head = 0; head < heads; head++) {
-                w.gather(keys.data(), w.k, w.past_k, n, head);
-                w.gather(values.data(), w.v, w.past_v, n, head);
+                w.gather(keys.data(), KEY, n, head);
+                w.gather(values.data(), VALUE, n, head);
                 w.turn(columns.data(), values.data());
                 const float* kept = weights + (n * heads + head) * w.T * L;
                 for (int64_t t = 0; t < w.T; t++) slopes(n, head, t, kept + t * L);
@@ -146,6 +156,7 @@ struct Backward {
                     for (int64_t j = 0; j < w.W; j++) age(n, head, j, d);
                 }
             }
+        }
     }
 
     void slopes(int64_t n, int64_t head, int64_t t, const float* kept) {
@@ -166,24 +177,24 @@ struct Backward {
         vf sum = {};
         for (int64_t j = 0; j < w.W; j++)
             sum += slope[t * L + j] * (load(&keys[(t + j) * w.D + d]) + load(w.age + j * w.H + head * w.D + d));
-        store(g.q + w.at(n, t, head) + d, sum);
+        store(g.qkv + w.of(QUERY, n, t, head) + d, sum);
     }
 
     void slot(int64_t n, int64_t head, int64_t s, int64_t d, const float* kept) const {
         vf d_key = {}, d_value = {};
         for (int64_t t = std::max<int64_t>(0, s - w.past()); t <= std::min(s, w.T - 1); t++) {
-            d_key += slope[t * L + s - t] * load(w.q + w.at(n, t, head) + d);
+            d_key += slope[t * L + s - t] * load(w.query(n, t, head) + d);
             d_value += kept[t * L + s - t] * load(d_out + w.at(n, t, head) + d);
         }
-        const int64_t to = s < w.past() ? (n * w.past() + s) * w.H + head * w.D + d : w.at(n, s - w.past(), head) + d;
-        store((s < w.past() ? g.past_k : g.k) + to, d_key);
-        store((s < w.past() ? g.past_v : g.v) + to, d_value);
+        const int64_t t = s - w.past();
+        store((t < 0 ? g.stored + w.of_past(KEY, n, s, head) : g.qkv + w.of(KEY, n, t, head)) + d, d_key);
+        store((t < 0 ? g.stored + w.of_past(VALUE, n, s, head) : g.qkv + w.of(VALUE, n, t, head)) + d, d_value);
     }
 
     void age(int64_t n, int64_t head, int64_t j, int64_t d) const {
         float* to = g.age + j * w.H + head * w.D + d;
         vf sum = load(to);
-        for (int64_t t = 0; t < w.T; t++) sum += slope[t * L + j] * load(w.q + w.at(n, t, head) + d);
+        for (int64_t t = 0; t < w.T; t++) sum += slope[t * L + j] * load(w.query(n, t, head) + d);
         store(to, sum);
     }
 };
@@ -253,18 +264,16 @@ void attend_step(const float* folded, const float* age_score, const float* memor
 
 int units() { return VL; }  // D must be a multiple of it
 
-void attend(const float* q, const float* k, const float* v, const float* past_k, const float* past_v, const float* age,
-            const uint8_t* valid, const uint8_t* start, float* out, float* weights, int64_t T, int64_t N, int64_t H,
-            int64_t D, int64_t W) {
-    const Window window{q, k, v, past_k, past_v, age, valid, start, T, N, H, D, W};
+void attend(const float* qkv, const float* past, const float* age, const uint8_t* valid, const uint8_t* start, float* out,
+            float* weights, int64_t T, int64_t N, int64_t H, int64_t D, int64_t W) {
+    const Window window{qkv, past, age, valid, start, T, N, H, D, W};
     Forward(window, out, weights).run();
 }
 
-void attend_back(const float* q, const float* k, const float* v, const float* past_k, const float* past_v,
-                 const float* age, const uint8_t* valid, const uint8_t* start, const float* weights,
-                 const float* d_out, float* d_q, float* d_k, float* d_v, float* d_past_k, float* d_past_v,
-                 float* d_age, int64_t T, int64_t N, int64_t H, int64_t D, int64_t W) {
-    const Window window{q, k, v, past_k, past_v, age, valid, start, T, N, H, D, W};
-    Backward(window, weights, d_out, {d_q, d_k, d_v, d_past_k, d_past_v, d_age}).run();
+void attend_back(const float* qkv, const float* past, const float* age, const uint8_t* valid, const uint8_t* start,
+                 const float* weights, const float* d_out, float* d_qkv, float* d_past, float* d_age, int64_t T,
+                 int64_t N, int64_t H, int64_t D, int64_t W) {
+    const Window window{qkv, past, age, valid, start, T, N, H, D, W};
+    Backward(window, weights, d_out, {d_qkv, d_past, d_age}).run();
 }
 }

@@ -5,7 +5,11 @@
 // Rows (sequences) are independent: whoever computes a row, in whatever company, gets the same bits. Products are of
 // elements E (float, or bfloat16 where the processor multiplies it) and are added up in float; the state is float.
 // A panel of weights holds the four gates of VL units side by side, so that a row's gates are in registers when the
-// products are done. Arrays are row-major: x [T, N, F], states [T, N, H], gates [T, N, 4, H].
+// products are done. Arrays are row-major: x [T, N, F], states [T, N, H], gates [T, N, 4, H], and read [T, N, E]: what
+// a step's products read, its input and the h before it (zero where an episode starts). E is F + H, and one more where
+// that is odd: bfloat16 is multiplied in pairs.
+
+#include <algorithm>
 
 #include "vectors.h"
 
@@ -51,16 +55,21 @@ static inline void put(bf16* panel, int64_t k, int width, int lane, float x) {
     panel[(k / 2) * 2 * width + 2 * lane + k % 2].bits = (uint16_t)(bits >> 16);
 }
 
+static int64_t even(int64_t size) { return size + size % 2; }
+
 template <class E>
 static void pack(const float* w_ih, const float* w_hh, E* ahead, E* back, int64_t F, int64_t H) {
     const int width = GATES * VL;
-    for (int64_t u = 0; u < H / VL; u++, ahead += (F + H) * width)
+    for (int64_t u = 0; u < H / VL; u++, ahead += even(F + H) * width)
         for (int gate = 0; gate < GATES; gate++)
-            for (int lane = 0; lane < VL; lane++) {
-                int64_t row = gate * H + u * VL + lane;
-                for (int64_t k = 0; k < F; k++) put(ahead, k, width, gate * VL + lane, w_ih[row * F + k]);
-                for (int64_t k = 0; k < H; k++) put(ahead + F * width, k, width, gate * VL + lane, w_hh[row * H + k]);
-            }
+            for (int64_t some = 0; some < even(F + H); some += VL)  // columns whose lines stay in the first cache
+                for (int lane = 0; lane < VL; lane++) {
+                    const int64_t row = gate * H + u * VL + lane;
+                    for (int64_t k = some; k < std::min(some + VL, even(F + H)); k++) {
+                        const float x = k < F ? w_ih[row * F + k] : k < F + H ? w_hh[row * H + k - F] : 0.0f;
+                        put(ahead, k, width, gate * VL + lane, x);
+                    }
+                }
     for (int64_t first = 0; first < H;) {  // panels of 4 VL columns, then of one
         const int lanes = H - first >= GATES * VL ? GATES * VL : VL;
         for (int64_t k = 0; k < 4 * H; k++)
@@ -72,27 +81,36 @@ static void pack(const float* w_ih, const float* w_hh, E* ahead, E* back, int64_
 
 template <class E>
 struct Forward {
-    const E* x;
+    const float* x;
     const uint8_t* start;
     const float *h0, *c0, *bias;
     const E* ahead;
     float *outputs, *cells, *gates;
-    E* before;  // h before every step [keep, N, H], zero where an episode starts
+    E* read;  // [keep, N, E]: without a backward pass two slots are written over and over
     int64_t T, N, F, H, keep;
+
+    int64_t width() const { return even(F + H); }
+    E* read_of(int64_t t, int64_t n) const { return read + ((t % keep) * N + n) * width(); }
+
+    void take(int64_t t) const {  // the step's inputs
+        for (int64_t n = 0; n < N; n++) {
+            const float* from = x + (t * N + n) * F;
+            E* to = read_of(t, n);
+            int64_t k = 0;
+            for (; k + VL <= F; k += VL) store(to + k, load(from + k));
+            for (; k < F; k++) put(to, k, 1, 0, from[k]);
+            if ((F + H) % 2) put(to, F + H, 1, 0, 0.0f);
+        }
+    }
 
     template <int R>
     void rows(int64_t t, int64_t n, int64_t u) const {
-        const E *inputs[R], *states[R];
-        for (int r = 0; r < R; r++) {
-            inputs[r] = x + (t * N + n + r) * F;
-            states[r] = before + ((t % keep) * N + n + r) * H;
-        }
+        const E* given[R];
+        for (int r = 0; r < R; r++) given[r] = read_of(t, n + r);
         vf sums[R][GATES];
         for (int r = 0; r < R; r++)
             for (int gate = 0; gate < GATES; gate++) sums[r][gate] = load(bias + gate * H + u);
-        const E* panel = ahead + (u / VL) * (F + H) * GATES * VL;
-        multiply<R, GATES>(sums, inputs, panel, F);
-        multiply<R, GATES>(sums, states, panel + F * GATES * VL, H);
+        multiply<R, GATES>(sums, given, ahead + (u / VL) * width() * GATES * VL, width());
         for (int r = 0; r < R; r++) finish(t, n + r, u, sums[r]);
     }
 
@@ -108,18 +126,20 @@ struct Forward {
             float* kept = gates + row * GATES * H + u;
             store(kept, i), store(kept + H, f), store(kept + 2 * H, o), store(kept + 3 * H, g);
         }
-        if (t + 1 < T) store(before + (((t + 1) % keep) * N + n) * H + u, start[row + N] ? all(0.0f) : h);
+        if (t + 1 < T) store(read_of(t + 1, n) + F + u, start[row + N] ? all(0.0f) : h);
     }
 
     void run() const {
         for (int64_t n = 0; n < N; n++)
-            for (int64_t u = 0; u < H; u += VL) store(before + n * H + u, start[n] ? all(0.0f) : load(h0 + n * H + u));
-        for (int64_t t = 0; t < T; t++)
+            for (int64_t u = 0; u < H; u += VL) store(read_of(0, n) + F + u, start[n] ? all(0.0f) : load(h0 + n * H + u));
+        for (int64_t t = 0; t < T; t++) {
+            take(t);
             for (int64_t u = 0; u < H; u += VL) {
                 int64_t n = 0;
                 for (; n + ROWS <= N; n += ROWS) rows<ROWS>(t, n, u);
                 for (; n < N; n++) rows<1>(t, n, u);
             }
+        }
     }
 };
 
@@ -128,7 +148,7 @@ struct Backward {
     const float *d_outputs, *d_cells, *gates, *cells, *c0;
     const uint8_t* start;
     const E* back;
-    E* d_gates;
+    E* d_gates;  // where products are of float, it may be `gates` itself
     float *d_bias, *dh, *dc;  // dh, dc: of the given state in the end
     int64_t T, N, H;
 
@@ -204,15 +224,15 @@ void pack_weights(int half, const float* w_ih, const float* w_hh, void* ahead, v
     half ? pack(w_ih, w_hh, (bf16*)ahead, (bf16*)back, F, H) : pack(w_ih, w_hh, (float*)ahead, (float*)back, F, H);
 }
 
-void forward(int half, const void* x, const uint8_t* start, const float* h0, const float* c0, const float* bias,
-             const void* ahead, float* outputs, float* cells, float* gates, void* before, int64_t T, int64_t N,
+void forward(int half, const float* x, const uint8_t* start, const float* h0, const float* c0, const float* bias,
+             const void* ahead, float* outputs, float* cells, float* gates, void* read, int64_t T, int64_t N,
              int64_t F, int64_t H, int64_t keep) {
     if (half)
-        Forward<bf16>{(const bf16*)x, start, h0, c0, bias, (const bf16*)ahead, outputs, cells, gates, (bf16*)before,
-                      T, N, F, H, keep}.run();
+        Forward<bf16>{x, start, h0, c0, bias, (const bf16*)ahead, outputs, cells, gates, (bf16*)read, T, N, F, H,
+                      keep}.run();
     else
-        Forward<float>{(const float*)x, start, h0, c0, bias, (const float*)ahead, outputs, cells, gates,
-                       (float*)before, T, N, F, H, keep}.run();
+        Forward<float>{x, start, h0, c0, bias, (const float*)ahead, outputs, cells, gates, (float*)read, T, N, F, H,
+                       keep}.run();
 }
 
 void backward(int half, const float* d_outputs, const float* d_cells, const float* gates, const float* cells,

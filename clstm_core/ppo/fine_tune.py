@@ -75,9 +75,10 @@ class Anchor:
     def along(self, rollout: Rollout) -> Toward:
         """What the champion would have done on each visited state; it stands at the rollout's end then."""
         champion = self.champion
-        logits, self.state = champion.unroll_actor(
+        logits, steps = champion.unroll_actor(
             champion.encoder(rollout.observation), rollout.mask, rollout.start, self.state
         )
+        self.state = steps.last()
         return Toward(cut(logits.log_softmax(dim=-1), rollout.bptt_steps), self.coefficient)
 
 

@@ -26,7 +26,7 @@ from clstm_core.ppo.ranks import ALONE, Ranks
 from clstm_core.ppo.rollout import Carry, begin, collect, value_chunk, valued, walk
 from clstm_core.ppo.schedule import adapted, annealed, linear
 from clstm_core.ppo.storage import Rollout, Sequences, cut, sequences
-from clstm_core.ppo.update import MinibatchSums, make_optimizers, update
+from clstm_core.ppo.update import MinibatchValues, make_optimizers, update
 from clstm_core.ppo.warmup import WarmupResult, warm_critic
 
 HELDOUT = [metric.name for metric in METRICS if metric.name.startswith("heldout_")]
@@ -157,14 +157,14 @@ class Learner:
             seen["full_unroll_kl"] = policy_kl(self.model, rollout, before.state.actor, ranks)
         if not last:  # from here on the rollout's buffers hold the next one
             self._ahead = self._walk()
-        sums = learnt()
-        values = ranks.mean(sums.means()) | seen
+        learnt_from = learnt()
+        values = ranks.mean(learnt_from.means()) | seen
         if look and self.heldout_env is not None:
             values |= self._heldout_diagnostics()
-        row = fetch(values | {"bad": sums.bad})
+        row = fetch(values | {"bad": learnt_from.bad()})
         bad = int(ranks.most(row.pop("bad") or 0))
         if bad != -1:
-            self._abort(bad, sums, data, crash_dir)
+            self._abort(bad, learnt_from, data, crash_dir)
 
         self.iteration += 1
         self.lr_scale = adapted(self.lr_scale, row["approx_kl"] or 0.0, ppo.target_kl)
@@ -329,10 +329,10 @@ class Learner:
             "heldout_bootstrapped_explained_variance": explained_variance(rollout.value, returns, weight),
         }
 
-    def _abort(self, minibatch: int, sums: MinibatchSums, data: Sequences, crash_dir: Path | None) -> None:
+    def _abort(self, minibatch: int, learnt: MinibatchValues, data: Sequences, crash_dir: Path | None) -> None:
         saved, whose = "it was not saved", f"_rank{self.ranks.rank}" if self.ranks.size > 1 else ""
         if crash_dir is not None:
-            batch = data.select(sums.indices[minibatch])
+            batch = data.select(learnt.indices[minibatch])
             tensors = {name: value for name, value in batch._asdict().items() if name != "state"}
             tensors |= {f"state.{name}": value for name, value in batch.state._asdict().items()}
             path = crash_dir / f"non_finite_{self.iteration + 1}{whose}.safetensors"

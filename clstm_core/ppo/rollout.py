@@ -1,6 +1,7 @@
 """Collect experience: the actor walks the env step by step, the critic values all of it afterwards in batches."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -143,14 +144,15 @@ def value_steps(
         value_CN: written: values [C, N]
         next_value_CN: written: V(final_observation) [C, N] with the state after each step, before any reset
     """
-    start = rollout.start[steps]
-    value, last, states = model.unroll_critic(model.encoder(rollout.observation[steps]), start, state)
-    value_CN.copy_(value)
-    next_value_CN[:-1].copy_(value[1:])
-    t_M, n_M = _seams(start)
-    final_MF = rollout.final_observation[steps][t_M, n_M]
-    next_value_CN[t_M, n_M] = model.look_ahead(model.encoder(final_MF), states, t_M, n_M)
-    return last
+    start, own = rollout.start[steps], model.critic_trunk
+    with nullcontext() if own is None else own.lstm.standing():  # a shared trunk's may stand for a walk already
+        value, states = model.unroll_critic(model.encoder(rollout.observation[steps]), start, state)
+        value_CN.copy_(value)
+        next_value_CN[:-1].copy_(value[1:])
+        t_M, n_M = _seams(start)
+        final_MF = rollout.final_observation[steps][t_M, n_M]
+        next_value_CN[t_M, n_M] = model.look_ahead(model.encoder(final_MF), states, t_M, n_M)
+    return states.last()
 
 
 @torch.no_grad()

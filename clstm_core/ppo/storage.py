@@ -1,12 +1,15 @@
 """Where experience lies: [T, N] buffers allocated once and written in place, rollout after rollout."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.errors import ConfigError
 from clstm_core.model.clstm import CLSTM, RecurrentState
+from clstm_core.model.trunk import TrunkState
+
+State = TypeVar("State", RecurrentState, TrunkState)
 
 
 class Rollout(NamedTuple):
@@ -121,9 +124,9 @@ class Sequences(NamedTuple):
         return Sequences(**steps, state=select_rows(self.state, index_B))
 
 
-def select_rows(state: RecurrentState, index_B: torch.Tensor) -> RecurrentState:
+def select_rows(state: State, index_B: torch.Tensor) -> State:
     """The states of the sequences at `index`."""
-    return RecurrentState._make(part.index_select(0, index_B) for part in state)
+    return type(state)(*(part.index_select(0, index_B) for part in state))
 
 
 def cut(value_TN: torch.Tensor, bptt_steps: int) -> torch.Tensor:

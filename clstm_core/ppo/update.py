@@ -16,7 +16,9 @@ from torch import nn
 from clstm_core.config import PPOConfig
 from clstm_core.model.clstm import CLSTM
 from clstm_core.model.trunk import TrunkState
-from clstm_core.ppo.losses import PolicyLoss, kl_between, policy_loss, value_loss
+from clstm_core.ppo.adam import Adam
+from clstm_core.ppo.losses import PolicyLoss, kl_between, value_loss
+from clstm_core.ppo.policy_loss_kernel import compiled_policy_loss
 from clstm_core.ppo.ranks import ALONE, Ranks
 from clstm_core.ppo.storage import Sequences, select_rows
 
@@ -25,8 +27,8 @@ from clstm_core.ppo.storage import Sequences, select_rows
 class Optimizers:
     """Adam for the actor (encoder included) and Adam for the critic."""
 
-    actor: torch.optim.Adam
-    critic: torch.optim.Adam
+    actor: Adam
+    critic: Adam
 
     def set_lr(self, actor_lr: float, critic_lr: float) -> None:
         """The learning rates of the coming iteration."""
@@ -42,8 +44,8 @@ def make_optimizers(model: CLSTM, config: PPOConfig) -> Optimizers:
     """Fresh optimizers at the configured learning rates."""
     device = model.value_head.weight.device
 
-    def adam(parameters: list[nn.Parameter], lr: float) -> torch.optim.Adam:
-        made = torch.optim.Adam(parameters, lr=lr, eps=1e-5, fused=True, capturable=device.type != "cpu")
+    def adam(parameters: list[nn.Parameter], lr: float) -> Adam:
+        made = Adam(parameters, lr=lr, eps=1e-5, fused=True, capturable=device.type != "cpu")
         made.param_groups[0]["lr"] = of_iteration(lr, device)
         return made
 
@@ -73,38 +75,41 @@ class Toward(NamedTuple):
 
 
 @dataclass(slots=True)
-class MinibatchSums:
-    """Sums of diagnostics on the device; `bad` is the number of the first minibatch that was not finite, or -1."""
+class MinibatchValues:
+    """Scalars of every minibatch, left on the device until all are done: each name's are those of the first on."""
 
-    totals: dict[str, torch.Tensor]
-    counts: dict[str, int]
-    bad: torch.Tensor
+    values: dict[str, list[torch.Tensor]]
     indices: list[torch.Tensor]
 
     @classmethod
-    def none(cls, device: torch.device) -> "MinibatchSums":
+    def none(cls) -> "MinibatchValues":
         """Of no minibatch yet."""
-        return cls({}, {}, torch.full((), -1, device=device), [])
+        return cls({}, [])
 
     def add(self, index: torch.Tensor, **values: torch.Tensor) -> None:
-        """Account for one minibatch of sequences `index`; a value that is not finite is noted, without waiting."""
-        finite = torch.stack([value.detach().isfinite() for value in values.values()]).all()
-        self.bad = torch.where((self.bad < 0) & ~finite, len(self.indices), self.bad)
+        """Note those of one minibatch of sequences `index`."""
         self.indices.append(index)
         for name, value in values.items():
-            self.totals[name] = self.totals.get(name, 0.0) + value.detach()
-            self.counts[name] = self.counts.get(name, 0) + 1
+            self.values.setdefault(name, []).append(value.detach())
 
-    def beside(self, longer: "MinibatchSums") -> "MinibatchSums":
+    def beside(self, longer: "MinibatchValues") -> "MinibatchValues":
         """Both, of the same minibatches as far as this one goes; the values have different names."""
-        never = len(longer.indices)
-        first = torch.minimum(*(torch.where(each.bad < 0, never, each.bad) for each in (self, longer)))
-        bad = torch.where(first == never, -1, first)
-        return MinibatchSums(self.totals | longer.totals, self.counts | longer.counts, bad, longer.indices)
+        return MinibatchValues(self.values | longer.values, longer.indices)
 
     def means(self) -> dict[str, torch.Tensor]:
         """Average of each value over the minibatches that had it."""
-        return {name: total / self.counts[name] for name, total in self.totals.items()}
+        return {name: torch.stack(values).mean() for name, values in self.values.items()}
+
+    def bad(self) -> torch.Tensor:
+        """Number of the first minibatch with a value that is not finite, or -1; nothing waits for it."""
+        never = len(self.indices)
+        firsts = [torch.full((), never, device=self.indices[0].device)] if self.indices else [torch.full((), 0)]
+        for values in self.values.values():
+            finite = torch.stack(values).isfinite()
+            first = (~finite).to(torch.int64).argmax()  # of equal ones the first
+            firsts.append(torch.where(finite.all(), never, first))
+        first = torch.stack(firsts).min()
+        return torch.where(first == never, -1, first)
 
 
 def update(
@@ -120,7 +125,7 @@ def update(
     helper: Executor,
     ranks: Ranks = ALONE,
     toward: Toward | None = None,
-) -> Callable[[], MinibatchSums]:
+) -> Callable[[], MinibatchValues]:
     """`policy_epochs` of the policy, done on return; the same of the critic and its `extra_critic_epochs`, when called.
 
     The helper has the critic's work by then. It draws nothing, reads features that are computed here and moves the
@@ -134,12 +139,12 @@ def update(
     Assumes: the critic's gradient stops at the encoder, so the encoder is still during the extra epochs; where the
              trunk is shared both are fitted to the sum of their losses
     """
-    actor, critic = MinibatchSums.none(advantage.device), MinibatchSums.none(advantage.device)
+    actor, critic = MinibatchValues.none(), MinibatchValues.none()
     bonus = of_iteration(entropy_coef, advantage.device)
     given: list[Future[None]] = []
 
     def fit_critic(features: torch.Tensor, start: torch.Tensor, state: TrunkState, index: torch.Tensor) -> None:
-        value, _, _ = model.unroll_critic(features, start, state)
+        value, _ = model.unroll_critic(features, start, state)
         loss = value_loss(value, target.index_select(1, index))
         critic.add(index, value_loss=loss, value_grad_norm=_fit(optimizers.critic, loss, config, ranks))
 
@@ -178,12 +183,12 @@ def update(
 
     def extra_epochs() -> None:
         for index in extra:
-            state = model.critic_state(select_rows(data.state, index))
+            state = select_rows(model.critic_state(data.state), index)
             fit_critic(encoded.index_select(1, index), data.start.index_select(1, index), state, index)
 
     given.append(helper.submit(extra_epochs))
 
-    def whole() -> MinibatchSums:
+    def whole() -> MinibatchValues:
         for work in given:
             work.result()
         return actor.beside(critic)
@@ -206,8 +211,8 @@ def _fit_shared(
     """One minibatch of a policy whose critic has no trunk of its own: losses and norms of both."""
     logits, value, _ = model.unroll(batch.observation, batch.mask, batch.start, batch.state)
     policy, critic_loss = _policy_loss(logits, batch, advantage, config, ranks), value_loss(value, target)
-    optimizers.actor.zero_grad()
-    optimizers.critic.zero_grad()
+    optimizers.actor.forget_gradients()
+    optimizers.critic.forget_gradients()
     actor_loss = policy.regularised(bonus, model.config.hold_bias)
     if toward is not None:
         actor_loss = toward.added(actor_loss, logits, batch.free, index)
@@ -220,13 +225,14 @@ def _fit_shared(
 def _policy_loss(
     logits: torch.Tensor, batch: Sequences, advantage: torch.Tensor, config: PPOConfig, ranks: Ranks
 ) -> PolicyLoss:
-    mine = policy_loss(logits, batch.action, batch.log_prob, advantage, batch.free, clip_epsilon=config.clip_epsilon)
+    given = (logits, batch.action, batch.log_prob, advantage, batch.free)
+    mine = compiled_policy_loss(*given, clip_epsilon=config.clip_epsilon)
     return PolicyLoss._make(ranks.weighted(mine, batch.free))
 
 
-def _fit(optimizer: torch.optim.Optimizer, loss: torch.Tensor, config: PPOConfig, ranks: Ranks) -> torch.Tensor:
+def _fit(optimizer: Adam, loss: torch.Tensor, config: PPOConfig, ranks: Ranks) -> torch.Tensor:
     """One step down a loss; the gradient's norm before clipping."""
-    optimizer.zero_grad()
+    optimizer.forget_gradients()
     loss.backward()
     return descend(optimizer, config.max_grad_norm, ranks)
 
@@ -238,10 +244,8 @@ def minibatches(
     return ranks.permutation(data.start.shape[1], generator, data.start.device).split(size)
 
 
-def descend(optimizer: torch.optim.Optimizer, max_grad_norm: float, ranks: Ranks = ALONE) -> torch.Tensor:
+def descend(optimizer: Adam, max_grad_norm: float, ranks: Ranks = ALONE) -> torch.Tensor:
     """Clip this optimizer's gradients, those of all processes, to a joint norm and step; the norm before clipping."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     ranks.mean_gradients(parameters)
-    norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
-    optimizer.step()
-    return norm
+    return optimizer.descend(max_grad_norm)

@@ -9,6 +9,7 @@ from clstm_core.config import PPOConfig
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.model.clstm import CLSTM
 from clstm_core.model.trunk import TrunkState
+from clstm_core.ppo.adam import Adam
 from clstm_core.ppo.advantages import monte_carlo_returns
 from clstm_core.ppo.diagnostics import explained_variance, policy_kl
 from clstm_core.ppo.losses import value_loss
@@ -78,7 +79,7 @@ def warm_critic(
     moving = [{"params": model.critic_parameters(), "lr": config.warmup_lr}]
     if encoder:
         moving.append({"params": list(model.encoder.parameters()), "lr": config.warmup_encoder_lr})
-    optimizer = torch.optim.Adam(moving, eps=1e-5)
+    optimizer = Adam(moving, eps=1e-5)
     losses: list[float] = []
     kl, frozen = 0.0, not encoder
     for _ in range(config.warmup_epochs):
@@ -112,7 +113,7 @@ def _targets(rollout: Rollout, config: PPOConfig) -> tuple[torch.Tensor, torch.T
 
 def _epoch(
     model: CLSTM,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Adam,
     data: list[tuple[Sequences, torch.Tensor, torch.Tensor]],
     config: PPOConfig,
     generator: torch.Generator,
@@ -123,7 +124,7 @@ def _epoch(
         for index in minibatches(batch, config.sequences_per_minibatch, generator, ranks):
             part = batch.select(index)
             features = model.encoder(part.observation)
-            value, _, _ = model.unroll_critic(features, part.start, model.critic_state(part.state))
+            value, _ = model.unroll_critic(features, part.start, model.critic_state(part.state))
             seen = weight.index_select(1, index)
             (loss,) = ranks.weighted((value_loss(value, target.index_select(1, index), seen),), seen)
             model.zero_grad(set_to_none=True)

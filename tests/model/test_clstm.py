@@ -124,8 +124,8 @@ def test_attention_reaches_back_exactly_one_window():
     x, start = torch.randn(10, 1, 3), torch.zeros(10, 1, dtype=torch.bool)
     touched = x.clone()
     touched[2] += 1.0
-    before, _, _ = trunk.unroll(x, start, trunk.initial_state(1))
-    after, _, _ = trunk.unroll(touched, start, trunk.initial_state(1))
+    before, _ = trunk.unroll(x, start, trunk.initial_state(1))
+    after, _ = trunk.unroll(touched, start, trunk.initial_state(1))
     moved = (before - after).abs().amax(dim=(1, 2)) > 1e-6
     assert moved.tolist() == [False, False, True, True, True, True, False, False, False, False]
 
@@ -143,7 +143,7 @@ def test_look_ahead_equals_a_step_from_every_state():
     following = torch.randn(STEPS, ENVS, FEATURES)
     with torch.no_grad():
         state = model.initial_state(ENVS).critic
-        _, _, steps = model.unroll_critic(model.encoder(obs), start, state)
+        _, steps = model.unroll_critic(model.encoder(obs), start, state)
         t, n = torch.ones(STEPS, ENVS).nonzero(as_tuple=True)
         ahead = model.look_ahead(model.encoder(following[t, n]), steps, t, n).view(STEPS, ENVS)
         whole = model.initial_state(ENVS)

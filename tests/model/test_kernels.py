@@ -8,7 +8,7 @@ from clstm_core.errors import ConfigError
 from clstm_core.model import attention_kernel, engine, lstm_kernel
 from clstm_core.model.clstm import CLSTM
 from clstm_core.model.lstm import LSTM
-from clstm_core.model.trunk import TrunkState, WindowAttention, visible_slots
+from clstm_core.model.trunk import Trunk, TrunkState
 from clstm_core.native import build
 
 needs_compiler = pytest.mark.skipif(bool(build.why_not("lstm")), reason=build.why_not("lstm"))
@@ -108,29 +108,63 @@ def test_an_optimizers_step_is_seen_by_the_next_call():
     assert not torch.equal(after, before)
 
 
-@needs_compiler
-@pytest.mark.parametrize(
-    ("heads", "hidden", "window", "n", "steps"),
-    [(4, 64, 16, 9, 16), (2, 32, 6, 5, 9), (1, 32, 30, 5, 9), (1, 16, 1, 3, 4)],
-)
-def test_attention_and_its_gradients_are_those_of_torch_operations(heads, hidden, window, n, steps):
+TRUNKS = [(4, 64, 16, 9, 16), (2, 32, 6, 5, 9), (1, 32, 30, 5, 9), (1, 16, 1, 3, 4), (1, 32, 0, 5, 7)]
+"""Heads, width, window (0: no attention), rows, steps."""
+
+
+def trunk_and_data(heads: int, hidden: int, window: int, n: int, steps: int, features: int = 7):
+    """A trunk that is not as it began, and a chunk for it; slots that are not filled hold zeros, as in a rollout."""
     torch.manual_seed(0)
-    attention = WindowAttention(hidden, heads, window)
-    torch.nn.init.normal_(attention.age_WH)
-    h, past = torch.randn(steps, n, hidden, requires_grad=True), torch.randn(n, window - 1, hidden)
-    valid, start = torch.rand(n, window - 1) < 0.7, torch.rand(steps, n) < 0.15
-    weight = torch.randn(steps, n, hidden)
+    trunk = Trunk(features, hidden, heads, window, 128)
+    for weight in trunk.parameters():
+        torch.nn.init.normal_(weight, std=weight.std().item() if weight.dim() > 1 else 0.5)
+    x, start = torch.randn(steps, n, features, requires_grad=True), torch.rand(steps, n) < 0.15
+    valid = torch.rand(n, window) < 0.7
+    memory = torch.where(valid.unsqueeze(-1), torch.randn(n, window, hidden), 0.0)
+    return trunk, x, start, TrunkState(*torch.randn(2, n, hidden), memory, valid)
 
-    def learnt(mixed):
-        return [mixed, *torch.autograd.grad((mixed * weight).sum(), [h, *attention.parameters()])]
 
-    expected = learnt(attention.unroll(h, past, visible_slots(start, valid)))
-    attention.kernel = attention_kernel.attention_kernel(hidden, heads)
-    assert attention.kernel is not None
-    found = learnt(attention.unroll_compiled(h, past, valid, start))
-    scale = max(part.norm() for part in expected[1:])
-    for one, other in zip(found, expected, strict=True):
-        assert (one - other).norm() < 2e-6 * max(other.norm(), 1e-2 * scale)
+def with_kernel(trunk: Trunk, *, half: bool) -> Trunk:
+    if half and (why := lstm_kernel.why_not(trunk.hidden_dim, half=True)):
+        pytest.skip(why)
+    trunk.lstm.kernel = lstm_kernel.lstm_kernel(trunk.hidden_dim, half=half)
+    if trunk.attention is not None:
+        trunk.attention.kernel = attention_kernel.attention_kernel(trunk.hidden_dim, trunk.attention.n_heads)
+    trunk.kernel = engine.trunk_kernel(trunk)
+    assert trunk.kernel is not None
+    return trunk
+
+
+@needs_compiler
+@pytest.mark.parametrize("half", HALF)
+@pytest.mark.parametrize("sizes", TRUNKS)
+def test_a_trunk_and_its_gradients_are_those_of_torch_operations(sizes, half):
+    trunk, x, start, state = trunk_and_data(*sizes)
+    weight = torch.randn(*start.shape, trunk.hidden_dim)
+
+    def learnt():
+        y, steps = trunk.unroll(x, start, state)
+        with torch.no_grad():
+            after = [part.float() for part in steps.last()]
+        return [y, *after], torch.autograd.grad((y * weight).sum(), [x, *trunk.parameters()])
+
+    outputs, gradients = learnt()
+    with_kernel(trunk, half=half)
+    found_outputs, found_gradients = learnt()
+    for one, other in zip(found_outputs, outputs, strict=True):
+        assert apart(one, other) < TOLERANCE[half]
+    scale = max(part.norm() for part in gradients)
+    for one, other in zip(found_gradients, gradients, strict=True):
+        assert (one - other).norm() < TOLERANCE[half] * max(other.norm(), 1e-2 * scale)
+
+
+@needs_compiler
+def test_a_trunk_gives_the_same_bits_with_gradients_and_without():
+    trunk, x, start, state = trunk_and_data(*TRUNKS[0])
+    with_kernel(trunk, half=False)
+    learning, _ = trunk.unroll(x, start, state)
+    with torch.no_grad():
+        assert torch.equal(trunk.unroll(x, start, state)[0], learning)
 
 
 @needs_compiler
@@ -179,13 +213,13 @@ def test_a_drawn_action_is_that_of_torch_operations(hidden, actions):
 
 @needs_compiler
 def test_attention_does_not_look_at_slots_that_are_not_filled():
-    attention = WindowAttention(32, 2, 5)
-    attention.kernel = attention_kernel.attention_kernel(32, 2)
-    h, start = torch.randn(3, 2, 32), torch.zeros(3, 2, dtype=torch.bool)
-    valid = torch.tensor([[False, False, True, True], [False] * 4])
-    past = torch.randn(2, 4, 32)
-    leftovers = torch.where(valid.unsqueeze(-1), past, 1e30)
-    assert torch.equal(*(attention.unroll_compiled(h, part, valid, start) for part in (past, leftovers)))
+    trunk, x, start, state = trunk_and_data(2, 32, 5, 2, 3)
+    with_kernel(trunk, half=False)
+    state.valid[:] = torch.tensor([[True, False, False, True, True], [False] * 5])
+    seen = state.valid.unsqueeze(-1) & (torch.arange(5) > 0).view(1, 5, 1)  # the oldest slot moves out before a step
+    memories = (torch.where(seen, state.memory, other) for other in (0.0, 1e30))
+    with torch.no_grad():
+        assert torch.equal(*(trunk.unroll(x, start, state._replace(memory=memory))[0] for memory in memories))
 
 
 def test_without_a_compiler_torch_operations_do_it_and_say_so(monkeypatch):

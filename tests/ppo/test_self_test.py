@@ -6,6 +6,7 @@ import torch
 from clstm_core.config import ModelConfig
 from clstm_core.errors import SelfTestError
 from clstm_core.model.clstm import CLSTM, RecurrentState
+from clstm_core.model.trunk import Steps, TrunkState
 from clstm_core.ppo import self_test, target_test
 from clstm_core.ppo.advantages import generalised_advantages, monte_carlo_returns
 from clstm_core.ppo.self_test import forgetful, require, run_self_test, zeroed
@@ -164,7 +165,8 @@ def test_a_bootstrap_from_the_state_after_the_reset_is_caught(setup, monkeypatch
     original = CLSTM.look_ahead
 
     def planted(self, features, steps, *where):
-        forgotten = type(steps)(*(None if part is None else torch.zeros_like(part) for part in steps))
+        nothing = TrunkState(*map(torch.zeros_like, steps.before))
+        forgotten = Steps(torch.zeros_like(steps.h), torch.zeros_like(steps.c), steps.start, nothing)
         return original(self, features, forgotten, *where)
 
     monkeypatch.setattr(CLSTM, "look_ahead", planted)

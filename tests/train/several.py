@@ -10,6 +10,7 @@ import torch
 
 from clstm_core.config import EnvConfig, ModelConfig, PPOConfig, RunConfig
 from clstm_core.errors import NonFiniteError
+from clstm_core.ppo.adam import Adam
 from clstm_core.ppo.learner import Learner
 from clstm_core.ppo.ranks import ALONE, Ranks, joined
 from clstm_core.train.command import main
@@ -85,18 +86,19 @@ class Reference(Ranks):
 def learnt(ranks, *, iterations, warm, settings, kind=toys.NoiseEnv):
     """Gradients in the order of the steps, diagnostics of each iteration, and the weights at the end."""
     learner = Learner(settings, envs(settings, None, ranks, kind)[0], threads=1, ranks=ranks)
-    gradients, clip = [], torch.nn.utils.clip_grad_norm_
+    gradients, descend = [], Adam.descend
 
-    def clipped(parameters, norm):
+    def noted(optimizer, norm):
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         gradients.append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
-        return clip(parameters, norm)
+        return descend(optimizer, norm)
 
-    torch.nn.utils.clip_grad_norm_ = clipped
+    Adam.descend = noted
     try:
         warmup = learner.warm_up().to_dict() if warm else None
         rows = [learner.iterate() for _ in range(iterations)]
     finally:
-        torch.nn.utils.clip_grad_norm_ = clip
+        Adam.descend = descend
     return {
         "gradients": gradients[:8],
         "rows": rows,

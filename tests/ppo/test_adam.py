@@ -1,0 +1,82 @@
+"""Adam in one compiled call is torch's own: the same weights, moments and norms, and the same state in checkpoints."""
+
+import copy
+
+import pytest
+import torch
+
+from clstm_core.native import build
+from clstm_core.ppo.adam import Adam
+
+needs_compiler = pytest.mark.skipif(bool(build.why_not("adam")), reason=build.why_not("adam"))
+SIZES = ((256, 64), (64,), (3, 5), (1,), (70, 70))
+
+
+def taught(monkeypatch, *, compiled: bool, max_norm: float, steps: int = 20):
+    """Weights, moments and norms after some steps; the last array has no gradient at every other step."""
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.nn.Parameter(torch.randn(size, generator=generator)) for size in SIZES]
+    slow = {"params": weights[3:], "lr": 1e-4}
+    optimizer, norms = Adam([{"params": weights[:3]}, slow], lr=1e-2, eps=1e-5, fused=True), []
+    with monkeypatch.context() as patch:
+        if not compiled:
+            patch.setattr(build, "load", lambda _: None)
+        for step in range(steps):
+            optimizer.forget_gradients()
+            for weight in weights[: len(weights) - step % 2]:
+                weight.grad = torch.randn(weight.shape, generator=generator) * 10 ** (step % 3 - 1)
+            norms.append(optimizer.descend(max_norm))
+    state = [optimizer.state[weight] for weight in weights]
+    moments = [part[name] for part in state for name in ("exp_avg", "exp_avg_sq", "step")]
+    return optimizer, [*(weight.detach() for weight in weights), *moments, torch.stack(norms)]
+
+
+@needs_compiler
+@pytest.mark.parametrize("max_norm", [0.5, 1e6])
+def test_the_kernel_steps_as_torch_does(monkeypatch, max_norm):
+    (kernel, found), (torch_s, expected) = (
+        taught(monkeypatch, compiled=compiled, max_norm=max_norm) for compiled in (True, False)
+    )
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-6, atol=2e-7)
+    told = [optimizer.state_dict()["state"] for optimizer in (kernel, torch_s)]
+    assert [list(moments) for moments in told[0].values()] == [list(moments) for moments in told[1].values()]
+    assert [m["step"].item() for m in told[0].values()] == [20, 20, 20, 20, 10]
+
+
+@needs_compiler
+def test_either_goes_on_from_the_state_of_the_other(monkeypatch):
+    for compiled in (True, False):
+        optimizer, before = taught(monkeypatch, compiled=compiled, max_norm=0.5)
+        state = copy.deepcopy(optimizer.state_dict())
+        ends = []
+        for then in (True, False):
+            weights = [torch.nn.Parameter(weight.clone()) for weight in before[: len(SIZES)]]
+            fresh = Adam([{"params": weights[:3]}, {"params": weights[3:]}], fused=True)
+            fresh.load_state_dict(copy.deepcopy(state))
+            for weight in weights:
+                weight.grad = torch.ones_like(weight)
+            with monkeypatch.context() as patch:
+                if not then:
+                    patch.setattr(build, "load", lambda _: None)
+                fresh.descend(0.5)
+            ends.append(weights)
+        for one, other in zip(*ends, strict=True):
+            torch.testing.assert_close(one, other, rtol=2e-6, atol=2e-7)
+
+
+@pytest.mark.parametrize("compiled", [pytest.param(True, marks=needs_compiler), False])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_told_by_the_norm(monkeypatch, compiled, bad):
+    if not compiled:
+        monkeypatch.setattr(build, "load", lambda _: None)
+    weight = torch.nn.Parameter(torch.ones(40))
+    weight.grad = torch.zeros(40)
+    weight.grad[7] = bad
+    assert not Adam([weight], fused=True).descend(0.5).isfinite()
+
+
+def test_nothing_to_learn_from_moves_nothing():
+    weight = torch.nn.Parameter(torch.ones(4))
+    assert Adam([weight], fused=True).descend(0.5) == 0
+    assert torch.equal(weight, torch.ones(4))
