@@ -52,7 +52,7 @@ else:
             break
         except (ImportError, AttributeError):
             pass
-    market = built(MarketConfig(source="simulated", n_snapshots=1500), embargo=64)
+    market = built(MarketConfig(source="simulated", n_snapshots=2500), embargo=64)
 env = OptionsEnv(market, config.env, n_envs=ppo.n_envs)
 held = OptionsEnv(
     market, config.env, n_envs=min(64, ppo.n_envs), seed=1, window=market.split("validation")
