@@ -236,6 +236,14 @@ def device(request):
 
 
 @pytest.fixture(scope="session")
+def real_home(tmp_path_factory):
+    """A data folder that all tests on real quotes share: a vendor's files are read once, whichever asks first."""
+    from tests.shared import of_all_workers
+
+    return of_all_workers(tmp_path_factory) / "real"
+
+
+@pytest.fixture(scope="session")
 def begun(tmp_path_factory):
     """A data folder in which a short run and one without an end in sight are begun, on one simulated market."""
     from clstm_core.artifacts.manifest import write_named_by_content

@@ -8,12 +8,7 @@ from pathlib import Path
 import pytest
 
 from clstm_core.deployment import bundle, export
-
-
-def of_all_workers(tmp_path_factory) -> Path:
-    """A folder of this run of the tests that its workers share, and no other run."""
-    mine = tmp_path_factory.getbasetemp()
-    return mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
+from tests.shared import of_all_workers
 
 
 def known_by(step) -> str:

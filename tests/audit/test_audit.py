@@ -68,11 +68,11 @@ def on_the_market_alone(monkeypatch) -> None:
     monkeypatch.setattr(run, "invariance", lambda scene, listed: invariance(scene))
 
 
-def test_it_holds_on_real_quotes(tmp_path: Path, on_the_market_alone) -> None:
+def test_it_holds_on_real_quotes(real_home: Path, on_the_market_alone) -> None:
     folder = os.environ.get("CLSTM_REAL_DATA")
     if not folder:
         pytest.skip("CLSTM_REAL_DATA names no folder of real quotes")
-    market = _market(MarketConfig(source="spx_cboe", data_dir=folder), tmp_path)
+    market = _market(MarketConfig(source="spx_cboe", data_dir=folder), real_home / "cache")
     report = audit(market, CONFIG, only=["conservation", "no_look_ahead", "fees_never_help", "invariance"])
     assert report.passed, report.to_dict()
     assert report.market == "spx_cboe (real quotes)"
