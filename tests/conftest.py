@@ -2,9 +2,12 @@
 
 import dataclasses
 import math
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+
+os.environ.setdefault("POLARS_MAX_THREADS", "1")  # before its import: tables of tests are too small to be shared out
 
 import pytest
 import torch
@@ -17,7 +20,7 @@ if ROOT not in sys.path:  # `tools` and `tests.saved` are imported from the chec
     sys.path.insert(0, ROOT)
 
 
-CHAINS = ("finished_validated", "finished_in_worlds", "finished", "walked", "begun")
+CHAINS = ("finished", "finished_validated", "finished_in_worlds", "walked", "begun")
 """Fixtures of a whole session that take a minute or so, the dearest first: each is made by one worker."""
 
 
@@ -230,6 +233,14 @@ def device(request):
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
     return torch.device(request.param)
+
+
+@pytest.fixture(scope="session")
+def real_home(tmp_path_factory):
+    """A data folder that all tests on real quotes share: a vendor's files are read once, whichever asks first."""
+    from tests.shared import of_all_workers
+
+    return of_all_workers(tmp_path_factory) / "real"
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,10 @@
 """Stages of the chain one at a time, on small simulated markets, with a verdict in place of the audit's minutes."""
 
 import dataclasses
+import json
 import shutil
 from concurrent.futures import Executor, Future
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -24,6 +26,7 @@ from assets.resources import Metrics, ProjectPaths, Recipe, ReportServer
 from assets.support import PARTITION_TAG
 from assets.training import trained_policy
 from clstm_core.config import RECIPES, WorldsConfig
+from tests.graphs import graphs  # noqa: F401
 
 SMALL = {"name": "smoke", "source": "simulated", "n_snapshots": 260}
 VALIDATED = 1100  # sessions of which training, validation and test each have enough to be judged
@@ -209,15 +212,29 @@ def train_here(patch):
     patch.setattr("clstm_core.train.apart.train_apart", here)
 
 
-def finish(root, **recipe):
-    """A home below `root` in which run "one" went through the whole chain."""
+BESIDE = (market_realism, critic_foresight, convention_sweeps)  # shown in the report, and nothing follows from them
+
+
+def finish(root, stages=STAGES, **recipe):
+    """A home below `root` in which run "one" went through these stages.
+
+    Beside it: `trained`, as it was half the way there, and `versions.json`, the version of each stage's result.
+    """
     with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral(tempdir=str(root)) as found:
         patch.setenv("OMP_NUM_THREADS", "1")
         stub_audit(patch)
         nothing_beside(patch)
         train_here(patch)
         found.add_dynamic_partitions("training_run", ["one"])
-        Chain(root / "home", found, "one", **recipe).does(*STAGES, ops=FAST)
+        chain, versions = Chain(root / "home", found, "one", **recipe), {}
+        for stage in stages:
+            result = chain.stage(stage, ops=FAST)
+            assert result.success, sentence(result)
+            (event,) = result.get_asset_materialization_events()
+            versions[stage.key.path[-1]] = event.materialization.tags["dagster/data_version"]
+            if stage is trained_policy:
+                shutil.copytree(chain.home, root / "trained")
+        (root / "versions.json").write_text(json.dumps(versions))
     return root / "home"
 
 
@@ -236,9 +253,21 @@ def moved(finished, tmp_path, instance, verdict, monkeypatch):
     return Chain(home, instance, "one")
 
 
+@pytest.fixture
+def trained(finished, chain, home, verdict, monkeypatch):
+    """A copy of the chain as it was when the run was trained, and nothing of it judged."""
+    verdict()
+    nothing_beside(monkeypatch)
+    shutil.copytree(finished.parent / "trained", home)
+    return chain("one")
+
+
 @pytest.fixture(scope="session")
-def relaunched(finished, tmp_path_factory):
-    """What each stage of a finished chain says when it is launched once more: its materialization, and the launch."""
+def relaunch(finished, tmp_path_factory):
+    """A finished chain, copied to another place, of which each stage was launched once more.
+
+    said: each stage's materialization, and its launch; written: when each manifest was last written, before and after
+    """
     root, said = tmp_path_factory.mktemp("relaunched"), {}
     home = shutil.copytree(finished, root / "home")
     with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral(tempdir=str(root)) as found:
@@ -246,28 +275,43 @@ def relaunched(finished, tmp_path_factory):
         stub_audit(patch)
         nothing_beside(patch)
         found.add_dynamic_partitions("training_run", ["one"])
+        written = [times(home)]
         for asset in STAGES:
             result = Chain(home, found, "one").stage(asset, ops=FAST)
             assert result.success, sentence(result)
             (event,) = result.get_asset_materialization_events()
             said[asset] = event.materialization, found.get_run_by_id(result.run_id)
-    return said
+        written.append(times(home))
+    return SimpleNamespace(home=home, said=said, written=written)
+
+
+def times(home):
+    """When each manifest of a home was last written."""
+    return {path: path.stat().st_mtime_ns for path in (home / "data").glob("**/manifest.json")}
+
+
+@pytest.fixture(scope="session")
+def relaunched(relaunch):
+    """What each stage of a finished chain says when it is launched once more: its materialization, and the launch."""
+    return relaunch.said
 
 
 @pytest.fixture(scope="session")
 def finished_validated(tmp_path_factory):
-    """As `finished`, in a market long enough for a validation window."""
-    return finish(tmp_path_factory.mktemp("validated"), n_snapshots=VALIDATED)
+    """A chain up to its comparison, in a market long enough for a validation window."""
+    judged = [stage for stage in STAGES[: STAGES.index(checkpoint_comparison) + 1] if stage not in BESIDE]
+    return finish(tmp_path_factory.mktemp("validated"), judged, n_snapshots=VALIDATED)
 
 
 @pytest.fixture(scope="session")
 def finished_in_worlds(tmp_path_factory):
-    """As `finished_validated`, of a run that trains in generated worlds."""
+    """A chain up to its report in such a market, of a run that trains in generated worlds."""
     smoke = RECIPES["smoke"]()
     worlds = WorldsConfig(historical=1.0, heston=1.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RECIPES, "smoke", lambda: dataclasses.replace(smoke, worlds=worlds))
-        return finish(tmp_path_factory.mktemp("worlds"), n_snapshots=VALIDATED)
+        stages = [stage for stage in STAGES if stage not in BESIDE]
+        return finish(tmp_path_factory.mktemp("worlds"), stages, n_snapshots=VALIDATED)
 
 
 @pytest.fixture
@@ -281,7 +325,7 @@ def in_worlds(finished_in_worlds, tmp_path, instance, verdict, monkeypatch):
 
 @pytest.fixture
 def validated(finished_validated, tmp_path, instance, verdict, monkeypatch):
-    """A copy of the finished chain that has a validation window."""
+    """A copy of the chain that has a validation window, judged and not yet audited."""
     verdict()
     nothing_beside(monkeypatch)
     home = shutil.copytree(finished_validated, tmp_path / "elsewhere" / "project")

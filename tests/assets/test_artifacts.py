@@ -27,11 +27,6 @@ def rows(data):
     return found
 
 
-def written(data):
-    """When each manifest below `data` was last written."""
-    return {path: path.stat().st_mtime_ns for path in data.glob("**/manifest.json")}
-
-
 def resealed(path, change):
     """Alter a manifest as someone would who knows how its seal is made."""
     content = json.loads(path.read_text())
@@ -84,15 +79,14 @@ def test_a_rebuilt_store_replaces_a_damaged_one(moved):
     assert rows(moved.data) == before
 
 
-def test_a_moved_project_reuses_everything_and_its_books_recompute(moved, stages, capsys):
-    order, ops = stages
-    before = written(moved.data)
-    moved.does(*order, ops=ops)
-    assert written(moved.data) == before  # nothing was made again
-    for folder in (moved.data / "backtests").iterdir():
+def test_a_moved_project_reuses_everything_and_its_books_recompute(relaunch, capsys):
+    data, (before, after) = relaunch.home / "data", relaunch.written
+    assert before
+    assert after == before  # nothing was made again
+    for folder in (data / "backtests").iterdir():
         assert recompute.main([str(folder)]) == 0, capsys.readouterr().out
-    texts = [path.read_text() for path in moved.data.glob("**/*.json") if "launches" not in path.parts]
-    assert not [text for text in texts if str(moved.home.parent.parent) in text or "/finished" in text]
+    texts = [path.read_text() for path in data.glob("**/*.json") if "launches" not in path.parts]
+    assert not [text for text in texts if str(relaunch.home.parent) in text or "/finished" in text]
 
 
 def flip(path, at):

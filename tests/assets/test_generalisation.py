@@ -8,6 +8,7 @@ import pytest
 from assets.checkpoint_comparison import checkpoint_comparison
 from assets.evidence_audit import evidence_audit
 from assets.exports import policy_bundle
+from assets.fair_worlds import fair_worlds
 from assets.reports import backtest_report
 from assets.training import trained_policy
 from clstm_core.artifacts.manifests import BundleManifest, ComparisonManifest, GeneralisationManifest
@@ -38,10 +39,10 @@ def planted(chain, *, growth: float):
     dataclasses.replace(kept, figures=figures).write(kept.place)
 
 
-def again(chain, stages, first, last):
-    """Launch the stages from `first` to `last` once more."""
-    order, ops = stages
-    chain.does(*order[order.index(first) : order.index(last) + 1], ops=ops)
+def judged_again(chain, stages, last):
+    """Launch once more, up to `last`, what follows from a choice; the rungs' backtests stand as they are."""
+    order = (fair_worlds, checkpoint_comparison, evidence_audit, policy_bundle, backtest_report)
+    chain.does(*order[: order.index(last) + 1], ops=stages[1])
 
 
 def test_what_the_ladder_earns_elsewhere_is_kept_and_in_the_store(in_worlds):
@@ -99,7 +100,7 @@ def test_it_is_said_to_be_trained_on_worlds_wherever_that_is_said(in_worlds):
 def test_a_ladder_of_which_no_rung_qualifies_has_no_champion(in_worlds, stages):
     """Five iterations teach nothing: what is shown is the last rung, and everything that leaves says what it is."""
     planted(in_worlds, growth=-5.0)
-    again(in_worlds, stages, stages[0][stages[0].index(trained_policy) + 1], stages[0][-1])
+    judged_again(in_worlds, stages, backtest_report)
     made = judged(in_worlds)
     assert (made.champion["milestone"], made.qualified) == ("100", False)
     assert made.comparison["verdict"].startswith(
@@ -127,8 +128,7 @@ def test_a_ladder_of_which_no_rung_qualifies_has_no_champion(in_worlds, stages):
 
 def test_the_rung_that_earns_in_fresh_worlds_is_champion_and_the_audit_agrees(in_worlds, stages):
     planted(in_worlds, growth=5.0)
-    order, _ = stages
-    again(in_worlds, stages, order[order.index(trained_policy) + 1], policy_bundle)
+    judged_again(in_worlds, stages, policy_bundle)
     made = judged(in_worlds)
     assert (made.champion["milestone"], made.qualified) == ("040", True)
     assert "the best growth per unit of risk on fresh worlds" in made.comparison["verdict"]

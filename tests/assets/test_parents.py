@@ -7,7 +7,6 @@ import pytest
 from assets.critic_warmup import warm_critic
 from assets.environment_audit import environment_audit
 from assets.market_data import market_quotes, market_tensors
-from assets.training import trained_policy
 from clstm_core.artifacts.manifests import (
     BacktestManifest,
     BacktestSet,
@@ -90,10 +89,8 @@ def test_a_name_that_cannot_be_a_run_is_refused_before_anything_starts(chain, in
         assert not found.data.exists()
 
 
-def test_another_recipe_under_the_same_name_sets_the_run_aside(chain, verdict):
-    verdict()
-    first = chain("one").does(market_quotes, market_tensors, environment_audit, warm_critic, trained_policy)
-    kept = RunInputs.read(first.folder / "inputs.json")
+def test_another_recipe_under_the_same_name_sets_the_run_aside(chain, trained):
+    kept = RunInputs.read(trained.folder / "inputs.json")
     other = chain("one", n_snapshots=230).does(market_quotes, market_tensors, environment_audit, warm_critic)
     assert RunInputs.read(other.folder / "inputs.json").data_sha256 != kept.data_sha256
     (aside,) = (other.data / "set_aside").iterdir()

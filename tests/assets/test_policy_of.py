@@ -27,12 +27,6 @@ from clstm_core.train.loop import train
 MARKET = (market_quotes, market_tensors, environment_audit)
 
 
-@pytest.fixture
-def trained(chain, verdict):
-    verdict()
-    return chain("one").does(*MARKET, warm_critic, trained_policy)
-
-
 def longer(chain, **recipe):
     """A run on the same source with as many sessions again, which takes over the first one's policy."""
     return chain("two", **({"n_snapshots": 520, "policy_of": "one"} | recipe))

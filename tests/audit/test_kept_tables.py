@@ -81,11 +81,13 @@ def test_tables_of_another_market_are_refused(kept) -> None:
 
 
 @pytest.mark.parametrize(("source", "tenors"), [("spx_cboe", (30.0, 60.0)), ("spx_barchart", (5.0, 9.0))])
-def test_real_markets_settle_as_their_index_files_say(source: str, tenors: tuple[float, float], tmp_path: Path) -> None:
+def test_real_markets_settle_as_their_index_files_say(
+    source: str, tenors: tuple[float, float], real_home: Path
+) -> None:
     folder = os.environ.get("CLSTM_REAL_DATA")
     if not folder:
         pytest.skip("CLSTM_REAL_DATA names no folder of real quotes")
     near, far = tenors
     config = MarketConfig(source=source, data_dir=folder, near_days=near, far_days=far)
-    proof = _conservation(_kept(config, tmp_path / "cache"))
+    proof = _conservation(_kept(config, real_home / "cache"))
     assert proof.passed, proof.detail

@@ -7,6 +7,7 @@ from clstm_core.market.build.assemble import build_market_tensors
 from clstm_core.market.worlds.black_scholes import simulated_columns, simulated_info
 from clstm_core.model.clstm import CLSTM
 from clstm_core.specs import ACTIONS, OBSERVATION
+from tests.graphs import graphs  # noqa: F401
 
 
 class NoiseEnv:

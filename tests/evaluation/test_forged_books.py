@@ -62,7 +62,8 @@ def vendors(name):
 )
 def books(request, tmp_path_factory):
     """Every baseline's tables, facts and canonical tables over the whole of one set, at both lags."""
-    folder = tmp_path_factory.mktemp(request.param)
+    vendor = request.param not in ("simulated", "modelled")
+    folder = request.getfixturevalue("real_home") if vendor else tmp_path_factory.mktemp(request.param)
     if request.param == "simulated":
         traded = request.getfixturevalue("market")
     else:

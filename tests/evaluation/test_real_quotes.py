@@ -1,7 +1,6 @@
 """Baselines on real quotes: every curve follows from fills and quotes, and the words say how little data there is."""
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -18,12 +17,11 @@ REAL_DATA = os.environ.get("CLSTM_REAL_DATA")
 
 @pytest.mark.skipif(not REAL_DATA, reason="CLSTM_REAL_DATA names no folder of real option quotes")
 @pytest.mark.parametrize("lag", [0, 1])
-def test_baselines_on_real_quotes_to_the_cent(tmp_path_factory, lag, capsys) -> None:
+def test_baselines_on_real_quotes_to_the_cent(real_home, lag, capsys) -> None:
     config = default_config("spx_cboe", data_dir=str(REAL_DATA))
-    data = Path(tmp_path_factory.getbasetemp()) / "real_data"  # laid out as a project's: quotes are found below it
-    cache = data / "cache"
+    cache = real_home / "cache"  # of a folder as a project's: quotes are found below it
     market = load_market(ensure_tensors(ensure_quotes(config, cache), config, cache, embargo=42))
-    results = run_backtests(baselines(market), market, EnvConfig(fill_lag=lag), "test", out_dir=data / "backtests")
+    results = run_backtests(baselines(market), market, EnvConfig(fill_lag=lag), "test", out_dir=real_home / "backtests")
     for result in results:
         assert recompute.main([str(result.folder)]) == 0, capsys.readouterr().out
         assert result.manifest["label"] == "real quotes"

@@ -1,4 +1,7 @@
-"""The report in headless Chromium, from disk and offline: no error, every figure drawn, nothing overlaps."""
+"""The report in headless Chromium, from disk and offline: what is on its first screen, on paper and in one file.
+
+That every figure of every page is drawn without a word on the console, and that nothing overlaps: `test_every_page.py`.
+"""
 
 import dataclasses
 import os
@@ -26,13 +29,6 @@ addEventListener("load", () => setTimeout(() => {{
   {script}
 }}, 5000));
 </script>"""
-OVERLAPS = """
-  const boxes = [...page.querySelectorAll(".chart")].map((node) => node.getBoundingClientRect());
-  say("scroll", page.documentElement.scrollWidth);
-  say("drawn", page.documentElement.dataset.drawn);
-  say("overlaps", boxes.some((a, i) => boxes.slice(i + 1).some((b) =>
-    a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1)));
-"""
 FOLD = """
   const top = (query) => page.querySelector(query).getBoundingClientRect().top;
   say("outcome", page.querySelector(".outcome").getBoundingClientRect().bottom < {height});
@@ -96,25 +92,6 @@ def browse(page: Path, profile: Path, *flags: str, anchor: str = "") -> tuple[st
     return done.stdout, [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
 
 
-def drawn_charts(dom: str) -> list[str]:
-    """Names of the chart boxes that hold a drawing."""
-    boxes = re.split(r'<div class="chart', dom)[1:]
-    return [
-        re.search(r'id="chart-([^"]+)"', box)[1] for box in boxes if 'class="main-svg"' in box.split("<figcaption")[0]
-    ]
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_figure_is_drawn_without_a_console_message(report_data, tmp_path, scheme):
-    index = render_report(report_data, tmp_path / "out")
-    flags = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
-    dom, console = browse(index, tmp_path / "profile", *flags, anchor="#training")
-    assert console == []
-    wanted = re.findall(r'data-chart="chart-([^"]+)"', index.read_text())
-    assert drawn_charts(dom) == wanted
-    assert f'data-drawn="{len(wanted)}"' in dom
-
-
 def test_an_inline_script_would_be_refused_and_noticed(report_data, tmp_path):
     index = render_report(report_data, tmp_path / "out")
     planted = "<script>document.title = 'planted'</script></body>"
@@ -138,12 +115,6 @@ def framed(report_data, tmp_path: Path, script: str, width: int, height: int = T
     dom, console = browse(page, tmp_path / "profile", "--allow-file-access-from-files")
     assert console == []
     return dict(re.findall(r'data-(\w+)="([^"]*)"', dom.split("<iframe")[0]))
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-def test_nothing_overlaps_or_scrolls_sideways(report_data, tmp_path, width):
-    seen = framed(report_data, tmp_path, OVERLAPS, width)
-    assert seen == {"scroll": str(width), "drawn": count_of(report_data), "overlaps": "false"}
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -244,19 +215,3 @@ def test_an_empty_report_and_the_gallery_open_without_a_console_message(tmp_path
         dom, console = browse(page, tmp_path / "profile")
         assert console == []
         assert "empty" in dom
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-def test_a_walk_forwards_page_is_drawn_and_fits(walk_evidence, tmp_path, width):
-    from reports.walk_forward import render_walk
-
-    out = tmp_path / "out"
-    index = render_walk(walk_evidence, out)
-    wanted = re.findall(r'data-chart="chart-([^"]+)"', index.read_text())
-    frame = out / "frame.html"
-    page = FRAME.format(width=width, height=TALL, script=OVERLAPS)
-    frame.write_text(page.replace("demo/index.html#training", index.relative_to(out).as_posix()))
-    dom, console = browse(frame, tmp_path / "profile", "--allow-file-access-from-files")
-    assert console == []
-    seen = dict(re.findall(r'data-(\w+)="([^"]*)"', dom.split("<iframe")[0]))
-    assert seen == {"scroll": str(width), "drawn": str(len(wanted)), "overlaps": "false"}

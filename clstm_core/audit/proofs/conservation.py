@@ -127,6 +127,8 @@ def conservation(
         for style in place.styles:
             events = _walk(place.scene, style, generator, agreement)
             met += events if place.counts else Counter()
+            if agreement.wrong:
+                break
         findings += agreement.findings(place.label)
         if any(finding.ratio > 1.0 for finding in findings):
             return findings  # proven wrong: other places would say no more than that again
@@ -151,7 +153,10 @@ def _thrice(label: str, scene: Scene, plain: PlainMarket) -> list[_Place]:
 
 
 def _walk(scene: Scene, style: str, generator: torch.Generator, agreement: Agreement) -> Counter[str]:
-    """One session of every account, replayed step by step; counts what it met."""
+    """One session of every account, replayed step by step; counts what it met.
+
+    It ends with the first step of which the ledger says otherwise: what comes after follows from that.
+    """
     market, config, events = scene.market, scene.config, Counter[str]()
     env = scene.under(horizon=min(config.horizon, market.n_snapshots - 1)).env()
     _, mask = env.reset()
@@ -180,6 +185,8 @@ def _walk(scene: Scene, style: str, generator: torch.Generator, agreement: Agree
             agreement.observed(result, n, day, accounts[n], config.capital_usd, t + 1, market, where)
             if records[n]["terminated"] or records[n]["truncated"]:
                 accounts[n] = Account(config.capital_usd)
+        if agreement.wrong:
+            break
         mask = result.action_mask
     return events
 

@@ -63,7 +63,8 @@ def invariance(scene: Scene, listed: MarketTensors | None = None) -> list[Findin
         listed: a rough listed world, walked beside the scene's market
     """
     findings = _everywhere(scene, "", Counter())
-    if listed is not None:
+    # where the market is proven wrong already, the listed world would say no more than that again
+    if listed is not None and all(finding.ratio <= 1.0 for finding in findings):
         met: Counter[str] = Counter()
         place = dataclasses.replace(scene, market=listed)
         findings += [*_everywhere(place, "listed world, ", met), every_event(met, EVENTS)]

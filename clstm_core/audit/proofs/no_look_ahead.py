@@ -30,7 +30,8 @@ def no_look_ahead(
         *modelled_in_time(),
         *published_in_time(),
     ]
-    if listed is not None:
+    # where the market is proven wrong already, the listed world would say no more than that again
+    if listed is not None and all(finding.ratio <= 1.0 for finding in findings):
         place = dataclasses.replace(scene, market=whole(build_listed(listed)), n_envs=2 * scene.n_envs)
         met: Counter[str] = Counter()
         findings += traded_in_time(place, n_cuts=n_cuts, label="listed world, ", met=met)

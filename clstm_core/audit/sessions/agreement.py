@@ -53,6 +53,11 @@ class Agreement:
         if gap >= self.worst.get(name, (-1.0, ""))[0]:
             self.worst[name] = (gap, f"{where}: env {found}, ledger {expected}" if gap else "")
 
+    @property
+    def wrong(self) -> bool:
+        """Whether any quantity was further apart than it may be."""
+        return any(gap > CENT for gap, _ in self.worst.values())
+
     def findings(self, label: str) -> list[Finding]:
         """One finding per quantity, in dollars against a cent."""
         return [
