@@ -20,8 +20,8 @@ class Adam(torch.optim.Adam):
         Without a kernel torch operations do it, which are the reference; the gradients are left clipped then.
         """
         moved = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
-        library = build.load(KERNEL) if all(p.device.type == "cpu" for p, _ in moved) else None
-        if library is None or not moved:
+        library = build.load(KERNEL) if moved and all(_suits(p) for p, _ in moved) else None
+        if library is None:
             norm = nn.utils.clip_grad_norm_([p for p, _ in moved], max_norm)
             self.step()
             return norm
@@ -49,3 +49,8 @@ class Adam(torch.optim.Adam):
             state["step"] = torch.zeros((), dtype=torch.float32)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
         return state["exp_avg"], state["exp_avg_sq"], state["step"]
+
+
+def _suits(parameter: nn.Parameter) -> bool:
+    """Whether the kernel, which reads rows of float32, can read this one."""
+    return parameter.device.type == "cpu" and parameter.dtype == torch.float32 and parameter.is_contiguous()

@@ -80,3 +80,14 @@ def test_nothing_to_learn_from_moves_nothing():
     weight = torch.nn.Parameter(torch.ones(4))
     assert Adam([weight], fused=True).descend(0.5) == 0
     assert torch.equal(weight, torch.ones(4))
+
+
+@pytest.mark.parametrize("made", [torch.ones(4, 6).double(), torch.ones(6, 4).t()], ids=["float64", "columns"])
+def test_arrays_that_the_kernel_cannot_read_are_torchs_work(made):
+    weight = torch.nn.Parameter(made)
+    weight.grad = torch.arange(24.0, dtype=made.dtype).view(4, 6)
+    plain = torch.nn.Parameter(made.clone())
+    plain.grad = weight.grad.clone()
+    Adam([weight], lr=0.1).descend(1e6)
+    torch.optim.Adam([plain], lr=0.1).step()
+    torch.testing.assert_close(weight, plain)
