@@ -1,5 +1,6 @@
 """Two checkouts beside each other: the interval of a median, and a checkout that is none."""
 
+import json
 import sys
 
 import pytest
@@ -24,14 +25,19 @@ def test_what_is_no_checkout_is_named(tmp_path, monkeypatch):
 
 
 def test_both_checkouts_are_measured_in_turns(monkeypatch, capsys):
-    seen = []
+    said = []
 
-    def measured(checkout, asked):
-        seen.append(checkout.name)
-        return 3.0 if checkout.name == "old" else 1.5
+    def worker(checkout, asked):
+        said.append((checkout.name, json.loads(asked)))
+        if said[-1][1].get("told"):
+            return '{"n_envs": 128}'
+        return "3.0" if checkout.name == "old" else "1.5"
 
-    monkeypatch.setattr(paired, "_measured", measured)
+    monkeypatch.setattr(paired, "_said", worker)
     monkeypatch.setattr(sys, "argv", ["paired", "--before", "old", "--after", "new", "--market", ".", "--pairs", "3"])
     assert paired.main() == 0
-    assert seen == ["old", "new", "new", "old", "old", "new"]
+    (told, _), *measured = said
+    assert told == "old", "the recipe is the older one's"
+    assert [name for name, _ in measured] == ["old", "new", "new", "old", "old", "new"]
+    assert all(asked["settings"] == {"n_envs": 128} for _, asked in measured), "both are given that recipe"
     assert "median 2.00 times the rate" in capsys.readouterr().out
