@@ -207,7 +207,7 @@ def address(array: torch.Tensor | None) -> ctypes.c_void_p:
     if array.dtype not in READABLE or not array.is_cpu or not array.is_contiguous():
         raise TypeError(
             f"A kernel was given {array.dtype} on {array.device} with strides {array.stride()}; it reads contiguous "
-            f"float32 on a CPU. Convert it, or take the kernels away: use_kernels after moving a model gives fitting ones."
+            "float32 on a CPU. Convert it, or call use_kernels again after moving a model."
         )
     return ctypes.c_void_p(array.data_ptr())
 

@@ -33,7 +33,7 @@ def money(given: tuple[torch.Tensor, ...]) -> torch.Tensor:
 
 
 def extremes(count: int) -> tuple[torch.Tensor, ...]:
-    """As `options`: seconds to years from expiry, up to twelve deviations in or out of the money, rates of both signs."""
+    """As `options`: seconds to years from expiry, up to twelve deviations off the money, rates of both signs."""
     generator = torch.Generator().manual_seed(count)
 
     def between(low: float, high: float) -> torch.Tensor:
