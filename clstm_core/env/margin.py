@@ -52,7 +52,9 @@ def option_scenarios(
     Written out with w N(w d) = (w + erf(d / sqrt 2)) / 2: each scenario costs two error functions and little more.
     """
     move = price_points(config, spot.dtype, spot.device)
-    if price_kernel.wanted(spot.device) and spot.dtype == torch.float32 and out is None:
+    given = (spot, strike, tte_years, implied_vol, rate, dividend_yield, right)
+    alike = spot.dim() == 1 and all(term.shape == spot.shape and term.dtype == torch.float32 for term in given)
+    if alike and price_kernel.wanted(spot.device) and out is None:
         money = torch.log(strike / spot) - (rate - dividend_yield) * tte_years.clamp(min=0.0)
         terms = (spot, strike, money, tte_years, implied_vol, rate, dividend_yield, right)
         return price_kernel.scenarios(*terms, move, vol_factors(config))

@@ -4,7 +4,7 @@ import ctypes
 
 import torch
 
-from clstm_core.model.lstm_kernel import address
+from clstm_core.model.lstm_kernel import address, flags, shapes
 from clstm_core.native import build
 
 KERNEL = "attention"
@@ -43,6 +43,10 @@ def attend(
         valid_NW: which slots of the ring are filled
     """
     (steps, n), (window, hidden) = start_TN.shape, age_WH.shape
+    flags(valid_NW, start_TN)
+    shapes((steps * n, 3 * hidden), qkv)
+    shapes((n * window, 2 * hidden), past)
+    shapes((n, window), valid_NW)
     lanes = -(-window // library.units()) * library.units()
     mixed, weights = qkv.new_empty(steps * n, hidden), qkv.new_empty(n, n_heads, steps, lanes)
     arrays = (qkv, past, age_WH, valid_NW, start_TN, mixed, weights)
@@ -88,6 +92,10 @@ def attend_step(
         start_N: where an episode starts the ring is forgotten first
     """
     n, window, hidden = memory_NWH.shape
+    flags(valid_NW, start_N)
+    shapes((n, hidden), h_NH)
+    shapes((n, window), valid_NW)
+    shapes((n,), start_N)
     mixed, moved = folded_NhH.new_empty(folded_NhH.shape), memory_NWH.new_empty(n, window, hidden)
     filled = valid_NW.new_empty(n, window)
     given = (folded_NhH, age_score_NhW, memory_NWH, h_NH, valid_NW, start_N)

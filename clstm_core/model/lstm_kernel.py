@@ -71,7 +71,11 @@ class LSTMKernel:
         Args:
             remember: `back` will be asked
         """
-        (steps, n, features), hidden = x_TNF.shape, h_NH.shape[1]
+        (steps, n, features), hidden = x_TNF.shape, weights[1].shape[1]
+        flags(start_TN)
+        shapes((steps, n), start_TN)
+        shapes((n, hidden), h_NH, c_NH)
+        shapes((4 * hidden, features), weights[0])
         ahead, back = self.packed(*weights[:2])
         x, start, h, c = (part.contiguous() for part in (x_TNF, start_TN, h_NH, c_NH))
         outputs, cells = h.new_empty(steps, n, hidden), h.new_empty(steps, n, hidden)
@@ -105,6 +109,8 @@ class LSTMKernel:
         d_bias, d_h, d_c = cells.new_empty(4 * hidden), torch.empty_like(walked.c), torch.empty_like(walked.c)
         arrays = (d_outputs, d_cells, gates, cells, walked.c, walked.start, walked.packed, d_gates, d_bias, d_h, d_c)
         self.library.backward(int(self.half), *map(address, arrays), *map(ctypes.c_int64, (steps, n, hidden)))
+        if not self.half:  # tells autograd, which stops a second way back
+            torch.autograd.graph.increment_version(gates)
         slopes = d_gates.flatten(0, 1)
         d_x = (slopes @ weight_ih.to(self.dtype)).float().view(steps, n, features) if to_inputs else None
         d_read = (slopes.t() @ read.flatten(0, 1)).float()
@@ -188,6 +194,33 @@ class _Recurrence(torch.autograd.Function):
         return d_x, None, d_h, d_c, *d_weights, None, None
 
 
+READABLE = frozenset((torch.float32, torch.bfloat16, torch.int64, torch.bool))
+
+
 def address(array: torch.Tensor | None) -> ctypes.c_void_p:
-    """Where an array lies; nowhere for None."""
-    return ctypes.c_void_p(None if array is None else array.data_ptr())
+    """Where an array lies; nowhere for None.
+
+    Raises: TypeError for one that kernels, which know nothing of dtypes and strides, would read as something else
+    """
+    if array is None:
+        return ctypes.c_void_p(None)
+    if array.dtype not in READABLE or not array.is_cpu or not array.is_contiguous():
+        raise TypeError(
+            f"A kernel was given {array.dtype} on {array.device} with strides {array.stride()}; it reads contiguous "
+            "float32 on a CPU. Convert it, or call use_kernels again after moving a model."
+        )
+    return ctypes.c_void_p(array.data_ptr())
+
+
+def flags(*arrays: torch.Tensor) -> None:
+    """Raises: TypeError where one is not of bool, of which a kernel reads one byte each"""
+    for array in arrays:
+        if array.dtype != torch.bool:
+            raise TypeError(f"A kernel was given flags of {array.dtype}; it reads torch.bool. Compare them with 0.")
+
+
+def shapes(expected: tuple[int, ...], *arrays: torch.Tensor) -> None:
+    """Raises: ValueError where one has another shape: a kernel would read beyond its end"""
+    for array in arrays:
+        if array.shape != expected:
+            raise ValueError(f"A kernel was given an array of shape {tuple(array.shape)}, expected {expected}.")

@@ -5,7 +5,7 @@ import ctypes
 import torch
 from torch import nn
 
-from clstm_core.model.lstm_kernel import address
+from clstm_core.model.lstm_kernel import address, flags, shapes
 from clstm_core.native import build
 
 KERNEL = "policy"
@@ -32,6 +32,8 @@ def decide(
         log_noise_NA: logarithms of exponential draws with mean 1
     """
     n, hidden = x_NH.shape
+    flags(mask_NA)
+    shapes((n, head.out_features), mask_NA, log_noise_NA)
     action, log_prob = torch.empty(n, dtype=torch.int64), torch.empty(n)
     given = (x_NH, norm.weight, norm.bias, head.weight, head.bias, mask_NA, log_noise_NA)
     arrays = (*(part.contiguous() for part in given), action, log_prob)

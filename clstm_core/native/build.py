@@ -1,5 +1,6 @@
 """Compile a kernel for this very processor and keep it in the user's cache; None where there is no compiler."""
 
+import atexit
 import ctypes
 import hashlib
 import os
@@ -52,34 +53,55 @@ def compiler() -> str | None:
 
 @cache
 def _compiled(name: str) -> Path:
-    """The compiled library, made where it is not there yet; whoever makes it beside us makes the same."""
+    """The compiled library, made where it is not there whole; whoever makes it beside us makes the same.
+
+    Its name ends with a digest of what it holds: a library cut short by a full disk or a lost machine would end the
+    process that loads it, every time.
+    """
     source, header = SOURCES / f"{name}.cpp", SOURCES / "vectors.h"
     command = [str(compiler()), *FLAGS]
     version = subprocess.run([command[0], "--version"], capture_output=True, text=True, timeout=LONGEST_S).stdout
     made_of = "\0".join([source.read_text(), header.read_text(), *command, version, _processor()])
-    target = cache_folder() / f"{name}-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.so"
-    if not target.is_file():
-        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            made = Path(scratch) / target.name
-            subprocess.run(
-                [*command, "-o", str(made), str(source)], check=True, capture_output=True, text=True, timeout=LONGEST_S
-            )
-            made.replace(target)
-    return target
+    folder, stem = cache_folder(), f"{name}-{_digest(made_of.encode())}"
+    for kept in sorted(folder.glob(f"{stem}-*.so")):
+        if kept.name == f"{stem}-{_digest(kept.read_bytes())}.so":
+            return kept
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        made = Path(scratch) / f"{name}.so"
+        subprocess.run(
+            [*command, "-o", str(made), str(source)], check=True, capture_output=True, text=True, timeout=LONGEST_S
+        )
+        return made.replace(folder / f"{stem}-{_digest(made.read_bytes())}.so")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 @cache
 def cache_folder() -> Path:
-    """A folder that nobody but this user can write to."""
-    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clstm-options"
+    """A folder that nobody but this user can write to; where there is none to be kept, one for this process's life."""
+    kept = _users_folder()
     try:
-        kept.mkdir(parents=True, exist_ok=True, mode=0o700)
-        status = kept.stat()
-        if status.st_uid == os.getuid() and not status.st_mode & 0o022 and os.access(kept, os.W_OK):
-            return kept
+        if kept is not None:
+            kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+            status = kept.stat()
+            if status.st_uid == os.getuid() and not status.st_mode & 0o022 and os.access(kept, os.W_OK):
+                return kept
     except OSError:
         pass
-    return Path(tempfile.mkdtemp(prefix="clstm-options-"))
+    passing = Path(tempfile.mkdtemp(prefix="clstm-options-"))
+    atexit.register(shutil.rmtree, passing, ignore_errors=True)
+    return passing
+
+
+def _users_folder() -> Path | None:
+    """Where the user's caches are to lie; None for a user without a home. A relative $XDG_CACHE_HOME says nothing."""
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        return (named if named.is_absolute() else Path.home() / ".cache") / "clstm-options"
+    except RuntimeError:
+        return None
 
 
 def _processor() -> str:

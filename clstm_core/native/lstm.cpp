@@ -130,6 +130,7 @@ struct Forward {
     }
 
     void run() const {
+        if (!T) return;  // `read` has no slot
         for (int64_t n = 0; n < N; n++)
             for (int64_t u = 0; u < H; u += VL) store(read_of(0, n) + F + u, start[n] ? all(0.0f) : load(h0 + n * H + u));
         for (int64_t t = 0; t < T; t++) {

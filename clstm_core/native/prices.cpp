@@ -108,7 +108,7 @@ void greeks(const double* spot, const double* strike, const double* money, const
         t = t < 0.0 ? every(0.0) : t;
         sigma = sigma < 0.0 ? every(0.0) : sigma;
         vd years = root(t), deviation = sigma * years;
-        vl alive = deviation > 0.0;
+        vl alive = deviation != 0.0;  // a NaN is
         vd safe = alive ? deviation : every(1e-300);
         vd centre = -of(money) / safe, half = alive ? 0.5 * deviation : every(0.0);
         vd d1 = centre + half, d2 = centre - half;
@@ -144,7 +144,7 @@ void scenarios(const float* spot, const float* strike, const float* money, const
         vf share = 0.5f * of(spot) * exponential(-of(yield) * t), cash = 0.5f * of(strike) * exponential(-of(rate) * t);
         auto value = [&](float logarithm, float moved, float times) {
             vf wide = times * deviation;
-            vf width = root_half * (wide > 1e-6f ? wide : all(1e-6f));
+            vf width = root_half * (wide < 1e-6f ? all(1e-6f) : wide);  // a NaN stays one
             vf d1 = 0.5f * width + (carry + logarithm) * (0.5f / width);
             vf s = share * moved;
             return s * error_function(d1) - cash * error_function(d1 - width) + w * s;

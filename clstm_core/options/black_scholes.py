@@ -40,7 +40,7 @@ def price(
 
     Shapes:  all broadcast together, float64; right is +1 (call) or -1 (put)
     Units:   currency per share; vol, rate and dividend_yield are fractions per year, continuous
-    Assumes: vol or tte_years of zero (or less) give the discounted intrinsic value of the forward
+    Assumes: vol or tte_years of zero (or less) give the discounted intrinsic value of the forward; NaN gives NaN
     """
     d1, d2, spot_present, strike_present = _terms(spot, strike, tte_years, vol, rate, dividend_yield)
     return right * (spot_present * torch.special.ndtr(right * d1) - strike_present * torch.special.ndtr(right * d2))
@@ -66,7 +66,7 @@ def greeks(
     value = right * (spot_present * cdf1 - strike_present * cdf2)
     tte = torch.clamp(tte_years, min=0.0)
     deviation = torch.clamp(vol, min=0.0) * torch.sqrt(tte)
-    alive = deviation > 0
+    alive = deviation != 0  # a NaN is
     safe = torch.where(alive, deviation, torch.ones_like(deviation))
     density = torch.where(alive, INV_SQRT_2PI * torch.exp(-0.5 * d1.clamp(-1e3, 1e3) ** 2), torch.zeros_like(d1))
     share_discount = spot_present / spot
@@ -88,7 +88,7 @@ def _terms(spot, strike, tte_years, vol, rate, dividend_yield):
     tte = torch.clamp(tte_years, min=0.0)
     deviation = torch.clamp(vol, min=0.0) * torch.sqrt(tte)
     log_moneyness = torch.log(spot / strike) + (rate - dividend_yield) * tte
-    alive = deviation > 0
+    alive = deviation != 0  # a NaN is
     safe = torch.where(alive, deviation, torch.ones_like(deviation))
     limit = torch.where(log_moneyness == 0, torch.zeros_like(log_moneyness), torch.sign(log_moneyness) * torch.inf)
     centre = torch.where(alive, log_moneyness / safe, limit)

@@ -76,7 +76,7 @@ def scenarios(
 
 @torch.library.impl(_OPERATORS, "greeks", "CPU")
 def _greeks(*given: torch.Tensor) -> torch.Tensor:
-    arrays, count = [part.contiguous() for part in given], given[0].numel()
+    arrays, count = _rows(torch.float64, *given), given[0].numel()
     out = torch.empty(len(Greeks._fields), count, dtype=torch.float64)
     _library().greeks(*(ctypes.c_void_p(a.data_ptr()) for a in (*arrays, out)), ctypes.c_int64(count))
     return out
@@ -96,8 +96,9 @@ def _scenarios(
     factor: list[float],
 ) -> torch.Tensor:
     count, points = spot.numel(), len(move) - 1
-    given = (spot, strike, money, tte, vol, rate, dividend_yield, right, move, move.log1p(), torch.tensor(factor))
-    arrays = [part.contiguous() for part in given]
+    contracts = _rows(torch.float32, spot, strike, money, tte, vol, rate, dividend_yield, right)
+    moves = _rows(torch.float32, move, move.log1p())
+    arrays = [*contracts, *moves, torch.tensor(factor, dtype=torch.float32)]
     out = torch.empty(1 + 2 * points, count)
     addresses = (ctypes.c_void_p(a.data_ptr()) for a in (*arrays, out))
     _library().scenarios(*addresses, ctypes.c_int64(count), ctypes.c_int64(points))
@@ -112,6 +113,19 @@ def _greeks_shape(spot: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
 @torch.library.register_fake("clstm::scenarios")
 def _scenarios_shape(spot: torch.Tensor, *rest: Any) -> torch.Tensor:
     return spot.new_empty(2 * len(rest[7]) - 1, spot.numel())
+
+
+def _rows(dtype: torch.dtype, *given: torch.Tensor) -> list[torch.Tensor]:
+    """The arrays as the kernel reads them, one number a contract.
+
+    Raises: TypeError where one has another dtype, dimension or length than that: the kernel would read beyond its end
+    """
+    found = {(part.dtype, *part.shape) for part in given}
+    if found != {(dtype, given[0].numel())}:
+        raise TypeError(
+            f"Prices of arrays {found}; the kernel reads {dtype} of one shape [M]. Expand and convert them."
+        )
+    return [part.contiguous() for part in given]
 
 
 def _library() -> ctypes.CDLL:

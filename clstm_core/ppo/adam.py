@@ -1,6 +1,7 @@
 """Adam with its gradients clipped to a joint norm: on a CPU all of it in one compiled call, without Python's lock."""
 
 import ctypes
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,7 +21,7 @@ class Adam(torch.optim.Adam):
         Without a kernel torch operations do it, which are the reference; the gradients are left clipped then.
         """
         moved = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
-        library = build.load(KERNEL) if moved and all(_suits(p) for p, _ in moved) else None
+        library = build.load(KERNEL) if moved and all(_suits(p, group, moved[0][1]) for p, group in moved) else None
         if library is None:
             norm = nn.utils.clip_grad_norm_([p for p, _ in moved], max_norm)
             self.step()
@@ -34,6 +35,7 @@ class Adam(torch.optim.Adam):
         rates = (ctypes.c_double * n)(*(float(group["lr"]) for _, group in moved))
         numbers = map(ctypes.c_double, (*first["betas"], first["eps"], max_norm))
         library.descend(arrays, sizes, rates, ctypes.c_int64(n), *numbers, address(norm))
+        torch.autograd.graph.increment_version(columns[0])  # tells autograd, as torch's own steps do
         return norm
 
     def forget_gradients(self) -> None:
@@ -51,6 +53,8 @@ class Adam(torch.optim.Adam):
         return state["exp_avg"], state["exp_avg_sq"], state["step"]
 
 
-def _suits(parameter: nn.Parameter) -> bool:
-    """Whether the kernel, which reads rows of float32, can read this one."""
-    return parameter.device.type == "cpu" and parameter.dtype == torch.float32 and parameter.is_contiguous()
+def _suits(parameter: nn.Parameter, group: dict[str, Any], first: dict[str, Any]) -> bool:
+    """Whether the kernel, which reads rows of float32 and knows plain Adam with one rate a group, can step this one."""
+    readable = parameter.device.type == "cpu" and parameter.dtype == torch.float32 and parameter.is_contiguous()
+    plain = not (group["weight_decay"] or group["amsgrad"] or group["maximize"])
+    return readable and plain and group["betas"] == first["betas"] and group["eps"] == first["eps"]

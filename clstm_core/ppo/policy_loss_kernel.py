@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from clstm_core.model.lstm_kernel import address
+from clstm_core.model.lstm_kernel import address, flags, shapes
 from clstm_core.native import build
 from clstm_core.ppo.losses import PolicyLoss, policy_loss
 from clstm_core.specs import HOLD
@@ -26,8 +26,9 @@ def compiled_policy_loss(
     clip_epsilon: float,
 ) -> PolicyLoss:
     """`policy_loss`, by the kernel where there is one; of loss, entropy and waits there are gradients."""
-    library = build.load(KERNEL) if logits.device.type == "cpu" and logits.dtype == torch.float32 else None
     given = (logits, action, old_log_prob, advantage, free)
+    suits = logits.device.type == "cpu" and all(part.dtype == torch.float32 for part in (logits, *given[2:4]))
+    library = build.load(KERNEL) if suits else None
     if library is None:
         return policy_loss(*given, clip_epsilon=clip_epsilon)
     return PolicyLoss(*_PolicyLoss.apply(*given, clip_epsilon, library))
@@ -38,6 +39,8 @@ class _PolicyLoss(torch.autograd.Function):
     def forward(ctx: Any, *given: Any) -> tuple[torch.Tensor, ...]:
         *arrays, clip_epsilon, library = given
         logits, action, old_log_prob, advantage, free = (part.contiguous() for part in arrays)
+        flags(free)
+        shapes(logits.shape[:-1], action, old_log_prob, advantage, free)
         kept, share = logits.new_empty(*action.shape, KEPT), logits.new_empty(())
         told = PolicyLoss(*(logits.new_empty(()) for _ in PolicyLoss._fields))
         into = (ctypes.c_void_p * len(told))(*(scalar.data_ptr() for scalar in told))

@@ -10,6 +10,7 @@ from clstm_core.env.options_env import OptionsEnv
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.market.worlds.generated import simulated_world
 from clstm_core.native import build
+from clstm_core.options import price_kernel
 
 N, STEPS = 6, 40
 
@@ -28,6 +29,14 @@ def envs_on_paths(dtype: torch.dtype) -> tuple[OptionsEnv, OptionsEnv]:
     return compiled, plain
 
 
+PRICED = {
+    ("tables", torch.float32): set(),
+    ("paths", torch.float32): {torch.float32, torch.float64},
+    ("paths", torch.float64): {torch.float64},
+}
+"""What the price kernel is called with in every step: float64 for Greeks, float32 for scenarios."""
+
+
 @pytest.mark.skipif(build.compiler() is None, reason="no C++ compiler")
 @pytest.mark.parametrize(
     ("kind", "backend", "dtype", "rtol"),
@@ -42,6 +51,9 @@ def test_a_compiled_step_is_the_plain_one(kind, backend, dtype, rtol, world, mon
     """On paths the whole graph as torch traces it, at once; its kernels take minutes to be made."""
     if backend != "inductor":
         monkeypatch.setattr(compiled_env, "_compiled", lambda f: torch.compile(f, fullgraph=True, backend=backend))
+    priced: list[torch.dtype] = []
+    rows = price_kernel._rows
+    monkeypatch.setattr(price_kernel, "_rows", lambda kind, *given: priced.append(kind) or rows(kind, *given))
     compiled, plain = envs(world) if kind == "tables" else envs_on_paths(dtype)
     generator, mask = torch.Generator().manual_seed(0), plain.observe()[1]
     ended = expired = 0
@@ -61,6 +73,7 @@ def test_a_compiled_step_is_the_plain_one(kind, backend, dtype, rtol, world, mon
     assert expired > 0 or kind == "tables"
     assert compiled._turn is not None
     assert compiled._turn.why_not == ""
+    assert {kind for kind in priced if priced.count(kind) >= STEPS} == PRICED[kind, dtype]
     for one, two in zip(compiled.observe(), plain.observe(), strict=True):
         torch.testing.assert_close(one, two, rtol=rtol, atol=0.1 * rtol)
     # it goes on from where another stood

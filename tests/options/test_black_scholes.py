@@ -112,3 +112,9 @@ def test_discounted_price_is_the_mean_of_simulated_payoffs():
         error = payoff.std().item() / math.sqrt(len(payoff))
         closed = price(*(f64(x) for x in (spot, strike, tte, vol, rate, dividend, right))).item()
         assert payoff.mean().item() == pytest.approx(closed, abs=4 * error)
+
+
+def test_a_volatility_that_is_not_a_number_gives_no_price_of_any_kind():
+    one = torch.ones(1, dtype=torch.float64)
+    found = greeks(100.0 * one, 90.0 * one, 0.1 * one, torch.nan * one, 0.01 * one, 0.0 * one, one)
+    assert torch.stack(found).isnan().all()

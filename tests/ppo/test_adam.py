@@ -91,3 +91,34 @@ def test_arrays_that_the_kernel_cannot_read_are_torchs_work(made):
     Adam([weight], lr=0.1).descend(1e6)
     torch.optim.Adam([plain], lr=0.1).step()
     torch.testing.assert_close(weight, plain)
+
+
+@pytest.mark.parametrize(
+    "options", [{"weight_decay": 0.1}, {"amsgrad": True}, {"maximize": True}, {"betas": (0.5, 0.9)}, {"eps": 0.1}]
+)
+@pytest.mark.parametrize("of_all", [True, False])
+def test_what_a_group_asks_of_adam_is_done_with_a_kernel_too(monkeypatch, options, of_all):
+    ends = []
+    for compiled in (True, False):
+        weights = [torch.nn.Parameter(torch.linspace(-1.0, 1.0, 40)) for _ in range(2)]
+        groups = [{"params": weights[:1]}, {"params": weights[1:], **({} if of_all else options)}]
+        optimizer = Adam(groups, lr=0.1, **(options if of_all else {}))
+        generator = torch.Generator().manual_seed(0)
+        with monkeypatch.context() as patch:
+            if not compiled:
+                patch.setattr(build, "load", lambda _: None)
+            for step in range(4):
+                for weight in weights:
+                    weight.grad = torch.randn(40, generator=generator) / (1 + step)
+                optimizer.descend(1e6)
+        ends.append(torch.cat([weight.detach() for weight in weights]))
+    torch.testing.assert_close(*ends, rtol=2e-6, atol=2e-7)
+
+
+def test_autograd_knows_that_weights_moved():
+    weight = torch.nn.Parameter(torch.ones(40))
+    waiting = (weight * weight).sum()
+    weight.grad = torch.ones(40)
+    Adam([weight], fused=True).descend(0.5)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        waiting.backward()
