@@ -57,11 +57,14 @@ def test_a_compiled_step_is_the_plain_one(kind, backend, dtype, rtol, world, mon
     compiled, plain = envs(world) if kind == "tables" else envs_on_paths(dtype)
     generator, mask = torch.Generator().manual_seed(0), plain.observe()[1]
     ended = expired = 0
+    # a reward is told from two equities, each of which may round to its neighbour
+    last_bits = 2 * torch.finfo(dtype).eps * plain.config.reward_scale * 1e4
     for step in range(STEPS):
         action = torch.multinomial(mask.float(), 1, generator=generator).squeeze(1)
         one, two = compiled.step(action), plain.step(action)
         for name, mine, theirs in zip(one._fields, one, two, strict=True):
-            torch.testing.assert_close(mine, theirs, rtol=rtol, atol=0.1 * rtol, msg=f"{name} at step {step}")
+            atol = 0.1 * rtol + (name == "reward") * last_bits
+            torch.testing.assert_close(mine, theirs, rtol=rtol, atol=atol, msg=f"{name} at step {step}")
         for name, value in plain.state_dict().items():
             torch.testing.assert_close(compiled.state_dict()[name], value, rtol=0.1 * rtol, atol=1e3 * rtol, msg=name)
         if step % 5 == 4 or step > STEPS - 3:
