@@ -24,18 +24,40 @@ CHAINS = ("finished", "finished_validated", "finished_in_worlds", "walked", "beg
 """Fixtures of a whole session that take a minute or so, the dearest first: each is made by one worker."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+LONG = tuple(
+    f"tests/{name}.py"
+    for name in (
+        *("audit/test_planted_leaks", "audit/test_planted_market_leaks", "reports/test_every_page"),
+        *("audit/test_training_worlds", "reports/test_browser", "evaluation/test_forged_books", "audit/test_audit"),
+        *("sweeps/test_sweep", "feedback/test_retrain", "audit/test_kept_tables", "walk_forward/test_no_look_ahead"),
+        *("train/test_apart", "train/test_kills", "shadow/test_accounts", "env/test_compiled"),
+    )
+)
+"""Files of a minute or more."""
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config, items):
     """What `--dist loadgroup` keeps on one worker: the tests of one chain, and else those of one file.
 
-    The chains come first, so that no worker begins a long one while the other has nothing left to do.
+    Chains and long files come first, so that no worker begins a long one while the other has nothing left to do.
     """
+    order = (*CHAINS, *LONG)
     for item in items:
         chain = next((name for name in CHAINS if name in item.fixturenames), None)
         item.add_marker(pytest.mark.xdist_group(chain or item.path.relative_to(ROOT).as_posix()))
-    items.sort(
-        key=lambda item: min((CHAINS.index(name) for name in item.fixturenames if name in CHAINS), default=len(CHAINS))
-    )
+    items.sort(key=lambda item: order.index(group_of(item)) if group_of(item) in order else len(order))
+    yield
+    # a group that is not in the tests' names is none, and nothing else says so: both workers would make every chain
+    if getattr(config.option, "loadgroup", False) and not all(item.nodeid.endswith(group_of(item)) for item in items):
+        raise pytest.UsageError(
+            f"pytest {pytest.__version__} keeps no groups of pytest-xdist: expected below 9.2. Run `make test`, which "
+            "installs the one that pyproject.toml names."
+        )
+
+
+def group_of(item):
+    return item.get_closest_marker("xdist_group").args[0]
 
 
 class ToyEnv:
