@@ -29,30 +29,8 @@ def exported(policy, folder):
     }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Where `everywhere` exports to."""
-    return tmp_path_factory.mktemp("everywhere")
-
-
-@pytest.fixture(scope="module")
-def everywhere(policy, folder):
-    """The policy in every runtime that a bundle offers."""
-    reference, others = exported(policy, folder)
-    return {"eager": reference, **others}
-
-
-@pytest.fixture(scope="module")
-def full(policy, tmp_path_factory):
-    """The telemetry graph: the step, and the file that it was exported to."""
-    step, path = export.full_step(policy, MEMORY), tmp_path_factory.mktemp("full") / "full.onnx"
-    export.export_onnx(step, path, {})
-    return step, path
-
-
-def test_the_exports_decide_as_the_trained_policy_over_a_thousand_recurrent_steps(everywhere, make_env):
-    reference = everywhere["eager"]
-    candidates = {name: everywhere[name] for name in ("torchscript", "onnx")}
+def test_the_exports_decide_as_the_trained_policy_over_a_thousand_recurrent_steps(policy, make_env, tmp_path):
+    reference, candidates = exported(policy, tmp_path)
     results = [r for batch in (1, 7) for r in check_parity(candidates, reference, make_env(batch), steps=1000)]
     assert [result.runtime for result in results] == ["torchscript", "onnx"] * 2
     for result in results:
@@ -76,9 +54,10 @@ def test_at_full_size_no_decision_differs_in_a_thousand_unbroken_steps(hidden, m
             assert result.passed, result
 
 
-def test_the_products_by_head_are_products_of_matrices(full):
+def test_the_products_by_head_are_products_of_matrices(policy, tmp_path):
     """Einsum would turn the weights round at each decision: a third of its time at hidden 256."""
-    operators = [node.op_type for node in onnx.load(full[1]).graph.node]
+    export.export_onnx(export.full_step(policy, MEMORY), tmp_path / "full.onnx", {})
+    operators = [node.op_type for node in onnx.load(tmp_path / "full.onnx").graph.node]
     assert "Einsum" not in operators
     assert operators.count("MatMul") >= 6
 
@@ -141,19 +120,21 @@ def test_ablations_export_without_the_state_that_they_lack(config, make_env, tmp
     assert all(result.passed for result in results)
 
 
-def test_the_full_graph_gives_the_critics_value(full):
-    step, path = full
+def test_the_full_graph_gives_the_critics_value(policy, tmp_path):
+    step = export.full_step(policy, MEMORY)
+    export.export_onnx(step, tmp_path / "full.onnx", {})
     inputs = export.example_inputs(step, batch=5)
-    outputs = runtimes.onnx(path)(tuple(tensor.numpy() for tensor in inputs))
+    outputs = runtimes.onnx(tmp_path / "full.onnx")(tuple(tensor.numpy() for tensor in inputs))
     with torch.no_grad():
         expected = step(*inputs)
     assert export.output_names(step)[1] == "value"
     torch.testing.assert_close(torch.from_numpy(outputs[1]), expected[1], atol=1e-5, rtol=0)
 
 
-def test_the_onnx_file_names_its_schema_and_its_inputs(policy, everywhere, folder):
+def test_the_onnx_file_names_its_schema_and_its_inputs(policy, tmp_path):
     step = export.actor_step(policy, MEMORY)
-    model = onnx.load(folder / "policy.onnx")
+    export.export_onnx(step, tmp_path / "policy.onnx", {"schema_sha256": "abc"})
+    model = onnx.load(tmp_path / "policy.onnx")
     assert {entry.key: entry.value for entry in model.metadata_props}["schema_sha256"] == "abc"
     assert [node.name for node in model.graph.input] == export.input_names(step)
     assert [node.name for node in model.graph.output] == export.output_names(step)
@@ -175,6 +156,13 @@ SENTENCES = {
     "age": "state memory_age of account 1 holds -5",
     "no_legal_action": "leaves account 1 no legal action",
 }
+
+
+@pytest.fixture(scope="module")
+def everywhere(policy, tmp_path_factory):
+    """The policy in every runtime that a bundle offers."""
+    reference, others = exported(policy, tmp_path_factory.mktemp("everywhere"))
+    return {"eager": reference, **others}
 
 
 @pytest.mark.parametrize("runtime", ["eager", "torchscript", "onnx"])

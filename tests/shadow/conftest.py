@@ -19,7 +19,6 @@ from clstm_core.shadow.log import ShadowLog
 from clstm_core.shadow.runner import Opening, ShadowRunner
 from clstm_core.shadow.sources.replay import Replay
 from clstm_core.specs import ACTIONS, OBSERVATION
-from tests.graphs import graphs  # noqa: F401
 from tests.saved import save_policy
 
 MEMORY = 21
