@@ -4,8 +4,8 @@ import ctypes
 
 import torch
 
-from clstm_core.model.lstm_kernel import address, flags, shapes
 from clstm_core.native import build
+from clstm_core.native.arrays import address, shapes
 
 KERNEL = "attention"
 
@@ -43,15 +43,14 @@ def attend(
         valid_NW: which slots of the ring are filled
     """
     (steps, n), (window, hidden) = start_TN.shape, age_WH.shape
-    flags(valid_NW, start_TN)
     shapes((steps * n, 3 * hidden), qkv)
     shapes((n * window, 2 * hidden), past)
     shapes((n, window), valid_NW)
     lanes = -(-window // library.units()) * library.units()
     mixed, weights = qkv.new_empty(steps * n, hidden), qkv.new_empty(n, n_heads, steps, lanes)
-    arrays = (qkv, past, age_WH, valid_NW, start_TN, mixed, weights)
+    given = (*map(address, (qkv, past, age_WH)), address(valid_NW, torch.bool), address(start_TN, torch.bool))
     sizes = (steps, n, hidden, hidden // n_heads, window)
-    library.attend(*map(address, arrays), *map(ctypes.c_int64, sizes))
+    library.attend(*given, address(mixed), address(weights), *map(ctypes.c_int64, sizes))
     return mixed, weights
 
 
@@ -69,9 +68,9 @@ def attend_back(
     """Gradients of `attend`'s qkv, past and ages."""
     (steps, n), (window, hidden) = start_TN.shape, age_WH.shape
     slopes = (torch.empty_like(qkv), torch.empty_like(past), torch.zeros_like(age_WH))
-    arrays = (qkv, past, age_WH, valid_NW, start_TN, weights, d_mixed, *slopes)
+    given = (*map(address, (qkv, past, age_WH)), address(valid_NW, torch.bool), address(start_TN, torch.bool))
     sizes = (steps, n, hidden, hidden // n_heads, window)
-    library.attend_back(*map(address, arrays), *map(ctypes.c_int64, sizes))
+    library.attend_back(*given, *map(address, (weights, d_mixed, *slopes)), *map(ctypes.c_int64, sizes))
     return slopes
 
 
@@ -92,13 +91,14 @@ def attend_step(
         start_N: where an episode starts the ring is forgotten first
     """
     n, window, hidden = memory_NWH.shape
-    flags(valid_NW, start_N)
     shapes((n, hidden), h_NH)
     shapes((n, window), valid_NW)
     shapes((n,), start_N)
     mixed, moved = folded_NhH.new_empty(folded_NhH.shape), memory_NWH.new_empty(n, window, hidden)
     filled = valid_NW.new_empty(n, window)
-    given = (folded_NhH, age_score_NhW, memory_NWH, h_NH, valid_NW, start_N)
-    arrays = (*(part.contiguous() for part in given), moved, filled, mixed)
-    library.attend_step(*map(address, arrays), *map(ctypes.c_int64, (n, hidden, window, folded_NhH.shape[1])))
+    floats = [part.contiguous() for part in (folded_NhH, age_score_NhW, memory_NWH, h_NH)]
+    flags = [part.contiguous() for part in (valid_NW, start_N)]
+    given = (*map(address, floats), *(address(flag, torch.bool) for flag in flags))
+    into = (address(moved), address(filled, torch.bool), address(mixed))
+    library.attend_step(*given, *into, *map(ctypes.c_int64, (n, hidden, window, folded_NhH.shape[1])))
     return mixed, moved, filled

@@ -26,11 +26,13 @@ def use_kernels(model: CLSTM, precision: str) -> str:
 
     Raises: ConfigError where products of bfloat16 are asked for and there are none
     """
-    hidden, half = model.config.hidden_dim, precision == BFLOAT16
-    on_cpu = next(model.parameters()).device.type == "cpu"
-    reason = why_not(hidden, half=half) if on_cpu else "It is no kernel for a GPU."
+    hidden, half, device = model.config.hidden_dim, precision == BFLOAT16, next(model.parameters()).device
+    on_cpu, reason = device.type == "cpu", no_kernel(hidden, device, half=half)
     if half and reason:
-        raise ConfigError(f"precision='bfloat16': {reason} Use --precision float32.")
+        raise ConfigError(
+            f"precision='bfloat16': {reason} Begin with --precision float32; a run that was begun with bfloat16 goes "
+            "on where there is a kernel for it."
+        )
     model.kernel = None if reason else policy_kernel(hidden)
     for trunk in (model.actor_trunk, model.critic_trunk):
         if trunk is not None:
@@ -58,10 +60,21 @@ def chosen(precision: str, hidden_dim: int, device: torch.device, rows: int) -> 
     """
     if precision != AUTO:
         return precision
-    if device.type != "cpu" or why_not(hidden_dim, half=True):
+    if no_kernel(hidden_dim, device, half=True):
         return FLOAT32
     seconds = [_seconds(hidden_dim, rows, half=half) for half in (False, True)]
     return BFLOAT16 if seconds[0] > FASTER * seconds[1] else FLOAT32
+
+
+def resumed(kept: str, asked: str, hidden_dim: int, device: torch.device) -> str:
+    """The precision that a run goes on in: what it `kept`, but float32 where `auto` took what is not to be had here."""
+    lost = asked == AUTO and kept == BFLOAT16 and no_kernel(hidden_dim, device, half=True)
+    return FLOAT32 if lost else kept
+
+
+def no_kernel(hidden_dim: int, device: torch.device, *, half: bool) -> str:
+    """Why no kernel computes a layer of this width on this device, in a sentence; empty when one does."""
+    return why_not(hidden_dim, half=half) if device.type == "cpu" else "It is no kernel for a GPU."
 
 
 def _seconds(hidden: int, rows: int, *, half: bool, steps: int = 16, repeats: int = 3) -> float:

@@ -13,6 +13,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from clstm_core.native import build
+from clstm_core.native.arrays import address, shapes
 
 KERNEL = "lstm"
 
@@ -72,7 +73,6 @@ class LSTMKernel:
             remember: `back` will be asked
         """
         (steps, n, features), hidden = x_TNF.shape, weights[1].shape[1]
-        flags(start_TN)
         shapes((steps, n), start_TN)
         shapes((n, hidden), h_NH, c_NH)
         shapes((4 * hidden, features), weights[0])
@@ -82,9 +82,11 @@ class LSTMKernel:
         gates = h.new_empty(steps, n, 4 * hidden) if remember else None
         keep = steps if remember else min(2, steps)
         read = torch.empty(keep, n, features + hidden + (features + hidden) % 2, dtype=self.dtype)
-        arrays = (x, start, h, c, weights[2].contiguous(), ahead, outputs, cells, gates, read)
+        bias = weights[2].contiguous()
+        given = (address(x), address(start, torch.bool), *map(address, (h, c, bias)), address(ahead, self.dtype))
+        into = (*map(address, (outputs, cells, gates)), address(read, self.dtype))
         sizes = map(ctypes.c_int64, (steps, n, features, hidden, keep))
-        self.library.forward(int(self.half), *map(address, arrays), *sizes)
+        self.library.forward(int(self.half), *given, *into, *sizes)
         return Walked(outputs, cells, start, c, gates, read, back)
 
     def back(
@@ -107,8 +109,10 @@ class LSTMKernel:
         d_outputs, d_cells = (None if grad is None else grad.contiguous() for grad in (d_outputs, d_cells))
         d_gates = torch.empty_like(gates, dtype=self.dtype) if self.half else gates
         d_bias, d_h, d_c = cells.new_empty(4 * hidden), torch.empty_like(walked.c), torch.empty_like(walked.c)
-        arrays = (d_outputs, d_cells, gates, cells, walked.c, walked.start, walked.packed, d_gates, d_bias, d_h, d_c)
-        self.library.backward(int(self.half), *map(address, arrays), *map(ctypes.c_int64, (steps, n, hidden)))
+        kept = (*map(address, (gates, cells, walked.c)), address(walked.start, torch.bool))
+        given = (address(d_outputs), address(d_cells), *kept, address(walked.packed, self.dtype))
+        into = (address(d_gates, self.dtype), *map(address, (d_bias, d_h, d_c)))
+        self.library.backward(int(self.half), *given, *into, *map(ctypes.c_int64, (steps, n, hidden)))
         if not self.half:  # tells autograd, which stops a second way back
             torch.autograd.graph.increment_version(gates)
         slopes = d_gates.flatten(0, 1)
@@ -134,9 +138,9 @@ class LSTMKernel:
         features = weight_ih.shape[1]
         ahead = torch.empty(rows * (features + hidden + (features + hidden) % 2), dtype=self.dtype)
         back = torch.empty(rows * hidden, dtype=self.dtype)
-        arrays = (weight_ih.contiguous(), weight_hh.contiguous(), ahead, back)
-        sizes = map(ctypes.c_int64, (features, hidden))
-        self.library.pack_weights(int(self.half), *map(address, arrays), *sizes)
+        given, into = (weight_ih.contiguous(), weight_hh.contiguous()), (ahead, back)
+        places = (*map(address, given), *(address(array, self.dtype) for array in into))
+        self.library.pack_weights(int(self.half), *places, *map(ctypes.c_int64, (features, hidden)))
         return ahead, back
 
 
@@ -192,35 +196,3 @@ class _Recurrence(torch.autograd.Function):
             Walked(*walked), weight_ih, *grads, to_inputs=ctx.needs_input_grad[0]
         )
         return d_x, None, d_h, d_c, *d_weights, None, None
-
-
-READABLE = frozenset((torch.float32, torch.bfloat16, torch.int64, torch.bool))
-
-
-def address(array: torch.Tensor | None) -> ctypes.c_void_p:
-    """Where an array lies; nowhere for None.
-
-    Raises: TypeError for one that kernels, which know nothing of dtypes and strides, would read as something else
-    """
-    if array is None:
-        return ctypes.c_void_p(None)
-    if array.dtype not in READABLE or not array.is_cpu or not array.is_contiguous():
-        raise TypeError(
-            f"A kernel was given {array.dtype} on {array.device} with strides {array.stride()}; it reads contiguous "
-            "float32 on a CPU. Convert it, or call use_kernels again after moving a model."
-        )
-    return ctypes.c_void_p(array.data_ptr())
-
-
-def flags(*arrays: torch.Tensor) -> None:
-    """Raises: TypeError where one is not of bool, of which a kernel reads one byte each"""
-    for array in arrays:
-        if array.dtype != torch.bool:
-            raise TypeError(f"A kernel was given flags of {array.dtype}; it reads torch.bool. Compare them with 0.")
-
-
-def shapes(expected: tuple[int, ...], *arrays: torch.Tensor) -> None:
-    """Raises: ValueError where one has another shape: a kernel would read beyond its end"""
-    for array in arrays:
-        if array.shape != expected:
-            raise ValueError(f"A kernel was given an array of shape {tuple(array.shape)}, expected {expected}.")

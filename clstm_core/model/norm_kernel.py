@@ -4,8 +4,8 @@ import ctypes
 
 import torch
 
-from clstm_core.model.lstm_kernel import address
 from clstm_core.native import build
+from clstm_core.native.arrays import address
 
 KERNEL = "norm"
 

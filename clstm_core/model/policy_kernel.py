@@ -5,8 +5,8 @@ import ctypes
 import torch
 from torch import nn
 
-from clstm_core.model.lstm_kernel import address, flags, shapes
 from clstm_core.native import build
+from clstm_core.native.arrays import address, shapes
 
 KERNEL = "policy"
 
@@ -32,11 +32,13 @@ def decide(
         log_noise_NA: logarithms of exponential draws with mean 1
     """
     n, hidden = x_NH.shape
-    flags(mask_NA)
     shapes((n, head.out_features), mask_NA, log_noise_NA)
     action, log_prob = torch.empty(n, dtype=torch.int64), torch.empty(n)
-    given = (x_NH, norm.weight, norm.bias, head.weight, head.bias, mask_NA, log_noise_NA)
-    arrays = (*(part.contiguous() for part in given), action, log_prob)
+    weights = (norm.weight, norm.bias, head.weight, head.bias)
+    floats = [part.contiguous() for part in (x_NH, *weights)]
+    mask, log_noise = mask_NA.contiguous(), log_noise_NA.contiguous()
+    given = (*map(address, floats), address(mask, torch.bool), address(log_noise))
     sizes = map(ctypes.c_int64, (n, hidden, head.out_features))
-    library.decide(*map(address, arrays), *sizes, ctypes.c_float(norm.eps), ctypes.c_float(illegal_logit))
+    numbers = ctypes.c_float(norm.eps), ctypes.c_float(illegal_logit)
+    library.decide(*given, address(action, torch.int64), address(log_prob), *sizes, *numbers)
     return action, log_prob

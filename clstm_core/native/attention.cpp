@@ -193,9 +193,9 @@ struct Backward {
 
     void age(int64_t n, int64_t head, int64_t j, int64_t d) const {
         float* to = g.age + j * w.H + head * w.D + d;
-        vf sum = load(to);
+        vf sum = {};  // of a sequence: added one by one, long sums would lose what each adds
         for (int64_t t = 0; t < w.T; t++) sum += slope[t * L + j] * load(w.query(n, t, head) + d);
-        store(to, sum);
+        store(to, load(to) + sum);
     }
 };
 

@@ -1,13 +1,16 @@
 """Compile a kernel for this very processor and keep it in the user's cache; None where there is no compiler."""
 
 import atexit
+import contextlib
 import ctypes
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
+import time
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +20,8 @@ COMPILERS = ("c++", "g++", "clang++")
 OFF = "CLSTM_NO_KERNELS"
 """Environment variable: anything but the empty string leaves all work to torch operations."""
 LONGEST_S = 120.0
+MAKING = "making-"
+EXPORTED = re.compile(r"^(?:int|void) (\w+)\(", re.MULTILINE)
 
 
 @cache
@@ -38,7 +43,8 @@ def why_not(name: str) -> str:
         ctypes.CDLL(str(_compiled(name)))
     except subprocess.CalledProcessError as error:
         said = (error.stderr or "").strip().splitlines()
-        return f"{compiler()} failed on {name}.cpp: {said[0] if said else 'it said nothing'}"
+        told = next((line for line in said if "error" in line), said[0] if said else "it said nothing")
+        return f"{compiler()} failed on {name}.cpp: {told}"
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{name}.cpp could not be compiled or loaded: {error}"
     return ""
@@ -60,18 +66,41 @@ def _compiled(name: str) -> Path:
     """
     source, header = SOURCES / f"{name}.cpp", SOURCES / "vectors.h"
     command = [str(compiler()), *FLAGS]
-    version = subprocess.run([command[0], "--version"], capture_output=True, text=True, timeout=LONGEST_S).stdout
+    version = _run([command[0], "--version"], check=False).stdout
     made_of = "\0".join([source.read_text(), header.read_text(), *command, version, _processor()])
     folder, stem = cache_folder(), f"{name}-{_digest(made_of.encode())}"
     for kept in sorted(folder.glob(f"{stem}-*.so")):
         if kept.name == f"{stem}-{_digest(kept.read_bytes())}.so":
             return kept
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+    _sweep(folder)
+    with tempfile.TemporaryDirectory(prefix=MAKING, dir=folder) as scratch:
         made = Path(scratch) / f"{name}.so"
-        subprocess.run(
-            [*command, "-o", str(made), str(source)], check=True, capture_output=True, text=True, timeout=LONGEST_S
-        )
+        _run([*command, "-o", str(made), str(source)], check=True)
+        _prove(made, source)
         return made.replace(folder / f"{stem}-{_digest(made.read_bytes())}.so")
+
+
+def _run(command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
+    """A compiler's run; it speaks whatever its user's language is written in."""
+    return subprocess.run(
+        command, check=check, capture_output=True, encoding="utf-8", errors="replace", timeout=LONGEST_S
+    )
+
+
+def _prove(made: Path, source: Path) -> None:
+    """Raises: OSError where a compiler left no library, or one without the functions that its source exports"""
+    library = ctypes.CDLL(str(made))
+    _, _, exported = source.read_text().partition('extern "C" {')
+    if missing := [name for name in EXPORTED.findall(exported) if not hasattr(library, name)]:
+        raise OSError(f"what {compiler()} made has no {', '.join(missing)}")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what compilers left whose process was killed."""
+    for left in folder.glob(f"{MAKING}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > 2 * LONGEST_S:
+                shutil.rmtree(left)
 
 
 def _digest(content: bytes) -> str:

@@ -10,6 +10,7 @@
 // that is odd: bfloat16 is multiplied in pairs.
 
 #include <algorithm>
+#include <vector>
 
 #include "vectors.h"
 
@@ -153,7 +154,7 @@ struct Backward {
     float *d_bias, *dh, *dc;  // dh, dc: of the given state in the end
     int64_t T, N, H;
 
-    void gate_slopes(int64_t t, int64_t n, int64_t u) const {
+    void gate_slopes(int64_t t, int64_t n, int64_t u, float* d_bias) const {
         const int64_t row = t * N + n, at = row * H + u;
         const float* kept = gates + row * GATES * H + u;
         vf i = load(kept), f = load(kept + H), o = load(kept + 2 * H), g = load(kept + 3 * H);
@@ -194,9 +195,12 @@ struct Backward {
         memset(d_bias, 0, sizeof(float) * GATES * H);
         memset(dh, 0, sizeof(float) * N * H);
         memset(dc, 0, sizeof(float) * N * H);
+        std::vector<float> of_step(GATES * H);  // added row by row, long sums would lose what each adds
         for (int64_t t = T - 1; t >= 0; t--) {
+            std::fill(of_step.begin(), of_step.end(), 0.0f);
             for (int64_t n = 0; n < N; n++)
-                for (int64_t u = 0; u < H; u += VL) gate_slopes(t, n, u);
+                for (int64_t u = 0; u < H; u += VL) gate_slopes(t, n, u, of_step.data());
+            for (int64_t u = 0; u < GATES * H; u += VL) store(d_bias + u, load(d_bias + u) + load(&of_step[u]));
             const E* panel = back;
             for (int64_t first = 0; first < H;) {
                 const bool wide = H - first >= GATES * VL;

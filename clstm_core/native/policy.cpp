@@ -34,17 +34,16 @@ struct Head {
             const float top = largest(most);
             for (int64_t a = 0; a < lanes; a += VL) {
                 vf one = load(&logits[a]);
-                mass += one > illegal ? exponential(one - top) : all(0.0f);
+                mass += one < illegal ? all(0.0f) : exponential(one - top);  // a NaN stays one
             }
-            const float level = top + std::log(total(mass));
-            float best = -INFINITY;
-            int64_t drawn = 0;
-            for (int64_t a = 0; a < A; a++) {
+            float best = 0.0f;
+            int64_t drawn = -1;
+            for (int64_t a = 0; a < A; a++) {  // of legal actions alone, whatever their logits are
                 const float score = logits[a] - log_noise[n * A + a];
-                if (score > best) best = score, drawn = a;
+                if (mask[n * A + a] && (drawn < 0 || score > best)) best = score, drawn = a;
             }
-            action[n] = drawn;
-            log_prob[n] = logits[drawn] - level;
+            action[n] = drawn < 0 ? 0 : drawn;
+            log_prob[n] = logits[action[n]] - top - std::log(total(mass));  // in the order of policy_loss.cpp
         }
     }
 

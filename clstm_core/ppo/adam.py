@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from clstm_core.model.lstm_kernel import address
 from clstm_core.native import build
+from clstm_core.native.arrays import address
 
 KERNEL = "adam"
 
@@ -21,7 +21,8 @@ class Adam(torch.optim.Adam):
         Without a kernel torch operations do it, which are the reference; the gradients are left clipped then.
         """
         moved = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
-        library = build.load(KERNEL) if moved and all(_suits(p, group, moved[0][1]) for p, group in moved) else None
+        suits = moved and all(_suits(p, group, moved[0][1], self.state[p]) for p, group in moved)
+        library = build.load(KERNEL) if suits else None
         if library is None:
             norm = nn.utils.clip_grad_norm_([p for p, _ in moved], max_norm)
             self.step()
@@ -53,8 +54,12 @@ class Adam(torch.optim.Adam):
         return state["exp_avg"], state["exp_avg_sq"], state["step"]
 
 
-def _suits(parameter: nn.Parameter, group: dict[str, Any], first: dict[str, Any]) -> bool:
+def _suits(
+    parameter: nn.Parameter, group: dict[str, Any], first: dict[str, Any], state: dict[str, torch.Tensor]
+) -> bool:
     """Whether the kernel, which reads rows of float32 and knows plain Adam with one rate a group, can step this one."""
-    readable = parameter.device.type == "cpu" and parameter.dtype == torch.float32 and parameter.is_contiguous()
+    moments = [kept for name, kept in state.items() if name != "step"]
+    readable = all(part.dtype == torch.float32 and part.is_contiguous() for part in (parameter, *state.values()))
+    readable = readable and parameter.device.type == "cpu" and all(kept.shape == parameter.shape for kept in moments)
     plain = not (group["weight_decay"] or group["amsgrad"] or group["maximize"])
     return readable and plain and group["betas"] == first["betas"] and group["eps"] == first["eps"]

@@ -15,7 +15,7 @@ from clstm_core.config import RunConfig
 from clstm_core.env.protocol import BatchedEnv, observation_scaler
 from clstm_core.errors import CheckpointError, ConfigError, NonFiniteError
 from clstm_core.model.clstm import CLSTM, RecurrentState
-from clstm_core.model.engine import FLOAT32, chosen, use_kernels
+from clstm_core.model.engine import FLOAT32, chosen, no_kernel, resumed, use_kernels
 from clstm_core.model.trunk import TrunkState
 from clstm_core.ppo.advantages import generalised_advantages, monte_carlo_returns, normalise
 from clstm_core.ppo.beside import helper, usable_cores
@@ -260,8 +260,11 @@ class Learner:
                 f"many. Start it with {_started_by(saved)}."
             )
         state, self._ahead = self.ranks.own(state), None
-        self.precision = facts.get("precision", FLOAT32)
+        kept, asked, hidden = facts.get("precision", FLOAT32), self.config.precision, self.config.model.hidden_dim
+        self.precision = self.ranks.first(lambda: resumed(kept, asked, hidden, self.device))
         self.engine = use_kernels(self.model, self.precision)
+        if self.precision != kept:
+            self.engine += f", no longer {kept}: {no_kernel(hidden, self.device, half=True)}"
         self.model.load_state_dict(dict(weights))
         for name in ("actor", "critic"):
             optimizer = getattr(self.optimizers, name)

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from clstm_core.model.lstm_kernel import address, flags, shapes
 from clstm_core.native import build
+from clstm_core.native.arrays import address, shapes
 from clstm_core.ppo.losses import PolicyLoss, policy_loss
 from clstm_core.specs import HOLD
 
@@ -39,12 +39,12 @@ class _PolicyLoss(torch.autograd.Function):
     def forward(ctx: Any, *given: Any) -> tuple[torch.Tensor, ...]:
         *arrays, clip_epsilon, library = given
         logits, action, old_log_prob, advantage, free = (part.contiguous() for part in arrays)
-        flags(free)
         shapes(logits.shape[:-1], action, old_log_prob, advantage, free)
         kept, share = logits.new_empty(*action.shape, KEPT), logits.new_empty(())
         told = PolicyLoss(*(logits.new_empty(()) for _ in PolicyLoss._fields))
         into = (ctypes.c_void_p * len(told))(*(scalar.data_ptr() for scalar in told))
-        before = map(address, (logits, action, old_log_prob, advantage, free))
+        integers, floats = address(action, torch.int64), map(address, (old_log_prob, advantage))
+        before = (address(logits), integers, *floats, address(free, torch.bool))
         sizes = map(ctypes.c_int64, (action.numel(), logits.shape[-1], HOLD))
         library.policy_loss(*before, into, address(kept), address(share), *sizes, ctypes.c_float(clip_epsilon))
         ctx.save_for_backward(logits, action, free, kept, share)
@@ -55,9 +55,9 @@ class _PolicyLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *slopes: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        logits, action, *_ = saved = ctx.saved_tensors
-        d_logits = torch.empty_like(logits)
-        arrays = (*saved, *(slope.contiguous() for slope in slopes[:3]), d_logits)
+        logits, action, free, kept, share = ctx.saved_tensors
+        d_logits, of_told = torch.empty_like(logits), [slope.contiguous() for slope in slopes[:3]]
+        given = (address(logits), address(action, torch.int64), address(free, torch.bool))
         sizes = map(ctypes.c_int64, (action.numel(), logits.shape[-1], HOLD))
-        ctx.library.policy_loss_back(*map(address, arrays), *sizes)
+        ctx.library.policy_loss_back(*given, *map(address, (kept, share, *of_told, d_logits)), *sizes)
         return d_logits, *(None for _ in range(6))

@@ -57,10 +57,10 @@ class TrainingRun:
         ranks: Ranks = ALONE,
     ):
         self.config, self.env, self.run_dir, self.ranks = config, env, run_dir, ranks
-        products, _ = faster_products(), keep_freed_memory()
+        self.products, _ = faster_products(), keep_freed_memory()
         self.learner = Learner(config, env, heldout_env, ranks=ranks)
         self.result = TrainingResult(run_dir=run_dir, completed=False, iterations=0, env_steps=0, seconds=0.0)
-        self.result.engine = f"{self.learner.engine}; {products}"
+        self._tell_engine()
         market = getattr(env, "market", None)
         self.market_info: dict[str, Any] = getattr(market, "info", {})
         self.commit = git_commit()
@@ -70,6 +70,7 @@ class TrainingRun:
     def continue_from(self, checkpoint: Checkpoint) -> None:
         """Restore the learner, and drop the metrics of iterations that will be walked again."""
         self.learner.restore(checkpoint.model, checkpoint.state, checkpoint.meta)
+        self._tell_engine()
         self.result.warmup, self.result.seconds = checkpoint.meta["warmup"], checkpoint.meta["seconds"]
         self.parents["initial"] = checkpoint.manifest.identity
         self._count()
@@ -193,6 +194,9 @@ class TrainingRun:
 
     def _count(self) -> None:
         self.result.iterations, self.result.env_steps = self.learner.iteration, self.learner.env_steps
+
+    def _tell_engine(self) -> None:
+        self.result.engine = f"{self.learner.engine}; {self.products}"
 
     def _inputs(self, market: str) -> RunInputs:
         """What this run is made from: as its folder says, or written there where it begins.

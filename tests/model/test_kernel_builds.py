@@ -30,6 +30,13 @@ def libraries(cache: Path) -> list[Path]:
     return list((cache / "clstm-options").glob("norm-*.so"))
 
 
+@pytest.mark.parametrize("name", sorted(source.stem for source in build.SOURCES.glob("*.cpp")))
+def test_every_kernel_is_to_be_had_where_there_is_a_compiler(name):
+    """Or the tests of kernels, which are left out where there are none, would say nothing of one that is broken."""
+    assert not build.why_not(name)
+    assert build.EXPORTED.findall((build.SOURCES / f"{name}.cpp").read_text())
+
+
 def test_a_library_is_compiled_once(tmp_path):
     assert asked(tmp_path) == "True"
     (library,) = libraries(tmp_path)
@@ -87,10 +94,35 @@ def test_a_cache_does_not_lie_wherever_a_process_is_started(monkeypatch, tmp_pat
     assert build.cache_folder.__wrapped__() == tmp_path / "home" / ".cache" / "clstm-options"
 
 
-@pytest.mark.parametrize("script", ["exit 1", "kill -9 $$", "echo nothing made"])
-def test_a_compiler_that_fails_or_dies_leaves_the_work_to_torch(tmp_path, script):
+LEAVES = 'while [ "$1" != -o ]; do shift; done; '  # $2 is what the compiler is to make
+STRANGE = {
+    "fails": "exit 1",
+    "dies": "kill -9 $$",
+    "makes nothing": "echo nothing made",
+    "makes no library": f"{LEAVES} echo no library > $2",
+    "makes an empty library": f"{LEAVES} echo | c++ -shared -fPIC -x c++ -o $2 -",
+    "speaks Latin-1": r"printf 'c++ fran\347ais\n'; printf 'erreur\377\n' >&2; exit 1",
+}
+
+
+@pytest.mark.parametrize("script", STRANGE.values(), ids=STRANGE)
+def test_a_compiler_that_leaves_no_kernel_leaves_the_work_to_torch(tmp_path, script):
     compiler = tmp_path / "broken-compiler"
     compiler.write_text(f"#!/bin/sh\n{script}\n")
     compiler.chmod(0o755)
     assert asked(tmp_path / "cache", CXX=str(compiler)) == "None"
     assert list((tmp_path / "cache" / "clstm-options").iterdir()) == []
+
+
+def test_what_a_killed_compiler_left_is_swept_away_and_what_one_is_making_is_not(tmp_path):
+    cache = tmp_path / "clstm-options"
+    left, making = cache / f"{build.MAKING}left", cache / f"{build.MAKING}now"
+    for folder in (left, making):
+        folder.mkdir(parents=True)
+    cache.chmod(0o700)
+    (left / "norm.so").write_text("half")
+    long_ago = left.stat().st_mtime - 3 * build.LONGEST_S
+    os.utime(left, (long_ago, long_ago))
+    assert asked(tmp_path) == "True"
+    assert not left.exists()
+    assert making.exists()

@@ -1,5 +1,7 @@
 """Arrays that a kernel would read as something else are refused, and autograd knows what a kernel wrote."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -25,12 +27,100 @@ def sequence(steps: int = 4, n: int = 3, features: int = 5) -> dict[str, torch.T
     return {"x": torch.randn(steps, n, features), "start": start, "h": torch.randn(n, 32), "c": torch.randn(n, 32)}
 
 
+DTYPES = [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool, torch.float32]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["x", "start", "h", "c"])
-def test_a_dtype_that_the_recurrence_does_not_read_is_refused(name):
+def test_a_dtype_that_the_recurrence_does_not_read_is_refused(name, dtype):
     data = sequence()
-    data[name] = data[name].double()
-    with pytest.raises(TypeError, match=r"given .*float64"):
+    if data[name].dtype == dtype:
+        return
+    data[name] = data[name].to(dtype)
+    with pytest.raises(TypeError, match=rf"given {dtype} .* reads contiguous"):
         layer().unroll(*data.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("name", ["weight_ih", "weight_hh", "bias"])
+def test_weights_of_a_dtype_that_the_recurrence_does_not_read_are_refused(name, dtype):
+    lstm = layer()
+    setattr(lstm, name, torch.nn.Parameter(getattr(lstm, name).to(dtype)))
+    with pytest.raises(TypeError, match=rf"given {dtype}"):
+        lstm.unroll(*sequence().values())
+
+
+def model_with_kernels(hidden: int = 32, actions: int = 4) -> CLSTM:
+    torch.manual_seed(0)
+    model = CLSTM(5, actions, ModelConfig(hidden_dim=hidden, n_heads=1, attention_window=4))
+    engine.use_kernels(model, engine.FLOAT32)
+    return model
+
+
+def asked(model: CLSTM, n: int = 3) -> dict[str, Any]:
+    """What `decide` is given."""
+    mask = torch.ones(n, model.n_actions, dtype=torch.bool)
+    start, noise = torch.ones(n, dtype=torch.bool), torch.zeros(n, model.n_actions)
+    return {"obs": torch.randn(n, 5), "mask": mask, "state": model.initial_state(n), "start": start, "noise": noise}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["mask", "start", "noise"])
+@torch.no_grad()
+def test_a_dtype_that_the_draw_does_not_read_is_refused(name, dtype):
+    model = model_with_kernels()
+    given = asked(model)
+    if given[name].dtype == dtype:
+        return
+    given[name] = given[name].to(dtype)
+    with pytest.raises(TypeError, match=rf"given {dtype}"):
+        model.decide(*given.values())
+
+
+@torch.no_grad()
+def test_autocast_is_refused_rather_than_misread():
+    model = model_with_kernels()
+    given = asked(model)
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(TypeError, match=r"leave torch\.autocast"):
+        model.decide(*given.values())
+
+
+def test_autocast_is_refused_while_learning():
+    model = model_with_kernels()
+    obs, start = torch.randn(6, 3, 5), torch.zeros(6, 3, dtype=torch.bool)
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(TypeError, match=r"leave torch\.autocast"):
+        model.unroll(obs, None, start, model.initial_state(3))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("where", ["one bias", "every weight"])
+@torch.no_grad()
+def test_a_draw_is_legal_whatever_the_policy_has_become_and_says_where_it_is_none(where, value):
+    model, n = model_with_kernels(actions=24), 2000
+    (model.policy_head.bias[7:8] if where == "one bias" else model.policy_head.weight).fill_(value)
+    given = asked(model, n)
+    given["mask"] = torch.rand(n, 24) < 0.4
+    given["mask"][torch.arange(n), torch.randint(24, (n,))] = True
+    given["noise"].exponential_().log_()
+    action, log_prob, _ = model.decide(*given.values())
+    assert given["mask"][torch.arange(n), action].all()
+    broken = given["mask"][:, 7] if where == "one bias" else torch.ones(n, dtype=torch.bool)
+    if value != -torch.inf or where == "every weight":  # an action of no probability is none that breaks the others'
+        assert log_prob[broken].isnan().all()
+    alone = given["mask"].sum(1) == 1
+    assert log_prob[~broken].isfinite().all()
+    assert (log_prob[~broken] <= 1e-6).all()
+    assert not (alone & ~broken & (log_prob != 0)).any()
+
+
+@torch.no_grad()
+def test_where_nothing_is_legal_the_draw_is_the_first_and_as_probable_as_any():
+    model = model_with_kernels()
+    given = asked(model)
+    given["mask"][:] = False
+    action, log_prob, _ = model.decide(*given.values())
+    assert action.tolist() == [0, 0, 0]
+    torch.testing.assert_close(log_prob, torch.full((3,), 0.25).log())
 
 
 @pytest.mark.parametrize("name", ["x", "start", "h", "c"])

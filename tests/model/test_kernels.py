@@ -1,5 +1,7 @@
 """The compiled kernels compute what torch operations compute, in any company, and are left out where they cannot be."""
 
+import copy
+
 import pytest
 import torch
 
@@ -156,6 +158,23 @@ def test_a_trunk_and_its_gradients_are_those_of_torch_operations(sizes, half):
     scale = max(part.norm() for part in gradients)
     for one, other in zip(found_gradients, gradients, strict=True):
         assert (one - other).norm() < TOLERANCE[half] * max(other.norm(), 1e-2 * scale)
+
+
+@needs_compiler
+def test_gradients_of_many_rows_are_as_near():
+    """Weights that every row adds to: added up one by one, the last of 65,536 rows would lose some of its digits."""
+    trunk, x, start, state = trunk_and_data(1, 16, 6, 4096, 16)
+    weight = torch.randn(*start.shape, trunk.hidden_dim)
+
+    def gradients(of: Trunk, dtype: torch.dtype) -> list[torch.Tensor]:
+        given = TrunkState(*(part.to(dtype) for part in state[:3]), state.valid)
+        y, _ = of.unroll(x.detach().to(dtype), start, given)
+        return list(torch.autograd.grad((y * weight.to(dtype)).sum(), [*of.parameters()]))
+
+    exact = gradients(copy.deepcopy(trunk).double(), torch.float64)
+    names, found = dict(trunk.named_parameters()), gradients(with_kernel(trunk, half=False), torch.float32)
+    for name, one, other in zip(names, found, exact, strict=True):
+        assert apart(one, other.float()) < TOLERANCE[False], name
 
 
 @needs_compiler

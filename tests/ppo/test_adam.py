@@ -122,3 +122,24 @@ def test_autograd_knows_that_weights_moved():
     Adam([weight], fused=True).descend(0.5)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         waiting.backward()
+
+
+def stepped_twice(strange):
+    """A weight after a step, something done to its moments, and another step."""
+    torch.manual_seed(0)
+    weight = torch.nn.Parameter(torch.randn(6, 4))
+    optimizer = Adam([weight], lr=0.1)
+    for _ in range(2):
+        weight.grad = torch.randn(6, 4)
+        optimizer.descend(1e6)
+        for name in ("exp_avg", "exp_avg_sq"):
+            optimizer.state[weight][name] = strange(optimizer.state[weight][name])
+    return weight.detach()
+
+
+@needs_compiler
+def test_moments_of_another_layout_or_dtype_are_not_misread():
+    plain = stepped_twice(lambda kept: kept)
+    torch.testing.assert_close(stepped_twice(lambda kept: kept.t().contiguous().t()), plain, rtol=2e-6, atol=2e-7)
+    with pytest.raises(RuntimeError, match="dtype"):  # torch's own word
+        stepped_twice(torch.Tensor.double)
