@@ -394,6 +394,26 @@ def test_nothing_up_to_a_snapshot_depends_on_what_follows(gappy, gappy_market, t
         assert torch.equal(getattr(other, name)[:seen], getattr(m, name)[:seen]), name
 
 
+@pytest.mark.parametrize("price", [1e-3, 1e5], ids=["below intrinsic value", "above any price"])
+def test_a_quote_that_no_volatility_explains_is_in_no_cell_and_makes_nothing_a_nan(tables, price):
+    """Half of one session's quotes, of contracts that a cell pointed at the session before and of others."""
+    quotes, underlyings, rates = tables
+    sound, t = build(tables), 30
+    here = np.flatnonzero(quotes["snapshot"] == sound.snapshot_T[t].item())
+    call, strike, spot = quotes["right"][here] == "C", quotes["strike"][here], sound.spot_T[t].item()
+    spoilt = here[(call == (strike < spot)) if price < 1 else (np.arange(len(here)) % 2 == 0)]
+    bid, ask = quotes["bid"].copy(), quotes["ask"].copy()
+    bid[spoilt], ask[spoilt] = price, 2 * price
+    market = build(({**quotes, "bid": bid, "ask": ask}, underlyings, rates))
+    rows = torch.arange(int(market.row_offset_T1[t]), int(market.row_offset_T1[t + 1]))
+    unsolved = rows[market.bid_Q[rows] == price]
+    assert len(unsolved)
+    assert not torch.isin(market.grid_row_TG, unsolved).any()
+    assert (market.grid_row_TG[t] >= 0).any()
+    for name in ("mark", "implied_vol", "delta", "gamma", "vega", "theta", "rho"):
+        assert getattr(market, f"{name}_Q").isfinite().all(), name
+
+
 def test_volume_is_not_read(tables, market):
     quotes, underlyings, rates = tables
     volume = np.random.default_rng(0).integers(0, 10_000, len(quotes["bid"])).astype(float)
