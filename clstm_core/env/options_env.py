@@ -226,6 +226,18 @@ class OptionsEnv:
             values[name] = theirs.to(self.device).clone()
         self._arrive(AccountState(**values))
 
+    def held(self) -> tuple[Standing, PathStanding | None]:
+        """Every tensor that a step reads and gives anew, as they lie: where accounts stand, and on which paths."""
+        return self._standing, self._now
+
+    def hold(self, held: tuple[Standing, PathStanding | None]) -> None:
+        """Go on from what `held` gave, with the tensors themselves."""
+        self._standing, now = held
+        view = self._paths or self.view
+        if now is not None and isinstance(view, GeneratedView):
+            self.view = view.standing_on(self.state.snapshot_index_N, now)
+        self._remember(None)
+
     def _arrive(self, account: AccountState) -> None:
         """Stand the accounts anywhere."""
         self._remember(None)

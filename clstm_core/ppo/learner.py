@@ -19,6 +19,7 @@ from clstm_core.model.engine import FLOAT32, chosen, no_kernel, resumed, use_ker
 from clstm_core.model.trunk import TrunkState
 from clstm_core.ppo.advantages import generalised_advantages, monte_carlo_returns, normalise
 from clstm_core.ppo.beside import helper, usable_cores
+from clstm_core.ppo.captured import Captured, copied, wanted
 from clstm_core.ppo.diagnostics import explained_variance, fetch, policy_kl, seen_diagnostics, value_diagnostics
 from clstm_core.ppo.fine_tune import Anchor
 from clstm_core.ppo.metrics import METRICS, measured
@@ -26,7 +27,7 @@ from clstm_core.ppo.ranks import ALONE, Ranks
 from clstm_core.ppo.rollout import Carry, begin, collect, value_chunk, valued, walk
 from clstm_core.ppo.schedule import adapted, annealed, linear
 from clstm_core.ppo.storage import Rollout, Sequences, cut, sequences
-from clstm_core.ppo.update import MinibatchValues, make_optimizers, update
+from clstm_core.ppo.update import MinibatchValues, make_optimizers, of_iteration, update
 from clstm_core.ppo.warmup import WarmupResult, warm_critic
 
 HELDOUT = [metric.name for metric in METRICS if metric.name.startswith("heldout_")]
@@ -44,11 +45,27 @@ class _Walked(NamedTuple):
     place: dict[str, torch.Tensor]  # env and randomness as they stood before it
 
 
+class _Learnt(NamedTuple):
+    """An update whose actor's part is done."""
+
+    data: Sequences
+    values: Callable[[], MinibatchValues]  # waits for the critic's part
+    seen: dict[str, torch.Tensor]  # diagnostics of the rollout
+
+
+class _Graphs(NamedTuple):
+    """The two halves of an iteration, recorded."""
+
+    walk: Captured[tuple[Carry, Any]]
+    learn: Captured[_Learnt]
+
+
 class Learner:
     """A policy in training; `iterate` advances it by one rollout.
 
     Actor and critic are fitted side by side, and the critic's extra epochs go beside the actor's next walk, of which
-    they need nothing: on a CPU with a core for each, by two threads, to the same bits as one after the other.
+    they need nothing: on a CPU with a core for each, by two threads, to the same bits as one after the other. On a GPU
+    walk and update are a CUDA graph each (`captured`), replayed one after the other.
 
     Args:
         threads: 1 or 2; None: two where there are two cores and no other process trains the same policy
@@ -91,6 +108,7 @@ class Learner:
         beside = self.device.type == "cpu" and ranks.size == 1  # processes agree by what one thread comes to in order
         self.anchor: Anchor | None = None  # a champion that the policy is held near; set before the first iteration
         self._helper = helper(threads or (min(2, usable_cores()) if beside else 1))
+        self._graphs = self._to_be_recorded()
         self.iteration = 0
         self.lr_scale = 1.0
         self.entropy_at_start: float | None = None
@@ -134,23 +152,9 @@ class Learner:
         walked = self._ahead or self._walk()
         self._ahead = None
         self.carry = valued(self.model, walked.after, walked.values())
-        diagnosed = self._helper.submit(self._diagnosed, rollout)
-        advantage = self.advantages(rollout)
-        data = sequences(rollout)
-        learnt = update(
-            self.model,
-            self.optimizers,
-            data,
-            cut(normalise(advantage, rollout.free, ranks.total), ppo.bptt_steps),
-            cut(advantage + rollout.value, ppo.bptt_steps),
-            ppo,
-            entropy_coef=entropy_coef,
-            generator=self.generator,
-            helper=self._helper,
-            ranks=ranks,
-            toward=None if self.anchor is None else self.anchor.along(rollout),
-        )
-        seen = diagnosed.result()
+        learn = self._learn if self._recorded is None else self._recorded.learn
+        data, learnt, seen = learn(of_iteration(entropy_coef, self.device))
+        seen = dict(seen)
         last = self.iteration + 1 == self.config.n_iterations
         look = self.iteration % ppo.evaluate_every == 0 or last
         if look:
@@ -215,9 +219,73 @@ class Learner:
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
         return tensors
 
+    def _learn(self, entropy_coef: float | torch.Tensor) -> _Learnt:
+        """Learn from the rollout; on return the actor's part is done, which is what the next walk waits for."""
+        rollout, ppo, ranks = self.rollout, self.ppo, self.ranks
+        diagnosed = self._helper.submit(self._diagnosed, rollout)
+        advantage = self.advantages(rollout)
+        data = sequences(rollout)
+        values = update(
+            self.model,
+            self.optimizers,
+            data,
+            cut(normalise(advantage, rollout.free, ranks.total), ppo.bptt_steps),
+            cut(advantage + rollout.value, ppo.bptt_steps),
+            ppo,
+            entropy_coef=entropy_coef,
+            generator=self.generator,
+            helper=self._helper,
+            ranks=ranks,
+            toward=None if self.anchor is None else self.anchor.along(rollout),
+        )
+        return _Learnt(data, values, diagnosed.result())
+
+    def _to_be_recorded(self) -> _Graphs | None:
+        """Both halves of an iteration for a device that replays them; None where every launch is made anew."""
+        env: Any = self.env
+        if not wanted(self.device) or self.ranks.size > 1 or not hasattr(env, "held"):
+            return None
+
+        def walk_on(carry: Carry, held: Any) -> tuple[Carry, Any]:
+            env.hold(held)
+            after, values = self._walk_from(carry)
+            return valued(self.model, after, values()), env.held()
+
+        def learn(entropy_coef: torch.Tensor) -> _Learnt:
+            learnt = self._learn(entropy_coef)
+            whole = learnt.values()
+            return learnt._replace(values=lambda: whole)
+
+        return _Graphs(Captured(walk_on, [self.generator]), Captured(learn, [self.generator]))
+
+    @property
+    def launches(self) -> str:
+        """How an iteration reaches the device, in words."""
+        if self._graphs is None:
+            return "every operation launched anew"
+        return f"CUDA graphs: walk {self._graphs.walk}, update {self._graphs.learn}"
+
+    def launch_anew(self) -> None:
+        """Launch every operation anew from here on, as a profile by phase needs it."""
+        self._graphs = None
+
+    @property
+    def _recorded(self) -> _Graphs | None:
+        return None if self.anchor is not None else self._graphs
+
     def _walk(self) -> _Walked:
+        """Walk a rollout, from the carry and from where env and randomness stand."""
+        place = self._place()
+        if self._recorded is None:
+            return _Walked(*self._walk_from(self.carry), place)
+        env: Any = self.env
+        after, held = copied(self._recorded.walk(self.carry, env.held()))  # the next walk writes over the recording's
+        env.hold(held)
+        return _Walked(after, lambda: self.model.critic_state(after.state), place)
+
+    def _walk_from(self, carry: Carry) -> tuple[Carry, Callable[[], TrunkState]]:
         """Walk a rollout; the helper values each chunk of it when it is walked and what came before is learnt."""
-        place, critic = self._place(), [self.model.critic_state(self.carry.state)]
+        critic = [self.model.critic_state(carry.state)]
         pending: list[Future[None]] = []
 
         def value(chunk: int) -> None:
@@ -232,9 +300,9 @@ class Learner:
             return critic[0]
 
         after = walk(
-            self.model, self.env, self.carry, self.rollout, generator=self.generator, walked=walked, ranks=self.ranks
+            self.model, self.env, carry, self.rollout, generator=self.generator, walked=walked, ranks=self.ranks
         )
-        return _Walked(after, values, place)
+        return after, values
 
     def facts(self) -> dict[str, Any]:
         """The plain values that belong to `state`."""
@@ -260,6 +328,7 @@ class Learner:
                 f"many. Start it with {_started_by(saved)}."
             )
         state, self._ahead = self.ranks.own(state), None
+        self._graphs = self._to_be_recorded()  # the optimizers' moments will lie elsewhere
         kept, asked, hidden = facts.get("precision", FLOAT32), self.config.precision, self.config.model.hidden_dim
         self.precision = self.ranks.first(lambda: resumed(kept, asked, hidden, self.device))
         self.engine = use_kernels(self.model, self.precision)

@@ -120,7 +120,7 @@ def update(
     target: torch.Tensor,
     config: PPOConfig,
     *,
-    entropy_coef: float,
+    entropy_coef: float | torch.Tensor,
     generator: torch.Generator,
     helper: Executor,
     ranks: Ranks = ALONE,
@@ -140,7 +140,6 @@ def update(
              trunk is shared both are fitted to the sum of their losses
     """
     actor, critic = MinibatchValues.none(), MinibatchValues.none()
-    bonus = of_iteration(entropy_coef, advantage.device)
     given: list[Future[None]] = []
 
     def fit_critic(features: torch.Tensor, start: torch.Tensor, state: TrunkState, index: torch.Tensor) -> None:
@@ -153,7 +152,16 @@ def update(
             batch, gain = data.select(index), advantage.index_select(1, index)
             if model.critic_trunk is None:
                 policy, policy_norm, critic_loss, value_norm = _fit_shared(
-                    model, optimizers, batch, gain, target.index_select(1, index), config, bonus, ranks, toward, index
+                    model,
+                    optimizers,
+                    batch,
+                    gain,
+                    target.index_select(1, index),
+                    config,
+                    entropy_coef,
+                    ranks,
+                    toward,
+                    index,
                 )
                 critic.add(index, value_loss=critic_loss, value_grad_norm=value_norm)
             else:
@@ -161,7 +169,7 @@ def update(
                 given.append(helper.submit(fit_critic, features.detach(), batch.start, batch.state.critic, index))
                 logits, _ = model.unroll_actor(features, batch.mask, batch.start, batch.state.actor)
                 policy = _policy_loss(logits, batch, gain, config, ranks)
-                loss = policy.regularised(bonus, model.config.hold_bias)
+                loss = policy.regularised(entropy_coef, model.config.hold_bias)
                 if toward is not None:
                     loss = toward.added(loss, logits, batch.free, index)
                 policy_norm = _fit(optimizers.actor, loss, config, ranks)
@@ -203,7 +211,7 @@ def _fit_shared(
     advantage: torch.Tensor,
     target: torch.Tensor,
     config: PPOConfig,
-    bonus: float | torch.Tensor,
+    entropy_coef: float | torch.Tensor,
     ranks: Ranks,
     toward: Toward | None,
     index: torch.Tensor,
@@ -213,7 +221,7 @@ def _fit_shared(
     policy, critic_loss = _policy_loss(logits, batch, advantage, config, ranks), value_loss(value, target)
     optimizers.actor.forget_gradients()
     optimizers.critic.forget_gradients()
-    actor_loss = policy.regularised(bonus, model.config.hold_bias)
+    actor_loss = policy.regularised(entropy_coef, model.config.hold_bias)
     if toward is not None:
         actor_loss = toward.added(actor_loss, logits, batch.free, index)
     (actor_loss + critic_loss).backward()

@@ -7,6 +7,7 @@ writes no rows.
 
 import argparse
 import dataclasses
+import os
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from torch.autograd import DeviceType
 
 from clstm_core.config import RunConfig, seed_100m
 from clstm_core.env.protocol import BatchedEnv
+from clstm_core.ppo import captured
 from clstm_core.ppo.learner import Learner
 from clstm_core.train.command import make_envs
 from tools.bench import phases
@@ -106,6 +108,8 @@ def bench(config: RunConfig, iterations: int) -> tuple[float, list[str]]:
         synchronize()
 
     times = measure(iterate, 0.0, at_least=iterations)
+    launches = learner.launches
+    learner.launch_anew()
     rate = config.ppo.samples_per_iteration / statistics.median(times)
     peak = torch.cuda.max_memory_allocated() / 1e6 if on_gpu else peak_megabytes()
     floor = seed_100m().timesteps / FLOOR_SECONDS
@@ -114,8 +118,9 @@ def bench(config: RunConfig, iterations: int) -> tuple[float, list[str]]:
     launched = "kernels" if on_gpu else "operations"
     return rate, [
         f"{size}: {rate:,.0f} steps/s, {rate / floor:.2%} of the floor (100M steps in {FLOOR_SECONDS} s)",
-        f"{learner.engine}; {env_step(env)}",
+        f"{learner.engine}; {env_step(env)}; {launches}",
         f"peak memory {peak:,.0f} MB; {kernels_per_step(env):,.0f} {launched} per step of all envs",
+        "by phase, every operation launched anew:" if on_gpu else "by phase:",
         *phases.lines(seconds),
     ]
 
@@ -129,13 +134,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--bptt-steps", type=int, nargs="+", default=[16, 128])
     parser.add_argument("--tf32", choices=("on", "off"), default="off", help="float32 products by TF32")
     parser.add_argument("--compile-env", choices=("on", "off", "auto"), default="auto", help="the env's step compiled")
+    parser.add_argument("--graphs", choices=("on", "off"), default="on", help="walk and update as CUDA graphs")
     parser.add_argument("--out", type=Path, default=FOLDER)
     options = parser.parse_args(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
         print(REFUSAL, file=sys.stderr)
         return 2
     hardware = torch.cuda.get_device_name() if options.device == "cuda" else cpu_model()
-    flags = f"--tf32 {options.tf32} --compile-env {options.compile_env}"
+    if options.graphs == "off":
+        os.environ[captured.OFF] = "1"
+    flags = f"--tf32 {options.tf32} --compile-env {options.compile_env} --graphs {options.graphs}"
     print(f"{hardware}, torch {torch.__version__}, {flags}\n", flush=True)
     rows: list[Row] = []
     command = f"python -m tools.bench.gpu --iterations {options.iterations} {flags}"
