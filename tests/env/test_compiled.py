@@ -88,7 +88,7 @@ def test_a_compiled_step_is_the_plain_one(kind, backend, dtype, rtol, world, mon
 
 
 def rounding_otherwise(function):
-    """A stand-in for what is compiled: the next path's VIX, and the sizes offered there, are not quite the plain ones."""
+    """A stand-in for what is compiled: the next VIX, and the sizes offered there, are not quite the plain ones."""
 
     def called(*given):
         now, standing, told = function(*given)
