@@ -221,10 +221,7 @@ class OptionsEnv:
         return {name: tensor.clone() for name, tensor in (self.state.tensors() | stood).items()}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Continue from `state_dict`; CheckpointError when a tensor is missing or of another shape or dtype.
-
-        Assumes: what of it says where a compiled env stands is left out by whoever moves its accounts
-        """
+        """Continue from `state_dict`; CheckpointError when a tensor is missing or of another shape or dtype."""
         values = {}
         for name, mine in self.state.tensors().items():
             if name not in state:
@@ -240,8 +237,10 @@ class OptionsEnv:
             values[name] = theirs.to(self.device).clone()
         self._arrive(AccountState(**values))
         if self._turn is not None and (stood := put_back(self._stood(), state)) is not None:
-            self._now, self._standing = stood
-            self._look_from_here()
+            now, standing = stood
+            if all(map(torch.equal, standing.account, self.state)):  # else somebody moved the accounts since
+                self._now, self._standing = now, standing
+                self._look_from_here()
 
     def _arrive(self, account: AccountState) -> None:
         """Stand the accounts anywhere."""

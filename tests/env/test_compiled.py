@@ -8,6 +8,7 @@ from clstm_core.env import compiled as compiled_env
 from clstm_core.env.compiled import Compiled
 from clstm_core.env.options_env import OptionsEnv
 from clstm_core.env.protocol import EnvStep
+from clstm_core.env.step import value_account
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.market.worlds.generated import simulated_world
 from clstm_core.native import build
@@ -121,6 +122,9 @@ def test_a_compiled_env_goes_on_to_the_bit_where_it_was_kept(kind, world, monkey
             assert torch.equal(mine, theirs), name
         for name, value in first.state_dict().items():
             assert torch.equal(value.nan_to_num(), second.state_dict()[name].nan_to_num()), name
+    # accounts that somebody moved stand where they were moved to
+    second.load_state_dict(kept | {"cash_N": kept["cash_N"] + 1e5, "equity_N": kept["equity_N"] + 1e5})
+    assert torch.equal(second._standing.book.equity, value_account(second.view, second.config, second.state).equity)
     # who is not compiled takes the accounts alone
     plain.load_state_dict(kept)
     assert set(plain.state_dict()) < set(kept)
