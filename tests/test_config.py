@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from clstm_core import config as configuration
-from clstm_core.config import RECIPES, EnvConfig, MarketConfig, ModelConfig, PPOConfig, RunConfig
+from clstm_core.config import RECIPES, EnvConfig, MarketConfig, ModelConfig, PPOConfig, RunConfig, WorldsConfig
 from clstm_core.errors import ConfigError
 
 
@@ -21,7 +21,21 @@ def test_a_recipe_survives_a_round_trip_through_json_types(name):
         (lambda: PPOConfig(batch_size=4000, bptt_steps=128), "cuts sequences.*Use a multiple of 128"),
         (lambda: PPOConfig(n_envs=100_000_000), "expected at most .* Use fewer envs"),
         (lambda: RunConfig(seed=10**20), "seed=1.*expected a whole number"),
-        (lambda: EnvConfig(reward_scale=float("nan")), "reward_scale=nan: expected a positive"),
+        (lambda: EnvConfig(reward_scale=float("nan")), "reward_scale=nan: expected a number.* Leave it out for 0.02"),
+        (lambda: EnvConfig(ruin_fraction=float("nan")), "ruin_fraction=nan: expected less than 1"),
+        (lambda: EnvConfig(crash_vol_shock=1e300), "crash_vol_shock=1e.300: expected a number"),
+        (lambda: EnvConfig(crash_vol_shock=1e9), "crash_vol_shock=1000000000.0: expected 0 .* to 100"),
+        (lambda: EnvConfig(scan_vol_shock=1e9), "scan_vol_shock=1000000000.0: expected 0 .* to 100"),
+        (lambda: EnvConfig(scan_down=1.0), "scan_down=1.0: expected a fall"),
+        (lambda: EnvConfig(scan_up=-0.1), "scan_up=-0.1: expected a rise"),
+        (lambda: EnvConfig(assignable_fraction=-1.0), "assignable_fraction=-1.0: expected 0"),
+        (lambda: EnvConfig(scan_points=10**6), "scan_points=1000000: expected .* at most 1000"),
+        (lambda: EnvConfig(horizon=2.5), "horizon=2.5: expected a whole number. Leave it out for 126"),
+        (lambda: WorldsConfig(historical=1e308, heston=1e308), "historical=1e.308: expected a number"),
+        (lambda: WorldsConfig(historical=1.0, years=1e12), "worlds: years=1.* at most"),
+        (lambda: WorldsConfig(historical=1.0, varied=1e3), "worlds: varied=1000.0: expected 0"),
+        (lambda: WorldsConfig(seed=-1), "worlds: seed=-1: expected a whole number"),
+        (lambda: RunConfig(seed=2**63 - 1), "seed=9223372036854775807: expected a whole number from 0 to 2.62"),
         (lambda: EnvConfig(reward_scale=0.0), "reward_scale=0.0: expected a positive"),
         (lambda: EnvConfig(commission_per_share_usd=-0.1), "a cost cannot be negative"),
         (lambda: RunConfig.from_dict({"ppo": {"clip": 0.1}}), "unknown ppo setting clip"),
@@ -30,6 +44,19 @@ def test_a_recipe_survives_a_round_trip_through_json_types(name):
 def test_a_configuration_that_cannot_work_says_why_and_what_to_do(build, sentence):
     with pytest.raises(ConfigError, match=sentence):
         build()
+
+
+@pytest.mark.parametrize("room", [EnvConfig, WorldsConfig, RunConfig])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e308, 10**400, None, "much", True], ids=repr)
+def test_no_setting_that_is_a_number_is_none(room, value):
+    """NaN is on no side of a limit: a cap, a share or a cost of it would bound and mean nothing."""
+    numbers = [item for item in dataclasses.fields(room) if item.type in (int, float, float | None)]
+    assert numbers
+    for item in numbers:
+        if (value is None and item.type == float | None) or (value == 10**400 and item.type is int):
+            continue
+        with pytest.raises(ConfigError, match=item.name):
+            room(**{item.name: value})
 
 
 def with_a_knob(kind: type, name: str, default: Any) -> type:

@@ -10,7 +10,7 @@ from clstm_core.config.model import MOST_BIAS, ModelConfig
 from clstm_core.config.ppo import MAX_SAMPLES, PPOConfig
 from clstm_core.config.recipes import CAUTIOUS, RECIPES, WORLDS, default_cpu, seed_100m, smoke, steady_100m
 from clstm_core.config.run import COMPILE_FROM_STEPS, RunConfig, non_defaults
-from clstm_core.config.worlds import WorldsConfig
+from clstm_core.config.worlds import MOST_SEED, WorldsConfig
 
 __all__ = [
     "CAPS",
@@ -21,6 +21,7 @@ __all__ = [
     "MAX_SAMPLES",
     "MAX_SNAPSHOTS",
     "MOST_BIAS",
+    "MOST_SEED",
     "NO_CAP",
     "RECIPES",
     "REWARDS",

@@ -2,13 +2,19 @@
 
 from dataclasses import dataclass
 
-from clstm_core.config.require import require
+from clstm_core.config.require import require, require_numbers
 
 FILL_RULES = ("touch", "fraction")
 REWARDS = ("profit", "log_growth", "mean_variance")
 
 NO_CAP = 100.0
 """Times equity: a cap of the risk budget that no account reaches, since margin allows some 16."""
+
+MOST_POINTS = 1000
+"""Of a price scan; its work grows with them."""
+
+MOST_SHOCK = 100.0
+"""Relative: implied vols beyond a hundred times their own are no shock, and overflow where money is float32."""
 
 CAPS = ("max_net_exposure", "max_gross_exposure", "max_crash_loss", "max_vega", "max_premium_sold")
 """The caps of the risk budget, in shares of equity: settings of EnvConfig."""
@@ -53,6 +59,7 @@ class EnvConfig:
     expected_reward: bool = False  # in worlds that know what was expected: the reward less what nobody could expect
 
     def __post_init__(self) -> None:
+        require_numbers(self, but=("ruin_fraction",))
         require(self.capital_usd > 0, f"capital_usd={self.capital_usd}: expected a positive amount, e.g. 5000000.")
         require(self.horizon >= 1, f"horizon={self.horizon}: expected at least 1 snapshot, e.g. 21.")
         require(self.fill_lag in (0, 1), f"fill_lag={self.fill_lag}: expected 0 (same snapshot) or 1 (the next).")
@@ -93,7 +100,25 @@ class EnvConfig:
             f"risk_penalty={self.risk_penalty} with reward={self.reward!r}: the penalty is of the profit alone, and "
             "would be left out. Use risk_penalty=0 and a larger risk_aversion, or reward='profit'.",
         )
-        require(self.scan_points >= 2, f"scan_points={self.scan_points}: expected at least 2, e.g. 10.")
+        require(
+            self.assignable_fraction >= 0,
+            f"assignable_fraction={self.assignable_fraction}: expected 0 (nothing sold) or more, e.g. 0.25.",
+        )
+        number = isinstance(self.ruin_fraction, (int, float))  # minus infinity: never ruined, as a proof walks
+        require(
+            number and self.ruin_fraction < 1,
+            f"ruin_fraction={self.ruin_fraction!r}: expected less than 1, e.g. 0.1.",
+        )
+        require(0 <= self.scan_down < 1, f"scan_down={self.scan_down}: expected a fall from 0 to below 1, e.g. 0.08.")
+        require(self.scan_up >= 0, f"scan_up={self.scan_up}: expected a rise of 0 or more, e.g. 0.06.")
+        require(
+            0 <= self.scan_vol_shock <= MOST_SHOCK,
+            f"scan_vol_shock={self.scan_vol_shock}: expected 0 (vols stay) to {MOST_SHOCK:g}, e.g. 0.2.",
+        )
+        require(
+            2 <= self.scan_points <= MOST_POINTS,
+            f"scan_points={self.scan_points}: expected at least 2 and at most {MOST_POINTS}, e.g. 10.",
+        )
         for name in CAPS:
             require(
                 0 < getattr(self, name) <= NO_CAP,
@@ -101,7 +126,7 @@ class EnvConfig:
             )
         require(-1 < self.crash_move < 0, f"crash_move={self.crash_move}: expected a fall above -1, e.g. -0.2.")
         require(
-            0 <= self.crash_vol_shock < float("inf"),
-            f"crash_vol_shock={self.crash_vol_shock}: expected 0 (vols stay) or more, e.g. 1 (they double).",
+            0 <= self.crash_vol_shock <= MOST_SHOCK,
+            f"crash_vol_shock={self.crash_vol_shock}: expected 0 (vols stay) to {MOST_SHOCK:g}, e.g. 1 (they double).",
         )
         require(0 < self.budget_headroom <= 1, f"budget_headroom={self.budget_headroom}: expected (0, 1], e.g. 0.9.")

@@ -11,8 +11,8 @@ from clstm_core.config.fine_tune import FineTuneConfig
 from clstm_core.config.market import MarketConfig
 from clstm_core.config.model import ModelConfig
 from clstm_core.config.ppo import PPOConfig
-from clstm_core.config.require import require
-from clstm_core.config.worlds import WorldsConfig
+from clstm_core.config.require import require, require_numbers
+from clstm_core.config.worlds import MOST_SEED, WorldsConfig
 
 COMPILE_FROM_STEPS = 20_000
 """Steps of the env from which compiling it pays: it takes 20 s or so, and saves 1.4 ms of each step and more."""
@@ -36,11 +36,12 @@ class RunConfig:
     fine_tune: FineTuneConfig = field(default_factory=FineTuneConfig)
 
     def __post_init__(self) -> None:
+        require_numbers(self)
         require(
             self.timesteps >= 1,
             f"timesteps={self.timesteps}: expected at least one rollout of {self.ppo.samples_per_iteration} steps.",
         )
-        require(0 <= self.seed < 2**63, f"seed={self.seed}: expected a whole number from 0 to 2^63 - 1.")
+        require(0 <= self.seed < MOST_SEED, f"seed={self.seed}: expected a whole number from 0 to 2^62 - 1.")
         require(
             self.device in ("auto", "cpu", "cuda"),
             f"unknown device {self.device!r}: expected auto, cpu or cuda.",

@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-from clstm_core.config.require import require
+from clstm_core.config.require import require, require_numbers
+
+MOST_SHARE, MOST_YEARS, MOST_VARIED = 1e9, 1e9, 4.0
+"""Bounds of what makes sense: sums of larger shares, or paths of more years, cannot be counted; and worlds that vary by
+more would lose their index."""
+
+MOST_SEED = 2**62
+"""Below it every seed that is made of one by adding to it is a number of 64 bits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,12 +29,22 @@ class WorldsConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        require_numbers(self)
         for name, share in self.shares.items():
-            require(0 <= share < float("inf"), f"worlds: {name}={share}: expected a share of 0 or more.")
+            require(
+                0 <= share <= MOST_SHARE,
+                f"worlds: {name}={share}: expected a share of 0 or more, at most {MOST_SHARE:g}.",
+            )
         require(
-            self.years is None or self.years > 0, f"worlds: years={self.years}: expected more than 0, or none at all."
+            self.years is None or 0 < self.years <= MOST_YEARS,
+            f"worlds: years={self.years}: expected more than 0 and at most {MOST_YEARS:g}, or none at all (never "
+            "the same world twice).",
         )
-        require(self.varied >= 0, f"worlds: varied={self.varied}: expected 0 (all alike) or more, e.g. 1.")
+        require(
+            0 <= self.varied <= MOST_VARIED,
+            f"worlds: varied={self.varied}: expected 0 (all alike) to {MOST_VARIED:g}, e.g. 1.",
+        )
+        require(0 <= self.seed < MOST_SEED, f"worlds: seed={self.seed}: expected a whole number from 0 to 2^62 - 1.")
 
     @property
     def shares(self) -> dict[str, float]:

@@ -7,11 +7,11 @@ from typing import Any
 from clstm_core.artifacts.code import git_commit
 from clstm_core.artifacts.folder import json_sha256
 from clstm_core.artifacts.manifests import ControlsManifest
-from clstm_core.artifacts.places import Places
+from clstm_core.artifacts.places import DIGITS, Places
 from clstm_core.config import RunConfig
 from clstm_core.controls.names import CONTROLS, EDGE_FREE, OVERPAID
 from clstm_core.controls.settings import taught
-from clstm_core.errors import ConfigError
+from clstm_core.errors import ArtifactError, ConfigError
 
 WINDOWS = 100
 """Windows that a policy is judged in, in either world, and as many of luck."""
@@ -68,10 +68,18 @@ def make_controls(
 def kept_controls(config: RunConfig, places: Places) -> ControlsManifest | None:
     """The controls of this recipe; None where none were made.
 
-    Raises: ArtifactError for controls that were altered
+    Raises: ArtifactError for controls that were altered, or are another recipe's
     """
-    place = places.controls(recipe_sha256(config))
-    return ControlsManifest.read(place) if place.is_file() else None
+    key = recipe_sha256(config)
+    if not (place := places.controls(key)).is_file():
+        return None
+    kept = ControlsManifest.read(place)
+    if kept.recipe_sha256 != key:
+        raise ArtifactError(
+            f"{place} holds controls of {kept.recipe_sha256[:DIGITS]}: expected {key[:DIGITS]}, which this recipe "
+            f"teaches. {kept.remedy}"
+        )
+    return kept
 
 
 def controls_said(kept: ControlsManifest | None, recipe: str) -> str:

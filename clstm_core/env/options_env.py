@@ -18,6 +18,7 @@ from clstm_core.env.episodes import (
 )
 from clstm_core.env.generated_standing import Standing as PathStanding
 from clstm_core.env.generated_view import GeneratedView
+from clstm_core.env.kept_standing import named, put_back
 from clstm_core.env.observation import observe_accounts, scaler
 from clstm_core.env.protocol import EnvStep
 from clstm_core.env.record import write_ledger
@@ -182,8 +183,7 @@ class OptionsEnv:
             return self.step_orders(self.orders_for(action))
         before, look = self._standing._replace(offered=None), self._look
         self._now, self._standing, told = self._turn(self._now, before, action)
-        if self._paths is not None and self._now is not None:
-            self._look = cache(partial(self._paths.standing_on, self.state.snapshot_index_N, self._now))
+        self._look_from_here()
         self._remember(lambda: self._take(look(), before, orders_for(look(), before, action)).step)
         return told
 
@@ -205,9 +205,20 @@ class OptionsEnv:
         """How the record of the last step is to be had."""
         self._step, self._ledger = step, None
 
+    def _look_from_here(self) -> None:
+        """Paths are looked at from where a compiled step left them, when first asked for."""
+        if self._paths is not None and self._now is not None:
+            self._look = cache(partial(self._paths.standing_on, self.state.snapshot_index_N, self._now))
+
+    def _stood(self) -> tuple[PathStanding | None, Standing]:
+        """What a compiled step takes besides the action."""
+        return self._now, self._standing._replace(offered=None)
+
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Copies of the account tensors: all that a bit-identical continuation needs."""
-        return {name: tensor.clone() for name, tensor in self.state.tensors().items()}
+        """Copies of all tensors that a bit-identical continuation needs: the accounts', and where a compiled env
+        stands."""
+        stood = named(self._stood()) if self._turn is not None and not self._turn.why_not else {}
+        return {name: tensor.clone() for name, tensor in (self.state.tensors() | stood).items()}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Continue from `state_dict`; CheckpointError when a tensor is missing or of another shape or dtype."""
@@ -225,6 +236,11 @@ class OptionsEnv:
                 )
             values[name] = theirs.to(self.device).clone()
         self._arrive(AccountState(**values))
+        if self._turn is not None and (stood := put_back(self._stood(), state)) is not None:
+            now, standing = stood
+            if all(map(torch.equal, standing.account, self.state)):  # else somebody moved the accounts since
+                self._now, self._standing = now, standing
+                self._look_from_here()
 
     def held(self) -> tuple[Standing, PathStanding | None]:
         """Every tensor that a step reads and gives anew, as they lie: where accounts stand, and on which paths."""

@@ -57,7 +57,8 @@ class Estimate(NamedTuple):
     def __str__(self) -> str:
         """For example `+1.20 bp (-0.31 to +2.71)`."""
         if self.low is None or self.high is None:
-            return f"{self.mean:+.2f} bp (too few episodes for an interval)"
+            why = "too few episodes for an interval" if math.isfinite(self.mean) else "no number"
+            return f"{self.mean:+.2f} bp ({why})"
         return f"{self.mean:+.2f} bp ({self.low:+.2f} to {self.high:+.2f})"
 
 
@@ -82,15 +83,20 @@ def gap(home: Row, away: Row) -> Estimate:
     """
     mean = home["growth_bps"] - away["growth_bps"]
     parts = [(row["error_bps"], row["draws"] - 1.0) for row in (home, away)]
-    if any(error is None for error, _ in parts):
+    if not all(_tells(error, freedom) for error, freedom in parts):
         return _estimate(mean, None, 0.0)
     square = sum(error**2 for error, _ in parts)
     spent = sum(error**4 / freedom for error, freedom in parts)
     return _estimate(mean, math.sqrt(square), square**2 / spent if spent > 0 else 1.0)
 
 
+def _tells(error: float | None, freedom: float) -> bool:
+    """Whether an error is known, of more than one independent episode."""
+    return error is not None and math.isfinite(error) and freedom > 0
+
+
 def _estimate(mean: float, error: float | None, freedom: float) -> Estimate:
-    if error is None or freedom <= 0:
+    if error is None or not _tells(error, freedom) or not math.isfinite(mean):
         return Estimate(mean, None, None, None)
     from scipy.stats import t
 
@@ -133,7 +139,7 @@ def generalises(rows: Sequence[Row]) -> Generalises:
         return Generalises(False, "Not measured: this market is too short to make worlds of its training days.", None)
     found = gap(home, fresh)
     if found.low is None:
-        return Generalises(False, "Not told: too few episodes for an interval.", found)
+        return Generalises(False, f"Not told, a gap of {found}.", found)
     answer = {
         1: "It earns more where it was trained: memorised",
         0: "Nothing memorised that is told from chance",

@@ -5,6 +5,7 @@ chance on validation dates. Among those the champion has the best growth per uni
 window takes no part.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,6 +50,9 @@ def _standing(milestone: str, rows: Sequence[Row]) -> Standing:
         said = "is not told from" if earns.sign == 0 else "is below"
         why = f"growth on fresh worlds {said} cash's: {earns}"
         return Standing(milestone=milestone, qualifies=False, score=_score(fresh, dates), words=why)
+    if not math.isfinite(_score(fresh, dates)) or not math.isfinite((dates or fresh)["growth_bps"]):
+        why = "what it earns is no number"
+        return Standing(milestone=milestone, qualifies=False, score=0.0, words=why)
     if dates is not None and growth(dates).sign == -1:
         why = f"loses on validation dates: {growth(dates)}"
         return Standing(milestone=milestone, qualifies=False, score=_score(fresh, dates), words=why)

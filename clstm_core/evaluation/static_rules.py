@@ -8,6 +8,7 @@ paths tell then what else would take hundreds.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -58,7 +59,7 @@ class RuleEarned:
     rule: Rule
     episodes: int
     growth: float
-    error: float  # of the mean, by episodes
+    error: float  # of the mean, by independent episodes
     deviation: float  # of a session
 
     @property
@@ -106,6 +107,7 @@ def best_rules(
     by: Callable[[RuleEarned], float] = per_risk,
     paths: int = PATHS,
     final_paths: int = FINAL_PATHS,
+    draws: float = math.inf,
 ) -> list[RuleEarned]:
     """The finalists of the grid on paths that did not choose them, the best first.
 
@@ -115,12 +117,14 @@ def best_rules(
         config: the account's rules; its reward is read raw
         by: what is best
         paths: of every rule; final_paths: of the leaders
+        draws: distinct stretches of this market that there are: paths out of few are worth as few
     """
     rules = grid()
     first = walk_rules(rules, world, config, paths=paths, seed=seed, expected=True)
     chosen = sorted(first, key=by, reverse=True)[:FINALISTS]
     final = walk_rules([found.rule for found in chosen], world, config, paths=final_paths, seed=seed + 1)
-    return sorted(final, key=by, reverse=True)
+    shared = math.sqrt(1.0 + final_paths / draws)
+    return [dataclasses.replace(rule, error=shared * rule.error) for rule in sorted(final, key=by, reverse=True)]
 
 
 @torch.no_grad()

@@ -89,6 +89,8 @@ def _by_worlds(case: Case, tested: list[Backtest]) -> tuple[Backtest, str, dict[
         if fresh is None or not _end(fresh, -1) > 0.0 or (dates is not None and _end(dates, +1) < 0.0):
             continue
         both = [row for row in (fresh, dates) if row is not None]
+        if not all(math.isfinite(row[name]) for row in both for name in ("growth_bps", "deviation_bps")):
+            continue
         ratios = [row["growth_bps"] / row["deviation_bps"] if row["deviation_bps"] else 0.0 for row in both]
         scores[rung.name] = sum(ratios) / len(ratios)
     if not scores:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from clstm_core.config import FEWEST_SESSIONS, RunConfig, WorldsConfig
+from clstm_core.config import FEWEST_SESSIONS, MOST_SEED, RunConfig, WorldsConfig
 from clstm_core.env.episodes import last_snapshots
 from clstm_core.evaluation.generalisation import (
     FRESH_WORLDS,
@@ -61,7 +61,7 @@ def kinds_of(
     worlds, both = config.worlds, (ARGMAX, STOCHASTIC)
     alike: dict[str, Any] = dict.fromkeys(MADE, 1.0)
     mix = worlds if worlds.generated else dataclasses.replace(worlds, **alike)
-    fresh = dataclasses.replace(mix, seed=mix.seed + ANOTHER, years=None)
+    fresh = dataclasses.replace(mix, seed=(mix.seed + ANOTHER) % MOST_SEED, years=None)
     found: list[Kind | None] = []
 
     def dates(name: str, window: str, modes: tuple[str, ...] = (ARGMAX,), count: int = episodes) -> Kind | None:

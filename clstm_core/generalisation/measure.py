@@ -100,11 +100,13 @@ def measure(
 
 def _rules(kinds: Sequence[Kind], config: RunConfig, episodes: int) -> Rows:
     """The best fixed rules on fresh worlds, on paths of their own; none where there are no such worlds."""
-    fresh = [kind.market for kind in kinds if kind.name == FRESH_WORLDS]
-    if not fresh or not isinstance(fresh[0], GeneratedWorld):
+    fresh = next((kind for kind in kinds if kind.name == FRESH_WORLDS), None)
+    if fresh is None or not isinstance(fresh.market, GeneratedWorld):
         return []
     few, many = min(PATHS, max(1, episodes // 8)), min(FINAL_PATHS, 2 * episodes)
-    found = best_rules(fresh[0], config.env, seed=config.seed + RULES_SEED, paths=few, final_paths=many)
+    found = best_rules(
+        fresh.market, config.env, seed=config.seed + RULES_SEED, paths=few, final_paths=many, draws=fresh.draws
+    )
     return [rule.to_row() for rule in found]
 
 

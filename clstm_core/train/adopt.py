@@ -50,6 +50,12 @@ def require_policy(wanted: RunConfig, old: RunFolder, run: str) -> RunInputs:
                 f"run {old.name} was trained with other settings of the {what} than this recipe's: expected the same. "
                 f"Launch with its recipe, {theirs.recipe}, and its source, {theirs.market.source}."
             )
+    if theirs.fine_tune.champion and theirs.worlds.generated:
+        raise ConfigError(
+            f"run {old.name} was fine-tuned in worlds of its newest sessions and of older ones; what it earns there "
+            "is measured by `clstm retrain` alone: expected a run that was trained from scratch. Pass that of its "
+            "champion, or look at the page of its retraining."
+        )
     for rung in RUNGS:
         _verified(old, rung)
     return kept

@@ -47,6 +47,15 @@ def test_they_are_found_again_whatever_the_market_the_seed_and_the_steps(made):
     assert kept_controls(other, places).identity == kept.identity
 
 
+def test_those_of_another_recipe_under_its_name_are_refused(made):
+    _, places = made
+    usual = default_cpu()
+    other = dataclasses.replace(usual, env=dataclasses.replace(usual.env, risk_aversion=1.0))
+    places.controls(recipe_sha256(usual)).rename(places.controls(recipe_sha256(other)))
+    with pytest.raises(ArtifactError, match=r"holds controls of .*: expected .* Run `clstm controls`"):
+        kept_controls(other, places)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -7,6 +7,8 @@ from clstm_core.config import EnvConfig, default_cpu, seed_100m, smoke
 from clstm_core.env import compiled as compiled_env
 from clstm_core.env.compiled import Compiled
 from clstm_core.env.options_env import OptionsEnv
+from clstm_core.env.protocol import EnvStep
+from clstm_core.env.step import value_account
 from clstm_core.market.tensors import MarketTensors
 from clstm_core.market.worlds.generated import simulated_world
 from clstm_core.native import build
@@ -84,6 +86,48 @@ def test_a_compiled_step_is_the_plain_one(kind, backend, dtype, rtol, world, mon
     torch.testing.assert_close(
         compiled.step(action).observation, plain.step(action).observation, rtol=rtol, atol=0.1 * rtol
     )
+
+
+def rounding_otherwise(function):
+    """A stand-in for what is compiled: the next VIX, and the sizes offered there, are not quite the plain ones."""
+
+    def called(*given):
+        now, standing, told = function(*given)
+        if now is not None:
+            state = now.point.state
+            now = now._replace(point=now.point._replace(state=state._replace(vix=state.vix * (1.0 + 1e-6))))
+        return now, standing._replace(size_NA=torch.where(standing.size_NA > 1, standing.size_NA - 1, 1.0)), told
+
+    return called
+
+
+@pytest.mark.parametrize("kind", ["tables", "paths"])
+def test_a_compiled_env_goes_on_to_the_bit_where_it_was_kept(kind, world, monkeypatch):
+    """An uncompiled walk there would round otherwise, and the policy would be trained on something else."""
+    monkeypatch.setattr(compiled_env, "_compiled", rounding_otherwise)
+    made = [envs(world) if kind == "tables" else envs_on_paths(torch.float32) for _ in range(2)]
+    (first, plain), (second, _) = made
+    generator = torch.Generator().manual_seed(0)
+
+    def actions() -> torch.Tensor:
+        return torch.multinomial(first.observe()[1].float(), 1, generator=generator).squeeze(1)
+
+    for _ in range(5):
+        first.step(actions())
+    kept = first.state_dict()
+    second.load_state_dict(kept)
+    for _ in range(STEPS):
+        action = actions()
+        for name, mine, theirs in zip(EnvStep._fields, first.step(action), second.step(action), strict=True):
+            assert torch.equal(mine, theirs), name
+        for name, value in first.state_dict().items():
+            assert torch.equal(value.nan_to_num(), second.state_dict()[name].nan_to_num()), name
+    # accounts that somebody moved stand where they were moved to
+    second.load_state_dict(kept | {"cash_N": kept["cash_N"] + 1e5, "equity_N": kept["equity_N"] + 1e5})
+    assert torch.equal(second._standing.book.equity, value_account(second.view, second.config, second.state).equity)
+    # who is not compiled takes the accounts alone
+    plain.load_state_dict(kept)
+    assert set(plain.state_dict()) < set(kept)
 
 
 def test_what_cannot_be_compiled_is_called_as_it_is_and_says_so(monkeypatch):

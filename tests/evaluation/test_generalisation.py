@@ -1,5 +1,6 @@
 """The gap by hand, and which rung may be believed: every way in which a rung qualifies or does not, and none at all."""
 
+import math
 from typing import Any
 
 import pytest
@@ -63,6 +64,16 @@ def test_one_stretch_tells_nothing():
     assert growth(row("a", 7.0, 1.0, draws=1.0)).sign == 0
 
 
+@pytest.mark.parametrize(
+    "home", [row(TRAINING_WORLDS, math.nan), row(TRAINING_WORLDS, 1.0, math.nan), row(TRAINING_WORLDS, 1.0, draws=1.0)]
+)
+def test_a_gap_that_is_no_number_or_of_one_stretch_is_not_called_generalising(home):
+    found = generalises([home, row(FRESH_WORLDS, 0.0)])
+    assert not found.passed
+    assert found.words.startswith("Not told")
+    assert growth(home).low is None
+
+
 def test_gaps_are_told_within_a_rung_and_mode_alone():
     rows = [
         row(TRAINING_WORLDS, 5.0),
@@ -101,6 +112,8 @@ def test_less_at_home_than_elsewhere_is_told_too():
         ({"r020": (3.0, -0.9), "r040": (0.9, 9.0)}, "020"),  # the second earns nothing beyond chance in fresh worlds
         ({"r020": (0.9, 9.0), "r040": (3.0, -3.0)}, None),
         ({"r020": (-3.0, 9.0)}, None),
+        ({"r020": (2.0, 1.0), "r040": (3.0, math.nan)}, "020"),  # what is no number loses nothing, and proves nothing
+        ({"r020": (math.inf, 1.0)}, None),
     ],
 )
 def test_the_champion_earns_in_fresh_worlds_and_loses_on_no_validation_dates(rungs, champion):

@@ -1,7 +1,9 @@
 """The grid of fixed rules: walked together as alone, and a planted edge is found by the rule that is made for it."""
 
 import dataclasses
+import math
 
+import pytest
 import torch
 
 from clstm_core.config import EnvConfig
@@ -65,6 +67,10 @@ def test_a_planted_edge_is_found_on_paths_that_did_not_choose_it(monkeypatch):
     assert best[0].rule.package == "near_short_strangle"
     assert best[0].growth > 3.0 * best[0].error
     assert [found.per_risk for found in best] == sorted((found.per_risk for found in best), reverse=True)
+    # four stretches in all: however many paths of them are worth no more than four
+    few = best_rules(world, CONFIG, draws=4.0)
+    assert few[0].error == pytest.approx(math.sqrt(1.0 + best[0].episodes / 4.0) * best[0].error)
+    assert few[0].growth == best[0].growth
     poor = dataclasses.replace(
         world, paths=dataclasses.replace(world.paths, dynamics=PlantedDynamics(realised=(1.5, 1.5)))
     )

@@ -1,5 +1,6 @@
 """The choice by fresh worlds made anew from recorded rows, and every way in which a comparison may stray from it."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -62,6 +63,7 @@ def case(tmp_path):
         ((2.0, 3.0, 2.5), (1.0, 1.0, 1.0), "040"),
         ((2.0, 3.0, 2.0), (1.0, -3.0, 1.0), "060"),
         ((2.0, 0.9, 0.5), (1.0, 9.0, 9.0), "020"),
+        ((2.0, 3.0, 2.5), (1.0, 1.0, math.nan), "040"),
     ],
 )
 def test_an_honest_choice_passes_and_any_other_is_named(case, fresh, dates, champion):

@@ -135,6 +135,16 @@ def test_every_rung_has_every_figure_and_the_same_again(market, config, ladder):
     assert "checkpoint 100%" in generalises(found.rows).words
 
 
+def test_the_days_that_paths_share_widen_what_is_known_of_rules_too(market, config, ladder, monkeypatch):
+    """Of worlds with a share of `history` all paths walk the same days."""
+    asked = []
+    monkeypatch.setattr("clstm_core.generalisation.measure.best_rules", lambda *_, **given: asked.append(given) or [])
+    for shares in ({"historical": 1.0}, {"historical": 1.0, "history": 1.0}):
+        measure({"100": ladder["100"]}, market, config(**shares), episodes=4, compared=4)
+    start, stop = market.split("train")
+    assert [given["draws"] for given in asked] == [math.inf, (stop - start) / HORIZON / 0.25]
+
+
 def test_two_processes_find_what_one_does(market, config, ladder, tmp_path, monkeypatch):
     from clstm_core.generalisation import measure as measured
     from clstm_core.market.tensors import write_market

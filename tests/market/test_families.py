@@ -190,6 +190,15 @@ def test_families_have_their_shares_and_paths_their_number(market):
     assert len(first(paths).unique()) > 0.99 * N
 
 
+@pytest.mark.parametrize("shares", [(0.1, 0.1, 0.6), (0.1, 0.2, 0.3), (1e-320, 1e-320, 0.0), (1e9, 1e-9, 3.0)])
+def test_the_last_family_that_has_a_share_ends_the_shares(market, shares):
+    """Rounding leaves no room for a family without one: `history` would be the days as they came."""
+    asked = dict(zip(("historical", "heston", "bates"), shares, strict=True))
+    edges = world_of(market, WorldsConfig(**asked), HORIZON).paths.edges.tolist()
+    assert edges[3] == edges[4] == 1.0
+    assert edges == sorted(edges)
+
+
 def test_paths_differ_in_premium_drift_spread_and_smile_unless_told_not_to(market):
     paths = paths_of(market, only(ALL, "historical"))
     alike = dataclasses.replace(paths, varied=0.0)

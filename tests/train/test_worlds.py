@@ -7,10 +7,11 @@ import pytest
 from clstm_core.artifacts.manifest import write_named_by_content
 from clstm_core.artifacts.manifests import RunInputs
 from clstm_core.artifacts.places import Places
-from clstm_core.config import EnvConfig, MarketConfig, WorldsConfig
-from clstm_core.errors import CheckpointError
+from clstm_core.config import EnvConfig, FineTuneConfig, MarketConfig, WorldsConfig
+from clstm_core.errors import CheckpointError, ClstmError
 from clstm_core.market.build.simulated import simulated_market
 from clstm_core.market.tensors import load_market, write_market
+from clstm_core.train.adopt import require_policy
 from clstm_core.train.command import main
 from clstm_core.train.envs import envs_on
 from clstm_core.train.loop import train
@@ -69,3 +70,19 @@ def test_inputs_of_another_market_without_a_checkpoint_are_written_anew(config, 
     for market in markets:
         TrainingRun(config, envs_on(config, market)[0], None, folder)
         assert RunInputs.read(folder / "inputs.json").training_data_sha256 == market.identity
+
+
+@pytest.mark.parametrize(
+    ("worlds", "says"), [(1.0, "fine-tuned in worlds of its newest"), (0.0, "not trained to its end")]
+)
+def test_a_policy_fine_tuned_in_worlds_is_judged_where_it_was_made_alone(config, places, worlds, says):
+    """It lived in two worlds at once: figures of what it earns at home would be of a third."""
+    tuned = dataclasses.replace(
+        config, worlds=WorldsConfig(historical=worlds), fine_tune=FineTuneConfig(champion="a policy")
+    )
+    old = places.run("tuned")
+    RunInputs(
+        run=old.name, config=tuned.to_dict(), config_sha256=tuned.sha256, git_commit="", facts={}, parents={}
+    ).write(old.inputs)
+    with pytest.raises(ClstmError, match=says):
+        require_policy(tuned, old, "judged")

@@ -45,10 +45,11 @@ def world_of(
     listing = weekday_listing(n_steps, near_days=near, far_days=far, tolerance=tolerance, closed_every=CLOSED_EVERY)
     days, fit = days_of(market, market.split(window), surface)
     shares = np.array(list(worlds.shares.values()))
+    edges = np.cumsum(shares)
     paths = FamilyPaths(
         days=days,
         fit=fit,
-        edges=torch.from_numpy(np.cumsum(shares / shares.sum())),
+        edges=torch.from_numpy(edges / edges[-1]),  # by the last of them, so that none of no share is ever drawn
         listing=listing.to(days.vix.device),
         n_steps=n_steps,
         n_paths=UNLIMITED if worlds.years is None else max(1, round(worlds.years * SESSIONS_YEAR / horizon)),
