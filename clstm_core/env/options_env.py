@@ -215,8 +215,7 @@ class OptionsEnv:
         return self._now, self._standing._replace(offered=None)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Copies of all tensors that a bit-identical continuation needs: the accounts', and where a compiled env
-        stands."""
+        """Copies of all that a bit-identical continuation needs: the accounts, and where a compiled env stands."""
         stood = named(self._stood()) if self._turn is not None and not self._turn.why_not else {}
         return {name: tensor.clone() for name, tensor in (self.state.tensors() | stood).items()}
 
@@ -236,23 +235,22 @@ class OptionsEnv:
                 )
             values[name] = theirs.to(self.device).clone()
         self._arrive(AccountState(**values))
-        if self._turn is not None and (stood := put_back(self._stood(), state)) is not None:
-            now, standing = stood
-            if all(map(torch.equal, standing.account, self.state)):  # else somebody moved the accounts since
-                self._now, self._standing = now, standing
-                self._look_from_here()
+        stood = None if self._turn is None else put_back(self._stood(), state)
+        if stood is not None and all(map(torch.equal, stood[1].account, self.state)):  # else moved by somebody since
+            self.hold(stood)
 
-    def held(self) -> tuple[Standing, PathStanding | None]:
-        """Every tensor that a step reads and gives anew, as they lie: where accounts stand, and on which paths."""
-        return self._standing, self._now
+    def held(self) -> tuple[PathStanding | None, Standing]:
+        """Every tensor that a step reads and gives anew, as they lie: where the paths stand, and the accounts."""
+        return self._now, self._standing
 
-    def hold(self, held: tuple[Standing, PathStanding | None]) -> None:
+    def hold(self, held: tuple[PathStanding | None, Standing]) -> None:
         """Go on from what `held` gave, with the tensors themselves."""
-        self._standing, now = held
-        view = self._paths or self.view
-        if now is not None and isinstance(view, GeneratedView):
-            self.view = view.standing_on(self.state.snapshot_index_N, now)
+        self._now, self._standing = held
         self._remember(None)
+        if self._paths is not None:
+            self._look_from_here()
+        elif self._now is not None and isinstance(view := self.view, GeneratedView):
+            self.view = view.standing_on(self.state.snapshot_index_N, self._now)
 
     def _arrive(self, account: AccountState) -> None:
         """Stand the accounts anywhere."""
