@@ -8,8 +8,7 @@ from typing import Any
 
 from clstm_core.artifacts.folder import file_sha256, is_locked
 from clstm_core.artifacts.manifests import RunStatus
-from clstm_core.artifacts.places import Places, RunFolder
-from clstm_core.checkpoint import LOCK
+from clstm_core.artifacts.places import LOCK, Places, RunFolder
 
 RUNNING, STOPPED, FAILED, FINISHED = "running", "stopped", "failed", "finished"
 
