@@ -358,6 +358,44 @@ def test_progress_is_live_on_a_terminal_only():
         assert stream.text.count("\r") == returns
 
 
+@pytest.mark.parametrize("place", ["/dev/full", None])
+def test_a_run_goes_on_unseen_where_nobody_takes_its_words(toys, tmp_path, monkeypatch, place):
+    """A closed terminal, the end of a pipe, a full disk: what was trained is worth more than a line."""
+
+    def envs(config, *_):
+        return toys.NoiseEnv(config.ppo.n_envs, seed=1), None
+
+    flags = ["--recipe", "smoke", "--timesteps", "1024", "--device", "cpu", "--run-dir", str(tmp_path)]
+    with open("/dev/full", "w") as out, open("/dev/full", "w", buffering=1) as errors:
+        monkeypatch.setattr(sys, "stdout", out if place else None)
+        monkeypatch.setattr(sys, "stderr", errors if place else None)
+        assert main(flags, envs=envs) == 0
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), errors.fileno())
+    assert newest_checkpoint(tmp_path).name == "100"
+
+
+HELPED = """
+import runpy, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from clstm_core.train import command
+def interrupted():
+    ThreadPoolExecutor(1).submit(time.sleep, 600)
+    print("stopped at once", flush=True)
+    return command.INTERRUPTED
+command.main = interrupted
+runpy.run_module("clstm_core.train", run_name="__main__")
+"""
+
+
+def test_an_interrupted_command_waits_for_no_helper(tmp_path):
+    stopped = subprocess.run(
+        [sys.executable, "-c", HELPED], stdout=subprocess.PIPE, text=True, timeout=120, check=False
+    )
+    assert stopped.returncode == 130
+    assert stopped.stdout == "stopped at once\n"
+
+
 def test_the_trainer_imports_nothing_heavy():
     heavy = ["dagster", "polars", "duckdb", "plotly", "pandas", "pyarrow", "scipy"]
     code = (
