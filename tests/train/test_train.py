@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from clstm_core.artifacts.manifests import RunInputs
 from clstm_core.checkpoint import load_checkpoint, load_policy, newest_checkpoint, verify_checkpoint
@@ -196,7 +197,13 @@ def test_a_failed_self_test_stops_the_run_and_stays_on_disk(go, monkeypatch, tmp
     assert not (tmp_path / "one" / "metrics.jsonl").exists()
 
 
-def test_a_diverging_run_stops_with_its_last_checkpoint_intact(toys, tiny, tmp_path):
+@pytest.mark.parametrize("full", [False, True])
+def test_a_diverging_run_stops_with_its_last_checkpoint_intact(toys, tiny, tmp_path, monkeypatch, full):
+    def no_room(*_, **__):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    if full:
+        monkeypatch.setattr("clstm_core.ppo.learner.save_file", no_room)
     env = toys.NoiseEnv(8, seed=1)
     act = env.act
 
@@ -206,10 +213,10 @@ def test_a_diverging_run_stops_with_its_last_checkpoint_intact(toys, tiny, tmp_p
 
     env.act = poisoned  # three rollouts of 16 steps warm up; step 130 falls into the ninth
     config = tiny(iterations=20)
-    with pytest.raises(NonFiniteError, match="iteration 6, minibatch 0"):
+    with pytest.raises(NonFiniteError, match=f"iteration 6, minibatch 0: .*{'No space' if full else 'is saved as'}"):
         train(config, env, run_dir=tmp_path)
     assert load_checkpoint(newest_checkpoint(tmp_path)).meta["iteration"] == 4
-    assert (tmp_path / "non_finite_6.safetensors").is_file()
+    assert (tmp_path / "non_finite_6.safetensors").is_file() is not full
     assert len(curve(tmp_path)) == 5
 
 
