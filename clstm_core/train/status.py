@@ -62,11 +62,16 @@ def finished(run: RunFolder, rows: list[dict[str, Any]]) -> RunStatus:
 
 
 def close_dead(places: Places) -> list[RunStatus]:
-    """Runs that say running while no process holds them were killed: they are stopped. Those that were changed."""
+    """Runs that say running while no process holds them were killed: they are stopped. Those that were changed.
+
+    A run is held by its trainer, and by the stage of a launch that is about to start one.
+    """
     changed = []
     for place in sorted(places.runs.glob("*/status.json")):
         status = RunStatus.kept(place, files=False)
-        if status is not None and status.status == RUNNING and not is_locked(place.parent / LOCK):
+        stages = (places.root / "launches" / place.parent.name).glob("stage.*.lock")
+        held = any(map(is_locked, (place.parent / LOCK, *stages)))
+        if status is not None and status.status == RUNNING and not held:
             reason = "its process ended without saying why"
             changed.append(replace(status, status=STOPPED, finished_at=_now(), reason=reason).write(place))
     return changed
