@@ -13,7 +13,14 @@ import torch
 from clstm_core.artifacts.code import git_commit
 from clstm_core.artifacts.folder import read_json, read_jsonl, write_json, write_text
 from clstm_core.artifacts.manifests import RunInputs
-from clstm_core.checkpoint import META, Checkpoint, newest_checkpoint, save_checkpoint, set_aside_damaged
+from clstm_core.checkpoint import (
+    META,
+    Checkpoint,
+    is_whole,
+    newest_checkpoint,
+    save_checkpoint,
+    set_aside_damaged,
+)
 from clstm_core.config import RunConfig
 from clstm_core.env.protocol import BatchedEnv
 from clstm_core.errors import CheckpointError, ConfigError
@@ -87,9 +94,16 @@ class TrainingRun:
         self.parents["initial"] = checkpoint.manifest.identity
         self._count()
         self._keep_metrics_until(self.learner.iteration)
-        for milestone in (WARM, *RUNGS):
-            if (folder := self.run_dir / "checkpoints" / milestone).is_dir():
+        for milestone, share in zip((WARM, *RUNGS), (0.0, *MILESTONES), strict=True):
+            folder = self.run_dir / "checkpoints" / milestone
+            if is_whole(folder):
                 self.result.checkpoints[milestone] = folder
+            elif folder.is_dir() and share <= self.learner.progress:  # a later one is walked, and written, again
+                warnings.warn(
+                    f"checkpoint {folder} is damaged, and lies behind what run {self.run_dir.name} goes on from. Move "
+                    "it and those after it away, and run the same command again: it walks them again.",
+                    stacklevel=2,
+                )
 
     def begin_with(self, checkpoint: Checkpoint) -> None:
         """Take over the weights of another run's checkpoint, and nothing else of it.

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from clstm_core.checkpoint import load_checkpoint, newest_checkpoint
+from clstm_core.checkpoint import is_whole, load_checkpoint, newest_checkpoint
 from clstm_core.errors import CheckpointError
 from clstm_core.train.loop import train
 
@@ -52,6 +52,18 @@ def test_checkpoints_of_which_none_is_whole_are_kept_aside(go, same_run):
     (aside,) = mine.glob("checkpoints.*")
     assert [place.name for place in sorted(aside.iterdir())] == [place.name for place in places]
     assert same_run(mine, go("whole"))
+
+
+def test_a_damaged_rung_is_said_and_not_counted(go, toys, tiny):
+    """But for one that is walked again: what the run goes on from lies before it."""
+    mine = go("mine")
+    for name in ("040", "100", "latest"):
+        (mine / "checkpoints" / name / "model.safetensors").write_bytes(b"torn")
+    with pytest.warns(UserWarning, match="040 is damaged, and lies behind what run mine goes on from") as warned:
+        again = train(tiny(), toys.NoiseEnv(8, seed=1), run_dir=mine)
+    assert len(warned) == 1
+    assert sorted(again.checkpoints) == ["000", "020", "060", "080", "100"]
+    assert is_whole(again.checkpoints["100"])
 
 
 @pytest.mark.parametrize("junk", ['{"iteration": "x"}\n', '{"iteration": null}\n', "[1]\n", '\udcff{"iteration": 1'])
