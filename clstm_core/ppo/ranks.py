@@ -27,6 +27,10 @@ SIZE = "WORLD_SIZE"
 LONGEST_WAIT = timedelta(minutes=20)
 """For another process that answers no more although it is there; one that ended is noticed at once."""
 
+LAUNCHER_WAIT = timedelta(seconds=20)
+"""For the store of `torchrun`, which is there before its processes are: without it, it was killed meanwhile. Processes
+that went on looking for it would meet those of the next one at its address."""
+
 
 class Ranks:
     """A process that trains alone."""
@@ -216,13 +220,15 @@ def joined() -> Iterator[Ranks]:
     gpus = torch.cuda.device_count()
     if gpus:
         torch.cuda.set_device(local % gpus)
+    wait = LAUNCHER_WAIT if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True) else LONGEST_WAIT
     try:
-        store, _, _ = next(group.rendezvous("env://", timeout=LONGEST_WAIT))
+        store, _, _ = next(group.rendezvous("env://", timeout=wait))
     except ValueError as error:
         raise ConfigError(f"{SIZE}={size}, and the others cannot be looked for: {error}. {REMEDY}") from error
     except RuntimeError as error:
         found = str(error).splitlines()[0]
         raise TrainingError(f"process {rank + 1} of {size} found no other one: {found}. {REMEDY}") from error
+    store.set_timeout(LONGEST_WAIT)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # addresses of an earlier one lead nowhere
     store = group.PrefixStore(f"attempt {attempt}", store)
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"

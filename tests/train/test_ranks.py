@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import torch
 from clstm_core.checkpoint import load_checkpoint, newest_checkpoint
 from clstm_core.config import EnvConfig, PPOConfig
 from clstm_core.env.options_env import OptionsEnv
-from clstm_core.errors import CheckpointError, ConfigError
+from clstm_core.errors import CheckpointError, ConfigError, TrainingError
 from clstm_core.market.tensors import load_market
 from clstm_core.ppo.ranks import ALONE, Ranks, joined
 from clstm_core.train import command
@@ -286,3 +287,14 @@ def test_a_launcher_that_ends_while_others_are_waited_for_is_missed(monkeypatch)
     monkeypatch.setattr(command.StopOnSignal, "follow", lambda stop, parent: followed.append(parent))
     assert command.main([*FLAGS, "--threads", "0"]) == 2
     assert followed == [launcher]
+
+
+def test_a_process_whose_launcher_was_killed_before_it_began_looks_for_it_no_longer_than_is_sensible(monkeypatch):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        said = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+        for name, value in (said | {"MASTER_PORT": str(nobody.getsockname()[1])}).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("clstm_core.ppo.ranks.LAUNCHER_WAIT", timedelta(seconds=1))
+        with pytest.raises(TrainingError, match="process 1 of 2 found no other one"), joined():
+            pass
