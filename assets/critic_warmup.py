@@ -122,14 +122,20 @@ def hardware(device: str) -> str:
 
 
 def _set_aside(run: RunFolder, wanted: "RunInputs", places: Places) -> Path | None:
-    """Move a run of the same name that was made from something else out of the way; nothing is lost."""
+    """Move a run of the same name that was made from something else out of the way; nothing is lost.
+
+    Raises: CheckpointError where a trainer is still at work in it: one whose launch was killed ends its iteration first
+    """
+    from clstm_core.checkpoint import lock_run
+
     if not (run.path / "checkpoints").is_dir():
         return None
     if (kept := type(wanted).kept(run.inputs)) is not None and _same(kept, wanted) and _is_parent(kept, run):
         return None
     target = places.set_aside / f"{run.name}.{datetime.now(UTC):%Y%m%dT%H%M%S}"
     target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(run.path, target)
+    with lock_run(run.path):
+        os.replace(run.path, target)
     return target
 
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -234,15 +233,20 @@ def _set_aside_after_damage(run: RunFolder, whole: dict[str, bool]) -> Path | No
     """Move the rungs from a damaged one on out of the way, where later ones stand, so that training walks them again.
 
     Training resumes from its newest checkpoint: a gap below that would stay for ever.
+
+    Raises: CheckpointError where a trainer is still at work there
     """
+    from clstm_core.checkpoint import aside, lock_run
+
     gap = next((name for name, sound in whole.items() if not sound), None)
     if gap is None or not any(sound for name, sound in whole.items() if name > gap):
         return None
-    target = run.path / f"checkpoints.{datetime.now(UTC):%Y%m%dT%H%M%S}"
-    target.mkdir()
-    for folder in (run.path / "checkpoints").glob("[!.]*"):
-        if not folder.name.isdigit() or folder.name >= gap:
-            folder.rename(target / folder.name)
+    target = aside(run.path / "checkpoints")
+    with lock_run(run.path):
+        target.mkdir()
+        for folder in (run.path / "checkpoints").glob("[!.]*"):
+            if not folder.name.isdigit() or folder.name >= gap:
+                folder.rename(target / folder.name)
     return target
 
 

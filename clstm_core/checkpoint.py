@@ -7,8 +7,9 @@ renamed, so that a killed run leaves the previous checkpoint as it was.
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ from safetensors.torch import load_file, save_file
 from clstm_core.artifacts.folder import lock, read_json, sweep, whole_folder, write_json
 from clstm_core.artifacts.manifest import FILE, files_of
 from clstm_core.artifacts.manifests import CheckpointManifest
+from clstm_core.artifacts.places import LOCK
 from clstm_core.config import RunConfig
 from clstm_core.errors import ArtifactError, CheckpointError, ConfigError
 from clstm_core.model.clstm import CLSTM
 from clstm_core.specs import ACTIONS, OBSERVATION
 
 MODEL, STATE, META = "model.safetensors", "state.safetensors", "meta.json"
-LOCK = ".lock"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,20 +171,51 @@ def newest_checkpoint(run_dir: Path) -> Path | None:
     return newest
 
 
+def set_aside_damaged(run_dir: Path) -> Path | None:
+    """Move the checkpoints of a run out of the way where none of them is whole; where they lie now, if there were any.
+
+    A run that begins anew in their place would write over what a person may still mend, or another release read.
+    """
+    place = run_dir / "checkpoints"
+    if newest_checkpoint(run_dir) is not None or not any(place.glob("[!.]*")):
+        return None
+    target = aside(place)
+    place.rename(target)
+    return target
+
+
+def aside(place: Path) -> Path:
+    """Where something of this name goes that gives way to another: beside it, with the time."""
+    return place.with_name(f"{place.name}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
+
+
 @contextlib.contextmanager
-def lock_run(run_dir: Path) -> Iterator[None]:
-    """Hold a run's folder for one writer; CheckpointError when another process has it. Clears what a kill left over."""
+def lock_run(run_dir: Path) -> Iterator[Callable[[], None]]:
+    """Hold a run's folder for one writer; CheckpointError when another process has it. Clears what a kill left over.
+
+    Gives a question that its writer asks before it writes: it raises CheckpointError where the folder is no longer the
+    one that was locked. Another run may have its place by then.
+    """
     if not run_dir.is_dir() and run_dir.exists():
         raise CheckpointError(f"run folder {run_dir} is a file: expected a folder or nothing. Pass another run folder.")
     run_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(lock(run_dir / LOCK, f"run folder {run_dir}"))
+            is_there = stack.enter_context(lock(run_dir / LOCK, f"run folder {run_dir}"))
         except ArtifactError as error:
             raise CheckpointError(str(error)) from error
         for folder in (run_dir, run_dir / "checkpoints"):
             sweep(folder)
-        yield
+
+        def require() -> None:
+            if not is_there():
+                raise CheckpointError(
+                    f"run folder {run_dir} was moved or replaced while it was trained in: found another {LOCK} there "
+                    "or none, expected the one that this process holds. Nothing was written there since. Run the same "
+                    "command again, for the place where the folder lies now: it resumes from the newest checkpoint."
+                )
+
+        yield require
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -22,10 +22,13 @@ def refusal(instance: dg.DagsterInstance, run: str, *, but: str = "") -> str | N
     place in the queue for good.
 
     Args:
-        but: id of a launch that does not count
+        but: id of the launch that is to begin: it does not count, nor do those made after it that were not submitted
     """
-    for launch in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED, tags={PARTITION_TAG: run})):
-        if launch.run_id == but:
+    mine = instance.get_run_record_by_id(but) if but else None
+    for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED, tags={PARTITION_TAG: run})):
+        launch = record.dagster_run
+        later = mine is not None and record.storage_id > mine.storage_id
+        if launch.run_id == but or (later and launch.status == dg.DagsterRunStatus.NOT_STARTED):
             continue
         if not lock_is_free(launch):
             return (

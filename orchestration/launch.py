@@ -39,7 +39,7 @@ def execute(
         ops: configuration of the job's assets, by name
         name: of the launch, where it is neither its run's nor its job's
     """
-    from clstm_core.artifacts.folder import write_json
+    from clstm_core.artifacts.folder import hold, write_json
     from clstm_core.artifacts.places import run_name
     from orchestration.jobs import chosen
 
@@ -52,7 +52,7 @@ def execute(
     )
     with lock.open("a") as held:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(held)
         except BlockingIOError:
             fail(f"run {name} is in use by another process. Wait for it, or pass another RUN.", FAILED)
         outcome.unlink(missing_ok=True)

@@ -13,13 +13,15 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from clstm_core.errors import ArtifactError
 
 SUFFIX = ".tmp"
+LOOKS, LOOK_S = 5, 0.02
+"""A lock is refused when it was held each time: whoever asks whether a lock is held holds it for that moment."""
 
 
 def file_sha256(path: Path) -> str:
@@ -126,12 +128,22 @@ def settle(place: Path, target: Path) -> None:
     for path in (*sorted(place.rglob("*")), place):
         flush(path)
     previous = target.with_name(f"{target.name}.previous")
-    if target.exists():  # where there is none, a kill left the previous one alone: it stays until the new one stands
-        shutil.rmtree(previous, ignore_errors=True)
+    if target.is_dir() and not target.is_symlink():
+        _remove(previous)
         os.replace(target, previous)
+    else:  # where there is no folder, a kill left the previous one alone: it stays until the new one stands
+        _remove(target)
     os.replace(place, target)
     flush(target.parent)
-    shutil.rmtree(previous, ignore_errors=True)
+    _remove(previous)
+
+
+def _remove(path: Path) -> None:
+    """Remove whatever is there, if anything: of a link the link alone, and of a folder what can be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -152,10 +164,7 @@ def sweep(folder: Path) -> list[str]:
         with _abandoned(place) as abandoned:
             if not abandoned:
                 continue
-            if place.is_dir():
-                shutil.rmtree(place, ignore_errors=True)
-            else:
-                place.unlink(missing_ok=True)
+            _remove(place)
             _mark(place).unlink(missing_ok=True)
             removed.append(place.name)
     for mark in sorted(folder.glob(f".*{SUFFIX}.lock")) if folder.is_dir() else []:
@@ -200,8 +209,11 @@ def _abandoned(place: Path) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def lock(path: Path, what: str, *, shared: bool = False) -> Iterator[None]:
+def lock(path: Path, what: str, *, shared: bool = False) -> Iterator[Callable[[], bool]]:
     """Hold `path` for this process; it falls free when the process ends, however it ends.
+
+    Gives a question: whether what is held still lies at `path`. Where it was moved or deleted, another may hold the
+    place.
 
     Args:
         what: the thing that is held, in words, e.g. `run demo`
@@ -212,8 +224,8 @@ def lock(path: Path, what: str, *, shared: bool = False) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as handle:
         try:
-            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except OSError as error:
+            hold(handle, shared=shared)
+        except BlockingIOError as error:
             handle.seek(0)
             holder = handle.read(64).strip()
             raise ArtifactError(
@@ -223,14 +235,38 @@ def lock(path: Path, what: str, *, shared: bool = False) -> Iterator[None]:
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
-        yield
+        yield lambda: _is_at(handle, path)
+
+
+def hold(handle: IO[str], *, shared: bool = False) -> None:
+    """Hold an open file, at once or not at all, but for the moment in which another only looks whether it is held.
+
+    Raises: BlockingIOError when another process holds it
+    """
+    for patience in reversed(range(LOOKS)):
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not patience:
+                raise
+            time.sleep(LOOK_S)
+        else:
+            return
+
+
+def _is_at(handle: IO[str], path: Path) -> bool:
+    """Whether an open file is the one that lies at `path`."""
+    try:
+        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def is_locked(path: Path) -> bool:
     """Whether some process holds `path` (this one included)."""
     try:
         with path.open() as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(handle)
     except FileNotFoundError:
         return False
     except OSError:

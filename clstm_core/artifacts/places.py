@@ -28,6 +28,9 @@ from clstm_core.errors import ConfigError
 DIGITS = 16
 """Digits of an identity that name a folder."""
 
+LOCK = ".lock"
+"""File in a run's folder that its trainer holds."""
+
 NAME_BYTES = 100
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -60,6 +63,11 @@ class RunFolder:
     def inputs(self) -> Path:
         """What it is made from."""
         return self.path / "inputs.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains it."""
+        return self.path / LOCK
 
     @property
     def status(self) -> Path:

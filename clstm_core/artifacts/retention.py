@@ -162,7 +162,9 @@ def _abandoned(places: Places, named: Named, working: set[str], before: float) -
     for run in _runs(places):
         if run.report.exists() or places.bundle(run.name).exists() or any(run.path.glob("*_backtests.json")):
             continue
-        if run.name not in working and _newest(run.path) < before and not _is_referred_to(run.path, named):
+        if run.name in working or is_locked(run.lock):  # the bare trainer is no launch
+            continue
+        if _newest(run.path) < before and not _is_referred_to(run.path, named):
             yield _removable(run.path, "abandoned run")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from clstm_core.config import RunConfig
@@ -409,11 +410,15 @@ class Learner:
             tensors |= {f"state.{name}": value for name, value in batch.state._asdict().items()}
             path = crash_dir / f"non_finite_{self.iteration + 1}{whose}.safetensors"
             facts = {"iteration": json.dumps(self.iteration + 1), "minibatch": json.dumps(minibatch)}
-            save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, path, metadata=facts)
-            saved = f"it is saved as {path.name}"
+            try:
+                save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, path, metadata=facts)
+                saved = f"it is saved as {path.name}"
+            except (OSError, SafetensorError) as error:  # what happened is to be said, also where the disk is full
+                saved = f"{saved}: {error}"
         raise NonFiniteError(
             f"iteration {self.iteration + 1}, minibatch {minibatch}: a loss or gradient is not finite ({saved}). "
-            "The last checkpoint is intact: lower the learning rates or the reward scale and resume from it."
+            "The last checkpoint is intact, but goes on to the same: begin another run, with lower learning rates or "
+            "another reward scale."
         )
 
 

@@ -21,8 +21,15 @@ from clstm_core.errors import ConfigError, TrainingError
 
 Value = TypeVar("Value")
 
+SIZE = "WORLD_SIZE"
+"""Of the environment that `torchrun` starts its processes in: how many there are."""
+
 LONGEST_WAIT = timedelta(minutes=20)
 """For another process that answers no more although it is there; one that ended is noticed at once."""
+
+LAUNCHER_WAIT = timedelta(seconds=20)
+"""For the store of `torchrun`, which is there before its processes are: without it, it was killed meanwhile. Processes
+that went on looking for it would meet those of the next one at its address."""
 
 
 class Ranks:
@@ -179,21 +186,49 @@ class Several(Ranks):
             ) from error
 
 
+REMEDY = f"Start it with torchrun, which sets all of them; to train in one process, unset {SIZE}."
+
+
+def _number(name: str, usual: str = "") -> int:
+    """A whole number of the environment, where an empty one is none; ConfigError for what is no number."""
+    said = os.environ.get(name) or usual
+    try:
+        return int(said)
+    except ValueError:
+        raise ConfigError(f"{name}={said!r} in the environment: expected a whole number. {REMEDY}") from None
+
+
 @contextlib.contextmanager
 def joined() -> Iterator[Ranks]:
     """This process among those that `torchrun` started, for as long as the body runs; alone where it started none.
 
     A process computes on the GPU with its number on this machine, where it uses one.
+
+    Raises: ConfigError where the environment says half of it, TrainingError where the others are not found
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    size = _number(SIZE, "1")
+    if size == 1:
         yield ALONE
         return
+    rank, local = _number("RANK"), _number("LOCAL_RANK", "0")
+    if not 0 <= rank < size or local < 0:
+        raise ConfigError(
+            f"RANK={rank}, LOCAL_RANK={local}: expected 0 or more, and RANK below {SIZE}={size}. {REMEDY}"
+        )
     import torch.distributed as group
 
     gpus = torch.cuda.device_count()
     if gpus:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % gpus)
-    store, rank, size = next(group.rendezvous("env://", timeout=LONGEST_WAIT))
+        torch.cuda.set_device(local % gpus)
+    wait = LAUNCHER_WAIT if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True) else LONGEST_WAIT
+    try:
+        store, _, _ = next(group.rendezvous("env://", timeout=wait))
+    except ValueError as error:
+        raise ConfigError(f"{SIZE}={size}, and the others cannot be looked for: {error}. {REMEDY}") from error
+    except RuntimeError as error:
+        found = str(error).splitlines()[0]
+        raise TrainingError(f"process {rank + 1} of {size} found no other one: {found}. {REMEDY}") from error
+    store.set_timeout(LONGEST_WAIT)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # addresses of an earlier one lead nowhere
     store = group.PrefixStore(f"attempt {attempt}", store)
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"

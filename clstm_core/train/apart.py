@@ -25,6 +25,7 @@ from clstm_core.artifacts.manifests import CheckpointManifest
 from clstm_core.artifacts.places import RunFolder
 from clstm_core.checkpoint import newest_checkpoint
 from clstm_core.errors import TrainingError
+from clstm_core.ppo.ranks import SIZE
 from clstm_core.process import undisturbed
 from clstm_core.train.command import ERROR, FAILED, INTERRUPTED, USER_ERROR
 from clstm_core.train.heartbeat import heartbeat_age
@@ -86,6 +87,7 @@ def _started(run: RunFolder, threads: int) -> Iterator[tuple[subprocess.Popen, d
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
+        env={name: value for name, value in os.environ.items() if name != SIZE},  # it trains alone
         start_new_session=True,
     )
 
@@ -94,7 +96,8 @@ def _started(run: RunFolder, threads: int) -> Iterator[tuple[subprocess.Popen, d
         with trainer.stderr:
             for line in trainer.stderr:
                 said.append(line.rstrip())
-                sys.stderr.write(line)
+                with contextlib.suppress(OSError):  # a full disk: the trainer's sentence is yet to come
+                    sys.stderr.write(line)
 
     listener = threading.Thread(target=listen, name="trainer-stderr", daemon=True)
     try:

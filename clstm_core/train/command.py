@@ -1,6 +1,7 @@
 """The trainer's command line: `python -m clstm_core.train`."""
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import sys
@@ -153,25 +154,33 @@ def progress_line(metrics: dict[str, Any]) -> str:
 
 
 class Progress:
-    """Draws the line in place on a terminal, and as one line a tenth of the run anywhere else."""
+    """Draws the line in place on a terminal, and as one line a tenth of the run anywhere else.
 
-    def __init__(self, stream: TextIO):
-        self.stream, self.live, self.tenth, self.width = stream, stream.isatty(), -1, 0
+    Where it cannot be drawn (a closed terminal or pipe, a full disk, no stream at all) the run goes on unseen.
+    """
+
+    def __init__(self, stream: TextIO | None):
+        self.stream, self.live, self.tenth, self.width = stream, stream is not None and stream.isatty(), -1, 0
 
     def __call__(self, metrics: dict[str, Any]) -> None:
         line = progress_line(metrics)
         if self.live:
-            self.stream.write("\r" + line.ljust(self.width))
+            self._write("\r" + line.ljust(self.width))
             self.width = len(line)
         elif int(10 * metrics["progress"]) > self.tenth:
             self.tenth = int(10 * metrics["progress"])
-            self.stream.write(line + "\n")
-        self.stream.flush()
+            self._write(line + "\n")
 
     def close(self) -> None:
         """Leave the line standing."""
         if self.live and self.width:
-            self.stream.write("\n")
+            self._write("\n")
+
+    def _write(self, text: str) -> None:
+        if self.stream is not None:
+            with contextlib.suppress(OSError):
+                self.stream.write(text)
+                self.stream.flush()
 
 
 def main(
@@ -185,14 +194,21 @@ def main(
         envs: builds training and held-out envs (tests pass small ones)
     """
     options = parser().parse_args(arguments)
-    with joined() as ranks:
-        return _run(options, envs, ranks)
+    launcher = os.getppid()  # before others are waited for, and it ends meanwhile
+    try:
+        with joined() as ranks:
+            return _run(options, envs, ranks, launcher)
+    except ClstmError as error:  # of those that did not find each other: `_run` says its own
+        _say(f"{ERROR}{error}", sys.stderr)
+        return USER_ERROR if isinstance(error, ConfigError) else FAILED
 
 
-def _run(options: argparse.Namespace, envs: Callable[[RunConfig, Path | None, Ranks], Envs], ranks: Ranks) -> int:
+def _run(
+    options: argparse.Namespace, envs: Callable[[RunConfig, Path | None, Ranks], Envs], ranks: Ranks, launcher: int
+) -> int:
     progress, began = Progress(sys.stderr), time.perf_counter()
     stop, report = StopOnSignal(), progress if ranks.writes and not options.follow_parent else None
-    parent = options.follow_parent if ranks.size == 1 else os.getppid()  # torchrun
+    parent = options.follow_parent if ranks.size == 1 else launcher  # torchrun
     if parent is not None:
         stop.follow(parent)
     try:
@@ -212,25 +228,34 @@ def _run(options: argparse.Namespace, envs: Callable[[RunConfig, Path | None, Ra
             result = fine_tune(config, env, heldout_env, champion.model, run_dir=run_dir, report=report, stop=stop)
     except KeyboardInterrupt:
         progress.close()
-        print("stopped at once; the same command resumes from the last checkpoint that was saved", file=sys.stderr)
+        _say("stopped at once; the same command resumes from the last checkpoint that was saved", sys.stderr)
         return INTERRUPTED
     except ClstmError as error:
         progress.close()
         if ranks.writes or not isinstance(error, (ConfigError, ArtifactError)):  # those come to all alike
-            print(f"{ERROR}{error}", file=sys.stderr)
+            _say(f"{ERROR}{error}", sys.stderr)
         return FAILED if isinstance(error, (SelfTestError, NonFiniteError, TrainingError)) else USER_ERROR
     except Exception as error:
         progress.close()
         if not of_file_system(error):
             raise
-        print(f"{ERROR}{file_system_sentence(error)}", file=sys.stderr)
+        _say(f"{ERROR}{file_system_sentence(error)}", sys.stderr)
         return USER_ERROR
     finally:
         stop.release()
     progress.close()
     if ranks.writes:
-        print(_summary(result, time.perf_counter() - began))
+        _say(_summary(result, time.perf_counter() - began), sys.stdout)
     return 0 if result.completed else INTERRUPTED
+
+
+def _say(words: str, stream: TextIO) -> None:
+    """Print a line; where nobody can take it, what was done stands as it is, and the exit code says it."""
+    try:
+        print(words, file=stream, flush=True)
+    except OSError:  # Python would try what is left again at its end, and end with a code of its own
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _summary(result: TrainingResult, seconds: float) -> str:

@@ -79,8 +79,8 @@ def fine_tune(
             "fine-tuning has no held-out dates: expected a validation window, on which the critic's gain is measured. "
             "Use a longer history."
         )
-    with lock_run(run_dir), heartbeat(run_dir):
-        run = TrainingRun(config, env, heldout_env, run_dir)
+    with lock_run(run_dir) as own, heartbeat(run_dir):
+        run = TrainingRun(config, env, heldout_env, run_dir, own=own)
         if read_outcome(run_dir) is not None:
             run.result.completed = True
             return run.result

@@ -43,10 +43,10 @@ def train(
     Raises: ConfigError, CheckpointError, SelfTestError, NonFiniteError; each message is a sentence with a remedy
     """
     with ExitStack() as held:
+        own = held.enter_context(lock_run(run_dir)) if ranks.writes else None
         if ranks.writes:
-            held.enter_context(lock_run(run_dir))
             held.enter_context(heartbeat(run_dir))
-        run = TrainingRun(config, env, heldout_env, run_dir, ranks)
+        run = TrainingRun(config, env, heldout_env, run_dir, ranks, own=own)
         newest = ranks.first(lambda: newest_checkpoint(run_dir) or initial)
         if newest is not None:
             run.continue_from(load_checkpoint(newest))
@@ -80,8 +80,8 @@ def warm_start(config: RunConfig, env: BatchedEnv, *, run_dir: Path, weights: Pa
 
     Raises: CheckpointError for a checkpoint that is not whole, or whose model is of another shape
     """
-    with lock_run(run_dir):
-        run = TrainingRun(config, env, None, run_dir)
+    with lock_run(run_dir) as own:
+        run = TrainingRun(config, env, None, run_dir, own=own)
         newest = newest_checkpoint(run_dir)
         if newest is not None:
             run.continue_from(load_checkpoint(newest))

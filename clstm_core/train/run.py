@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,19 @@ from typing import Any
 import torch
 
 from clstm_core.artifacts.code import git_commit
-from clstm_core.artifacts.folder import read_jsonl, write_json, write_text
+from clstm_core.artifacts.folder import read_json, read_jsonl, write_json, write_text
 from clstm_core.artifacts.manifests import RunInputs
-from clstm_core.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
+from clstm_core.checkpoint import (
+    META,
+    Checkpoint,
+    is_whole,
+    newest_checkpoint,
+    save_checkpoint,
+    set_aside_damaged,
+)
 from clstm_core.config import RunConfig
 from clstm_core.env.protocol import BatchedEnv
-from clstm_core.errors import CheckpointError
+from clstm_core.errors import CheckpointError, ConfigError
 from clstm_core.model.engine import FLOAT32
 from clstm_core.native.memory import keep_freed_memory
 from clstm_core.native.products import faster_products
@@ -46,7 +54,11 @@ class TrainingResult:
 
 
 class TrainingRun:
-    """A learner, its folder, and what is written there: by one process, where several train."""
+    """A learner, its folder, and what is written there: by one process, where several train.
+
+    Args:
+        own: asked before each writing, raises where the folder is no longer the one that was locked
+    """
 
     def __init__(
         self,
@@ -55,8 +67,11 @@ class TrainingRun:
         heldout_env: BatchedEnv | None,
         run_dir: Path,
         ranks: Ranks = ALONE,
+        *,
+        own: Callable[[], None] | None = None,
     ):
         self.config, self.env, self.run_dir, self.ranks = config, env, run_dir, ranks
+        self._own = own
         self.products, _ = faster_products(), keep_freed_memory()
         self.learner = Learner(config, env, heldout_env, ranks=ranks)
         self.result = TrainingResult(run_dir=run_dir, completed=False, iterations=0, env_steps=0, seconds=0.0)
@@ -68,16 +83,27 @@ class TrainingRun:
         self.parents = {**self.inputs.parents, "inputs": self.inputs.identity}
 
     def continue_from(self, checkpoint: Checkpoint) -> None:
-        """Restore the learner, and drop the metrics of iterations that will be walked again."""
+        """Restore the learner, and drop the metrics of iterations that will be walked again.
+
+        Raises: CheckpointError for a checkpoint of another run
+        """
+        self._require_ours(checkpoint.folder, checkpoint.meta, self.inputs.training_data_sha256)
         self.learner.restore(checkpoint.model, checkpoint.state, checkpoint.meta)
         self._tell_engine()
         self.result.warmup, self.result.seconds = checkpoint.meta["warmup"], checkpoint.meta["seconds"]
         self.parents["initial"] = checkpoint.manifest.identity
         self._count()
         self._keep_metrics_until(self.learner.iteration)
-        for milestone in (WARM, *RUNGS):
-            if (folder := self.run_dir / "checkpoints" / milestone).is_dir():
+        for milestone, share in zip((WARM, *RUNGS), (0.0, *MILESTONES), strict=True):
+            folder = self.run_dir / "checkpoints" / milestone
+            if is_whole(folder):
                 self.result.checkpoints[milestone] = folder
+            elif folder.is_dir() and share <= self.learner.progress:  # a later one is walked, and written, again
+                warnings.warn(
+                    f"checkpoint {folder} is damaged, and lies behind what run {self.run_dir.name} goes on from. Move "
+                    "it and those after it away, and run the same command again: it walks them again.",
+                    stacklevel=2,
+                )
 
     def begin_with(self, checkpoint: Checkpoint) -> None:
         """Take over the weights of another run's checkpoint, and nothing else of it.
@@ -151,6 +177,7 @@ class TrainingRun:
         }
         self.result.last_metrics = metrics
         if self.ranks.writes:
+            self._require_own()
             with (self.run_dir / METRICS).open("a") as handle:
                 handle.write(json.dumps(metrics) + "\n")
         return metrics
@@ -188,9 +215,35 @@ class TrainingRun:
         }
         folder = self.run_dir / "checkpoints" / name
         weights, state = learner.model.state_dict(), learner.state()
-        return self.ranks.first(
-            lambda: save_checkpoint(folder, model=weights, state=state, meta=meta, parents=self.parents)
-        )
+
+        def written() -> Path:
+            self._require_own()
+            return save_checkpoint(folder, model=weights, state=state, meta=meta, parents=self.parents)
+
+        return self.ranks.first(written)
+
+    def _require_own(self) -> None:
+        if self._own is not None:
+            self._own()
+
+    def _require_ours(self, folder: Path, meta: Mapping[str, Any], market: str | None) -> None:
+        """Refuse a checkpoint that another configuration or market made: what came of both would be neither run.
+
+        Raises: CheckpointError
+        """
+        try:
+            different = _different(RunConfig.from_dict(meta["config"]), self.config)
+        except (ConfigError, KeyError) as error:
+            raise CheckpointError(
+                f"checkpoint {folder} has a configuration this release cannot read: {error}"
+            ) from error
+        if meta.get("training_data_sha256") != market:
+            different.append("market")
+        if different:
+            raise CheckpointError(
+                f"checkpoint {folder} was made by another run than this one: {', '.join(different)} differ. Where it "
+                f"was copied there, delete it; else pass another run folder, or the configuration in its {META}."
+            )
 
     def _count(self) -> None:
         self.result.iterations, self.result.env_steps = self.learner.iteration, self.learner.env_steps
@@ -204,7 +257,14 @@ class TrainingRun:
         Raises: CheckpointError when the folder holds checkpoints that were made from something else
         """
         place = self.run_dir / INPUTS
-        began = newest_checkpoint(self.run_dir) is not None
+        if (damaged := set_aside_damaged(self.run_dir)) is not None:
+            warnings.warn(
+                f"no checkpoint of run {self.run_dir.name} is whole, or of this release: the run begins anew, and they "
+                f"lie in {damaged.name}.",
+                stacklevel=2,
+            )
+        newest = newest_checkpoint(self.run_dir)
+        began = newest is not None
         if place.is_file() and began:
             kept = RunInputs.read(place)
             if different := _different(config_of(kept), self.config):
@@ -219,6 +279,8 @@ class TrainingRun:
                     "on."
                 )
             return kept
+        if newest is not None:  # its inputs are lost: what it says of itself is all that is known of the run
+            self._require_ours(newest, read_json(newest / META), market or None)
         if (written := RunInputs.kept(place)) is not None and not began:
             same = market == (written.training_data_sha256 or "")
             if same and config_of(written) == self.config:
@@ -236,7 +298,7 @@ class TrainingRun:
     def _keep_metrics_until(self, iteration: int) -> None:
         path = self.run_dir / METRICS
         if self.ranks.writes and path.is_file():
-            rows = [row for row in read_jsonl(path) if 0 < row.get("iteration", 0) <= iteration]
+            rows = [row for row in read_jsonl(path) if row.get("iteration") in range(1, iteration + 1)]
             write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from clstm_core.artifacts.folder import file_sha256, is_locked
 from clstm_core.artifacts.manifests import RunStatus
-from clstm_core.artifacts.places import Places, RunFolder
-from clstm_core.checkpoint import LOCK
+from clstm_core.artifacts.places import LOCK, Places, RunFolder
 
 RUNNING, STOPPED, FAILED, FINISHED = "running", "stopped", "failed", "finished"
 
@@ -63,11 +62,16 @@ def finished(run: RunFolder, rows: list[dict[str, Any]]) -> RunStatus:
 
 
 def close_dead(places: Places) -> list[RunStatus]:
-    """Runs that say running while no process holds them were killed: they are stopped. Those that were changed."""
+    """Runs that say running while no process holds them were killed: they are stopped. Those that were changed.
+
+    A run is held by its trainer, and by the stage of a launch that is about to start one.
+    """
     changed = []
     for place in sorted(places.runs.glob("*/status.json")):
         status = RunStatus.kept(place, files=False)
-        if status is not None and status.status == RUNNING and not is_locked(place.parent / LOCK):
+        stages = (places.root / "launches" / place.parent.name).glob("stage.*.lock")
+        held = any(map(is_locked, (place.parent / LOCK, *stages)))
+        if status is not None and status.status == RUNNING and not held:
             reason = "its process ended without saying why"
             changed.append(replace(status, status=STOPPED, finished_at=_now(), reason=reason).write(place))
     return changed

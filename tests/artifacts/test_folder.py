@@ -301,3 +301,58 @@ def test_a_lock_is_freed_by_an_error_in_the_body(tmp_path):
     with pytest.raises(ValueError, match="mine"), lock(tmp_path / "lock", "run demo"):
         raise ValueError("mine")
     assert not is_locked(tmp_path / "lock")
+
+
+@pytest.mark.parametrize("name", ["target", "target.previous"])
+@pytest.mark.parametrize("what", ["file", "link to nothing", "link to a folder"])
+def test_a_folder_takes_the_place_of_whatever_is_no_folder(tmp_path, name, what):
+    """A person may have put it there: it would make every writing fail, and every resume after that."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "one").write_text("other")
+    if name != "target":
+        (tmp_path / "target").mkdir()
+    place = tmp_path / name
+    if what == "file":
+        place.write_text("")
+    else:
+        place.symlink_to("other" if what == "link to a folder" else "nothing")
+    with whole_folder(tmp_path / "target") as inside:
+        (inside / "one").write_text("new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "target"]
+    assert (tmp_path / "target" / "one").read_text() == "new"
+    assert (tmp_path / "other" / "one").read_text() == "other"
+
+
+def test_whoever_only_looks_at_a_lock_refuses_it_to_nobody(tmp_path, monkeypatch):
+    """To look is to hold it for a moment: a launch that falls into that moment goes on."""
+    place, take = tmp_path / "lock", folder.fcntl.flock
+    with place.open("a") as other:
+        take(other, folder.fcntl.LOCK_EX)
+
+        def looked(seconds):
+            take(other, folder.fcntl.LOCK_UN)
+
+        monkeypatch.setattr(folder.time, "sleep", looked)
+        with lock(place, "run demo"):
+            pass
+        take(other, folder.fcntl.LOCK_EX)
+        assert not is_locked(place)
+        take(other, folder.fcntl.LOCK_EX)
+        monkeypatch.setattr(folder.time, "sleep", lambda seconds: None)
+        assert is_locked(place)
+        with pytest.raises(ArtifactError, match="in use by another process"), lock(place, "run demo"):
+            pass
+
+
+def test_a_lock_knows_whether_it_lies_where_it_was_taken(tmp_path):
+    place = tmp_path / "run" / "lock"
+    with lock(place, "run demo") as is_there:
+        assert is_there()
+        place.parent.rename(tmp_path / "moved")
+        assert not is_there()
+        place.parent.mkdir()
+        place.touch()
+        assert not is_there(), "another's"
+        place.unlink()
+        (tmp_path / "moved" / "lock").rename(place)
+        assert is_there()

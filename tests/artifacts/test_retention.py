@@ -300,3 +300,13 @@ def test_runs_that_there_are(places):
     removed = prune_all(places, dry_run=True)
     assert living_runs(places) == {"kept", "abandoned", "deployed"}
     assert living_runs(places, removed) == {"kept", "deployed"}
+
+
+def test_a_run_that_is_at_work_stays_however_old_its_files_look(places):
+    """The bare trainer is no launch, and a clock that is put forward makes what it wrote old."""
+    run = run_of(places, "long").folder
+    age_all(run, 1000)
+    with lock(run / ".lock", "run long"):
+        age_all(run, 1000)
+        assert prune_all(places) == []
+    assert [item.what for item in prune_all(places)] == ["abandoned run"]

@@ -12,7 +12,7 @@ import pytest
 from dagster import DagsterRun, DagsterRunStatus
 from dagster._core.events import EngineEventData
 
-from clstm_core.artifacts.folder import is_locked
+from clstm_core.artifacts.folder import is_locked, lock
 from clstm_core.artifacts.manifests import RunStatus
 from clstm_core.artifacts.places import Places
 from clstm_core.train.status import RUNNING, STOPPED
@@ -219,6 +219,18 @@ def test_clstm_dev_closes_a_killed_run_before_it_serves(instance, tmp_path, caps
 def test_clstm_dev_says_of_a_killed_training_that_it_is_stopped(instance, tmp_path):
     run = Places(tmp_path / "data").run("demo")
     RunStatus(run="demo", status=RUNNING).write(run.status)  # as a killed one leaves it
+    serve._close_dead()
+    assert json.loads(run.status.read_text())["status"] == STOPPED
+
+
+def test_a_training_whose_trainer_is_about_to_start_is_not_stopped(instance, tmp_path):
+    """Python and its market take seconds, or minutes: what any other launch said meanwhile would stay until the end."""
+    places = Places(tmp_path / "data")
+    run = places.run("demo")
+    RunStatus(run="demo", status=RUNNING).write(run.status)
+    with lock(places.root / "launches" / "demo" / "stage.id.lock", "run demo", shared=True):
+        serve._close_dead()
+        assert json.loads(run.status.read_text())["status"] == RUNNING
     serve._close_dead()
     assert json.loads(run.status.read_text())["status"] == STOPPED
 

@@ -8,7 +8,7 @@ from dagster._core.run_coordinator import SubmitRunContext
 
 from assets.support import LOCK_TAG, PARTITION_TAG
 from clstm_core.artifacts.folder import lock
-from orchestration.coordinator import OneLaunchPerRun
+from orchestration.coordinator import OneLaunchPerRun, refusal
 from orchestration.home import TEMPLATE
 
 REPOSITORY = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("orchestration"), "__repository__")
@@ -30,11 +30,15 @@ def submit(instance):
     def train_and_evaluate():
         pass
 
-    def submit(run=None):
+    def create(run=None):
         tags = {PARTITION_TAG: run} if run else {}
-        launch = instance.create_run_for_job(train_and_evaluate, tags=tags, remote_job_origin=ORIGIN)
+        return instance.create_run_for_job(train_and_evaluate, tags=tags, remote_job_origin=ORIGIN)
+
+    def submit(run=None, launch=None):
+        launch = launch or create(run)
         return instance.run_coordinator.submit_run(SubmitRunContext(launch, workspace=None))
 
+    submit.create = create
     return submit
 
 
@@ -59,6 +63,16 @@ def test_the_second_launch_of_a_run_is_refused_and_another_is_not(instance, subm
         dg.DagsterRunStatus.QUEUED,
     ]
     assert f"run one is at work in launch {first.run_id[:8]} (train_and_evaluate)" in words(instance, second)
+
+
+def test_of_launches_that_are_made_at_once_the_first_is_queued(instance, submit):
+    """Two clicks: both are there before either is submitted, and each saw the other. Nobody would have trained."""
+    one, other = submit.create("one"), submit.create("one")
+    assert refusal(instance, "one", but=one.run_id) is None
+    assert "run one is at work in launch" in refusal(instance, "one", but=other.run_id)
+    assert "run one is at work in launch" in refusal(instance, "one")
+    assert submit(launch=other).status == dg.DagsterRunStatus.FAILURE
+    assert submit(launch=one).status == dg.DagsterRunStatus.QUEUED
 
 
 def test_when_the_first_has_ended_the_next_is_queued(instance, submit):

@@ -185,6 +185,22 @@ def test_the_trainers_own_sentence_is_the_callers_whatever_python_says_after_it(
         apart_of(run)
 
 
+def test_a_log_that_is_full_hides_no_sentence_of_the_trainers(places, tmp_path, monkeypatch):
+    """What it said before could not be kept: what it says at its end is still heard."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nprint('a warning', file=sys.stderr)\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+    monkeypatch.setenv("WORLD_SIZE", "2")  # of whoever started Dagster: a run of the chain has one trainer
+    run = places.run("long")
+    shutil.rmtree(places.cache)
+    with open("/dev/full", "w", buffering=1) as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", full)
+        with pytest.raises(TrainingError, match=r"^no market tensors at "):
+            apart_of(run)
+        with pytest.raises(OSError, match="No space"):
+            full.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+
+
 def test_a_trainer_that_breaks_says_by_what(places, tmp_path, monkeypatch, capfd):
     (tmp_path / "sitecustomize.py").write_text("import clstm_core.train.heartbeat as h\nh.heartbeat = None\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))

@@ -5,12 +5,14 @@ import itertools
 import json
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -20,9 +22,10 @@ import torch
 from clstm_core.checkpoint import load_checkpoint, newest_checkpoint
 from clstm_core.config import EnvConfig, PPOConfig
 from clstm_core.env.options_env import OptionsEnv
-from clstm_core.errors import CheckpointError, ConfigError
+from clstm_core.errors import CheckpointError, ConfigError, TrainingError
 from clstm_core.market.tensors import load_market
 from clstm_core.ppo.ranks import ALONE, Ranks, joined
+from clstm_core.train import command
 from clstm_core.train.loop import train
 
 sys.path.append(str(Path(__file__).parent))  # the processes that are forked look there as well
@@ -241,3 +244,57 @@ def test_alone_nothing_is_joined(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with joined() as found:
         assert found is ALONE
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE='two' in the environment: expected a whole number"),
+        ({"WORLD_SIZE": "0", "RANK": "0"}, "RANK=0, LOCAL_RANK=0: expected 0 or more, and RANK below WORLD_SIZE=0"),
+        ({"WORLD_SIZE": "2"}, "RANK='' in the environment: expected a whole number"),
+        ({"WORLD_SIZE": "2", "RANK": "2"}, "expected 0 or more, and RANK below WORLD_SIZE=2"),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, "the others cannot be looked for: .*MASTER_ADDR expected"),
+    ],
+)
+def test_an_environment_that_says_half_of_it_is_a_sentence(said, message, monkeypatch, capsys):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    assert command.main(FLAGS, envs=several.envs) == 2
+    words = capsys.readouterr().err
+    assert re.match(f"error: .*{message}", words)
+    assert "to train in one process, unset WORLD_SIZE" in words
+    assert words.count("\n") == 1
+
+
+def test_an_empty_number_of_processes_is_one(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "")
+    with joined() as found:
+        assert found is ALONE
+
+
+def test_a_launcher_that_ends_while_others_are_waited_for_is_missed(monkeypatch):
+    """Asked afterwards, the process would name whoever adopted it as the one to follow, and train on for good."""
+    followed, launcher = [], os.getppid()
+
+    @contextmanager
+    def long_wait():
+        monkeypatch.setattr(os, "getppid", lambda: 1)
+        yield Three()
+
+    monkeypatch.setattr(command, "joined", long_wait)
+    monkeypatch.setattr(command.StopOnSignal, "follow", lambda stop, parent: followed.append(parent))
+    assert command.main([*FLAGS, "--threads", "0"]) == 2
+    assert followed == [launcher]
+
+
+def test_a_process_whose_launcher_was_killed_before_it_began_looks_for_it_no_longer_than_is_sensible(monkeypatch):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        said = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+        for name, value in (said | {"MASTER_PORT": str(nobody.getsockname()[1])}).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("clstm_core.ppo.ranks.LAUNCHER_WAIT", timedelta(seconds=1))
+        with pytest.raises(TrainingError, match="process 1 of 2 found no other one"), joined():
+            pass

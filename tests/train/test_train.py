@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from clstm_core.artifacts.manifests import RunInputs
 from clstm_core.checkpoint import load_checkpoint, load_policy, newest_checkpoint, verify_checkpoint
@@ -196,7 +197,13 @@ def test_a_failed_self_test_stops_the_run_and_stays_on_disk(go, monkeypatch, tmp
     assert not (tmp_path / "one" / "metrics.jsonl").exists()
 
 
-def test_a_diverging_run_stops_with_its_last_checkpoint_intact(toys, tiny, tmp_path):
+@pytest.mark.parametrize("full", [False, True])
+def test_a_diverging_run_stops_with_its_last_checkpoint_intact(toys, tiny, tmp_path, monkeypatch, full):
+    def no_room(*_, **__):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    if full:
+        monkeypatch.setattr("clstm_core.ppo.learner.save_file", no_room)
     env = toys.NoiseEnv(8, seed=1)
     act = env.act
 
@@ -206,10 +213,10 @@ def test_a_diverging_run_stops_with_its_last_checkpoint_intact(toys, tiny, tmp_p
 
     env.act = poisoned  # three rollouts of 16 steps warm up; step 130 falls into the ninth
     config = tiny(iterations=20)
-    with pytest.raises(NonFiniteError, match="iteration 6, minibatch 0"):
+    with pytest.raises(NonFiniteError, match=f"iteration 6, minibatch 0: .*{'No space' if full else 'is saved as'}"):
         train(config, env, run_dir=tmp_path)
     assert load_checkpoint(newest_checkpoint(tmp_path)).meta["iteration"] == 4
-    assert (tmp_path / "non_finite_6.safetensors").is_file()
+    assert (tmp_path / "non_finite_6.safetensors").is_file() is not full
     assert len(curve(tmp_path)) == 5
 
 
@@ -356,6 +363,44 @@ def test_progress_is_live_on_a_terminal_only():
         progress.close()
         assert stream.text.count("\n") == lines
         assert stream.text.count("\r") == returns
+
+
+@pytest.mark.parametrize("place", ["/dev/full", None])
+def test_a_run_goes_on_unseen_where_nobody_takes_its_words(toys, tmp_path, monkeypatch, place):
+    """A closed terminal, the end of a pipe, a full disk: what was trained is worth more than a line."""
+
+    def envs(config, *_):
+        return toys.NoiseEnv(config.ppo.n_envs, seed=1), None
+
+    flags = ["--recipe", "smoke", "--timesteps", "1024", "--device", "cpu", "--run-dir", str(tmp_path)]
+    with open("/dev/full", "w") as out, open("/dev/full", "w", buffering=1) as errors:
+        monkeypatch.setattr(sys, "stdout", out if place else None)
+        monkeypatch.setattr(sys, "stderr", errors if place else None)
+        assert main(flags, envs=envs) == 0
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), errors.fileno())
+    assert newest_checkpoint(tmp_path).name == "100"
+
+
+HELPED = """
+import runpy, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from clstm_core.train import command
+def interrupted():
+    ThreadPoolExecutor(1).submit(time.sleep, 600)
+    print("stopped at once", flush=True)
+    return command.INTERRUPTED
+command.main = interrupted
+runpy.run_module("clstm_core.train", run_name="__main__")
+"""
+
+
+def test_an_interrupted_command_waits_for_no_helper(tmp_path):
+    stopped = subprocess.run(
+        [sys.executable, "-c", HELPED], stdout=subprocess.PIPE, text=True, timeout=120, check=False
+    )
+    assert stopped.returncode == 130
+    assert stopped.stdout == "stopped at once\n"
 
 
 def test_the_trainer_imports_nothing_heavy():
