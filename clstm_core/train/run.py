@@ -23,7 +23,7 @@ from clstm_core.checkpoint import (
 )
 from clstm_core.config import RunConfig
 from clstm_core.env.protocol import BatchedEnv
-from clstm_core.errors import CheckpointError, ConfigError
+from clstm_core.errors import CheckpointError, ConfigError, NonFiniteError
 from clstm_core.model.engine import FLOAT32
 from clstm_core.native.memory import keep_freed_memory
 from clstm_core.native.products import faster_products
@@ -215,6 +215,12 @@ class TrainingRun:
         }
         folder = self.run_dir / "checkpoints" / name
         weights, state = learner.model.state_dict(), learner.state()
+        if lost := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
+            raise NonFiniteError(
+                f"iteration {learner.iteration}: {len(lost)} of {len(weights)} weights are not finite after its last "
+                f"step (first {lost[0]}), expected none: no checkpoint {name} is written, and the last one is intact. "
+                "Begin another run, with lower learning rates or another reward scale."
+            )
 
         def written() -> Path:
             self._require_own()

@@ -1,6 +1,7 @@
 """The trainer end to end on toy envs: determinism, resume, the ladder, metrics, and the command line."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from clstm_core.artifacts.manifests import RunInputs
 from clstm_core.checkpoint import load_checkpoint, load_policy, newest_checkpoint, verify_checkpoint
 from clstm_core.config import ModelConfig, PPOConfig, RunConfig
 from clstm_core.errors import CheckpointError, NonFiniteError, SelfTestError
+from clstm_core.ppo.learner import Learner
 from clstm_core.train import command as train_command
 from clstm_core.train.command import main, parser, progress_line, run_config
 from clstm_core.train.loop import train, warm_start
@@ -218,6 +220,25 @@ def test_a_diverging_run_stops_with_its_last_checkpoint_intact(toys, tiny, tmp_p
     assert load_checkpoint(newest_checkpoint(tmp_path)).meta["iteration"] == 4
     assert (tmp_path / "non_finite_6.safetensors").is_file() is not full
     assert len(curve(tmp_path)) == 5
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_the_very_last_step_lost_are_in_no_checkpoint(tiny, toys, tmp_path, monkeypatch, value):
+    """No loss is computed with them any more, so that none tells."""
+    iterate = Learner.iterate
+
+    def loses(learner, **given):
+        row = iterate(learner, **given)
+        if learner.progress == 1.0:
+            with torch.no_grad():
+                learner.model.policy_head.bias[0] = value
+        return row
+
+    monkeypatch.setattr(Learner, "iterate", loses)
+    with pytest.raises(NonFiniteError, match=r"iteration 4: 1 of \d+ weights are not finite .*policy_head.bias"):
+        train(tiny(iterations=4), toys.NoiseEnv(8, seed=1), run_dir=tmp_path)
+    assert not (tmp_path / "checkpoints" / "100").exists()
+    assert all(weight.isfinite().all() for weight in load_checkpoint(newest_checkpoint(tmp_path)).model.values())
 
 
 CHILD = """
