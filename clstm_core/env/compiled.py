@@ -1,6 +1,7 @@
 """A pure function of tensors as one compiled function, or as it is where compiling fails."""
 
 import os
+import types
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -45,4 +46,15 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     from torch._inductor import config
 
     config.compile_threads = 1  # no processes of torch's own, which would outlive a killed trainer
-    return torch.compile(function, fullgraph=True, dynamic=False)
+    return torch.compile(_of_its_own(function), fullgraph=True, dynamic=False)
+
+
+def _of_its_own(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function with code of its own: torch counts the forms of a piece of code, and gives up at the ninth.
+
+    A process that trains one policy after another has a form for each of its envs.
+    """
+    if not isinstance(function, types.FunctionType):
+        return function
+    parts = (function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+    return types.FunctionType(function.__code__.replace(), *parts)

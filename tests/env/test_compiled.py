@@ -1,5 +1,6 @@
 """The env's step as one compiled function: the same sessions, the same record, and no failure where it cannot be."""
 
+import functools
 import pytest
 import torch
 
@@ -141,3 +142,17 @@ def test_what_cannot_be_compiled_is_called_as_it_is_and_says_so(monkeypatch):
 
 def test_only_runs_that_are_long_enough_are_compiled():
     assert [recipe().compiles_env for recipe in (smoke, default_cpu, seed_100m)] == [False, False, True]
+
+
+def test_many_envs_of_one_process_are_compiled_each(monkeypatch):
+    """A study, a sweep and a walk-forward train one after the other; torch gives up a function at its ninth form."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+
+    def compiled(number):
+        return Compiled(lambda x: x * number)
+
+    for number in range(20):
+        function = compiled(number)
+        for _ in range(2):
+            assert function(torch.ones(2)).tolist() == [number, number]
+        assert not function.why_not
