@@ -1,6 +1,7 @@
 """The env's step as one compiled function: the same sessions, the same record, and no failure where it cannot be."""
 
 import functools
+
 import pytest
 import torch
 
