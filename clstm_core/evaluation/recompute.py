@@ -60,10 +60,13 @@ def faults(differences: Mapping[str, float], counts: Mapping[str, int]) -> dict[
     return {**apart, **{name: count for name, count in counts.items() if count and name != TAKEN_AS_GIVEN}}
 
 
-def largest(frame: pl.DataFrame, left: str, right: str) -> float:
-    """The largest |left - right|; a missing number on either side is an infinite difference."""
-    difference = (pl.col(left) - pl.col(right)).abs().fill_nan(None).fill_null(float("inf"))
-    return float(frame.select(difference.max().fill_null(0.0)).item())
+def largest(frame: pl.DataFrame, pairs: Mapping[str, tuple[str, str]]) -> dict[str, float]:
+    """The largest |left - right| of each pair of columns; a number missing on a side is an infinite difference."""
+    differences = {
+        name: (pl.col(left) - pl.col(right)).abs().fill_nan(None).fill_null(float("inf")).max().fill_null(0.0)
+        for name, (left, right) in pairs.items()
+    }
+    return {name: float(found) for name, found in frame.select(**differences).row(0, named=True).items()}
 
 
 def recompute(
@@ -93,19 +96,17 @@ def recompute(
         own_equity=pl.col("own_cash") + pl.col("own_shares") * pl.col("market_spot") + pl.col("own_options")
     )
     books = explained(books, fills, owned)
-    differences = {
-        name: largest(books, f"own_{name}", column)
-        for name, column in {
-            **{name: f"{name}_usd" for name in ("cash", "interest", "dividends", "borrow", "fees", "settlement")},
-            "shares": "shares",
-            "spread paid": "slippage_usd",
-            "options": "options_mark_usd",
-            "equity": "equity_usd",
-            "share marks": "share_mark_change_usd",
-            "option marks": "option_mark_change_usd",
-            "attribution": "explained_usd",
-        }.items()
+    said = {
+        **{name: f"{name}_usd" for name in ("cash", "interest", "dividends", "borrow", "fees", "settlement")},
+        "shares": "shares",
+        "spread paid": "slippage_usd",
+        "options": "options_mark_usd",
+        "equity": "equity_usd",
+        "share marks": "share_mark_change_usd",
+        "option marks": "option_mark_change_usd",
+        "attribution": "explained_usd",
     }
+    differences = largest(books, {name: (f"own_{name}", column) for name, column in said.items()})
     counts = {
         **odd_steps(books, market),
         **odd_fills(fills, equity),

@@ -3,6 +3,7 @@
 Polars and the standard library alone; one position at a time, since there are few.
 """
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -71,43 +72,53 @@ def _volatilities(row: dict[str, Any], quoted: list[dict[str, Any]]) -> Iterator
             yield vol
 
 
-def price(terms: dict[str, Any], vol: float, *, side: float | None = None) -> float:
-    share = terms["market_spot"] * math.exp(-terms["dividend_yield"] * terms["years"])
-    cash = terms["strike"] * math.exp(-terms["rate"] * terms["years"])
-    side = side or _side(terms)
-    deviation = vol * math.sqrt(terms["years"])
-    d1 = math.log(share / cash) / deviation + 0.5 * deviation
-    return side * (share * normal(side * d1) - cash * normal(side * (d1 - deviation)))
+def price(terms: dict[str, Any], vol: float) -> float:
+    """What a contract costs at a volatility, per share."""
+    share, cash = _worth(terms)
+    return _price(share, cash, vol * math.sqrt(terms["years"]), _side(terms))
 
 
 def volatility(quote: dict[str, Any]) -> float | None:
-    """The volatility at which a contract costs its quote's mid; None where none does.
-
-    Solved on the side that is worth time value alone, by parity.
-    """
+    """The volatility at which a contract costs its quote's mid; None where none does."""
     if None in quote.values() or quote["years"] <= 0:
         return None
-    share = quote["market_spot"] * math.exp(-quote["dividend_yield"] * quote["years"])
-    cash = quote["strike"] * math.exp(-quote["rate"] * quote["years"])
-    side, paid = _side(quote), 0.5 * (quote["bid"] + quote["ask"])
+    return _solved(*_worth(quote), quote["years"], _side(quote), 0.5 * (quote["bid"] + quote["ask"]))
+
+
+@functools.lru_cache(maxsize=2**16)  # the backtests of one market hold the same contracts on the same days
+def _solved(share: float, cash: float, years: float, side: float, paid: float) -> float | None:
+    """The volatility at which an option costs `paid`, solved on the side that is worth time value alone, by parity."""
     inside = side * (share - cash) > 0
     target, side = (paid - side * (share - cash), -side) if inside else (paid, side)
     if not NOISE * max(share, cash) < target < (share if side > 0 else cash):
         return None
-    low, high = 1e-9, WIDEST / math.sqrt(quote["years"])
-    vol = min(high, max(low, math.sqrt(2.0 * math.pi / quote["years"]) * target / share))
+    root = math.sqrt(years)
+    low, high = 1e-9, WIDEST / root
+    vol = min(high, max(low, math.sqrt(2.0 * math.pi / years) * target / share))
     for _ in range(HALVINGS):
-        gap = price(quote, vol, side=side) - target
+        gap = _price(share, cash, vol * root, side) - target
         low, high = (low, vol) if gap > 0 else (vol, high)
         # Newton's step, where it stays between what is known to be too low and too high
-        d1 = math.log(share / cash) / (deviation := vol * math.sqrt(quote["years"])) + 0.5 * deviation
-        slope = share * math.sqrt(quote["years"]) * math.exp(-0.5 * d1 * d1) / math.sqrt(2.0 * math.pi)
+        d1 = math.log(share / cash) / (deviation := vol * root) + 0.5 * deviation
+        slope = share * root * math.exp(-0.5 * d1 * d1) / math.sqrt(2.0 * math.pi)
         after = vol - gap / slope if slope > 0 else low
         after = after if low < after < high else 0.5 * (low + high)
         if abs(after - vol) <= PRECISE * vol:
             return after
         vol = after
     return vol
+
+
+def _worth(terms: dict[str, Any]) -> tuple[float, float]:
+    """Today's worth of a share at expiration, less the dividends till then, and of the strike."""
+    share = terms["market_spot"] * math.exp(-terms["dividend_yield"] * terms["years"])
+    return share, terms["strike"] * math.exp(-terms["rate"] * terms["years"])
+
+
+def _price(share: float, cash: float, deviation: float, side: float) -> float:
+    """Black and Scholes's price; `deviation` is volatility x sqrt(years), `side` +1 of a call and -1 of a put."""
+    d1 = math.log(share / cash) / deviation + 0.5 * deviation
+    return side * (share * normal(side * d1) - cash * normal(side * (d1 - deviation)))
 
 
 def _side(terms: dict[str, Any]) -> float:
