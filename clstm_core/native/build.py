@@ -64,10 +64,10 @@ def _compiled(name: str) -> Path:
     Its name ends with a digest of what it holds: a library cut short by a full disk or a lost machine would end the
     process that loads it, every time.
     """
-    source, header = SOURCES / f"{name}.cpp", SOURCES / "vectors.h"
+    source, headers = SOURCES / f"{name}.cpp", sorted(SOURCES.glob("*.h"))
     command = [str(compiler()), *FLAGS]
     version = _run([command[0], "--version"], check=False).stdout
-    made_of = "\0".join([source.read_text(), header.read_text(), *command, version, _processor()])
+    made_of = "\0".join([*(part.read_text() for part in (source, *headers)), *command, version, _processor()])
     folder, stem = cache_folder(), f"{name}-{_digest(made_of.encode())}"
     for kept in sorted(folder.glob(f"{stem}-*.so")):
         if kept.name == f"{stem}-{_digest(kept.read_bytes())}.so":

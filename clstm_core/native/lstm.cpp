@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "tiles.h"
 #include "vectors.h"
 
 // sums[r][v] += row r (K elements) times a panel [K][V][VL]; for bfloat16 [K / 2][V][VL][2]. Functions of their own, with
@@ -130,12 +131,36 @@ struct Forward {
         if (t + 1 < T) store(read_of(t + 1, n) + F + u, start[row + N] ? all(0.0f) : h);
     }
 
+    // the products of up to TILE rows at once, for whom there is always room in the tiles: beyond N they are zero
+    void tiled(int64_t t, const Tiles& tiles) const {
+        alignas(64) float sums[TILE * GATES * VL];
+        for (int64_t n = 0; n < N; n += TILE) {
+            const int64_t some = std::min<int64_t>(TILE, N - n);
+            const E* given = tiles.whole(read_of(t, n), some, width());
+            for (int64_t u = 0; u < H; u += VL) {
+                tiles.multiply<GATES>(sums, given, ahead + (u / VL) * width() * GATES * VL, width());
+                for (int64_t r = 0; r < some; r++) {
+                    vf own[GATES];
+                    for (int gate = 0; gate < GATES; gate++)
+                        own[gate] = load(bias + gate * H + u) + load(sums + (r * GATES + gate) * VL);
+                    finish(t, n + r, u, own);
+                }
+            }
+        }
+    }
+
     void run() const {
         if (!T) return;  // `read` has no slot
+        const Tiles tiles(sizeof(E) == sizeof(bf16), width());
         for (int64_t n = 0; n < N; n++)
             for (int64_t u = 0; u < H; u += VL) store(read_of(0, n) + F + u, start[n] ? all(0.0f) : load(h0 + n * H + u));
         for (int64_t t = 0; t < T; t++) {
             take(t);
+            if constexpr (sizeof(E) == sizeof(bf16))
+                if (tiles.had) {
+                    tiled(t, tiles);
+                    continue;
+                }
             for (int64_t u = 0; u < H; u += VL) {
                 int64_t n = 0;
                 for (; n + ROWS <= N; n += ROWS) rows<ROWS>(t, n, u);
@@ -185,7 +210,23 @@ struct Backward {
     }
 
     template <int V>
-    void columns(int64_t t, int64_t first, const E* panel) const {
+    void tiled(int64_t t, int64_t first, const E* panel, const Tiles& tiles) const {
+        alignas(64) float sums[TILE * V * VL];
+        for (int64_t n = 0; n < N; n += TILE) {
+            const int64_t some = std::min<int64_t>(TILE, N - n);
+            const E* given = tiles.whole(d_gates + (t * N + n) * GATES * H, some, GATES * H);
+            tiles.multiply<V>(sums, given, panel, GATES * H);
+            for (int64_t r = 0; r < some; r++)
+                for (int v = 0; v < V; v++)
+                    store(dh + (n + r) * H + first + v * VL,
+                          start[t * N + n + r] ? all(0.0f) : load(sums + (r * V + v) * VL));
+        }
+    }
+
+    template <int V>
+    void columns(int64_t t, int64_t first, const E* panel, const Tiles& tiles) const {
+        if constexpr (sizeof(E) == sizeof(bf16))
+            if (tiles.had) return tiled<V>(t, first, panel, tiles);
         int64_t n = 0;
         for (; n + ROWS <= N; n += ROWS) rows<ROWS, V>(t, n, first, panel);
         for (; n < N; n++) rows<1, V>(t, n, first, panel);
@@ -195,6 +236,7 @@ struct Backward {
         memset(d_bias, 0, sizeof(float) * GATES * H);
         memset(dh, 0, sizeof(float) * N * H);
         memset(dc, 0, sizeof(float) * N * H);
+        const Tiles tiles(sizeof(E) == sizeof(bf16), GATES * H);
         std::vector<float> of_step(GATES * H);  // added row by row, long sums would lose what each adds
         for (int64_t t = T - 1; t >= 0; t--) {
             std::fill(of_step.begin(), of_step.end(), 0.0f);
@@ -204,7 +246,7 @@ struct Backward {
             const E* panel = back;
             for (int64_t first = 0; first < H;) {
                 const bool wide = H - first >= GATES * VL;
-                wide ? columns<GATES>(t, first, panel) : columns<1>(t, first, panel);
+                wide ? columns<GATES>(t, first, panel, tiles) : columns<1>(t, first, panel, tiles);
                 const int lanes = wide ? GATES * VL : VL;
                 first += lanes;
                 panel += GATES * H * lanes;
