@@ -87,7 +87,7 @@ def test_what_was_learned_is_promoted_and_what_was_learned_by_heart_refused(scen
     assert "near_atm_vol" in watch(places, settings, first).drift_flagged
     from orchestration.sensors import drift_retraining
 
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         (request,) = drift_retraining(dg.build_sensor_context(instance=instance)).run_requests
     why = request.run_config["ops"]["challenger_policy"]["config"]["why"]
 

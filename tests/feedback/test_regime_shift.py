@@ -144,7 +144,7 @@ def test_from_drift_to_promotion_refusal_and_back(scene):
 
     from orchestration.sensors import drift_retraining
 
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         found = drift_retraining(dg.build_sensor_context(instance=instance))
         assert instance.get_dynamic_partitions(training_run.name) == [found.run_requests[0].partition_key]
     (request,) = found.run_requests

@@ -75,7 +75,7 @@ def shadow(home, flagged, **changes):
 
 
 def look(sensor, cursor=None):
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         found = sensor(dg.build_sensor_context(instance=instance, cursor=cursor))
         keys = instance.get_dynamic_partitions(training_run.name)
     if isinstance(found, dg.SkipReason):
@@ -166,7 +166,7 @@ def test_a_retraining_that_failed_is_asked_for_again_by_its_name_and_not_for_eve
         said = [] if isinstance(found, dg.SkipReason) else list(found.run_requests or ())
         return said, (cursor if isinstance(found, dg.SkipReason) else found.cursor or cursor)
 
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         for _ in range(2 if sensor is new_data_retraining else 1):
             asked, cursor = tick(instance)
         while asked:

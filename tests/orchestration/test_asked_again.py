@@ -38,7 +38,7 @@ def desk(request, tmp_path, monkeypatch):
     (tmp_path / "data" / "standing.json").write_text(json.dumps({"source": "table", "data_dir": str(folder)}))
     monkeypatch.setenv("CLSTM_HOME", str(tmp_path))
     monkeypatch.setenv(SHADOW_RUN, NAME)
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("training_run", [NAME])
         cursor = [None]
 

@@ -33,13 +33,16 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def instance():
-    with dg.instance_for_test() as found:
+def instance(tmp_path):
+    """One database for the events of all launches: one for each takes half a second to be made."""
+    log = {"module": "dagster._core.storage.event_log", "class": "ConsolidatedSqliteEventLogStorage"}
+    with dg.instance_for_test({"event_log_storage": log | {"config": {"base_dir": str(tmp_path / "events")}}}) as found:
         yield found
 
 
 def tick(schedule, instance, at: datetime):
     context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
+    context._instance = instance  # it would open the same databases once more
     return schedule(context)
 
 

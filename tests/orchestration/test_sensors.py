@@ -29,7 +29,7 @@ def vendor(tmp_path, monkeypatch):
 
 def look(cursor):
     """One look at the folder: what is asked for, and the cursor afterwards."""
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         found = new_vendor_files(dg.build_sensor_context(instance=instance, cursor=cursor))
     if isinstance(found, dg.SkipReason):
         return [], cursor
@@ -96,7 +96,7 @@ def failed():
     def chain():
         breaks()
 
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         result = chain.execute_in_process(instance=instance, raise_on_error=False)
         tell(instance, result)
 
@@ -137,7 +137,7 @@ def test_of_a_blocking_check_its_own_words_are_told(webhook):
             ]
         )
 
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         tell(instance, dg.materialize([market], instance=instance, raise_on_error=False))
     assert got[-1]["text"].endswith("failed: check conserves_money of market failed: 200.00 dollars came from nowhere.")
 

@@ -12,7 +12,7 @@ from orchestration.start_run import start_run, started_runs
 
 @pytest.fixture
 def instance():
-    with dg.instance_for_test() as found:
+    with dg.DagsterInstance.ephemeral() as found:
         yield found
 
 

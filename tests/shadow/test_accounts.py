@@ -377,7 +377,7 @@ def test_a_file_that_arrives_while_the_account_is_at_work_is_asked_for_afterward
     (tmp_path / "data" / "standing.json").write_text(json.dumps(recipe))
     monkeypatch.setenv("CLSTM_HOME", str(tmp_path))
     monkeypatch.setenv(SHADOW_RUN, NAME)
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("training_run", [NAME])
         run = instance.create_run_for_job(at_work, tags={"dagster/partition": NAME}, status=dg.DagsterRunStatus.STARTED)
 
